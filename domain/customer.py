@@ -1,0 +1,98 @@
+"""A customer tenant of the partner, and what allows us to sell to it and to read its data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+
+MICROSOFT_CUSTOMER_AGREEMENT = "MicrosoftCustomerAgreement"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a customer is, as Partner Center holds it; parts may be empty."""
+
+    country: str = ""
+    region: str = ""
+    city: str = ""
+    line1: str = ""
+    line2: str = ""
+    postal_code: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Qualification:
+    """A customer's right to a price segment (education, nonprofit, government)."""
+
+    name: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Customer:
+    """One Partner Center customer tenant; `id` is its tenant id.
+
+    `details_known` is False where only the list entry could be read (access lost): then the fields
+    that come by id alone are unknown, not empty.
+    """
+
+    id: str
+    name: str
+    domain: str
+    relationship: str = "reseller"
+    """Open enum: reseller, advisor, none, ... as Microsoft writes it."""
+    address: Address = field(default_factory=Address)
+    registration_number: str = ""
+    email: str = ""
+    qualifications: tuple[Qualification, ...] = ()
+    details_known: bool = True
+
+    @property
+    def key(self) -> str:
+        """Identity from meaning."""
+        return f"customer/{self.id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """One agreement of a customer with Microsoft, attested by the partner or signed directly."""
+
+    customer_id: str
+    type: str
+    """MicrosoftCustomerAgreement counts; MicrosoftCloudAgreement is the old one."""
+    agreed_on: date | None
+    """None when the customer signed with Microsoft directly: the API gives no date."""
+    template_id: str = ""
+    contact: str = ""
+    """E-mail address of the person who agreed; may be empty."""
+    signed_directly: bool = False
+
+    @property
+    def key(self) -> str:
+        """Identity from meaning."""
+        when = self.agreed_on or ("direct" if self.signed_directly else "undated")
+        return f"agreement/{self.customer_id}/{self.type}/{when}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DelegatedAdminRelationship:
+    """One GDAP relationship; gives access only while active and with an active assignment."""
+
+    id: str
+    name: str
+    customer_id: str
+    """Empty until the relationship is locked to a customer."""
+    status: str
+    """Open enum: created, approvalPending, active, expiring, expired, terminated, ..."""
+    roles: tuple[str, ...] = ()
+    """Entra role template ids."""
+    active_assignments: int = 0
+    activated_on: date | None = None
+    ends_on: date | None = None
+    """First day without access."""
+    auto_extends: bool = False
+
+    @property
+    def key(self) -> str:
+        """Identity from meaning."""
+        return f"gdap/{self.id}"

@@ -1,0 +1,151 @@
+"""Exact money: a Decimal with its currency, rounded once, split without losing a cent.
+
+Ratios (days of a cycle, percentages) are Fractions, so that nothing is rounded before the one
+half-up rounding of a line. There is no constructor from float, and arithmetic between two
+currencies is a programming error, not a conversion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+
+# ISO 4217 minor units that are not 2.
+_MINOR_UNITS = {
+    **dict.fromkeys(
+        ("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF").split(),
+        0,
+    ),
+    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
+}
+
+Exact = Decimal | Fraction | int
+
+
+def minor_units(currency: str) -> int:
+    """Return the number of decimals of a currency (ISO 4217; 2 unless it is listed)."""
+    return _MINOR_UNITS.get(currency, 2)
+
+
+def round_half_up(value: Exact, places: int) -> Decimal:
+    """Round to `places` decimals, halves away from zero, by integer arithmetic alone.
+
+    Decimal.quantize would round twice where a Fraction has no finite decimal form.
+    """
+    scaled = abs(Fraction(value)) * 10**places
+    units = (2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator)
+    return _from_units(units if value >= 0 else -units, places)
+
+
+def round_down(value: Exact, places: int) -> Decimal:
+    """Cut to `places` decimals toward zero (Microsoft's ROUNDDOWN)."""
+    scaled = abs(Fraction(value)) * 10**places
+    units = scaled.numerator // scaled.denominator
+    return _from_units(units if value >= 0 else -units, places)
+
+
+def _from_units(units: int, places: int) -> Decimal:
+    # Built from digits: scaleb and quantize would round to the context's 28 digits.
+    digits = tuple(int(digit) for digit in str(abs(units)))
+    return Decimal((1 if units < 0 else 0, digits, -places))
+
+
+def allocate(total: Decimal, weights: Sequence[Exact], places: int) -> tuple[Decimal, ...]:
+    """Split `total` by weights so that the parts sum to it exactly (largest remainder).
+
+    `total` must already be a multiple of 10**-places. Equal remainders go to the earlier part.
+    All weights zero: equal parts. Negative weights raise ValueError.
+    """
+    if not weights:
+        msg = "nothing to allocate to: no weights"
+        raise ValueError(msg)
+    shares = [Fraction(weight) for weight in weights]
+    if min(shares) < 0:
+        msg = "weights must not be negative"
+        raise ValueError(msg)
+    if not any(shares):
+        shares = [Fraction(1)] * len(shares)
+    units = Fraction(total) * 10**places
+    if units.denominator != 1:
+        msg = f"{total} has more than {places} decimals"
+        raise ValueError(msg)
+    sign, whole = (-1, -units.numerator) if units < 0 else (1, units.numerator)
+    weight_sum = sum(shares)
+    exact = [whole * share / weight_sum for share in shares]
+    parts = [part.numerator // part.denominator for part in exact]
+    by_remainder = sorted(range(len(parts)), key=lambda i: (parts[i] - exact[i], i))
+    for index in by_remainder[: whole - sum(parts)]:
+        parts[index] += 1
+    return tuple(_from_units(sign * part, places) for part in parts)
+
+
+def plain(value: Exact, places: int = 10) -> str:
+    """Write an exact number for people: no exponent, no trailing zeros, at most `places` decimals."""
+    text = f"{round_half_up(value, places):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An amount in one currency: an exact Decimal and its ISO 4217 code."""
+
+    amount: Decimal
+    currency: str
+
+    def __post_init__(self) -> None:
+        amount: object = self.amount  # what a careless caller may really have passed
+        if not isinstance(amount, Decimal):
+            msg = f"an amount is a Decimal, not {type(amount).__name__}"
+            raise TypeError(msg)
+        if not self.amount.is_finite():
+            msg = f"an amount is a number, not {self.amount}"
+            raise ValueError(msg)
+
+    @classmethod
+    def rounded(cls, value: Exact, currency: str) -> Money:
+        """Round an exact value half-up to the minor unit of its currency: once, at the end."""
+        return cls(round_half_up(value, minor_units(currency)), currency)
+
+    @classmethod
+    def zero(cls, currency: str) -> Money:
+        """Return nothing, in the decimals of a currency."""
+        return cls.rounded(0, currency)
+
+    def __add__(self, other: Money) -> Money:
+        return Money(self.amount + self._same(other).amount, self.currency)
+
+    def __sub__(self, other: Money) -> Money:
+        return Money(self.amount - self._same(other).amount, self.currency)
+
+    def __neg__(self) -> Money:
+        return Money(-self.amount, self.currency)
+
+    def __lt__(self, other: Money) -> bool:
+        return self.amount < self._same(other).amount
+
+    def __bool__(self) -> bool:
+        return bool(self.amount)
+
+    def __str__(self) -> str:
+        return f"{self.amount:,f} {self.currency}"
+
+    def allocate(self, weights: Sequence[Exact]) -> tuple[Money, ...]:
+        """Split by weights so that the parts sum to the whole exactly (largest remainder)."""
+        parts = allocate(self.amount, weights, minor_units(self.currency))
+        return tuple(Money(part, self.currency) for part in parts)
+
+    def _same(self, other: Money) -> Money:
+        if self.currency != other.currency:
+            msg = f"cannot mix {self.currency} and {other.currency}"
+            raise ValueError(msg)
+        return other
+
+
+def total(amounts: Iterable[Money], currency: str) -> Money:
+    """Sum amounts of one currency; no amounts make zero."""
+    result = Money.zero(currency)
+    for amount in amounts:
+        result += amount
+    return result

@@ -1,0 +1,221 @@
+"""Subscriptions, what happened to them, and the lines by which Microsoft bills and meters them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from domain.period import BillingCycle, Period, TermDuration
+
+
+class SubscriptionKind(StrEnum):
+    """How a subscription is charged."""
+
+    LICENCE = "licence"
+    USAGE = "usage"
+    ONE_TIME = "one_time"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """A snapshot of one subscription as Partner Center shows it on the day of reading."""
+
+    id: str
+    customer_id: str
+    product_id: str
+    sku_id: str
+    name: str
+    kind: SubscriptionKind
+    status: str
+    """Open enum: active, suspended, deleted, expired, pending, disabled, ..."""
+    quantity: int
+    created: datetime
+    start: date
+    """First day of the running term."""
+    term_end: date | None = None
+    """First day after the running term; None where there is no commitment."""
+    term: TermDuration | None = None
+    billing_cycle: BillingCycle | None = None
+    auto_renew: bool = False
+    is_trial: bool = False
+    promotion_id: str = ""
+    partner_of_record: str = ""
+    """Partner id (MPN, now PLA id) on the subscription; empty for a direct partner."""
+    order_id: str = ""
+    publisher: str = ""
+    product_type: str = ""
+
+    @property
+    def key(self) -> str:
+        """Identity from meaning."""
+        return f"subscription/{self.id}"
+
+    @property
+    def sku(self) -> str:
+        """Product and SKU as one word, as Microsoft writes offers: `CFQ7TTC0LH18:0001`."""
+        return f"{self.product_id}:{self.sku_id}"
+
+
+class EventType(StrEnum):
+    """What changed. The order of the members is the order in which events of one day act."""
+
+    PURCHASE = "purchase"
+    RENEW = "renew"
+    CONVERT = "convert"
+    SET_QUANTITY = "set_quantity"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    CANCEL = "cancel"
+
+
+class EventSource(StrEnum):
+    """Where an event was seen; the order is the order of trust when two tell the same."""
+
+    COST_LINE = "cost_line"
+    AUDIT = "audit"
+    SNAPSHOT = "snapshot"
+    ENTERED = "entered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionEvent:
+    """One change of one subscription, effective on a day; `quantity` is the new total."""
+
+    subscription_id: str
+    customer_id: str
+    effective: date
+    type: EventType
+    quantity: int | None = None
+    sku: str = ""
+    """The new product:sku of a purchase, renewal or conversion; else empty."""
+    term: TermDuration | None = None
+    billing_cycle: BillingCycle | None = None
+    term_end: date | None = None
+    """First day after the term that this event starts, where it is not simply its length."""
+    source: EventSource = EventSource.SNAPSHOT
+    sequence: int = 0
+    """Order among events of one type on one day, as the source listed them."""
+
+    @property
+    def key(self) -> str:
+        """Identity from meaning: two sources that tell the same make one event."""
+        number = "" if self.quantity is None else f"/{self.quantity}"
+        return f"event/{self.subscription_id}/{self.effective}/{self.type}{number}/{self.sequence}"
+
+
+class CostKind(StrEnum):
+    """What a line of Microsoft's invoice is about."""
+
+    LICENCE = "licence"
+    USAGE = "usage"
+    ONE_TIME = "one_time"
+    RESERVATION = "reservation"
+    CREDIT = "credit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostInvoice:
+    """The head of one of Microsoft's invoices: one per currency and month."""
+
+    id: str
+    currency: str
+    total: Decimal
+    """Before tax, in `currency`; the control total of its lines."""
+    issued_on: date
+    billed: Period
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageShare:
+    """The part of a metered cost line that one Azure subscription and meter category used.
+
+    `cost` is the exact sum of the daily lines, the key by which the line's subtotal is split: daily
+    lines are rounded one by one, so they do not sum to the line.
+    """
+
+    entitlement_id: str
+    entitlement_name: str
+    meter_category: str
+    lines: int
+    quantity: Decimal
+    cost: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostLine:
+    """One line of Microsoft's invoice (reconciliation line). Money in `currency`, before tax.
+
+    `subtotal` is the truth of what Microsoft billed; `unit_price` is for a full billing cycle in
+    `pricing_currency`; `effective_unit_price` is prorated and discounted.
+    """
+
+    key: str
+    """Stable identity of the line within its invoice, made from its content."""
+    invoice_id: str
+    customer_id: str
+    customer_name: str
+    subscription_id: str
+    product_id: str
+    sku_id: str
+    name: str
+    kind: CostKind
+    charge_type: str
+    """As Microsoft writes it, harmonised in case: new, cycleCharge, renew, addQuantity, ..."""
+    charged: Period | None
+    """Days covered; None on lines without dates."""
+    ordered_on: date | None
+    quantity: Decimal
+    billable_quantity: Decimal
+    unit_price: Decimal
+    effective_unit_price: Decimal
+    subtotal: Decimal
+    tax: Decimal
+    currency: str
+    pricing_currency: str = ""
+    exchange_rate: Decimal = Decimal(1)
+    term_and_billing_cycle: str = ""
+    billing_frequency: str = ""
+    subscription_start: date | None = None
+    subscription_end: date | None = None
+    """First day after the term."""
+    promotion_id: str = ""
+    meter: str = ""
+    reservation_order_id: str = ""
+    credit_reason: str = ""
+    reference_id: str = ""
+    partner_id: str = ""
+    """Partner (MPN / PLA) id on the line."""
+    reseller_id: str = ""
+    """Indirect reseller's id; empty when direct (Microsoft writes 0 or -1)."""
+    shares: tuple[UsageShare, ...] = ()
+    """Who used a metered line; empty on every other kind."""
+
+    @property
+    def sku(self) -> str:
+        """Product and SKU as one word."""
+        return f"{self.product_id}:{self.sku_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageSummary:
+    """Rated usage of one day, one Azure subscription and one meter category, summed exactly."""
+
+    customer_id: str
+    plan_id: str
+    """The Azure plan (Partner Center subscription)."""
+    entitlement_id: str
+    """The Azure subscription."""
+    entitlement_name: str
+    meter_category: str
+    day: date
+    currency: str
+    lines: int
+    quantity: Decimal
+    cost: Decimal
+
+    @property
+    def key(self) -> str:
+        """Identity from meaning."""
+        return f"usage/{self.entitlement_id}/{self.day}/{self.meter_category}/{self.currency}"

@@ -1,0 +1,232 @@
+"""What the use cases ask of the outside: five Protocols, satisfied by shape.
+
+Adapters live in `partner_center`, `dataverse` and `transport`; fakes in `tests/fakes.py`. A source
+yields a record or a `Finding` in its place: one bad record never hides the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Protocol
+
+from domain.contract import BillingContract, MarkupRule, PriceListItem, SheetPrice, TaxProfile
+from domain.customer import Agreement, Customer, DelegatedAdminRelationship
+from domain.problems import Finding
+from domain.run import Run, UnitOfWork
+from domain.subscription import (
+    CostInvoice,
+    CostLine,
+    Subscription,
+    SubscriptionEvent,
+    UsageSummary,
+)
+from invoice.document import DocumentStatus, Invoice
+
+Record = (
+    Customer
+    | Agreement
+    | DelegatedAdminRelationship
+    | Subscription
+    | SubscriptionEvent
+    | CostLine
+    | UsageSummary
+    | Finding
+    | BillingContract
+    | TaxProfile
+    | PriceListItem
+    | MarkupRule
+    | Run
+)
+
+
+class PartnerCenter(Protocol):
+    """Microsoft's side of a partner: customers, subscriptions, invoices, usage, prices."""
+
+    def customers(self) -> Iterator[Customer | Finding]:
+        """Yield every customer's list entry (`details_known=False`)."""
+        ...
+
+    def customer(self, customer_id: str) -> Customer | Finding:
+        """Read one customer with address, qualifications and registration number."""
+        ...
+
+    def agreements(self, customer_id: str) -> Iterator[Agreement | Finding]:
+        """Yield all agreements of a customer, of every type, the directly signed one included."""
+        ...
+
+    def subscriptions(self, customer_id: str) -> Iterator[Subscription | Finding]:
+        """Yield the snapshot of every subscription of a customer."""
+        ...
+
+    def subscription_events(
+        self, since: date, until: date
+    ) -> Iterator[SubscriptionEvent | Finding]:
+        """Yield changes from the audit log in [since, until); at most 90 days back."""
+        ...
+
+    def invoices(self) -> Iterator[CostInvoice | Finding]:
+        """Yield the heads of Microsoft's invoices, newest first."""
+        ...
+
+    def cost_lines(self, invoice_id: str) -> Iterator[CostLine | Finding]:
+        """Yield the lines of one of Microsoft's invoices, without shares."""
+        ...
+
+    def download_usage(self, invoice_id: str, directory: Path) -> tuple[Path, ...]:
+        """Fetch the daily rated usage of an invoice as gzip JSON lines; no usage: no files."""
+        ...
+
+    def sheet_prices(self, market: str, view: str) -> Iterator[SheetPrice | Finding]:
+        """Yield the rows of Microsoft's price sheet now in force."""
+        ...
+
+
+class Directory(Protocol):
+    """Who may administer whom."""
+
+    def relationships(self) -> Iterator[DelegatedAdminRelationship | Finding]:
+        """Yield every GDAP relationship with the number of its active assignments."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerFile:
+    """All that is stored about one customer and decides its bill."""
+
+    customer: Customer
+    agreements: tuple[Agreement, ...] = ()
+    relationships: tuple[DelegatedAdminRelationship, ...] = ()
+    subscriptions: tuple[Subscription, ...] = ()
+    events: tuple[SubscriptionEvent, ...] = ()
+    cost_lines: tuple[CostLine, ...] = ()
+    """All stored lines of Microsoft's invoices for the customer."""
+    contract: BillingContract | None = None
+    tax_profile: TaxProfile | None = None
+    price_list: tuple[PriceListItem, ...] = ()
+    """The customer's own prices and those for everybody."""
+    rules: tuple[MarkupRule, ...] = ()
+    """The customer's own rules and those for everybody."""
+    documents: tuple[Invoice, ...] = ()
+    """Every document so far, drafts and void ones included, with their lines."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """What a save did: rows written anew, rows changed, rows left alone because equal."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+    def __add__(self, other: Saved) -> Saved:
+        return Saved(
+            created=self.created + other.created,
+            updated=self.updated + other.updated,
+            unchanged=self.unchanged + other.unchanged,
+        )
+
+
+class Store(Protocol):
+    """The system of record."""
+
+    def save(self, records: Sequence[Record]) -> Saved:
+        """Upsert records by their keys; equal rows are not written again."""
+        ...
+
+    def customers(self) -> Sequence[Customer]:
+        """Read every stored customer, by name."""
+        ...
+
+    def customer_file(self, customer_id: str) -> CustomerFile:
+        """Read all that decides one customer's bill; NotFound when it is not stored."""
+        ...
+
+    def cost_lines(self, invoice_ids: Sequence[str]) -> Sequence[CostLine]:
+        """Read the stored lines of Microsoft's invoices."""
+        ...
+
+    def save_document(self, document: Invoice) -> Saved:
+        """Write a document with all its lines in one transaction; refuses to change an approved one.
+
+        Lines of an earlier draft that are gone are removed in the same transaction. Conflict when
+        the stored document is approved or later.
+        """
+        ...
+
+    def discard_draft(self, document_key: str) -> None:
+        """Remove a draft and its lines; Conflict when it is no draft any more."""
+        ...
+
+    def documents(
+        self, *, period: str = "", status: DocumentStatus | None = None, customer_id: str = ""
+    ) -> Sequence[Invoice]:
+        """Read documents with their lines, by number and key; `period` is YYYY-MM."""
+        ...
+
+    def settle_document(self, document: Invoice) -> None:
+        """Move a document along its life (status, number, dates, fingerprint), lines untouched."""
+        ...
+
+    def findings(self, *, customer_id: str = "") -> Sequence[Finding]:
+        """Read the open findings."""
+        ...
+
+    def replace_findings(
+        self, checks: Sequence[str], customer_id: str, findings: Sequence[Finding]
+    ) -> Saved:
+        """Save what these checks found for a customer now, and close what they no longer find."""
+        ...
+
+    def runs(self, limit: int = 50) -> Sequence[Run]:
+        """Read the latest runs, newest first."""
+        ...
+
+    def units(self, run_key: str) -> Sequence[UnitOfWork]:
+        """Read the units of work of a run, by key."""
+        ...
+
+    def unit(self, key: str) -> tuple[UnitOfWork, str] | None:
+        """Read a unit and its version for `put_unit`."""
+        ...
+
+    def put_unit(self, unit: UnitOfWork, version: str | None) -> str:
+        """Write a unit if it still has that version (None: must not exist); returns the new version.
+
+        Conflict when somebody else was faster.
+        """
+        ...
+
+
+class Archive(Protocol):
+    """Raw payloads, kept so that any past month can be audited as of then."""
+
+    def put(self, name: str, content: bytes) -> None:
+        """Keep a payload under a readable name; the same name again is replaced."""
+        ...
+
+    def folder(self, name: str) -> Path:
+        """Return a local folder for the files of one export, made if absent."""
+        ...
+
+
+class Queue(Protocol):
+    """Where the messages of units of work wait."""
+
+    def send(self, kind: str, messages: Iterable[str]) -> int:
+        """Put JSON messages on the queue of their kind; returns how many."""
+        ...
+
+
+__all__ = [
+    "Archive",
+    "CustomerFile",
+    "Directory",
+    "PartnerCenter",
+    "Queue",
+    "Record",
+    "Saved",
+    "Store",
+]
