@@ -7,7 +7,6 @@ yields a record or a `Finding` in its place: one bad record never hides the othe
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +23,7 @@ from domain.subscription import (
     UsageSummary,
 )
 from invoice.document import DocumentStatus, Invoice
+from invoice.file import CustomerFile, Saved
 
 Record = (
     Customer
@@ -90,43 +90,6 @@ class Directory(Protocol):
     def relationships(self) -> Iterator[DelegatedAdminRelationship | Finding]:
         """Yield every GDAP relationship with the number of its active assignments."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CustomerFile:
-    """All that is stored about one customer and decides its bill."""
-
-    customer: Customer
-    agreements: tuple[Agreement, ...] = ()
-    relationships: tuple[DelegatedAdminRelationship, ...] = ()
-    subscriptions: tuple[Subscription, ...] = ()
-    events: tuple[SubscriptionEvent, ...] = ()
-    cost_lines: tuple[CostLine, ...] = ()
-    """All stored lines of Microsoft's invoices for the customer."""
-    contract: BillingContract | None = None
-    tax_profile: TaxProfile | None = None
-    price_list: tuple[PriceListItem, ...] = ()
-    """The customer's own prices and those for everybody."""
-    rules: tuple[MarkupRule, ...] = ()
-    """The customer's own rules and those for everybody."""
-    documents: tuple[Invoice, ...] = ()
-    """Every document so far, drafts and void ones included, with their lines."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Saved:
-    """What a save did: rows written anew, rows changed, rows left alone because equal."""
-
-    created: int = 0
-    updated: int = 0
-    unchanged: int = 0
-
-    def __add__(self, other: Saved) -> Saved:
-        return Saved(
-            created=self.created + other.created,
-            updated=self.updated + other.updated,
-            unchanged=self.unchanged + other.unchanged,
-        )
 
 
 class Store(Protocol):

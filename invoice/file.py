@@ -1,0 +1,50 @@
+"""Everything that decides one customer's bill, as one value, and what a save of records did.
+
+What the use cases read from the store and hand to the pure functions; nothing here reads or writes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from domain.contract import BillingContract, MarkupRule, PriceListItem, TaxProfile
+from domain.customer import Agreement, Customer, DelegatedAdminRelationship
+from domain.subscription import CostLine, Subscription, SubscriptionEvent
+from invoice.document import Invoice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerFile:
+    """All that is stored about one customer and decides its bill."""
+
+    customer: Customer
+    agreements: tuple[Agreement, ...] = ()
+    relationships: tuple[DelegatedAdminRelationship, ...] = ()
+    subscriptions: tuple[Subscription, ...] = ()
+    events: tuple[SubscriptionEvent, ...] = ()
+    cost_lines: tuple[CostLine, ...] = ()
+    """All stored lines of Microsoft's invoices for the customer."""
+    contract: BillingContract | None = None
+    tax_profile: TaxProfile | None = None
+    price_list: tuple[PriceListItem, ...] = ()
+    """The customer's own prices and those for everybody."""
+    rules: tuple[MarkupRule, ...] = ()
+    """The customer's own rules and those for everybody."""
+    documents: tuple[Invoice, ...] = ()
+    """Every document so far, drafts and void ones included, with their lines."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """What a save did: rows written anew, rows changed, rows left alone because equal."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+    def __add__(self, other: Saved) -> Saved:
+        return Saved(
+            created=self.created + other.created,
+            updated=self.updated + other.updated,
+            unchanged=self.unchanged + other.unchanged,
+        )
