@@ -94,6 +94,8 @@ class SubscriptionEvent:
     billing_cycle: BillingCycle | None = None
     term_end: date | None = None
     """First day after the term that this event starts, where it is not simply its length."""
+    anchor: date | None = None
+    """Purchase day that the charge cycles keep, where the term starts on a clamped day."""
     source: EventSource = EventSource.SNAPSHOT
     sequence: int = 0
     """Order among events of one type on one day, as the source listed them."""
