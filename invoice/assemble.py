@@ -1,0 +1,206 @@
+"""Propose, subtract, answer: from the charges that should exist to the one document that is missing.
+
+What approved documents already hold is subtracted by charge key; only the difference is drafted. A
+charge that changed since it was billed, or that should not have been, becomes one adjustment line
+that names the line it answers. Billing twice therefore bills once, and the sum over all documents
+equals what one correct document would have said.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+
+from domain.charge import Charge, ChargeType, Reason
+from domain.contract import BillingContract
+from domain.customer import Customer
+from domain.money import Money, total
+from domain.period import Period
+from domain.problems import Finding, Severity
+from invoice.document import DocumentKind, DocumentStatus, Invoice, InvoiceLine
+
+MAX_LINES_A_DAY = 40
+"""More charges than this for one subscription on one day are a fault, not a busy day."""
+
+_CYCLES = {ChargeType.NEW, ChargeType.CYCLE, ChargeType.RENEW}
+_OPEN = {DocumentStatus.DRAFT, DocumentStatus.VOID}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tax:
+    """What the tax decision says for a whole document."""
+
+    percent: Decimal
+    note: str = ""
+    buyer_tax_id: str = ""
+
+
+def subtract(
+    proposed: Sequence[Charge], documents: Iterable[Invoice], *, until: date
+) -> list[Charge]:
+    """Return the charges and adjustments that approved documents do not hold yet.
+
+    `until` bounds the comparison: what was billed for service from that day on is left alone.
+    """
+    billed: dict[str, list[InvoiceLine]] = defaultdict(list)
+    for document in documents:
+        if document.status in _OPEN:
+            continue
+        for line in document.lines:
+            if line.charge.service.start < until:
+                billed[line.charge.answers or line.charge.key].append(line)
+    missing: list[Charge] = []
+    for charge in proposed:
+        lines = billed.pop(charge.key, [])
+        if not lines:
+            missing.append(charge)
+            continue
+        right, done = charge.amount, total((line.amount for line in lines), charge.amount.currency)
+        if right != done:
+            missing.append(_adjustment(lines, right - done, f"{right} is right: {charge.why}"))
+    for lines in billed.values():
+        done = total((line.amount for line in lines), lines[0].amount.currency)
+        if done:
+            missing.append(_adjustment(lines, -done, "nothing is right any more"))
+    return missing
+
+
+def _adjustment(lines: Sequence[InvoiceLine], difference: Money, right: str) -> Charge:
+    first = lines[0].charge
+    done = total((line.amount for line in lines), difference.currency)
+    return Charge(
+        key=f"{first.key}/adjustment/{len(lines)}",
+        customer_id=first.customer_id,
+        subscription_id=first.subscription_id,
+        type=ChargeType.ADJUSTMENT,
+        name=first.name,
+        sku=first.sku,
+        service=first.service,
+        full=first.full,
+        quantity=Decimal(1),
+        unit_price=difference.amount,
+        exact=Fraction(difference.amount),
+        amount=difference,
+        why=f"{done} was billed, {right}; the difference is {difference}",
+        reasons=(
+            Reason(
+                rule="adjustment",
+                inputs={
+                    "answers": first.key,
+                    "document": lines[0].invoice_key,
+                    "billed": str(done.amount),
+                    "difference": str(difference.amount),
+                },
+            ),
+        ),
+        answers=first.key,
+    )
+
+
+def check_bounds(charges: Sequence[Charge]) -> list[Finding]:
+    """Refuse what cannot be right: a cycle billed twice, a key used twice, too many lines a day."""
+    findings: list[Finding] = []
+    keys = Counter(charge.key for charge in charges)
+    for key in sorted(key for key, count in keys.items() if count > 1):
+        charge = next(c for c in charges if c.key == key)
+        findings.append(_bound(charge, "bounds.same_key", f"the charge {key} is proposed twice"))
+    by_subscription: dict[str, list[Charge]] = defaultdict(list)
+    for charge in charges:
+        if charge.type in _CYCLES:
+            by_subscription[charge.subscription_id].append(charge)
+    for cycles in by_subscription.values():
+        cycles.sort(key=lambda charge: charge.service)
+        findings.extend(
+            _bound(
+                later,
+                "bounds.overlap",
+                f"{later.service} is billed although {earlier.service} covers part of it",
+            )
+            for earlier, later in zip(cycles, cycles[1:], strict=False)
+            if later.service.start < earlier.service.end
+        )
+    days = Counter(
+        (charge.subscription_id, charge.service.start)
+        for charge in charges
+        if charge.type is not ChargeType.USAGE
+    )
+    for (subscription_id, day), count in sorted(days.items()):
+        if subscription_id and count > MAX_LINES_A_DAY:
+            charge = next(c for c in charges if c.subscription_id == subscription_id)
+            findings.append(_bound(charge, "bounds.too_many", f"{count} charges start on {day}"))
+    return findings
+
+
+def _bound(charge: Charge, check: str, fault: str) -> Finding:
+    return Finding(
+        check=check,
+        severity=Severity.HOLD,
+        customer_id=charge.customer_id,
+        record=f"subscription {charge.subscription_id}",
+        sentence=f"Safety bound on {charge.name}: {fault}.",
+        hint="the history of this subscription is contradictory; compare it with Partner Center",
+    )
+
+
+def assemble(
+    *,
+    customer: Customer,
+    contract: BillingContract,
+    period: Period,
+    proposed: Sequence[Charge],
+    documents: Sequence[Invoice],
+    tax: Tax,
+) -> Invoice | None:
+    """Draft the document that is missing for a customer and period, or None when nothing is.
+
+    Its key counts the approved documents of the period, so a draft is replaced by the next draft
+    and a later correction gets a key of its own.
+    """
+    charges = subtract(proposed, documents, until=period.end)
+    if not charges:
+        return None
+    same = [
+        d
+        for d in documents
+        if d.period == period
+        and d.currency == contract.currency
+        and d.status is not DocumentStatus.DRAFT
+    ]
+    month = f"{period.start:%Y-%m}"
+    key = f"invoice/{customer.id}/{month}/{contract.currency}/{len(same) + 1}"
+    ordered = sorted(charges, key=lambda c: (c.name, c.subscription_id, c.service, c.key))
+    lines = tuple(
+        InvoiceLine(
+            key=charge.key,
+            invoice_key=key,
+            position=position,
+            charge=charge,
+            tax_percent=tax.percent,
+            tax=Money.rounded(
+                Fraction(charge.amount.amount) * Fraction(tax.percent) / 100,
+                contract.currency,
+            ),
+        )
+        for position, charge in enumerate(ordered, start=1)
+    )
+    asked = total((line.amount for line in lines), contract.currency)
+    return Invoice(
+        key=key,
+        kind=DocumentKind.CREDIT_NOTE if asked.amount < 0 else DocumentKind.INVOICE,
+        number="",
+        status=DocumentStatus.DRAFT,
+        customer_id=customer.id,
+        customer_name=customer.name,
+        contract_key=contract.key,
+        account_name=contract.account_name,
+        account_id=contract.account_id,
+        period=period,
+        currency=contract.currency,
+        lines=lines,
+        tax_note=tax.note,
+        buyer_tax_id=tax.buyer_tax_id,
+    )

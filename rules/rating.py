@@ -1,0 +1,404 @@
+"""From what happened and what Microsoft billed to what one customer is asked for.
+
+Seats are rated from their history (`rules.proration`); metered, one-time and credit lines are
+imported from Microsoft's invoice and marked up: their subtotal is the truth of the cost. A metered
+line is split over the Azure subscriptions and meter categories that used it by largest remainder,
+so the parts sum to the line to the cent.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+
+from domain.charge import Charge, ChargeType, Reason
+from domain.contract import BillingContract, MarkupMethod, MarkupRule
+from domain.money import Money, allocate, minor_units, plain, round_half_up
+from domain.period import Period
+from domain.problems import Finding, Severity
+from domain.subscription import (
+    CostKind,
+    CostLine,
+    Subscription,
+    SubscriptionEvent,
+    SubscriptionKind,
+)
+from rules import events
+from rules.pricing import PriceBook, Priced, marked_up
+from rules.proration import PriceQuestion, UnitPrice, rate_history
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rated:
+    """The charges that should exist, and what stands in the way of others."""
+
+    charges: tuple[Charge, ...]
+    findings: tuple[Finding, ...]
+
+
+def rate_customer(
+    *,
+    contract: BillingContract,
+    subscriptions: Sequence[Subscription],
+    told: Sequence[SubscriptionEvent],
+    cost_lines: Sequence[CostLine],
+    book: PriceBook,
+    window: Period,
+) -> Rated:
+    """Propose every charge whose service starts in `window`, for one customer.
+
+    `told` are the stored events, `cost_lines` all stored lines of the customer. Excluded products
+    make no charge; that they are excluded is told by the reconciliation.
+    """
+    charges: list[Charge] = []
+    findings: list[Finding] = []
+    lines_of: dict[str, list[CostLine]] = defaultdict(list)
+    for line in cost_lines:
+        lines_of[line.subscription_id].append(line)
+    known = {subscription.id for subscription in subscriptions}
+
+    for subscription in subscriptions:
+        if (
+            subscription.kind is not SubscriptionKind.LICENCE
+            or subscription.sku in contract.excluded_skus
+        ):
+            continue
+        lines = lines_of[subscription.id]
+        own = [event for event in told if event.subscription_id == subscription.id]
+        found, faults = rate_history(
+            events.history(subscription, lines, own),
+            price_for=_LicencePrices(subscription, lines, book, contract.currency),
+            window=window,
+            currency=contract.currency,
+            name=subscription.name,
+            auto_renew=subscription.auto_renew,
+        )
+        charges.extend(found)
+        findings.extend(faults)
+
+    metered: dict[str, list[CostLine]] = defaultdict(list)
+    for line in cost_lines:
+        day = _day(line)
+        if day is None or day not in window or line.sku in contract.excluded_skus:
+            continue
+        if line.kind is CostKind.USAGE:
+            metered[line.subscription_id].append(line)
+        elif line.kind is not CostKind.LICENCE:
+            answer = _rate_line(line, day, book, contract.currency)
+            if isinstance(answer, Charge):
+                charges.append(answer)
+            else:
+                findings.append(answer)
+        elif line.subscription_id not in known:
+            findings.append(_unknown_subscription(line))
+    for plan in sorted(metered):
+        found, faults = _rate_usage(metered[plan], book, contract.currency)
+        charges.extend(found)
+        findings.extend(faults)
+    return Rated(charges=tuple(charges), findings=tuple(findings))
+
+
+def _day(line: CostLine) -> date | None:
+    return line.charged.start if line.charged else line.ordered_on
+
+
+def _unknown_subscription(line: CostLine) -> Finding:
+    return Finding(
+        check="subscription.unknown",
+        severity=Severity.HOLD,
+        customer_id=line.customer_id,
+        record=f"subscription {line.subscription_id}",
+        sentence=(
+            f"Microsoft billed {line.name} for subscription {line.subscription_id}, "
+            "which Partner Center does not list."
+        ),
+        hint="run sync again; if it stays, ask Microsoft which customer owns the subscription",
+    )
+
+
+# --- seats ---------------------------------------------------------------------------------------
+
+
+class _LicencePrices:
+    """Answers the price questions of one subscription from its lines and the price book."""
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        lines: Sequence[CostLine],
+        book: PriceBook,
+        currency: str,
+    ) -> None:
+        self.subscription = subscription
+        self.lines = [line for line in lines if line.kind is CostKind.LICENCE and line.charged]
+        self.book = book
+        self.currency = currency
+
+    def __call__(self, question: PriceQuestion) -> UnitPrice | Finding:
+        cost, cost_currency = self.unit_cost(question)
+        return self.book.price(
+            Priced(
+                customer_id=question.customer_id,
+                record=f"subscription {question.subscription_id}",
+                kind=CostKind.LICENCE.value,
+                sku=question.sku,
+                on=question.term_start,
+                currency=self.currency,
+                term=question.term,
+                billing_cycle=question.billing_cycle,
+                cost=cost,
+                cost_currency=cost_currency,
+            )
+        )
+
+    def unit_cost(self, question: PriceQuestion) -> tuple[Decimal | None, str]:
+        """Return what one unit cost for the full cycle: from this cycle's line, else the term's."""
+        best: tuple[tuple[bool, date], CostLine] | None = None
+        for line in self.lines:
+            if line.charged is None or line.billable_quantity <= 0 or line.sku != question.sku:
+                continue
+            in_cycle = question.full.start <= line.charged.start < question.full.end
+            if not in_cycle and not _same_term(line, question.full):
+                continue
+            rank = (in_cycle, line.charged.start)
+            if best is None or rank > best[0]:
+                best = (rank, line)
+        if best is None:
+            return None, ""
+        (in_cycle, _), line = best
+        return (full_cycle_cost(line, question.full) if in_cycle else _listed(line)), line.currency
+
+
+def _same_term(line: CostLine, cycle: Period) -> bool:
+    starts, ends = line.subscription_start, line.subscription_end
+    return starts is not None and starts <= cycle.start and (ends is None or cycle.start < ends)
+
+
+def _listed(line: CostLine) -> Decimal:
+    return line.unit_price * line.exchange_rate
+
+
+def full_cycle_cost(line: CostLine, full: Period) -> Decimal:
+    """Return what one unit of a licence line costs for its whole charge cycle, after promotions.
+
+    A line for the whole cycle says so itself. A prorated line carries its effective price rounded,
+    so the listed price is taken unless the line is visibly discounted.
+    """
+    if line.charged is None or line.charged == full:
+        return line.effective_unit_price * line.exchange_rate
+    derived = Fraction(line.effective_unit_price) * full.days / line.charged.days
+    if abs(derived - Fraction(line.unit_price)) <= Fraction(1, 100):
+        return _listed(line)
+    return round_half_up(derived, 4) * line.exchange_rate
+
+
+# --- one-time, reservations, credits ---------------------------------------------------------------
+
+
+def _rate_line(line: CostLine, day: date, book: PriceBook, currency: str) -> Charge | Finding:
+    """Pass one line of Microsoft's invoice on, marked up; its subtotal is the cost."""
+    rule = _line_rule(line, day, book, currency)
+    if isinstance(rule, Finding):
+        return rule
+    quantity = line.billable_quantity or Decimal(1)
+    if rule.method is MarkupMethod.FIXED:
+        exact = Fraction(rule.value) * Fraction(quantity)
+    elif rule.method is MarkupMethod.UPLIFT:
+        exact = Fraction(line.subtotal) + Fraction(rule.value) * Fraction(quantity)
+    else:
+        exact = marked_up(rule, Fraction(line.subtotal))
+    amount = Money.rounded(exact, currency)
+    is_credit = line.kind is CostKind.CREDIT
+    service = line.charged or Period(day, day)
+    return Charge(
+        key=f"charge/{line.key}",
+        customer_id=line.customer_id,
+        subscription_id=line.subscription_id,
+        type=ChargeType.CREDIT if is_credit else ChargeType.ONE_TIME,
+        name=f"{line.name} ({line.credit_reason})" if line.credit_reason else line.name,
+        sku=line.sku,
+        service=service,
+        full=service,
+        quantity=quantity,
+        unit_price=round_half_up(exact / Fraction(quantity), 10),
+        exact=exact,
+        amount=amount,
+        unit_cost=round_half_up(Fraction(line.subtotal) / Fraction(quantity), 10),
+        why=_marked_up_sentence(
+            "Microsoft's credit" if is_credit else "Microsoft's charge",
+            line.subtotal,
+            line.currency,
+            rule,
+            amount,
+        ),
+        reasons=(
+            Reason(rule="cost.line", inputs={"line": line.key, "subtotal": plain(line.subtotal)}),
+            _markup_reason(rule),
+        ),
+        cost_lines=(line.key,),
+    )
+
+
+def _line_rule(
+    line: CostLine, day: date, book: PriceBook, currency: str, category: str = ""
+) -> MarkupRule | Finding:
+    rule = book.rule(
+        Priced(
+            customer_id=line.customer_id,
+            record=f"cost line {line.key}",
+            kind=line.kind.value,
+            sku=line.sku,
+            on=day,
+            currency=currency,
+            meter_category=category,
+        )
+    )
+    if isinstance(rule, Finding) or rule.method is MarkupMethod.FIXED:
+        return rule
+    if rule.method is MarkupMethod.ERP_MINUS:
+        return _cannot(line, rule, "this kind of line has no suggested retail price")
+    if line.currency != currency:
+        return _cannot(line, rule, f"it costs {line.currency} and is sold in {currency}")
+    return rule
+
+
+def _cannot(line: CostLine, rule: MarkupRule, fault: str) -> Finding:
+    return Finding(
+        check="price.no_basis",
+        severity=Severity.HOLD,
+        customer_id=line.customer_id,
+        record=f"cost line {line.key}",
+        sentence=f"Rule {rule.key} cannot price {line.name}: {fault}.",
+        hint="add a rule that fits this kind of line",
+    )
+
+
+def _markup_reason(rule: MarkupRule) -> Reason:
+    return Reason(
+        rule="price.markup",
+        inputs={"rule": rule.key, "method": rule.method.value, "value": plain(rule.value)},
+    )
+
+
+def _marked_up_sentence(
+    what: str, cost: Decimal, cost_currency: str, rule: MarkupRule, amount: Money
+) -> str:
+    value = plain(rule.value)
+    how = {
+        MarkupMethod.PERCENT: f"× (100 + {value}) / 100",
+        MarkupMethod.MARGIN: f"× 100 / (100 - {value})",
+        MarkupMethod.UPLIFT: f"+ {value} a unit",
+    }.get(rule.method, f"at {value} a unit")
+    if rule.method is MarkupMethod.PERCENT and not rule.value:
+        how = "passed on as it is"
+    return f"{what} {plain(cost)} {cost_currency} {how} = {amount.amount:f} {amount.currency}"
+
+
+# --- usage -----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Used:
+    """What one Azure subscription used of one meter category, out of one plan's lines."""
+
+    name: str
+    line: CostLine
+    day: date
+    cost: Decimal
+    lines: int
+    cost_lines: list[str]
+
+
+def _rate_usage(
+    lines: Iterable[CostLine], book: PriceBook, currency: str
+) -> tuple[list[Charge], list[Finding]]:
+    """Make one charge per Azure subscription, meter category and month of one Azure plan."""
+    groups: dict[tuple[date, str, str], _Used] = {}
+    findings: list[Finding] = []
+    for line in lines:
+        day = _day(line)
+        if day is None:
+            continue
+        if not line.shares:
+            if line.subtotal:  # else billed at zero and used by nobody
+                findings.append(_no_usage(line))
+            continue
+        places = minor_units(line.currency)
+        parts = allocate(line.subtotal, [abs(s.cost) for s in line.shares], places)
+        for share, part in zip(line.shares, parts, strict=True):
+            place = (day, share.entitlement_id, share.meter_category)
+            used = groups.get(place)
+            if used is None:
+                used = groups[place] = _Used(share.entitlement_name, line, day, Decimal(0), 0, [])
+            used.cost += part
+            used.lines += share.lines
+            used.cost_lines.append(line.key)
+    charges: list[Charge] = []
+    for (day, entitlement, category), used in sorted(groups.items()):
+        rule = _line_rule(used.line, day, book, currency, category)
+        if isinstance(rule, Finding):
+            findings.append(rule)
+            continue
+        if rule.method not in {MarkupMethod.PERCENT, MarkupMethod.MARGIN}:
+            findings.append(_cannot(used.line, rule, "usage is priced by percent or margin"))
+            continue
+        exact = marked_up(rule, Fraction(used.cost))
+        amount = Money.rounded(exact, currency)
+        service = used.line.charged or Period(day, day)
+        charges.append(
+            Charge(
+                key=(f"charge/{used.line.subscription_id}/usage/{day}/{entitlement}/{category}"),
+                customer_id=used.line.customer_id,
+                subscription_id=used.line.subscription_id,
+                type=ChargeType.USAGE,
+                name=f"Azure {category}, {used.name or entitlement}",
+                sku=used.line.sku,
+                service=service,
+                full=service,
+                quantity=Decimal(1),
+                unit_price=round_half_up(exact, 10),
+                exact=exact,
+                amount=amount,
+                unit_cost=used.cost,
+                why=_marked_up_sentence(
+                    f"{used.lines} usage lines on {len(set(used.cost_lines))} lines of "
+                    "Microsoft's invoice:",
+                    used.cost,
+                    used.line.currency,
+                    rule,
+                    amount,
+                ),
+                reasons=(
+                    Reason(
+                        rule="usage.split",
+                        inputs={
+                            "azure_subscription": entitlement,
+                            "meter_category": category,
+                            "usage_lines": str(used.lines),
+                            "cost": plain(used.cost),
+                        },
+                    ),
+                    _markup_reason(rule),
+                ),
+                cost_lines=tuple(sorted(set(used.cost_lines))),
+            )
+        )
+    return charges, findings
+
+
+def _no_usage(line: CostLine) -> Finding:
+    return Finding(
+        check="usage.missing",
+        severity=Severity.HOLD,
+        customer_id=line.customer_id,
+        record=f"cost line {line.key}",
+        sentence=(
+            f"Microsoft billed {line.subtotal} {line.currency} for {line.name}, "
+            "but the daily usage explains none of it."
+        ),
+        hint="pull the usage of this invoice again; Microsoft may deliver it up to a day late",
+    )
