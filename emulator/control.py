@@ -1,0 +1,393 @@
+"""The emulator's own control plane: clock, faults, settings and the log of requests.
+
+Every emulated host is wrapped here, so a test can fail the next call to any of them, throttle it,
+drop its connection before or after it has acted, move the clock, or read what was asked. The HTTP
+face lives under `/_emulator/` on a host of its own; the same things are methods of `Control`.
+Nothing here exists at Microsoft.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from werkzeug.wrappers import Request, Response
+
+from emulator import wire
+from emulator.clock import Clock
+from emulator.world import World
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+PUBLIC_URLS = {
+    "login": "https://login.microsoftonline.com",
+    "partner_center": "https://api.partnercenter.microsoft.com",
+    "price": "https://api.partner.microsoft.com",
+    "graph": "https://graph.microsoft.com",
+    "blob": "https://cspbillingexports.blob.core.windows.net",
+    "dataverse": "https://cspbilling.crm.dynamics.com",
+    "control": "https://control.emulator.invalid",
+}
+KINDS = ("respond", "drop_before", "drop_after")
+SHAPES = ("rotate", "link", "inline", "url")
+SHEET_FORMS = ("zip", "csv", "csv_bom")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Switches of the emulated systems; durations in seconds of the emulator's clock."""
+
+    export_polls: int = 1
+    export_retry_after: int = 1
+    export_lines_per_blob: int = 5000
+    manifest_shape: str = "rotate"
+    sas_seconds: int = 6 * 3600
+    price_sheet_form: str = "zip"
+    page_size_cap: int = 500
+    stale_read_seconds: int = 0
+    pending_operation_seconds: int = 0
+    conditional_access_mfa: bool = False
+    withheld_permissions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("manifest_shape", SHAPES), ("price_sheet_form", SHEET_FORMS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}")
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if type(one.default) is int and (type(value) is not int or value < 0):
+                raise ValueError(f"{one.name} must be a whole number, zero or more")
+            if type(one.default) is bool and type(value) is not bool:
+                raise ValueError(f"{one.name} must be true or false")
+
+
+@dataclass(slots=True, kw_only=True)
+class Fault:
+    """An answer to give instead of the next `count` matching requests.
+
+    `path` is a regular expression searched from the start of the path, so a plain prefix works.
+    `drop_before` cuts the connection without acting, `drop_after` acts and then cuts it: the case
+    in which a client cannot know whether its write happened.
+    """
+
+    system: str
+    path: str = ""
+    method: str = ""
+    status: int = 503
+    count: int = 1
+    kind: str = "respond"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}")
+        if self.count < 1:
+            raise ValueError("count must be at least 1")
+        re.compile(self.path)
+
+    def meets(self, system: str, method: str, path: str) -> bool:
+        """Whether a request is one of those that should fail."""
+        return (
+            self.system in (system, "*")
+            and self.method.upper() in (method, "")
+            and re.match(self.path, path, re.IGNORECASE) is not None
+        )
+
+
+@dataclass(slots=True)
+class Throttle:
+    """Every nth request to a system is refused with 429; the count is the emulator's own."""
+
+    every: int
+    retry_after: int
+    seen: int = 0
+
+
+class Stage(Protocol):
+    """What every emulated host may look at; `world` changes with a reset, so it is read each time."""
+
+    seed: int
+    scenario: str
+    clock: Clock
+    world: World
+    control: Control
+    base_urls: dict[str, str]
+
+
+class Machine(Stage, Protocol):
+    """What the control plane needs of the whole emulator besides."""
+
+    def rebuild(self, *, seed: int, scenario: str) -> None:
+        """Build another world and forget what the hosts remember."""
+
+    def stories(self) -> list[dict[str, Any]]:
+        """What is awkward where in this scenario."""
+
+    def reissue(self, invoice_id: str) -> int:
+        """Issue an invoice anew; its new version number."""
+
+    def issue_refresh_token(self, *, mfa: bool = True) -> str:
+        """Sign the partner's user in, with or without a second factor."""
+
+    def revoke_refresh_tokens(self) -> None:
+        """End every session of the partner's user."""
+
+
+class Control:
+    """Clock, faults, settings and request log of one emulator; safe for threads."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.settings = Settings()
+        self._machine = machine
+        self._faults: list[Fault] = []
+        self._throttles: dict[str, Throttle] = {}
+        self._log: deque[dict[str, Any]] = deque(maxlen=20_000)
+        self._number = 0
+        self._lock = threading.RLock()
+        self._world_lock = threading.RLock()
+
+    def reset(self, *, seed: int | None = None, scenario: str | None = None) -> None:
+        """Start over: a fresh world, no faults, default settings, an empty log.
+
+        An unknown scenario raises ValueError and changes nothing.
+        """
+        with self._world_lock, self._lock:
+            self._machine.rebuild(
+                seed=self._machine.seed if seed is None else seed,
+                scenario=self._machine.scenario if scenario is None else scenario,
+            )
+            self.settings = Settings()
+            self._faults.clear()
+            self._throttles.clear()
+            self.clear_log()
+
+    def change(self, **switches: Any) -> Settings:
+        """Change some settings; an unknown name or value raises ValueError."""
+        unknown = switches.keys() - {one.name for one in fields(Settings)}
+        if unknown:
+            raise ValueError(f"unknown setting: {', '.join(sorted(unknown))}")
+        if "withheld_permissions" in switches:
+            switches["withheld_permissions"] = tuple(switches["withheld_permissions"])
+        self.settings = replace(self.settings, **switches)
+        return self.settings
+
+    def fail_next(self, system: str, **details: Any) -> Fault:
+        """Queue a fault (see `Fault`); faults act in the order in which they were queued."""
+        self._known(system)
+        fault = Fault(system=system, **details)
+        with self._lock:
+            self._faults.append(fault)
+        return fault
+
+    def throttle(self, system: str, *, every: int, retry_after: int = 1) -> None:
+        """Refuse every nth request to a system with 429; `every=0` ends it."""
+        self._known(system)
+        with self._lock:
+            self._throttles.pop(system, None)
+            if every > 0:
+                self._throttles[system] = Throttle(every, retry_after)
+
+    def requests(self) -> list[dict[str, Any]]:
+        """The requests so far, oldest first, without the values of credentials."""
+        with self._lock:
+            return list(self._log)
+
+    def clear_log(self) -> None:
+        """Forget the requests so far and number from 1 again."""
+        with self._lock:
+            self._log.clear()
+            self._number = 0
+
+    def wrap(self, system: str, app: WSGIApplication, *, serial: bool = True) -> WSGIApplication:
+        """An app with log, faults, and the emulator's clock in its Date header.
+
+        `serial` lets one request at a time through: the emulated world is not made for threads.
+        """
+
+        def wrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            request = Request(environ)
+            entry = self._record(system, request)
+            fault = self._next_fault(system, request)
+            if fault is not None and fault.kind == "drop_before":
+                raise ConnectionResetError("dropped before the request was acted on")
+            if fault is not None and fault.kind == "respond":
+                response = fault_response(system, fault, self._machine.clock.now())
+            elif serial:
+                with self._world_lock:
+                    response = Response.from_app(app, environ, buffered=True)
+            else:
+                response = Response.from_app(app, environ, buffered=True)
+            if fault is not None and fault.kind == "drop_after":
+                raise ConnectionResetError("dropped after the request was acted on")
+            entry["status"] = response.status_code
+            response.headers["Date"] = format_datetime(self._machine.clock.now(), usegmt=True)
+            return response(environ, start_response)
+
+        return wrapped
+
+    def _known(self, system: str) -> None:
+        if system != "*" and system not in self._machine.base_urls:
+            raise ValueError(
+                f"unknown system {system!r}; known: {', '.join(self._machine.base_urls)}"
+            )
+
+    def _record(self, system: str, request: Request) -> dict[str, Any]:
+        headers = {
+            name: "***" if name.lower() in ("authorization", "cookie") else value
+            for name, value in request.headers
+        }
+        query = re.sub(r"(sig|client_secret|code)=[^&]*", r"\1=***", request.query_string.decode())
+        with self._lock:
+            self._number += 1
+            entry = {
+                "n": self._number,
+                "system": system,
+                "method": request.method,
+                "path": request.path,
+                "query": query,
+                "status": None,
+                "headers": headers,
+                "body_size": request.content_length or 0,
+            }
+            self._log.append(entry)
+        return entry
+
+    def _next_fault(self, system: str, request: Request) -> Fault | None:
+        with self._lock:
+            for fault in self._faults:
+                if fault.meets(system, request.method, request.path):
+                    fault.count -= 1
+                    if fault.count == 0:
+                        self._faults.remove(fault)
+                    return fault
+            throttle = self._throttles.get(system)
+            if throttle is not None:
+                throttle.seen += 1
+                if throttle.seen % throttle.every == 0:
+                    wait = {"Retry-After": str(throttle.retry_after)}
+                    return Fault(system=system, status=429, headers=wait)
+        return None
+
+
+def fault_response(system: str, fault: Fault, now: datetime) -> Response:
+    """An injected answer in the manner of the system that is made to fail."""
+    if fault.body is not None:
+        text = fault.body if isinstance(fault.body, str) else wire.encode(fault.body)
+        response = Response(text, status=fault.status, content_type=wire.JSON_TYPE)
+    elif system == "partner_center" and fault.status == 429:
+        # The gateway in front of Partner Center answers in its own form, not the service's.
+        wait = fault.headers.get("Retry-After", "57")
+        response = wire.json_response(
+            {
+                "statusCode": 429,
+                "message": f"Rate limit is exceeded. Try again in {wait} seconds.",
+            },
+            429,
+            {"Retry-After": wait},
+        )
+    elif system in ("graph", "price", "dataverse"):
+        code = {429: "TooManyRequests", 503: "ServiceUnavailable"}.get(fault.status, "UnknownError")
+        inner = {"date": wire.stamp(now).removesuffix("Z")}
+        response = wire.json_response(
+            {"error": {"code": code, "message": "Injected by the emulator.", "innerError": inner}},
+            fault.status,
+        )
+    else:
+        # A 5xx of a gateway is a page for people; a client must not try to read JSON from it.
+        page = f"<html><body><h1>{fault.status}</h1></body></html>"
+        response = Response(page, status=fault.status, content_type="text/html")
+    response.headers.update(fault.headers)
+    return response
+
+
+class ControlPlane:
+    """The HTTP face of a `Control`: everything is JSON, a refusal is 400 with one sentence."""
+
+    def __init__(self, machine: Machine, control: Control) -> None:
+        self._machine = machine
+        self._control = control
+        self._table: list[tuple[str, str, Callable[[dict[str, Any]], Any]]] = [
+            ("GET", "/_emulator", self._overview),
+            ("POST", "/_emulator/reset", self._reset),
+            ("POST", "/_emulator/seed", self._reset),
+            ("GET", "/_emulator/clock", self._clock),
+            ("POST", "/_emulator/clock", self._clock),
+            ("POST", "/_emulator/fail-next", self._fail_next),
+            ("POST", "/_emulator/throttle", self._throttle),
+            ("POST", "/_emulator/settings", self._settings),
+            ("GET", "/_emulator/requests", lambda _: control.requests()),
+            ("DELETE", "/_emulator/requests", self._clear_log),
+            ("POST", "/_emulator/reissue", self._reissue),
+            ("POST", "/_emulator/refresh-token", self._refresh_token),
+            ("POST", "/_emulator/revoke", self._revoke),
+        ]
+        self._routes = wire.Routes(self._table)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one control request."""
+        request = Request(environ)
+        found = self._routes.find(request.method, request.path)
+        if isinstance(found, frozenset):
+            missing = {"error": "no such control", "see": "/_emulator/"}
+            response = wire.json_response(missing, 405 if found else 404)
+        else:
+            try:
+                response = wire.json_response(found[0](wire.read_object(request)))
+            except (ValueError, TypeError, KeyError) as error:
+                response = wire.json_response({"error": str(error)}, 400)
+        return response(environ, start_response)
+
+    def _overview(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "seed": self._machine.seed,
+            "scenario": self._machine.scenario,
+            "now": wire.stamp(self._machine.clock.now()),
+            "base_urls": self._machine.base_urls,
+            "settings": asdict(self._control.settings),
+            "stories": self._machine.stories(),
+            "controls": [f"{method} {template}" for method, template, _ in self._table],
+        }
+
+    def _reset(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._control.reset(**body)
+        return self._overview({})
+
+    def _clock(self, body: dict[str, Any]) -> dict[str, Any]:
+        clock = self._machine.clock
+        if "now" in body:
+            moment = datetime.fromisoformat(body["now"])
+            clock.set(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        clock.advance(timedelta(seconds=int(body.get("advance_seconds", 0))))
+        return {"now": wire.stamp(clock.now())}
+
+    def _fail_next(self, body: dict[str, Any]) -> dict[str, Any]:
+        return asdict(self._control.fail_next(**body))
+
+    def _throttle(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._control.throttle(**body)
+        return body
+
+    def _settings(self, body: dict[str, Any]) -> dict[str, Any]:
+        return asdict(self._control.change(**body))
+
+    def _clear_log(self, _: dict[str, Any]) -> list[dict[str, Any]]:
+        self._control.clear_log()
+        return []
+
+    def _reissue(self, body: dict[str, Any]) -> dict[str, Any]:
+        return {"invoice_version": self._machine.reissue(body["invoice_id"])}
+
+    def _refresh_token(self, body: dict[str, Any]) -> dict[str, Any]:
+        return {"refresh_token": self._machine.issue_refresh_token(**body)}
+
+    def _revoke(self, _: dict[str, Any]) -> dict[str, Any]:
+        self._machine.revoke_refresh_tokens()
+        return {"revoked": True}

@@ -1,0 +1,95 @@
+"""The emulated hosts on loopback: one port for each, so that every client can use a root path.
+
+While a server runs, the emulator's absolute links (next pages, operations, blob directories) name
+the loopback addresses; stopping brings the public names back. Plain HTTP, threads, no sandboxing:
+this is for one machine, and binds to 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+
+from emulator.control import PUBLIC_URLS
+
+if TYPE_CHECKING:
+    from emulator.machine import Emulator
+
+
+class _QuietHandler(WSGIRequestHandler):
+    """HTTP/1.1 with kept connections; the control plane keeps the log of requests."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        del code, size
+
+
+class Loopback:
+    """Running servers, one for each emulated host; a context manager that stops them."""
+
+    def __init__(self, emulator: Emulator, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._emulator = emulator
+        self._servers: dict[str, BaseWSGIServer] = {}
+        self._threads: list[threading.Thread] = []
+        try:
+            for offset, name in enumerate(
+                sorted(emulator.apps, key=lambda name: name != "control")
+            ):
+                self._servers[name] = make_server(
+                    host,
+                    port + offset if port else 0,
+                    emulator.apps[name],
+                    threaded=True,
+                    request_handler=_QuietHandler,
+                )
+        except (OSError, SystemExit):
+            self._close()
+            raise
+        for name, server in self._servers.items():
+            emulator.base_urls[name] = f"http://{host}:{server.server_port}"
+
+    def start(self) -> Loopback:
+        """Begin to answer."""
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        for name, server in self._servers.items():
+            thread = threading.Thread(target=server.serve_forever, name=f"emulator-{name}")
+            thread.daemon = True
+            thread.start()
+            self._threads.append(thread)
+        return self
+
+    def stop(self) -> None:
+        """Stop answering, free the ports, and put the public names back."""
+        for server in self._servers.values():
+            if self._threads:
+                server.shutdown()
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+        self._close()
+        self._emulator.base_urls.update(PUBLIC_URLS)
+
+    def wait(self) -> None:
+        """Block until the servers are stopped from another thread or by an interrupt."""
+        for thread in self._threads:
+            thread.join()
+
+    def _close(self) -> None:
+        for server in self._servers.values():
+            server.server_close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
