@@ -1,6 +1,6 @@
 """Propose, subtract, answer: from the charges that should exist to the one document that is missing.
 
-What approved documents already hold is subtracted by charge key; only the difference is drafted. A
+What other documents already hold is subtracted by charge key; only the difference is drafted. A
 charge that changed since it was billed, or that should not have been, becomes one adjustment line
 that names the line it answers. Billing twice therefore bills once, and the sum over all documents
 equals what one correct document would have said.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 
 from domain.charge import Charge, ChargeType, Reason
 from domain.contract import BillingContract
@@ -27,7 +28,6 @@ MAX_LINES_A_DAY = 40
 """More charges than this for one subscription on one day are a fault, not a busy day."""
 
 _CYCLES = {ChargeType.NEW, ChargeType.CYCLE, ChargeType.RENEW}
-_OPEN = {DocumentStatus.DRAFT, DocumentStatus.VOID}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +42,13 @@ class Tax:
 def subtract(
     proposed: Sequence[Charge], documents: Iterable[Invoice], *, until: date
 ) -> list[Charge]:
-    """Return the charges and adjustments that approved documents do not hold yet.
+    """Return the charges and adjustments that no document holds yet (void ones hold nothing).
 
     `until` bounds the comparison: what was billed for service from that day on is left alone.
     """
     billed: dict[str, list[InvoiceLine]] = defaultdict(list)
     for document in documents:
-        if document.status in _OPEN:
+        if document.status is DocumentStatus.VOID:
             continue
         for line in document.lines:
             if line.charge.service.start < until:
@@ -120,7 +120,7 @@ def check_bounds(charges: Sequence[Charge]) -> list[Finding]:
                 "bounds.overlap",
                 f"{later.service} is billed although {earlier.service} covers part of it",
             )
-            for earlier, later in zip(cycles, cycles[1:], strict=False)
+            for earlier, later in pairwise(cycles)
             if later.service.start < earlier.service.end
         )
     days = Counter(
@@ -160,18 +160,14 @@ def assemble(
     Its key counts the approved documents of the period, so a draft is replaced by the next draft
     and a later correction gets a key of its own.
     """
-    charges = subtract(proposed, documents, until=period.end)
+    same = [d for d in documents if d.period == period and d.currency == contract.currency]
+    replaced = [d for d in same if d.status is DocumentStatus.DRAFT]
+    others = [d for d in documents if d not in replaced]
+    charges = subtract(proposed, others, until=period.end)
     if not charges:
         return None
-    same = [
-        d
-        for d in documents
-        if d.period == period
-        and d.currency == contract.currency
-        and d.status is not DocumentStatus.DRAFT
-    ]
     month = f"{period.start:%Y-%m}"
-    key = f"invoice/{customer.id}/{month}/{contract.currency}/{len(same) + 1}"
+    key = f"invoice/{customer.id}/{month}/{contract.currency}/{len(same) - len(replaced) + 1}"
     ordered = sorted(charges, key=lambda c: (c.name, c.subscription_id, c.service, c.key))
     lines = tuple(
         InvoiceLine(
