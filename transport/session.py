@@ -1,0 +1,427 @@
+"""HTTP calls to one system: identity, the only retry decision of the product, typed errors.
+
+An `Http` speaks to one base URL and sends its token nowhere else. What comes back is bounded in
+size and read with exact numbers. Failures are the `ServiceError` tree of `domain.problems`, told by
+status, error code and request id, and free of secrets. A call is repeated only where repeating is
+harmless: by its method, by an If-Match, or because the caller says that a key makes it so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import random
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+import tenacity
+import urllib3
+
+from domain.problems import (
+    Conflict,
+    NotAuthorised,
+    NotFound,
+    ServiceError,
+    Throttled,
+    Unavailable,
+)
+from transport import exact_json
+from transport.redaction import redact
+
+T = TypeVar("T")
+Now = Callable[[], datetime]
+
+MEGABYTE = 1 << 20
+ANSWER_LIMIT = 64 * MEGABYTE
+DOWNLOAD_LIMIT = 2048 * MEGABYTE
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_REPEATED = frozenset({429, 502, 503, 504})
+_REQUEST_IDS = (
+    "MS-RequestId",
+    "x-ms-service-request-id",
+    "request-id",
+    "x-ms-request-id",
+    "REQ_ID",
+)
+_log = logging.getLogger(__name__)
+
+
+class AccessToken(NamedTuple):
+    """A bearer token and when it expires (seconds since the epoch), as azure-core has it."""
+
+    token: str
+    expires_on: int
+
+
+class Tokens(Protocol):
+    """Where access tokens come from (see `transport.auth`)."""
+
+    def get_token(self, *scopes: str, refused: str = "") -> AccessToken:
+        """Return a token for the scopes; never the one that was just refused."""
+        ...
+
+
+class Call(NamedTuple):
+    """One finished try of a call, for logs: no query, no body, no identity."""
+
+    service: str
+    method: str
+    host: str
+    path: str
+    status: int | None
+    milliseconds: int
+
+
+def log_call(call: Call) -> None:
+    """Write a call to the debug log."""
+    _log.debug("%s %s %s%s -> %s in %d ms", *call)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer: status, headers (in any case) and body."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    url: str
+
+    def json(self) -> Any:
+        """Parse the body with exact numbers; ServiceError-free: ValueError when it is not JSON."""
+        return exact_json.loads(self.content)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a failing call is tried again: tries, seconds of waiting in all, and per wait."""
+
+    tries: int = 6
+    seconds: float = 300.0
+    first_wait: float = 1.0
+    longest_wait: float = 60.0
+
+    def wait(self, problem: BaseException, tries: int, waited: float, jitter: float) -> float:
+        """Decide whether a call that may be repeated is: seconds to wait, or infinity.
+
+        Retry-After is obeyed to the letter, and given up on where it exceeds our patience. Without
+        it the wait doubles, less up to a half by `jitter` (0 to 1).
+        """
+        if tries >= self.tries or not isinstance(problem, Throttled | Unavailable):
+            return math.inf
+        if problem.status is not None and problem.status not in _REPEATED:  # None: no answer
+            return math.inf
+        wait = problem.retry_after
+        if wait is None:
+            wait = min(self.longest_wait, self.first_wait * 2.0 ** (tries - 1)) * (1 - jitter / 2)
+        return wait if waited + wait <= self.seconds else math.inf
+
+
+class Http:
+    """Calls to one system; safe for threads."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        service: str,
+        session: requests.Session,
+        tokens: Tokens | None = None,
+        scope: str = "",
+        patience: Patience | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
+        now: Now = lambda: datetime.now(UTC),
+        on_call: Callable[[Call], None] = log_call,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.service = service
+        self.sleep = sleep
+        self._session = session
+        self._tokens = tokens
+        self._scope = scope or f"{self.base_url}/.default"
+        self._patience = patience or Patience()
+        self._jitter = jitter
+        self._now = now
+        self._on_call = on_call
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        body: bytes | None = None,
+        tokens: Tokens | None = None,
+        keyed: bool = False,
+        limit: int = ANSWER_LIMIT,
+    ) -> Answer:
+        """Call the system and return its 2xx or 3xx answer; anything else is a ServiceError.
+
+        `url` is a path below the base URL, or an absolute URL of the same host (next links).
+        `keyed`: repeating the call converges (a request id, an alternate key), whatever its method.
+        """
+        sent = dict(headers or {})
+        if json is not None:
+            body = exact_json.dumps(json).encode()
+            sent.setdefault("Content-Type", "application/json")
+        sent.setdefault("Accept", "application/json")
+        tokens = tokens or self._tokens
+
+        def read(response: requests.Response) -> Answer:
+            content = b"".join(_bounded(response.iter_content(MEGABYTE), limit, self.service))
+            return Answer(response.status_code, response.headers, content, response.url)
+
+        return self._persist(
+            _Request(method, self._own(url), params, sent, body, tokens),
+            read,
+            repeatable=keyed
+            or method in _IDEMPOTENT
+            or (method == "PATCH" and any(name.lower() == "if-match" for name in sent)),
+        )
+
+    def download(
+        self,
+        url: str,
+        target: Path,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        tokens: Tokens | None = None,
+        limit: int = DOWNLOAD_LIMIT,
+    ) -> Path:
+        """Fetch a file as it is stored (not decoded), first under another name, then renamed.
+
+        Without tokens the URL may be of any https host: a signature in it is the permission.
+        """
+        if tokens is not None:
+            url = self._own(url)
+        elif not _is_safe(url):
+            raise self._problem(f"refuses to download from {urlsplit(url).netloc}: not https")
+        partial = target.with_name(f".{target.name}.part")
+
+        def read(response: requests.Response) -> Path:
+            with partial.open("wb") as file:
+                chunks = response.raw.stream(MEGABYTE, decode_content=False)
+                for chunk in _bounded(chunks, limit, self.service):
+                    file.write(chunk)
+            return partial.replace(target)
+
+        try:
+            return self._persist(
+                _Request("GET", url, params, dict(headers or {}), None, tokens),
+                read,
+                repeatable=True,
+            )
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _persist(
+        self, request: _Request, read: Callable[[requests.Response], T], *, repeatable: bool
+    ) -> T:
+        def once() -> T:
+            try:
+                return self._once(request, read)
+            except _TokenRefused as problem:
+                refused = problem.token
+            try:  # a 401 is answered with one fresh token, whatever the method: nothing was done
+                return self._once(request, read, refused)
+            except _TokenRefused as problem:
+                raise problem.cause from None
+
+        def wait(state: tenacity.RetryCallState) -> float:
+            problem = state.outcome.exception() if state.outcome else None
+            if problem is None or not repeatable:
+                return math.inf
+            return self._patience.wait(
+                problem, state.attempt_number, state.idle_for, self._jitter()
+            )
+
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(ServiceError),
+            wait=wait,
+            stop=lambda state: math.isinf(state.upcoming_sleep),
+            sleep=self.sleep,
+            reraise=True,
+        )(once)
+
+    def _once(
+        self, request: _Request, read: Callable[[requests.Response], T], refused: str = ""
+    ) -> T:
+        method, url, params, headers, body, tokens = request
+        token = tokens.get_token(self._scope, refused=refused).token if tokens else ""
+        started = time.perf_counter()
+        status: int | None = None
+        address = urlsplit(url)
+        try:
+            with self._session.request(
+                method,
+                url,
+                params=params,
+                data=body,
+                headers=headers,
+                auth=_Bearer(token),
+                stream=True,
+                allow_redirects=False,
+            ) as response:
+                status = response.status_code
+                if status < HTTPStatus.BAD_REQUEST:
+                    return read(response)
+                problem = self._refusal(response)
+                if status == HTTPStatus.UNAUTHORIZED and token:
+                    raise _TokenRefused(token, problem)
+                raise problem
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            sentence = f"no answer from {address.netloc}: {redact(str(error))[:300]}"
+            raise Unavailable(sentence, service=self.service) from error
+        finally:
+            milliseconds = round((time.perf_counter() - started) * 1000)
+            self._on_call(
+                Call(self.service, method, address.netloc, address.path, status, milliseconds)
+            )
+
+    def _own(self, url: str) -> str:
+        """Make a URL absolute; a token goes to the base URL's host and to no other."""
+        if url.startswith("/"):
+            return f"{self.base_url}{url}"
+        if urlsplit(url)[:2] != urlsplit(self.base_url)[:2]:
+            raise self._problem(f"refuses to follow a link to {urlsplit(url).netloc}")
+        return url
+
+    def _problem(self, sentence: str) -> ServiceError:
+        return ServiceError(sentence, service=self.service)
+
+    def _refusal(self, response: requests.Response) -> ServiceError:
+        content = b"".join(_bounded(response.iter_content(MEGABYTE), MEGABYTE, self.service))
+        code, sentence = read_error(content)
+        status = response.status_code
+        request_id = next(
+            (response.headers[name] for name in _REQUEST_IDS if response.headers.get(name)), ""
+        )
+        return _error_type(status)(
+            sentence or _phrase(status),
+            service=self.service,
+            status=status,
+            code=code,
+            # Partner Center sometimes answers the id twice, as "a,a".
+            request_id=request_id.split(",")[0].strip(),
+            retry_after=_retry_after(response.headers, sentence, self._now),
+        )
+
+
+def read_error(content: bytes) -> tuple[str, str]:
+    """Read code and sentence from an error body of any of the systems; empty where there is none.
+
+    Known: Partner Center `{code, description}` (code a number or a string), its gateway
+    `{statusCode, message}`, OData `{error: {code, message}}`, Entra `{error, error_description}`,
+    storage XML, and HTML of a gateway, of which nothing is kept.
+    """
+    try:
+        body = exact_json.loads(content)
+    except ValueError:
+        text = content.decode("utf-8", "replace")
+        found = [re.search(rf"<{tag}>([^<]*)</{tag}>", text) for tag in ("Code", "Message")]
+        code, sentence = (match.group(1) if match else "" for match in found)
+        return code, _short(sentence)
+    if not isinstance(body, dict):
+        return "", ""
+    inner = body.get("error")
+    if isinstance(inner, dict):
+        body = inner
+    elif isinstance(inner, str):
+        body = {"code": inner, "message": body.get("error_description")}
+    code = next((body[name] for name in ("code", "Code") if body.get(name) is not None), "")
+    names = ("description", "message", "Message")
+    sentence = next((body[name] for name in names if body.get(name)), "")
+    return str(code), _short(str(sentence))
+
+
+class _Request(NamedTuple):
+    method: str
+    url: str
+    params: Mapping[str, str] | None
+    headers: Mapping[str, str]
+    body: bytes | None
+    tokens: Tokens | None
+
+
+class _TokenRefused(Exception):  # noqa: N818 - control flow inside this file
+    def __init__(self, token: str, cause: ServiceError) -> None:
+        super().__init__(str(cause))
+        self.token = token
+        self.cause = cause
+
+
+class _Bearer(requests.auth.AuthBase):
+    """Sets the token, or nothing; its presence keeps requests from reading .netrc."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def _bounded(chunks: Any, limit: int, service: str) -> Any:
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > limit:
+            raise ServiceError(f"an answer of more than {limit} bytes", service=service)
+        yield chunk
+
+
+def _is_safe(url: str) -> bool:
+    address = urlsplit(url)
+    return address.scheme == "https" or address.hostname in ("127.0.0.1", "localhost", "::1")
+
+
+def _error_type(status: int) -> type[ServiceError]:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Unavailable
+    return {
+        401: NotAuthorised,
+        403: NotAuthorised,
+        404: NotFound,
+        410: NotFound,
+        409: Conflict,
+        412: Conflict,
+        429: Throttled,
+    }.get(status, ServiceError)
+
+
+def _phrase(status: int) -> str:
+    with contextlib.suppress(ValueError):
+        return HTTPStatus(status).phrase
+    return "an answer without a known status"
+
+
+def _short(sentence: str) -> str:
+    return redact(" ".join(sentence.split()))[:500]
+
+
+def _retry_after(headers: Mapping[str, str], sentence: str, now: Now) -> float | None:
+    """Read Retry-After as seconds or HTTP date, or Microsoft's "Try again in 57 seconds."."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isdecimal():
+        return float(text)
+    with contextlib.suppress(ValueError, TypeError):
+        # Measured against the answer's own date, so that a wrong clock of ours does not matter.
+        sent = headers.get("Date")
+        moment = parsedate_to_datetime(sent) if sent else now()
+        return max(0.0, (parsedate_to_datetime(text) - moment).total_seconds())
+    found = re.search(r"[Tt]ry again in (\d+) second", sentence)
+    return float(found.group(1)) if found else None
