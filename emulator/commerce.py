@@ -1,0 +1,542 @@
+"""Microsoft's new commerce engine for seats: a purchase history goes in, state and charges come out.
+
+A subscription is its purchase and the changes made to it; nothing else is stored. ``replay`` runs
+the history up to an instant, turns charge cycles and renews terms at 00:00 UTC, opens and closes
+the windows of seven days, and writes a charge for each billing event. What Microsoft would refuse
+raises CommerceError and leaves the history as it was. Extended service terms, transfers and
+billing-frequency changes in mid-term are outside this engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
+
+from emulator.catalogue import CENT, Price, Product, find_price
+from emulator.terms import PLAN_MONTHS, TERM_MONTHS, Span, add_months, midnight
+
+WINDOW = timedelta(hours=168)
+UNIT_PLACES = Decimal("1e-6")
+MOST_SEATS = 10_000
+
+
+class CommerceError(Exception):
+    """A refusal of Partner Center: HTTP status, error code and description (section 14.2)."""
+
+    def __init__(self, http: int, code: str, description: str) -> None:
+        super().__init__(f"{http} {code}: {description}")
+        self.http = http
+        self.code = code
+        self.description = description
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """Percent off the unit price of every charge cycle that starts before ``until``."""
+
+    id: str
+    percent: Decimal
+    until: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextTerm:
+    """scheduledNextTermInstructions: what the renewal shall be."""
+
+    product: Product
+    term: str
+    plan: str
+    quantity: int
+    custom_end: date | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Something done to a subscription at an instant; every field left None stays as it is."""
+
+    at: datetime
+    quantity: int | None = None
+    status: str | None = None
+    auto_renew: bool | None = None
+    friendly_name: str | None = None
+    partner_id: str | None = None
+    next_term: NextTerm | None = None
+    clear_next_term: bool = False
+    # An upgrade in place, or the conversion of a trial; ``quantity`` may change with it.
+    convert_to: Product | None = None
+    convert_term: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """One billing event on one subscription, before it is put on an invoice.
+
+    ``effective_price`` is signed; quantities are not. Whether Microsoft puts the minus of a credit
+    on the quantity or on the unit price is not published: this world puts it on the unit price.
+    """
+
+    kind: str
+    at: datetime
+    product: Product
+    term: str
+    plan: str
+    price: Price
+    quantity: int
+    unit_price: Decimal
+    effective_price: Decimal
+    charged: Span
+    term_span: Span
+    order_id: str
+    reference: str
+    partner_id: str
+    promotion: Promotion | None
+
+    def subtotal(self, exchange: Decimal) -> Decimal:
+        """ROUNDDOWN(EffectiveUnitPrice x rate, 2) x quantity, toward zero."""
+        return (self.effective_price * exchange).quantize(CENT, ROUND_DOWN) * self.quantity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One order: what was bought, added, removed, renewed, converted or cancelled."""
+
+    id: str
+    at: datetime
+    transaction: str
+    product: Product
+    term: str
+    plan: str
+    quantity: int
+    unit_price: Decimal
+    promotion: Promotion | None
+    system: bool
+
+
+@dataclass(slots=True)
+class Lot:
+    """Seats that may leave again until ``until``; ``whole`` when the subscription may as well."""
+
+    quantity: int
+    until: datetime
+    whole: bool
+
+
+@dataclass(slots=True)
+class State:
+    """A subscription at an instant."""
+
+    product: Product
+    term: str
+    plan: str
+    quantity: int
+    price: Price
+    unit_price: Decimal
+    term_span: Span
+    anchor: date
+    offset: int
+    cycle: Span
+    full_cycle: Span
+    status: str
+    auto_renew: bool
+    friendly_name: str
+    partner_id: str
+    promotion: Promotion | None
+    next_term: NextTerm | None
+    order_id: str
+    lots: list[Lot]
+    updates: int = 0
+
+    def open_lots(self, at: datetime) -> list[Lot]:
+        """Lots whose window is open, oldest first."""
+        return [lot for lot in self.lots if lot.quantity and at < lot.until]
+
+    def cancellable_until(self, at: datetime) -> datetime | None:
+        """End of the window in which the whole subscription may be cancelled, if it is open."""
+        ends = [lot.until for lot in self.open_lots(at) if lot.whole]
+        return max(ends) if ends and self.status in {"active", "suspended"} else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purchase:
+    """The first event: what was bought, when, and on which terms."""
+
+    at: datetime
+    product: Product
+    term: str
+    plan: str
+    quantity: int
+    friendly_name: str
+    segment: str
+    market: str
+    auto_renew: bool = True
+    partner_id: str = ""
+    promotion: Promotion | None = None
+    custom_end: date | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A change that Microsoft refused: nothing is billed, the audit log knows."""
+
+    change: Change
+    error: CommerceError
+
+
+@dataclass(slots=True)
+class Replay:
+    """The outcome of running a history up to an instant."""
+
+    state: State
+    charges: list[Charge]
+    orders: list[Order]
+
+
+@dataclass(slots=True, kw_only=True)
+class Subscription:
+    """An identity and its history. ``identify`` makes deterministic ids from a readable name."""
+
+    id: str
+    customer_id: str
+    purchase: Purchase
+    identify: Callable[[str], str]
+    changes: list[Change] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def change(self, change: Change) -> None:
+        """Record a change; a refused one is remembered as such and raises CommerceError."""
+        earlier = [known for known in self.changes if known.at <= change.at]
+        later = [known for known in self.changes if known.at > change.at]
+        try:
+            self._run([*earlier, change], change.at)
+        except CommerceError as error:
+            self.refusals.append(Refusal(change=change, error=error))
+            raise
+        self.changes = [*earlier, change, *later]
+
+    def replay(self, until: datetime) -> Replay | None:
+        """State, charges and orders as of an instant; None before the purchase."""
+        if until < self.purchase.at:
+            return None
+        return self._run([change for change in self.changes if change.at <= until], until)
+
+    def before(self, change: Change) -> State:
+        """The state that a change met: same instant, without it and what came after."""
+        changes = self.changes
+        position = changes.index(change) if change in changes else len(changes)
+        known = [earlier for earlier in changes[:position] if earlier.at <= change.at]
+        return self._run(known, change.at).state
+
+    def after(self, change: Change) -> State:
+        """The state that a change left behind."""
+        position = self.changes.index(change)
+        return self._run(self.changes[: position + 1], change.at).state
+
+    def _run(self, changes: list[Change], until: datetime) -> Replay:
+        run = _Run(self)
+        for change in changes:
+            run.advance(change.at)
+            run.apply(change)
+        run.advance(until)
+        return Replay(run.state, run.charges, run.orders)
+
+
+class _Run:
+    """One pass over a history."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self.subscription = subscription
+        self.purchase = subscription.purchase
+        self.charges: list[Charge] = []
+        self.orders: list[Order] = []
+        bought = self.purchase
+        price = self._price(bought.product, bought.term, bought.plan, bought.at.date())
+        self.state = State(
+            product=bought.product,
+            term=bought.term,
+            plan=bought.plan,
+            quantity=bought.quantity,
+            price=price,
+            unit_price=_cycle_price(price),
+            term_span=Span(start=bought.at.date(), end=bought.at.date()),
+            anchor=bought.at.date(),
+            offset=0,
+            cycle=Span(start=bought.at.date(), end=bought.at.date()),
+            full_cycle=Span(start=bought.at.date(), end=bought.at.date()),
+            status="active",
+            auto_renew=bought.auto_renew,
+            friendly_name=bought.friendly_name,
+            partner_id=bought.partner_id,
+            promotion=bought.promotion,
+            next_term=None,
+            order_id="",
+            lots=[],
+        )
+        self._start_term("New", bought.at, bought.custom_end)
+        self._charge_cycle("new", bought.at)
+
+    # -- time ---------------------------------------------------------------------------------
+
+    def advance(self, until: datetime) -> None:
+        """Turn cycles and renew terms up to and including an instant."""
+        state = self.state
+        while state.status in {"active", "suspended"} and midnight(state.cycle.end) <= until:
+            turn = midnight(state.cycle.end)
+            if state.cycle.end < state.term_span.end:
+                state.offset += PLAN_MONTHS[state.plan]
+                self._set_cycle()
+                self._charge_cycle("cycleCharge", turn)
+            elif state.auto_renew:
+                self._renew(turn)
+            else:
+                state.status = "expired"
+                state.lots = []
+
+    def _renew(self, turn: datetime) -> None:
+        state, wish = self.state, self.state.next_term
+        if state.term_span.end == state.full_cycle.end:
+            state.offset += PLAN_MONTHS[state.plan]
+        else:
+            # A co-terminated term ended inside a cycle: the next one has an anchor of its own.
+            state.anchor, state.offset = turn.date(), 0
+        custom_end = None
+        if wish is not None:
+            state.product, state.term, state.plan = wish.product, wish.term, wish.plan
+            state.quantity, custom_end, state.next_term = wish.quantity, wish.custom_end, None
+        self._set_price(turn.date())
+        self._start_term("Renew", turn, custom_end)
+        self._charge_cycle("renew", turn)
+
+    def _start_term(self, transaction: str, at: datetime, custom_end: date | None) -> None:
+        state = self.state
+        start = add_months(state.anchor, state.offset)
+        end = add_months(state.anchor, state.offset + TERM_MONTHS[state.term])
+        if custom_end is not None:
+            # The wire gives the last included day.
+            end = custom_end + timedelta(days=1)
+        state.term_span = Span(start=start, end=end)
+        self._set_cycle()
+        state.lots = [Lot(state.quantity, at + WINDOW, whole=True)]
+        self._order(transaction, at)
+
+    def _set_cycle(self) -> None:
+        state = self.state
+        start = add_months(state.anchor, state.offset)
+        end = add_months(state.anchor, state.offset + PLAN_MONTHS[state.plan])
+        state.full_cycle = Span(start=start, end=end)
+        state.cycle = Span(start=start, end=min(end, state.term_span.end))
+
+    # -- changes ------------------------------------------------------------------------------
+
+    def apply(self, change: Change) -> None:
+        """Act on a change as Microsoft would, or raise CommerceError."""
+        state = self.state
+        if state.status in {"deleted", "expired"}:
+            raise CommerceError(400, "2011", "The subscription has been deleted or has expired.")
+        if change.convert_to is not None:
+            self._convert(change, change.convert_to)
+        elif change.status == "deleted":
+            self._cancel(change.at)
+        elif change.quantity is not None and change.quantity != state.quantity:
+            self._set_quantity(change.at, change.quantity)
+        if change.status in {"active", "suspended"}:
+            # A suspended subscription goes on being billed.
+            state.status = change.status
+        if change.auto_renew is not None:
+            state.auto_renew = change.auto_renew
+        if change.clear_next_term or not state.auto_renew:
+            state.next_term = None
+        if change.next_term is not None:
+            if not state.auto_renew:
+                raise CommerceError(
+                    400, "3000", "Scheduled changes need autoRenewEnabled to be true."
+                )
+            self._check_next_term(change.next_term)
+            state.next_term = change.next_term
+        if change.friendly_name is not None:
+            state.friendly_name = change.friendly_name
+        if change.partner_id is not None:
+            state.partner_id = change.partner_id
+        state.updates += 1
+
+    def _check_next_term(self, wish: NextTerm) -> None:
+        if not 1 <= wish.quantity <= MOST_SEATS:
+            raise CommerceError(400, "2002", "The quantity is out of range.")
+        start = self.state.term_span.end
+        self._price(wish.product, wish.term, wish.plan, start)
+        if wish.custom_end is not None and wish.custom_end < start:
+            raise CommerceError(400, "3000", "customTermEndDate lies before the next term.")
+
+    def _set_quantity(self, at: datetime, quantity: int) -> None:
+        state = self.state
+        if state.status == "suspended":
+            raise CommerceError(400, "800091", "A suspended subscription cannot change quantity.")
+        if not 1 <= quantity <= MOST_SEATS:
+            raise CommerceError(400, "2002", "The quantity is out of range.")
+        added = quantity - state.quantity
+        if added < 0:
+            self._take_seats(at, -added)
+        else:
+            state.lots.append(Lot(added, at + WINDOW, whole=False))
+        kind = "addQuantity" if added > 0 else "removeQuantity"
+        old = state.quantity
+        state.quantity = quantity
+        self._order("AddQuantity" if added > 0 else "RemoveQuantity", at)
+        # One change is a pair: the old quantity back, the new total for the rest of the cycle.
+        self._charge_rest(kind, at, old, sign=-1)
+        self._charge_rest(kind, at, quantity, sign=1)
+        state.next_term = None
+
+    def _take_seats(self, at: datetime, seats: int) -> None:
+        lots = self.state.open_lots(at)
+        if sum(lot.quantity for lot in lots) < seats:
+            raise CommerceError(
+                400, "800090", "The quantity cannot be decreased: the window has passed."
+            )
+        for lot in reversed(lots):
+            taken = min(seats, lot.quantity)
+            lot.quantity -= taken
+            seats -= taken
+
+    def _cancel(self, at: datetime) -> None:
+        state = self.state
+        if state.cancellable_until(at) is None:
+            raise CommerceError(400, "900117", "The 7-day cancellation window has passed.")
+        self._order("Cancel", at)
+        self._charge_rest("cancelImmediate", at, state.quantity, sign=-1)
+        state.status = "deleted"
+        state.auto_renew = False
+        state.lots = []
+
+    def _convert(self, change: Change, target: Product) -> None:
+        state, at = self.state, change.at
+        if state.status == "suspended":
+            raise CommerceError(400, "800091", "A suspended subscription cannot be converted.")
+        trial = state.product.trial
+        reference = self.subscription.identify(f"convert/{at.isoformat()}")
+        order = self._identify_order("Convert", at)
+        self._charge_rest("convert", at, state.quantity, sign=-1, reference=reference, order=order)
+        state.product = target
+        if change.quantity is not None:
+            state.quantity = change.quantity
+        if change.convert_term is not None:
+            state.term, state.plan = change.convert_term
+        state.promotion = None
+        self._set_price(at.date())
+        if trial:
+            # A converted trial starts a paid term of its own.
+            state.anchor, state.offset = at.date(), 0
+            self._start_term("Convert", at, None)
+        else:
+            # An upgrade keeps term and charge cycle and opens no new window.
+            self._order("Convert", at)
+        state.next_term = None
+        self._charge_rest("convert", at, state.quantity, sign=1, reference=reference)
+
+    # -- charges ------------------------------------------------------------------------------
+
+    def _charge_cycle(self, kind: str, at: datetime) -> None:
+        self._charge(kind, at, self.state.quantity, self.state.cycle)
+
+    def _charge_rest(
+        self,
+        kind: str,
+        at: datetime,
+        quantity: int,
+        *,
+        sign: int,
+        reference: str = "",
+        order: str | None = None,
+    ) -> None:
+        rest = replace(self.state.cycle, start=at.date())
+        self._charge(kind, at, quantity, rest, sign=sign, reference=reference, order=order)
+
+    def _charge(
+        self,
+        kind: str,
+        at: datetime,
+        quantity: int,
+        charged: Span,
+        *,
+        sign: int = 1,
+        reference: str = "",
+        order: str | None = None,
+    ) -> None:
+        state = self.state
+        promotion = state.promotion
+        if promotion is not None and promotion.until <= state.full_cycle.start:
+            promotion = None
+        self.charges.append(
+            Charge(
+                kind=kind,
+                at=at,
+                product=state.product,
+                term=state.term,
+                plan=state.plan,
+                price=state.price,
+                quantity=quantity,
+                unit_price=state.unit_price,
+                effective_price=sign
+                * prorate(state.unit_price, promotion, charged.days, state.full_cycle.days),
+                charged=charged,
+                term_span=state.term_span,
+                order_id=order or state.order_id,
+                reference=reference,
+                partner_id=state.partner_id,
+                promotion=promotion,
+            )
+        )
+
+    def _order(self, transaction: str, at: datetime) -> None:
+        state = self.state
+        state.order_id = self._identify_order(transaction, at)
+        self.orders.append(
+            Order(
+                id=state.order_id,
+                at=at,
+                transaction=transaction,
+                product=state.product,
+                term=state.term,
+                plan=state.plan,
+                quantity=state.quantity,
+                unit_price=state.unit_price,
+                promotion=state.promotion,
+                system=transaction == "Renew",
+            )
+        )
+
+    def _identify_order(self, transaction: str, at: datetime) -> str:
+        name = self.subscription.identify(f"order/{transaction}/{at.isoformat()}")
+        return name.replace("-", "")[:12]
+
+    def _set_price(self, on: date) -> None:
+        state = self.state
+        state.price = self._price(state.product, state.term, state.plan, on)
+        state.unit_price = _cycle_price(state.price)
+
+    def _price(self, product: Product, term: str, plan: str, on: date) -> Price:
+        bought = self.purchase
+        try:
+            return find_price(
+                product, term=term, plan=plan, segment=bought.segment, market=bought.market, on=on
+            )
+        except KeyError as error:
+            raise CommerceError(403, "2006", str(error.args[0])) from error
+
+
+def _cycle_price(price: Price) -> Decimal:
+    """The list price of a unit for one charge cycle: the term's price in equal instalments."""
+    instalments = TERM_MONTHS[price.term] // PLAN_MONTHS[price.plan]
+    return (price.amount / instalments).quantize(UNIT_PLACES, ROUND_HALF_UP)
+
+
+def prorate(
+    unit_price: Decimal, promotion: Promotion | None, days: int, cycle_days: int
+) -> Decimal:
+    """EffectiveUnitPrice of section 13.3: price after promotion / days in the cycle x billed days.
+
+    Kept to six places as the published samples are; a price in cents cannot cross a cent by that.
+    """
+    kept = 100 - (promotion.percent if promotion else Decimal(0))
+    return (unit_price * kept * days / (100 * cycle_days)).quantize(UNIT_PLACES, ROUND_HALF_UP)

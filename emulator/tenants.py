@@ -1,0 +1,319 @@
+"""Customer tenants, their agreements and their delegated administration, in the published shapes."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from emulator.terms import stamp
+
+Resource = dict[str, Any]
+
+# How long before its end a relationship counts as expiring: not published, see section 7.
+EXPIRING = timedelta(days=30)
+EXTENSION = timedelta(days=180)
+OLD_AGREEMENT = "MicrosoftCloudAgreement"
+CUSTOMER_AGREEMENT = "MicrosoftCustomerAgreement"
+_AGREEMENTS = {
+    OLD_AGREEMENT: (
+        "998b88de-aa99-4388-a42c-1b3517d49490",
+        "https://docs.microsoft.com/partner-center/agreements",
+    ),
+    CUSTOMER_AGREEMENT: (
+        "117a77b0-9360-443b-8795-c6dedc750cf9",
+        "https://aka.ms/customeragreement",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """A consent that the partner confirmed."""
+
+    kind: str
+    agreed: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reseller:
+    """An indirect reseller under the partner."""
+
+    tenant_id: str
+    name: str
+    mpn_id: str
+    signed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Qualification:
+    """A special qualification and how far its vetting is."""
+
+    name: str
+    vetting: str
+    reason: str = ""
+    created: date | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """One customer; ``recon_mpn_id`` stands on its lines instead of the partner's own id."""
+
+    id: str
+    commerce_id: str
+    profile_id: str
+    company: str
+    domain: str
+    country: str
+    region: str
+    city: str
+    postal_code: str
+    street: str
+    first_name: str
+    last_name: str
+    email: str
+    phone: str
+    segment: str = "Commercial"
+    registration_number: str | None = None
+    agreements: tuple[Agreement, ...] = ()
+    direct_signed: bool = False
+    reseller: Reseller | None = None
+    qualifications: tuple[Qualification, ...] = ()
+    validation: str = "Allowed"
+    recon_mpn_id: str | None = None
+
+    @property
+    def billing_currency(self) -> str:
+        """The currency of the partner's invoice that this customer's lines stand on."""
+        return "USD" if self.country == "US" else "EUR"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """A security group's roles in a relationship."""
+
+    id: str
+    group_id: str
+    status: str
+    roles: tuple[str, ...]
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relationship:
+    """A GDAP relationship; its end and status follow from activation, duration and the clock."""
+
+    id: str
+    name: str
+    customer: tuple[str, str] | None
+    days: int
+    roles: tuple[str, ...]
+    created: datetime
+    activated: datetime | None = None
+    extends: bool = False
+    # A status that the clock does not decide: created, approvalPending, terminated.
+    fixed_status: str | None = None
+    assignments: tuple[Assignment, ...] = ()
+    through_provider: str | None = None
+
+    def end(self, now: datetime) -> datetime | None:
+        """Activation plus duration, extended by six months at a time where that is on."""
+        if self.activated is None:
+            return None
+        end = self.activated + timedelta(days=self.days)
+        while self.extends and self.fixed_status is None and end <= now:
+            end += EXTENSION
+        return end
+
+    def status(self, now: datetime) -> str:
+        """The status as of an instant."""
+        end = self.end(now)
+        if self.fixed_status is not None or end is None:
+            return self.fixed_status or "created"
+        if now >= end:
+            return "expired"
+        return "expiring" if not self.extends and now >= end - EXPIRING else "active"
+
+
+def link(uri: str) -> Resource:
+    """A v1 link."""
+    return {"uri": uri, "method": "GET", "headers": []}
+
+
+def customer_resource(tenant: Tenant, *, reachable: bool) -> Resource:
+    """The v1 Customer by id; without delegated access it lacks address, e-mail and domains."""
+    path = f"/customers/{tenant.id}"
+    company: Resource = {
+        "tenantId": tenant.id,
+        "domain": tenant.domain,
+        "companyName": tenant.company,
+        "organizationRegistrationNumber": tenant.registration_number,
+    }
+    if reachable:
+        company["address"] = {
+            "country": tenant.country,
+            "region": tenant.region,
+            "city": tenant.city,
+            "state": tenant.region,
+            "addressLine1": tenant.street,
+            "addressLine2": "",
+            "postalCode": tenant.postal_code,
+            "phoneNumber": tenant.phone,
+        }
+        company["email"] = tenant.email
+    company["links"] = {"self": link(f"{path}/profiles/company")}
+    company["attributes"] = {"objectType": "CustomerCompanyProfile"}
+    culture = _CULTURES[tenant.country]
+    customer: Resource = {
+        "id": tenant.id,
+        "commerceId": tenant.commerce_id,
+        "companyProfile": company,
+        "billingProfile": {
+            "id": tenant.profile_id,
+            "firstName": tenant.first_name,
+            "lastName": tenant.last_name,
+            "email": tenant.email,
+            "culture": culture,
+            "language": culture[:2],
+            "companyName": tenant.company,
+            "defaultAddress": {
+                "country": tenant.country,
+                "city": tenant.city,
+                "state": tenant.region,
+                "addressLine1": tenant.street,
+                "postalCode": tenant.postal_code,
+                "firstName": tenant.first_name,
+                "lastName": tenant.last_name,
+                "phoneNumber": tenant.phone,
+            },
+            "links": {"self": link(f"{path}/profiles/billing")},
+            "attributes": {
+                "etag": str(-int(sha256(tenant.id.encode()).hexdigest()[:15], 16)),
+                "objectType": "CustomerBillingProfile",
+            },
+        },
+        "relationshipToPartner": "reseller",
+        "allowDelegatedAccess": reachable,
+        "associatedPartnerId": tenant.reseller.mpn_id if tenant.reseller else None,
+    }
+    if reachable:
+        customer["customDomains"] = [tenant.domain, tenant.email.partition("@")[2]]
+    customer["links"] = {"self": link(path)}
+    customer["attributes"] = {"objectType": "Customer"}
+    return customer
+
+
+_CULTURES = {
+    "US": "en-US",
+    "GB": "en-GB",
+    "IE": "en-IE",
+    "DE": "de-DE",
+    "AT": "de-AT",
+    "FR": "fr-FR",
+    "NL": "nl-NL",
+    "ES": "es-ES",
+}
+
+
+def agreement_resource(tenant: Tenant, agreement: Agreement, user_id: str) -> Resource:
+    """The v1 Agreement."""
+    template, address = _AGREEMENTS[agreement.kind]
+    return {
+        "primaryContact": {
+            "firstName": tenant.first_name,
+            "lastName": tenant.last_name,
+            "email": tenant.email,
+            "phoneNumber": tenant.phone,
+        },
+        "templateId": template,
+        "dateAgreed": f"{agreement.agreed.isoformat()}T00:00:00",
+        "type": agreement.kind,
+        "agreementLink": address,
+        "userId": user_id,
+    }
+
+
+def qualification_resource(qualification: Qualification) -> Resource:
+    """One row of the v1 qualifications array."""
+    row: Resource = {
+        "qualification": qualification.name,
+        "vettingStatus": qualification.vetting,
+    }
+    if qualification.reason:
+        row["vettingReason"] = qualification.reason
+    if qualification.created:
+        row["vettingCreatedDate"] = f"{qualification.created.isoformat()}T10:37:38.885Z"
+    return row
+
+
+def reseller_resource(reseller: Reseller) -> Resource:
+    """The v1 PartnerRelationship of an indirect reseller."""
+    return {
+        "id": reseller.tenant_id,
+        "name": reseller.name,
+        "relationshipType": "is_indirect_cloud_solution_provider_of",
+        "mpnId": reseller.mpn_id,
+        "location": "US",
+        "state": "Active",
+        "attributes": {"objectType": "PartnerRelationship"},
+    }
+
+
+def relationship_resource(relationship: Relationship, now: datetime) -> Resource:
+    """The Graph delegatedAdminRelationship as of an instant."""
+    end, status = relationship.end(now), relationship.status(now)
+    modified = relationship.activated or relationship.created
+    if end is not None and status in {"expired", "terminated"}:
+        modified = end
+    kind = "resellerDelegatedAdminRelationship" if relationship.through_provider else ""
+    resource: Resource = {
+        "@odata.type": f"#microsoft.graph.{kind or 'delegatedAdminRelationship'}",
+        "@odata.etag": _etag(f"{relationship.id}/{status}/{end}"),
+        "id": relationship.id,
+        "displayName": relationship.name,
+        "duration": f"P{relationship.days}D",
+        "customer": None,
+        "accessDetails": _roles(relationship.roles),
+        "status": status,
+        "autoExtendDuration": "P180D" if relationship.extends else "PT0S",
+        "createdDateTime": stamp(relationship.created),
+        "lastModifiedDateTime": stamp(modified),
+        "activatedDateTime": stamp(relationship.activated) if relationship.activated else None,
+        "endDateTime": stamp(end) if end else None,
+    }
+    if relationship.customer is not None:
+        tenant_id, name = relationship.customer
+        resource["customer"] = {"tenantId": tenant_id, "displayName": name}
+    if relationship.through_provider:
+        resource["isPartnerConsentPending"] = False
+        resource["indirectProviderTenantId"] = relationship.through_provider
+    return resource
+
+
+def assignment_resource(assignment: Assignment) -> Resource:
+    """The Graph delegatedAdminAccessAssignment."""
+    return {
+        "@odata.type": "#microsoft.graph.delegatedAdminAccessAssignment",
+        "@odata.etag": _etag(f"{assignment.id}/{assignment.status}"),
+        "id": assignment.id,
+        "status": assignment.status,
+        "createdDateTime": stamp(assignment.created),
+        "lastModifiedDateTime": stamp(assignment.created + timedelta(minutes=7)),
+        "accessContainer": {
+            "accessContainerId": assignment.group_id,
+            "accessContainerType": "securityGroup",
+        },
+        "accessDetails": _roles(assignment.roles),
+    }
+
+
+def _roles(roles: tuple[str, ...]) -> Resource:
+    return {"unifiedRoles": [{"roleDefinitionId": role} for role in roles]}
+
+
+def _etag(version: str) -> str:
+    digest = sha256(version.encode()).hexdigest()
+    inner = f"'\"{digest[:8]}-0000-0800-0000-{digest[8:16]}0000\"'"
+    return f'W/"{base64.b64encode(inner.encode()).decode()}"'
