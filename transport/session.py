@@ -126,6 +126,30 @@ class Patience:
         return wait if waited + wait <= self.seconds else math.inf
 
 
+def persist(
+    attempt: Callable[[], T],
+    *,
+    patience: Patience,
+    sleep: Callable[[float], None] = time.sleep,
+    jitter: Callable[[], float] = random.random,
+) -> T:
+    """Call until it succeeds or patience ends; the last error is raised."""
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        problem = state.outcome.exception() if state.outcome else None
+        if problem is None:
+            return math.inf
+        return patience.wait(problem, state.attempt_number, state.idle_for, jitter())
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(ServiceError),
+        wait=wait,
+        stop=lambda state: math.isinf(state.upcoming_sleep),
+        sleep=sleep,
+        reraise=True,
+    )(attempt)
+
+
 class Http:
     """Calls to one system; safe for threads."""
 
@@ -240,21 +264,12 @@ class Http:
             except _TokenRefused as problem:
                 raise problem.cause from None
 
-        def wait(state: tenacity.RetryCallState) -> float:
-            problem = state.outcome.exception() if state.outcome else None
-            if problem is None or not repeatable:
-                return math.inf
-            return self._patience.wait(
-                problem, state.attempt_number, state.idle_for, self._jitter()
-            )
-
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(ServiceError),
-            wait=wait,
-            stop=lambda state: math.isinf(state.upcoming_sleep),
+        return persist(
+            once,
+            patience=self._patience if repeatable else Patience(tries=1),
             sleep=self.sleep,
-            reraise=True,
-        )(once)
+            jitter=self._jitter,
+        )
 
     def _once(
         self, request: _Request, read: Callable[[requests.Response], T], refused: str = ""
