@@ -6,14 +6,15 @@ yields a record or a `Finding` in its place: one bad record never hides the othe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import date
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from pathlib import Path
 from typing import Protocol
 
 from domain.contract import BillingContract, MarkupRule, PriceListItem, SheetPrice, TaxProfile
 from domain.customer import Agreement, Customer, DelegatedAdminRelationship
-from domain.problems import Finding
+from domain.problems import Finding, Severity
 from domain.run import Run, UnitOfWork
 from domain.subscription import (
     CostInvoice,
@@ -143,6 +144,14 @@ class Store(Protocol):
         """Save what these checks found for a customer now, and close what they no longer find."""
         ...
 
+    def contracts(self) -> Sequence[BillingContract]:
+        """Read every billing contract, by key."""
+        ...
+
+    def run(self, key: str) -> Run | None:
+        """Read one run."""
+        ...
+
     def runs(self, limit: int = 50) -> Sequence[Run]:
         """Read the latest runs, newest first."""
         ...
@@ -183,11 +192,26 @@ class Queue(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Everything that a use case may reach, and the clock (aware UTC)."""
+
+    partner_center: PartnerCenter
+    directory: Directory
+    store: Store
+    archive: Archive
+    queue: Queue
+    now: Callable[[], datetime]
+    policy: Mapping[str, Severity] = field(default_factory=dict)
+    """Severity of findings by check name, where the partner wants another than the default."""
+
+
 __all__ = [
     "Archive",
     "CustomerFile",
     "Directory",
     "PartnerCenter",
+    "Ports",
     "Queue",
     "Record",
     "Saved",

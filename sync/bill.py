@@ -1,0 +1,345 @@
+"""Bill the customers of one month: prove the input, draft what is missing, reconcile, approve.
+
+Drafting one customer is a pure computation over its file; only a difference is written. A customer
+with a hold gets no document, and its charges are proposed again by the next run.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from decimal import Decimal
+
+from domain.period import Period
+from domain.problems import Finding, InputError, Severity
+from domain.run import Run, RunStatus, UnitStatus
+from domain.subscription import CostInvoice
+from invoice.assemble import Tax, assemble, check_bounds
+from invoice.document import DocumentKind, DocumentStatus, Invoice
+from invoice.explain import fingerprint
+from invoice.file import CustomerFile
+from rules import reconcile, tax
+from rules.events import check_history, history
+from rules.pricing import PriceBook
+from rules.rating import rate_customer
+from rules.validate import Facts, Policy, validate
+from sync.ledger import Ledger, Outcome
+from sync.messages import BillUnit, StartRun
+from sync.ports import Ports
+
+STANDS = {
+    DocumentStatus.APPROVED,
+    DocumentStatus.ISSUED,
+    DocumentStatus.HANDED_OFF,
+    DocumentStatus.PAID,
+}
+"""Documents that the customer has been told of, or is about to be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What one customer's month comes to: a document, or nothing, or a hold with its findings."""
+
+    document: Invoice | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def held(self) -> bool:
+        """Say whether any finding keeps the customer out."""
+        return any(finding.severity is not Severity.WARN for finding in self.findings)
+
+
+def draft(file: CustomerFile, period: Period, today: date, policy: Policy) -> Draft:
+    """Compute one customer's document for a month; pure, writes nothing."""
+    customer, contract = file.customer, file.contract
+    findings = validate(
+        Facts(
+            customer=customer,
+            agreements=file.agreements,
+            relationships=file.relationships,
+            subscriptions=file.subscriptions,
+            cost_lines=[
+                line for line in file.cost_lines if line.charged and line.charged.start in period
+            ],
+            contract=contract,
+            tax_profile=file.tax_profile,
+            period=period,
+            today=today,
+        ),
+        policy,
+    )
+    decision = tax.decide(file.tax_profile, customer.id, period.last_day)
+    if contract is None or isinstance(decision, Finding) or contract.starts >= period.end:
+        return Draft(document=None, findings=tuple(findings))
+    rated = rate_customer(
+        contract=contract,
+        subscriptions=file.subscriptions,
+        told=file.events,
+        cost_lines=file.cost_lines,
+        book=PriceBook(file.price_list, file.rules),
+        window=Period(contract.starts, period.end),
+    )
+    findings.extend(rated.findings)
+    findings.extend(check_bounds(rated.charges))
+    for subscription in file.subscriptions:
+        lines = [line for line in file.cost_lines if line.subscription_id == subscription.id]
+        told = [event for event in file.events if event.subscription_id == subscription.id]
+        findings.extend(check_history(subscription, history(subscription, lines, told), today))
+    unique = {finding.key: finding for finding in findings}
+    result = Draft(document=None, findings=tuple(unique.values()))
+    if result.held:
+        return result
+    document = assemble(
+        customer=customer,
+        contract=contract,
+        period=period,
+        proposed=rated.charges,
+        documents=file.documents,
+        tax=Tax(percent=decision.percent, note=decision.note, buyer_tax_id=decision.buyer_tax_id),
+    )
+    return replace(result, document=document)
+
+
+# Every check that draft() may find, so that one that is gone is closed.
+_CHECKS = (
+    "relationship.not_reseller",
+    "agreement.missing",
+    "gdap.missing",
+    "gdap.no_assignment",
+    "gdap.expiring",
+    "mapping.no_contract",
+    "mapping.no_account",
+    "mapping.contract_ended",
+    "partner_of_record.drift",
+    "tax.no_profile",
+    "tax.lapsed",
+    "tax.no_evidence",
+    "history.no_start",
+    "history.after_end",
+    "history.incomplete",
+    "history.second_purchase",
+    "history.mismatch",
+    "window.closed",
+    "price.missing",
+    "price.tie",
+    "price.no_basis",
+    "usage.missing",
+    "subscription.unknown",
+    "bounds.same_key",
+    "bounds.overlap",
+    "bounds.too_many",
+)
+_RECONCILE_CHECKS = ("reconcile.not_billed", "reconcile.quantity", "reconcile.no_cost")
+
+
+def period_invoices(ports: Ports, period: Period) -> list[CostInvoice]:
+    """Ask Partner Center for the invoices of a month; reading their heads is the completeness."""
+    return [
+        head
+        for head in ports.partner_center.invoices()
+        if not isinstance(head, Finding) and head.billed.start == period.start
+    ]
+
+
+def plan(ports: Ports, message: StartRun) -> list[BillUnit]:
+    """Prove that the month's input is complete, then list a unit for each customer.
+
+    Raises InputError when Microsoft's invoices are not there yet, or not imported to the cent: an
+    empty input is not a clean one.
+    """
+    if message.period is None:
+        raise InputError("a bill run needs a period", hint="give it as --period 2026-10")
+    period = Period.month(message.period)
+    heads = period_invoices(ports, period)
+    if not heads:
+        raise InputError(
+            f"Microsoft has not issued an invoice for {message.period} yet",
+            hint="bill a month from about the 8th of the next one on",
+        )
+    lines = ports.store.cost_lines([head.id for head in heads])
+    for head in heads:
+        own = [line for line in lines if line.invoice_id == head.id]
+        for finding in reconcile.complete(head, own):
+            raise InputError(finding.sentence, hint="run sync first; then bill again")
+    customers = ports.store.customers()
+    if message.customer_id:
+        customers = [c for c in customers if c.id == message.customer_id]
+        if not customers:
+            raise InputError(
+                f"there is no customer {message.customer_id}",
+                hint="give the tenant id; run sync first if the customer is new",
+            )
+    return [
+        BillUnit(run_key=message.run_key, customer_id=customer.id, period=message.period)
+        for customer in customers
+    ]
+
+
+def work(ports: Ports, unit: BillUnit) -> None:
+    """Draft one customer's month and save the difference, once.
+
+    A customer that is held again for the same reasons is left as it is: nothing is written.
+    """
+    ledger = Ledger(ports.store, ports.now)
+    if ledger.settled(unit.key):
+        return
+    period = unit.month
+    file = ports.store.customer_file(unit.customer_id)
+    result = draft(file, period, ports.now().date(), ports.policy)
+    saved = ports.store.replace_findings(_CHECKS, unit.customer_id, result.findings)
+    found = ports.store.unit(unit.key)
+    stale = _drafts(file.documents, period)
+    same = not (saved.created or saved.updated)
+    if result.held and same and not stale and found and found[0].status is UnitStatus.HELD:
+        return
+
+    def settle() -> Outcome:
+        for document in stale:
+            if result.document is None or document.key != result.document.key:
+                ports.store.discard_draft(document.key)
+        lines = 0
+        if result.document is not None:
+            ports.store.save_document(result.document)
+            lines = len(result.document.lines)
+        return Outcome(
+            held=result.held,
+            counts={
+                "documents": int(result.document is not None),
+                "lines": lines,
+                "findings": len(result.findings),
+            },
+        )
+
+    ledger.run_once(unit.key, "bill", unit.run_key, settle)
+
+
+def _drafts(documents: Iterable[Invoice], period: Period) -> list[Invoice]:
+    return [d for d in documents if d.status is DocumentStatus.DRAFT and d.period == period]
+
+
+def close(ports: Ports, run: Run) -> Run:
+    """Reconcile the month of a bill run and return the run with totals, counts and its end."""
+    period = Period.month(run.window)
+    lines = ports.store.cost_lines([head.id for head in period_invoices(ports, period)])
+    documents = ports.store.documents(period=run.window)
+    contracts = {contract.customer_id: contract for contract in ports.store.contracts()}
+    held = {
+        finding.customer_id
+        for finding in ports.store.findings()
+        if finding.severity is not Severity.WARN and finding.customer_id
+    }
+    standing = [d for d in documents if d.status is not DocumentStatus.VOID]
+    sold: dict[str, Decimal] = defaultdict(Decimal)
+    for document in standing:
+        sold[document.currency] += document.subtotal.amount
+    result = reconcile.reconcile(
+        lines=lines,
+        charges=[line.charge for document in standing for line in document.lines],
+        contracts=contracts,
+        held=held,
+        sold=sold,
+    )
+    _save_findings(ports, result.findings)
+    return replace(
+        run,
+        status=RunStatus.DONE_WITH_HOLDS if held else RunStatus.DONE,
+        totals=result.totals,
+        counts={
+            "customers": len(ports.store.customers()),
+            "held": len(held),
+            "invoices": sum(d.kind is DocumentKind.INVOICE for d in standing),
+            "credit_notes": sum(d.kind is DocumentKind.CREDIT_NOTE for d in standing),
+            "charges": sum(len(d.lines) for d in standing),
+            "cost_lines": len(lines),
+            "residual_findings": len(result.findings),
+        },
+    )
+
+
+def _save_findings(ports: Ports, findings: Sequence[Finding]) -> None:
+    """Replace what the reconciliation found before, customer by customer."""
+    by_customer: dict[str, list[Finding]] = defaultdict(list)
+    for finding in ports.store.findings():
+        if finding.check in _RECONCILE_CHECKS:
+            by_customer[finding.customer_id] = []
+    for finding in findings:
+        by_customer[finding.customer_id].append(finding)
+    for customer_id, own in sorted(by_customer.items()):
+        ports.store.replace_findings(_RECONCILE_CHECKS, customer_id, own)
+
+
+def approve(ports: Ports, message: StartRun) -> list[Invoice]:
+    """Number, freeze and issue the drafts of a month; returns the documents that were issued.
+
+    One approval of a month at a time: numbers are consecutive per kind. A draft of a customer that
+    is on hold by now stays a draft.
+    """
+    if message.period is None:
+        raise InputError("an approval needs a period", hint="give it as --period 2026-10")
+    period = message.period
+    if not _approvable(ports, message):
+        return []
+    issued: list[Invoice] = []
+
+    def settle() -> Outcome:
+        today = ports.now().date()
+        standing = [
+            d for d in ports.store.documents(period=period) if d.status is not DocumentStatus.DRAFT
+        ]
+        numbers = {
+            kind: sum(1 for d in standing if d.kind is kind and d.number) for kind in DocumentKind
+        }
+        terms = {contract.key: contract for contract in ports.store.contracts()}
+        for document in _approvable(ports, message):
+            _refuse_doubles(ports, document)
+            numbers[document.kind] += 1
+            contract = terms[document.contract_key]
+            final = replace(
+                document,
+                number=_number(document, numbers[document.kind]),
+                status=DocumentStatus.ISSUED,
+                issued_on=today,
+                due_on=today + timedelta(days=contract.payment_days),
+                fingerprint=fingerprint(document),
+            )
+            ports.store.settle_document(final)
+            issued.append(final)
+        return Outcome(counts={"issued": len(issued)})
+
+    Ledger(ports.store, ports.now).run_once(
+        f"approve/{period}", "approve", message.run_key, settle, repeatable=True
+    )
+    return issued
+
+
+def _approvable(ports: Ports, message: StartRun) -> list[Invoice]:
+    drafts = ports.store.documents(
+        period=message.period or "",
+        status=DocumentStatus.DRAFT,
+        customer_id=message.customer_id or "",
+    )
+    held = {f.customer_id for f in ports.store.findings() if f.severity is not Severity.WARN}
+    return sorted(
+        (d for d in drafts if d.customer_id not in held), key=lambda d: (d.customer_name, d.key)
+    )
+
+
+def _refuse_doubles(ports: Ports, document: Invoice) -> None:
+    """A charge stands on one document; a draft that repeats one was overtaken and is stale."""
+    keys = {line.key for line in document.lines}
+    for other in ports.store.documents(customer_id=document.customer_id):
+        if other.status not in STANDS:
+            continue
+        double = keys & {line.key for line in other.lines}
+        if double:
+            raise InputError(
+                f"the draft {document.key} repeats {len(double)} charges of {other.number}",
+                hint="bill the customer again: the draft is older than that document",
+            )
+
+
+def _number(document: Invoice, n: int) -> str:
+    prefix = "CN" if document.kind is DocumentKind.CREDIT_NOTE else "INV"
+    return f"{prefix}-{document.period.start:%Y%m}-{n:04d}"

@@ -1,0 +1,149 @@
+"""The run ledger: each unit of work is claimed, worked and settled, whoever delivers its message.
+
+Messages come at least once and in any order. A unit's row is written with the version that was
+read, so of two workers one claims and the other goes away. A claim carries a lease: a worker that
+died loses it, and the next delivery takes over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from domain.problems import Conflict, WorkerError
+from domain.run import UnitOfWork, UnitStatus
+from sync.ports import Store
+
+LEASE = timedelta(minutes=30)
+"""Longer than any unit works; a dead worker's unit waits at most this long."""
+
+
+class Busy(WorkerError):  # noqa: N818 - it is a state, not a fault
+    """Another worker holds the unit: leave the message for later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a unit ended: settled for good, or held and worked again by the next run."""
+
+    held: bool = False
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Claims units of work in the store; `now` is aware UTC."""
+
+    store: Store
+    now: Callable[[], datetime]
+
+    def queue(self, kind: str, run_key: str, keys: Iterable[str]) -> list[str]:
+        """Enter units as queued; returns the keys that still need work (settled ones do not)."""
+        known = {unit.key: unit for unit in self.store.units(run_key)}
+        needed = []
+        for key in keys:
+            unit = known.get(key)
+            if unit is None:
+                try:
+                    self.store.put_unit(
+                        UnitOfWork(key=key, kind=kind, run_key=run_key, status=UnitStatus.QUEUED),
+                        None,
+                    )
+                except Conflict:  # entered by another run or starter; its status decides
+                    found = self.store.unit(key)
+                    unit = found[0] if found else None
+            if unit is None or unit.status is not UnitStatus.SETTLED:
+                needed.append(key)
+        return needed
+
+    def settled(self, key: str) -> bool:
+        """Say whether a unit is through for good."""
+        found = self.store.unit(key)
+        return found is not None and found[0].status is UnitStatus.SETTLED
+
+    def run_once(
+        self,
+        key: str,
+        kind: str,
+        run_key: str,
+        work: Callable[[], Outcome],
+        *,
+        repeatable: bool = False,
+    ) -> UnitOfWork:
+        """Claim a unit, work it, settle it; a settled unit is returned as it is.
+
+        Raises Busy while another worker's lease lives. A fault of the work is noted on the unit and
+        raised again, so that the queue delivers once more. `repeatable` makes the claim a lock: the
+        unit is worked although it was settled before.
+        """
+        found = self.store.unit(key)
+        unit = (
+            found[0]
+            if found
+            else UnitOfWork(key=key, kind=kind, run_key=run_key, status=UnitStatus.QUEUED)
+        )
+        version = found[1] if found else None
+        now = self.now()
+        if unit.status is UnitStatus.SETTLED and not repeatable:
+            return unit
+        if (
+            unit.status is UnitStatus.RUNNING
+            and unit.lease_until is not None
+            and unit.lease_until > now
+        ):
+            raise Busy(f"{key} is being worked until {unit.lease_until:%H:%M}")
+        claimed = replace(
+            unit,
+            run_key=run_key,
+            status=UnitStatus.RUNNING,
+            attempt=unit.attempt + 1,
+            started_at=now,
+            finished_at=None,
+            lease_until=now + LEASE,
+            problem="",
+        )
+        try:
+            version = self.store.put_unit(claimed, version)
+        except Conflict as error:
+            raise Busy(f"{key} was claimed by another worker") from error
+        try:
+            outcome = work()
+        except Exception as error:
+            self.store.put_unit(
+                replace(
+                    claimed,
+                    status=UnitStatus.FAILED,
+                    finished_at=self.now(),
+                    lease_until=None,
+                    problem=f"{type(error).__name__}: {error}"[:1000],
+                ),
+                version,
+            )
+            raise
+        ended = replace(
+            claimed,
+            status=UnitStatus.HELD if outcome.held else UnitStatus.SETTLED,
+            finished_at=self.now(),
+            lease_until=None,
+            counts=outcome.counts,
+        )
+        self.store.put_unit(ended, version)
+        return ended
+
+    def park(self, key: str, problem: str) -> None:
+        """Give a unit up after its last delivery: a person must look."""
+        found = self.store.unit(key)
+        if found is None or found[0].status is UnitStatus.SETTLED:
+            return
+        unit, version = found
+        self.store.put_unit(
+            replace(
+                unit,
+                status=UnitStatus.PARKED,
+                finished_at=self.now(),
+                lease_until=None,
+                problem=(unit.problem or problem)[:1000],
+            ),
+            version,
+        )

@@ -1,0 +1,89 @@
+"""What waits on the queues: small keyed messages, one model per queue. Keys only, never data."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from domain.period import Period
+
+Month = Annotated[str, StringConstraints(pattern=r"^20\d\d-(0[1-9]|1[0-2])$")]
+Guid = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z-]{1,64}$")]
+RunKey = Annotated[str, StringConstraints(pattern=r"^[a-z]+/[0-9A-Za-z/-]{1,90}$")]
+
+
+class _Message(BaseModel):
+    """Strict: a message that does not fit will never fit, so it is refused, not retried."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    v: Literal[1] = 1
+
+
+class StartRun(_Message):
+    """Queue `start`: begin (or go on with) a run; the handler fans it out."""
+
+    kind: Literal["sync", "bill", "approve"]
+    period: Month | None = None
+    """Needed by bill and approve."""
+    day: date | None = None
+    """Needed by sync: the day that the run is for."""
+    customer_id: Guid | None = None
+
+    @property
+    def run_key(self) -> str:
+        """The run's identity from meaning."""
+        scope = f"/{self.customer_id}" if self.customer_id else ""
+        return f"{self.kind}/{self.period or self.day}{scope}"
+
+
+class PullUnit(_Message):
+    """Queue `pull`: read one part of Microsoft's side for one scope."""
+
+    run_key: RunKey
+    part: Literal["customer", "relationships", "changes", "costs"]
+    scope: str = ""
+    """Customer or invoice id; empty for the whole partner."""
+    day: date
+
+    @property
+    def key(self) -> str:
+        """Identity from meaning: an invoice is pulled once, the rest once a day."""
+        if self.part == "costs":
+            return f"pull/costs/{self.scope}"
+        scope = f"/{self.scope}" if self.scope else ""
+        return f"pull/{self.part}{scope}/{self.day}"
+
+
+class BillUnit(_Message):
+    """Queue `bill`: bill one customer for one month."""
+
+    run_key: RunKey
+    customer_id: Guid
+    period: Month
+
+    @property
+    def key(self) -> str:
+        """Identity from meaning."""
+        return f"bill/{self.customer_id}/{self.period}"
+
+    @property
+    def month(self) -> Period:
+        """The billing period."""
+        return Period.month(self.period)
+
+
+class CloseRun(_Message):
+    """Queue `close`: all units are through; reconcile and store the totals."""
+
+    run_key: RunKey
+
+
+MODELS: dict[str, type[_Message]] = {
+    "start": StartRun,
+    "pull": PullUnit,
+    "bill": BillUnit,
+    "close": CloseRun,
+}

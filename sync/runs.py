@@ -1,0 +1,137 @@
+"""The life of a run: started once, fanned out, worked by whoever takes the messages, closed.
+
+`handle` is what every queue calls, in Azure and on a laptop alike. A message may come twice, late
+or out of order: the ledger makes each unit happen once, and a run is closed by the unit that finds
+no other one open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pydantic import ValidationError
+
+from domain.problems import InputError
+from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
+from sync import bill, pull
+from sync.ledger import Ledger
+from sync.messages import MODELS, BillUnit, CloseRun, PullUnit, StartRun
+from sync.ports import Ports
+
+_OPEN = {UnitStatus.QUEUED, UnitStatus.RUNNING, UnitStatus.FAILED}
+
+
+def handle(ports: Ports, queue: str, body: str | bytes) -> None:
+    """Work one message of a queue (start, pull, bill or close)."""
+    match read(queue, body):
+        case StartRun() as message:
+            start(ports, message)
+        case PullUnit() as unit:
+            Ledger(ports.store, ports.now).run_once(
+                unit.key, "pull", unit.run_key, lambda: pull.work(ports, unit)
+            )
+            _after(ports, unit.run_key)
+        case BillUnit() as unit:
+            bill.work(ports, unit)
+            _after(ports, unit.run_key)
+        case CloseRun() as message:
+            close(ports, message.run_key)
+
+
+def read(queue: str, body: str | bytes) -> StartRun | PullUnit | BillUnit | CloseRun:
+    """Read a message strictly; InputError names what does not fit."""
+    model = MODELS[queue]
+    try:
+        return model.model_validate_json(body)  # type: ignore[return-value]
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "message"
+        raise InputError(
+            f"a message on queue {queue} is not readable: {where}: {first['msg']}",
+            hint="it is put aside; send it again in the form of docs",
+        ) from None
+
+
+def start(ports: Ports, message: StartRun) -> Run | None:
+    """Begin a run, or go on with one that has open units; a finished run stays as it is."""
+    if message.kind == "approve":
+        bill.approve(ports, message)
+        return None
+    found = ports.store.run(message.run_key)
+    if found is not None and found.status is RunStatus.DONE:
+        return found
+    units: Sequence[PullUnit | BillUnit] = (
+        pull.plan(ports, message) if message.kind == "sync" else bill.plan(ports, message)
+    )
+    run = found or Run(
+        key=message.run_key,
+        kind=message.kind,
+        scope=message.customer_id or "",
+        window=message.period or str(message.day),
+        status=RunStatus.RUNNING,
+        started_at=ports.now(),
+    )
+    if found is None:
+        ports.store.save([run])
+    queue = "pull" if message.kind == "sync" else "bill"
+    needed = set(
+        Ledger(ports.store, ports.now).queue(queue, message.run_key, [unit.key for unit in units])
+    )
+    waiting = [unit.model_dump_json() for unit in units if unit.key in needed]
+    if waiting:
+        ports.queue.send(queue, waiting)
+    else:
+        ports.queue.send("close", [CloseRun(run_key=message.run_key).model_dump_json()])
+    return run
+
+
+def _after(ports: Ports, run_key: str) -> None:
+    """Ask for the run to be closed when no unit of it is open any more."""
+    if not any(unit.status in _OPEN for unit in ports.store.units(run_key)):
+        ports.queue.send("close", [CloseRun(run_key=run_key).model_dump_json()])
+
+
+def close(ports: Ports, run_key: str) -> Run:
+    """End a run: its counts, its totals, its status. An end that is the same is not written."""
+    run = ports.store.run(run_key)
+    if run is None:
+        raise InputError(f"there is no run {run_key}", hint="list them with: runs")
+    units = ports.store.units(run_key)
+    if run.kind == "bill":
+        ended = bill.close(ports, run)
+    else:
+        held = any(unit.status is UnitStatus.HELD for unit in units)
+        ended = replace(
+            run,
+            status=RunStatus.DONE_WITH_HOLDS if held else RunStatus.DONE,
+            counts=_sums(units),
+        )
+    lost = [unit for unit in units if unit.status in {UnitStatus.FAILED, UnitStatus.PARKED}]
+    if lost:
+        ended = replace(
+            ended,
+            status=RunStatus.FAILED,
+            problem=f"{len(lost)} units failed, first {lost[0].key}: {lost[0].problem}"[:1000],
+        )
+    if run.finished_at is not None and replace(ended, finished_at=run.finished_at) == run:
+        return run
+    ended = replace(ended, finished_at=ports.now())
+    ports.store.save([ended])
+    return ended
+
+
+def _sums(units: Sequence[UnitOfWork]) -> dict[str, int]:
+    sums: dict[str, int] = {"units": len(units)}
+    for unit in units:
+        for name, count in unit.counts.items():
+            sums[name] = sums.get(name, 0) + count
+    return dict(sorted(sums.items()))
+
+
+def give_up(ports: Ports, queue: str, body: str | bytes) -> None:
+    """Park the unit of a message that failed for the last time, and let its run close."""
+    message = read(queue, body)
+    if isinstance(message, PullUnit | BillUnit):
+        Ledger(ports.store, ports.now).park(message.key, "its message failed too often")
+        _after(ports, message.run_key)
