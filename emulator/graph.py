@@ -210,6 +210,7 @@ class Graph:
                 tenant = customer["tenantId"]
                 rows[tenant] = {
                     "@odata.type": "#microsoft.graph.delegatedAdminCustomer",
+                    "@odata.etag": f'W/"{wire.derived_guid("gdap customer", tenant)}"',
                     "id": tenant,
                     "tenantId": tenant,
                     "displayName": customer["displayName"],

@@ -17,6 +17,8 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from emulator.control import PUBLIC_URLS
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
     from emulator.machine import Emulator
 
 
@@ -24,6 +26,13 @@ class _QuietHandler(WSGIRequestHandler):
     """HTTP/1.1 with kept connections; the control plane keeps the log of requests."""
 
     protocol_version = "HTTP/1.1"
+
+    def connection_dropped(
+        self, error: BaseException, environ: WSGIEnvironment | None = None
+    ) -> None:
+        """Close the socket without an answer: an injected drop looks like a real one."""
+        del error, environ
+        self.close_connection = True
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         del code, size
@@ -57,8 +66,9 @@ class Loopback:
         """Begin to answer."""
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         for name, server in self._servers.items():
-            thread = threading.Thread(target=server.serve_forever, name=f"emulator-{name}")
-            thread.daemon = True
+            thread = threading.Thread(
+                target=server.serve_forever, args=(0.02,), name=f"emulator-{name}", daemon=True
+            )
             thread.start()
             self._threads.append(thread)
         return self

@@ -1,0 +1,115 @@
+"""The whole emulator: one world, every host over it as a WSGI app, one control plane."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from emulator.clock import Clock
+from emulator.control import PUBLIC_URLS, Control, ControlPlane
+from emulator.dataverse import DataverseApp
+from emulator.entra import Entra
+from emulator.exports import Exports
+from emulator.graph import Graph
+from emulator.partner_center import PartnerCenter
+from emulator.prices import Prices
+from emulator.scenarios import STORIES
+from emulator.server import Loopback
+from emulator.tokens import Tokens
+from emulator.world import NOW, World, build_world
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+
+class Emulator:
+    """One emulated world and the hosts that show it; the same seed gives the same bytes.
+
+    `base_urls` starts with the public names; absolute links in answers are made from it.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 1,
+        scenario: str = "partner-month",
+        dataverse_file: str = ":memory:",
+    ) -> None:
+        self.seed = seed
+        self.scenario = scenario
+        self.clock = Clock(NOW)
+        self.world: World = build_world(seed=seed, scenario=scenario, clock=self.clock)
+        self.base_urls = dict(PUBLIC_URLS)
+        self.control = Control(self)
+        self._tokens = Tokens(self)
+        self._entra = Entra(self, self._tokens)
+        self._partner_center = PartnerCenter(self, self._tokens)
+        self._exports = Exports(self)
+        self._graph = Graph(self, self._tokens, self._exports)
+        self._dataverse = DataverseApp(
+            file=dataverse_file,
+            clock=self.clock,
+            base_url=lambda: self.base_urls["dataverse"],
+            check_token=lambda token, audience: self._tokens.check(
+                token, audience.rstrip("/"), PUBLIC_URLS["dataverse"]
+            ),
+        )
+        wrap = self.control.wrap
+        self.apps: dict[str, WSGIApplication] = {
+            "login": wrap("login", self._entra),
+            "partner_center": wrap("partner_center", self._partner_center),
+            "price": wrap("price", Prices(self, self._tokens)),
+            "graph": wrap("graph", self._graph),
+            "blob": wrap("blob", self._exports),
+            "dataverse": wrap("dataverse", self._dataverse, serial=False),
+            "control": ControlPlane(self, self.control),
+        }
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """What a person would type into the settings; the refresh token is signed anew."""
+        partner = self.world.partner
+        return {
+            "tenant_id": partner.tenant_id,
+            "client_id": partner.client_id,
+            "client_secret": partner.client_secret,
+            "refresh_token": self.issue_refresh_token(),
+        }
+
+    def rebuild(self, *, seed: int, scenario: str) -> None:
+        """Build another world, its clock at the start, and forget what the hosts remember.
+
+        Called by `Control.reset`, which also clears faults and settings.
+        """
+        world = build_world(seed=seed, scenario=scenario, clock=self.clock)
+        self.seed, self.scenario, self.world = seed, scenario, world
+        self.clock.set(NOW)
+        for host in (
+            self._entra,
+            self._partner_center,
+            self._exports,
+            self._graph,
+            self._dataverse,
+        ):
+            host.reset()
+
+    def stories(self) -> list[dict[str, Any]]:
+        """What is awkward where in this scenario, for a reader and for tests."""
+        return [asdict(story) for story in STORIES.values()]
+
+    def reissue(self, invoice_id: str) -> int:
+        """Issue an invoice anew (void and rebill); its new version number."""
+        return self._exports.reissue(invoice_id)
+
+    def issue_refresh_token(self, *, mfa: bool = True) -> str:
+        """Sign the partner's user in, with or without a second factor."""
+        return self._tokens.refresh_token(["pwd", "mfa"] if mfa else ["pwd"])
+
+    def revoke_refresh_tokens(self) -> None:
+        """End every session of the partner's user."""
+        self._tokens.revoke()
+
+
+def serve(emulator: Emulator, *, host: str = "127.0.0.1", port: int = 0) -> Loopback:
+    """Answer on loopback: `port` for the control plane and the next ones for the others; 0: any."""
+    return Loopback(emulator, host=host, port=port).start()

@@ -1,0 +1,97 @@
+"""The same hosts on real sockets: every system on a port of its own, links that stay there."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from emulator.control import PUBLIC_URLS
+from emulator.server import Loopback
+from tests.emulator.hand_world import CUSTOMERS, INVOICE
+
+
+@pytest.fixture
+def loopback(desk):
+    with Loopback(desk.emulator).start(), requests.Session() as session:
+        desk.session = session
+        yield desk
+
+
+def test_every_system_has_a_port_and_the_names_come_back(desk):
+    with Loopback(desk.emulator).start():
+        urls = dict(desk.emulator.base_urls)
+        assert len(set(urls.values())) == len(PUBLIC_URLS)
+        assert all(url.startswith("http://127.0.0.1:") for url in urls.values())
+        overview = requests.get(urls["control"] + "/_emulator/", timeout=5).json()
+        assert overview["base_urls"] == urls
+    assert desk.emulator.base_urls == PUBLIC_URLS
+
+
+def test_a_chosen_port_is_the_control_planes_and_the_others_follow(desk):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    if port > 65000:
+        pytest.skip("no room above the port found")
+    with Loopback(desk.emulator, port=port).start():
+        urls = desk.emulator.base_urls
+        assert urls["control"] == f"http://127.0.0.1:{port}"
+        ports = sorted(int(url.rpartition(":")[2]) for url in urls.values())
+        assert ports == list(range(port, port + len(urls)))
+
+
+def test_a_taken_port_is_told_and_leaves_nothing_open(desk):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises((OSError, SystemExit)):
+            Loopback(desk.emulator, port=taken.getsockname()[1])
+    assert desk.emulator.base_urls == PUBLIC_URLS
+
+
+def test_sign_in_page_and_export_over_sockets(loopback):
+    desk = loopback
+    page = desk.pc("/v1/customers?size=3").json()
+    assert [row["id"] for row in page["items"]] == CUSTOMERS[:3]
+    path = "/v1.0/reports/partners/billing/usage/billed/export"
+    started = desk.graph(path, "POST", json={"invoiceId": INVOICE})
+    location = started.headers["Location"]
+    assert location.startswith(desk.emulator.base_urls["graph"])
+    desk.graph(location)
+    operation = desk.graph(location).json()
+    manifest = desk.graph(operation["resourceLocation@odata.navigationLink"]).json()
+    rows = b""
+    for blob in manifest["blobs"]:
+        url = f"{manifest['rootDirectory']}/{blob['name']}?{manifest['sasToken']}"
+        rows += gzip.decompress(desk.session.get(url, timeout=5).content)
+    assert rows.count(b"\n") == 23
+
+
+def test_public_audiences_are_taken_on_loopback_too(loopback):
+    granted = loopback.sign_in(PUBLIC_URLS["partner_center"]).json()
+    assert loopback.pc("/v1/customers", token=granted["access_token"]).status_code == 200
+
+
+def test_a_dropped_connection_is_a_closed_socket(loopback):
+    loopback.control.fail_next("price", kind="drop_before")
+    with pytest.raises(requests.ConnectionError):
+        loopback.session.get(loopback.emulator.base_urls["price"], timeout=5)
+
+
+def test_threads_are_served_and_the_log_misses_none(loopback):
+    desk = loopback
+    token = desk.token("partner_center")
+    desk.control.clear_log()
+
+    def ask(number):
+        headers = {"Authorization": f"Bearer {token}"}
+        url = f"{desk.emulator.base_urls['partner_center']}/v1/customers/{CUSTOMERS[number % 7]}"
+        return requests.get(url, headers=headers, timeout=10).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(ask, range(40))) == {200}
+    assert [entry["n"] for entry in desk.control.requests()] == list(range(1, 41))
