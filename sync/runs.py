@@ -27,11 +27,11 @@ def handle(ports: Ports, queue: str, body: str | bytes) -> None:
     match read(queue, body):
         case StartRun() as message:
             start(ports, message)
-        case PullUnit() as unit:
+        case PullUnit() as part:
             Ledger(ports.store, ports.now).run_once(
-                unit.key, "pull", unit.run_key, lambda: pull.work(ports, unit)
+                part.key, "pull", part.run_key, lambda: pull.work(ports, part)
             )
-            _after(ports, unit.run_key)
+            _after(ports, part.run_key)
         case BillUnit() as unit:
             bill.work(ports, unit)
             _after(ports, unit.run_key)
