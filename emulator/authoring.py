@@ -208,6 +208,7 @@ class Customer:
         custom_end: str | None = None,
         auto_renew: bool = True,
         partner_id: str | None = None,
+        parent: Seats | None = None,
     ) -> Seats:
         """A subscription bought at an instant; ``promotion``: percent off, first day without."""
         reseller = self.tenant.reseller.mpn_id if self.tenant.reseller else ""
@@ -225,6 +226,7 @@ class Customer:
             id=self.author.identify(key),
             customer_id=self.tenant.id,
             identify=partial(_identify_within, self.author.identify, key),
+            parent_id=parent.subscription.id if parent else "",
             purchase=Purchase(
                 at=since,
                 product=PRODUCTS[product],

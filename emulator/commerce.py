@@ -10,6 +10,7 @@ billing-frequency changes in mid-term are outside this engine.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
@@ -20,6 +21,7 @@ from emulator.terms import PLAN_MONTHS, TERM_MONTHS, Span, add_months, midnight
 WINDOW = timedelta(hours=168)
 UNIT_PLACES = Decimal("1e-6")
 MOST_SEATS = 10_000
+MOST_UPDATES = 1_200
 
 
 class CommerceError(Exception):
@@ -94,8 +96,8 @@ class Charge:
     promotion: Promotion | None
 
     def subtotal(self, exchange: Decimal) -> Decimal:
-        """ROUNDDOWN(EffectiveUnitPrice x rate, 2) x quantity, toward zero."""
-        return (self.effective_price * exchange).quantize(CENT, ROUND_DOWN) * self.quantity
+        """The Subtotal of its line, in the billing currency."""
+        return subtotal(self.effective_price, self.quantity, exchange)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +203,8 @@ class Subscription:
     customer_id: str
     purchase: Purchase
     identify: Callable[[str], str]
+    # An add-on hangs on the subscription that it extends.
+    parent_id: str = ""
     changes: list[Change] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
 
@@ -213,7 +217,11 @@ class Subscription:
         except CommerceError as error:
             self.refusals.append(Refusal(change=change, error=error))
             raise
-        self.changes = [*earlier, change, *later]
+        self.changes = [*earlier, change]
+        # The clock may have been set back: what was done later stays if it still holds.
+        with suppress(CommerceError):
+            self._run([*earlier, change, *later], later[-1].at if later else change.at)
+            self.changes += later
 
     def replay(self, until: datetime) -> Replay | None:
         """State, charges and orders as of an instant; None before the purchase."""
@@ -326,6 +334,8 @@ class _Run:
         end = add_months(state.anchor, state.offset + PLAN_MONTHS[state.plan])
         state.full_cycle = Span(start=start, end=end)
         state.cycle = Span(start=start, end=min(end, state.term_span.end))
+        if state.promotion is not None and state.promotion.until <= start:
+            state.promotion = None
 
     # -- changes ------------------------------------------------------------------------------
 
@@ -334,6 +344,8 @@ class _Run:
         state = self.state
         if state.status in {"deleted", "expired"}:
             raise CommerceError(400, "2011", "The subscription has been deleted or has expired.")
+        if state.updates >= MOST_UPDATES:
+            raise CommerceError(400, "900311", "Too many updates on this subscription.")
         if change.convert_to is not None:
             self._convert(change, change.convert_to)
         elif change.status == "deleted":
@@ -465,8 +477,6 @@ class _Run:
     ) -> None:
         state = self.state
         promotion = state.promotion
-        if promotion is not None and promotion.until <= state.full_cycle.start:
-            promotion = None
         self.charges.append(
             Charge(
                 kind=kind,
@@ -540,3 +550,8 @@ def prorate(
     """
     kept = 100 - (promotion.percent if promotion else Decimal(0))
     return (unit_price * kept * days / (100 * cycle_days)).quantize(UNIT_PLACES, ROUND_HALF_UP)
+
+
+def subtotal(effective_price: Decimal, quantity: int, exchange: Decimal) -> Decimal:
+    """ROUNDDOWN(EffectiveUnitPrice x rate, 2) x BillableQuantity of section 13.3, toward zero."""
+    return (effective_price * exchange).quantize(CENT, ROUND_DOWN) * quantity + 0

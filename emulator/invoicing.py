@@ -12,13 +12,13 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
-from emulator.catalogue import CENT, PRODUCTS, Price, Product, exchange_rate
-from emulator.commerce import Charge, Subscription
-from emulator.meters import AzurePlan, PlanUsage, Rate
+from emulator.catalogue import PRODUCTS, Price, Product, exchange_rate
+from emulator.commerce import Charge, Subscription, subtotal
+from emulator.meters import AzurePlan, PlanUsage, Rate, plain
 from emulator.tenants import Resource, Tenant, link
 from emulator.terms import Span, add_months, midnight, month_of, stamp
 
@@ -191,10 +191,10 @@ def _seat_line(
         OrderDate=stamp(charge.at),
         AvailabilityId=product.availability_id(segment, charge.term, charge.plan),
         ChargeType=charge.kind,
-        UnitPrice=charge.unit_price,
+        UnitPrice=plain(charge.unit_price),
         Quantity=charge.quantity,
         BillableQuantity=charge.quantity,
-        EffectiveUnitPrice=charge.effective_price,
+        EffectiveUnitPrice=plain(charge.effective_price),
         Subtotal=charge.subtotal(exchange),
         PriceAdjustmentDescription=json.dumps(reasons),
         SubscriptionId=subscription.id,
@@ -228,7 +228,7 @@ def _one_time_line(frame: Frame, tenant: Tenant, purchase: OneTimePurchase) -> R
         Quantity=purchase.quantity,
         BillableQuantity=purchase.quantity,
         EffectiveUnitPrice=price.amount,
-        Subtotal=(price.amount * exchange).quantize(CENT, ROUND_DOWN) * purchase.quantity,
+        Subtotal=subtotal(price.amount, purchase.quantity, exchange),
         SubscriptionStartDate=bounds[0],
         SubscriptionEndDate=bounds[1],
         ChargeStartDate=stamp(day),

@@ -27,7 +27,7 @@ MICRO = -6
 
 def plain(number: Decimal) -> Decimal:
     """The same number without trailing zeros and without an exponent on the wire."""
-    short = number.normalize()
+    short = number.normalize() + 0  # a credit of nothing is not minus nothing
     return short.quantize(Decimal(1)) if short.as_tuple().exponent > 0 else short  # type: ignore[operator]
 
 

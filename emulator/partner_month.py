@@ -48,6 +48,12 @@ STORIES: dict[str, Story] = {
             "Seats are added and removed mid-cycle on 5, 9, 20 (twice), 26 and 28 October (twice).",
         ),
         _story(
+            "add-on",
+            "Fabrikam Toys",
+            "Phones",
+            "An add-on that hangs on the office seats by parentSubscriptionId.",
+        ),
+        _story(
             "several-relationships",
             "Fabrikam Toys",
             "",
@@ -304,6 +310,8 @@ def _american(author: Author, signed: Reseller, unsigned: Reseller) -> None:
     office(at("2026-10-26", "11:45:00"), quantity=31)
     office(at("2026-10-28", "10:00:00"), quantity=34)
     office(at("2026-10-28", "15:20:00"), quantity=31)
+
+    fabrikam.seats("Phones", "teams-phone", 25, at("2026-02-15", "09:40:00"), parent=office)
 
     northwind = author.customer("Northwind Traders", _PLACES["Austin"], ("Noor", "Haddad"))
     northwind.azure(at("2025-11-03"), ("production", "development"), deployments=34)

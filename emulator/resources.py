@@ -87,6 +87,10 @@ def subscription_resource(
         resource["promotionId"] = state.promotion.id
     if state.status == "suspended":
         resource["suspensionReasons"] = ["PartnerRequest"]
+    if subscription.parent_id:
+        resource["parentSubscriptionId"] = subscription.parent_id
+        parent = f"/customers/{tenant.id}/subscriptions/{subscription.parent_id}"
+        resource["links"]["parentSubscription"] = link(parent)
     if product.view != "updatedlicensebased":
         # Seats of new commerce mostly come without an etag; software and marketplace have one.
         resource["attributes"]["etag"] = _etag(subscription.id, state.updates)

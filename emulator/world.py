@@ -14,7 +14,6 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import chain
 from operator import itemgetter
-from typing import Any
 
 from emulator import catalogue, invoicing, resources, tenants
 from emulator.authoring import Content
@@ -485,18 +484,20 @@ def _change(body: Resource, state: State, now: datetime) -> Change:
 
 
 def _next_term(wish: Resource) -> NextTerm:
-    asked: dict[str, Any] = wish.get("product") or {}
-    custom = wish.get("customTermEndDate")
-    return NextTerm(
-        product=_product(asked.get("productId"), asked.get("skuId")),
-        term=asked.get("termDuration", ""),
-        plan=str(asked.get("billingCycle", "")).lower(),
-        quantity=int(wish.get("quantity", 0)),
-        custom_end=date.fromisoformat(custom[:10]) if custom else None,
-    )
+    try:
+        asked, custom = wish["product"], wish.get("customTermEndDate")
+        return NextTerm(
+            product=_product(asked["productId"], asked["skuId"]),
+            term=asked["termDuration"],
+            plan=asked["billingCycle"].lower(),
+            quantity=int(wish["quantity"]),
+            custom_end=date.fromisoformat(custom[:10]) if custom else None,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CommerceError(400, "3000", "scheduledNextTermInstructions is not valid.") from error
 
 
-def _product(product_id: str | None, sku_id: str | None) -> Product:
+def _product(product_id: str, sku_id: str) -> Product:
     for product in PRODUCTS.values():
         if (product.product_id, product.sku_id) == (product_id, sku_id):
             return product
