@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from emulator.clock import Clock
@@ -13,7 +12,6 @@ from emulator.exports import Exports
 from emulator.graph import Graph
 from emulator.partner_center import PartnerCenter
 from emulator.prices import Prices
-from emulator.scenarios import STORIES
 from emulator.server import Loopback
 from emulator.tokens import Tokens
 from emulator.world import NOW, World, build_world
@@ -95,7 +93,7 @@ class Emulator:
 
     def stories(self) -> list[dict[str, Any]]:
         """What is awkward where in this scenario, for a reader and for tests."""
-        return [asdict(story) for story in STORIES.values()]
+        return self.world.stories()
 
     def reissue(self, invoice_id: str) -> int:
         """Issue an invoice anew (void and rebill); its new version number."""

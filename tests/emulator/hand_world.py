@@ -96,6 +96,9 @@ class HandWorld:
         self.version = 1
         self.patches: list[Resource] = []
 
+    def stories(self) -> list[Resource]:
+        return [{"key": "seats", "customer": "Fabrikam 0", "what": "It has three subscriptions."}]
+
     def customers(self) -> list[Resource]:
         return [customer(number) for number in range(7)]
 

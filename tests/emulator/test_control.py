@@ -19,7 +19,7 @@ def test_the_overview_names_everything(desk):
     assert page["base_urls"]["partner_center"] == "https://api.partnercenter.microsoft.com"
     assert page["settings"]["export_polls"] == 1
     assert "POST /_emulator/fail-next" in page["controls"]
-    assert isinstance(page["stories"], list)
+    assert page["stories"] == desk.emulator.world.stories()
 
 
 def test_fail_next_acts_count_times_and_only_where_it_should(desk):
