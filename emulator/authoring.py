@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import partial
@@ -302,8 +302,12 @@ class Customer:
         deployments: int,
         unmanaged: Iterable[str] = (),
         sponsored: Iterable[str] = (),
+        surge: tuple[str, int] | None = None,
     ) -> AzurePlan:
-        """An Azure plan; its deployments are drawn from the seed and start over its lifetime."""
+        """An Azure plan; its deployments are drawn from the seed and start over its lifetime.
+
+        ``surge`` multiplies the consumption of the first deployment from a day on.
+        """
         author, company = self.author, self.tenant.company
         entitlements = tuple(
             Entitlement(
@@ -316,16 +320,21 @@ class Customer:
         )
         draw = author.random(f"azure/{company}")
         free = set(sponsored)
+        drawn = [
+            _deployment(draw, number, entitlements, since.date(), free)
+            for number in range(deployments)
+        ]
+        if surge is not None:
+            day, factor = date.fromisoformat(surge[0]), surge[1]
+            # Virtual machines, so that the jump is seen in money too.
+            drawn[0] = replace(drawn[0], meters=METERS[:3], surge=(day, factor))
         plan = AzurePlan(
             subscription_id=author.identify(f"azure-plan/{company}"),
             customer_id=self.tenant.id,
             created=since,
             order_id=author.short_id(f"azure-plan/{company}/order"),
             entitlements=entitlements,
-            deployments=tuple(
-                _deployment(draw, number, entitlements, since.date(), free)
-                for number in range(deployments)
-            ),
+            deployments=tuple(drawn),
         )
         self._plans.append(plan)
         return plan

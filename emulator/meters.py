@@ -137,6 +137,8 @@ class Deployment:
     started: date
     stopped: date | None = None
     percent: int = 100
+    # From that day on it consumes so many times the usual: a mistake, or an intruder.
+    surge: tuple[date, int] | None = None
     # A sponsorship pays for it: the lines show consumption at price nil.
     sponsored: bool = False
 
@@ -312,11 +314,20 @@ def _series(plan: AzurePlan, seed: int, month: Span, through: date) -> Iterator[
                 name = f"{seed}/{deployment.entitlement.id}/{deployment.name}/{meter.meter_id}"
                 noise = Random(f"{name}/{month.start}").randbytes(month.days)  # noqa: S311 - repeatable on purpose
                 amounts = [usual * (160 + byte) // 288 for byte in noise]
+            if deployment.surge is not None:
+                surged, factor = (deployment.surge[0] - month.start).days, deployment.surge[1]
+                amounts = [
+                    amount * factor if day >= surged else amount
+                    for day, amount in enumerate(amounts)
+                ]
             yield _Series(
                 deployment,
                 Rate(
                     meter,
-                    earned=meter.earns_credit and deployment.entitlement.managed,
+                    # What a sponsor pays for earns the partner nothing.
+                    earned=meter.earns_credit
+                    and deployment.entitlement.managed
+                    and not deployment.sponsored,
                     sponsored=deployment.sponsored,
                 ),
                 tuple(amount if first <= day < stop else 0 for day, amount in enumerate(amounts)),

@@ -132,6 +132,12 @@ STORIES: dict[str, Story] = {
             "In one Azure subscription the partner has no access and earns no credit.",
         ),
         _story(
+            "usage-spike",
+            "Wide World Importers",
+            "",
+            "From 21 October one group of virtual machines consumes eight times the usual.",
+        ),
+        _story(
             "azure-sponsored",
             "Coho Winery SAS",
             "",
@@ -339,6 +345,9 @@ def _american(author: Author, signed: Reseller, unsigned: Reseller) -> None:
     analysts = importers.seats("Analysts", "power-bi-pro", 12, at("2025-10-22"))
     fewer = NextTerm(product=PRODUCTS["power-bi-pro"], term="P1Y", plan="monthly", quantity=8)
     analysts(at("2026-09-30", "16:00:00"), next_term=fewer)
+
+    # Virtual machines that suddenly run eightfold.
+    importers.azure(at("2026-04-20"), ("stores",), deployments=14, surge=("2026-10-21", 8))
 
     dental = author.customer(
         "Contoso Dental Group", _PLACES["Boston"], ("Maya", "Stone"), reseller=unsigned
