@@ -18,9 +18,11 @@ from typing import Any
 from uuid import UUID
 
 from emulator.catalogue import PRODUCTS, find_price
-from emulator.commerce import Change, CommerceError, Promotion, Purchase, Subscription
+from emulator.commerce import Subscription
+from emulator.history import Change, CommerceError, Promotion, Purchase
 from emulator.invoicing import Account, Credit, OneTimePurchase
 from emulator.meters import METERS, AzurePlan, Deployment, Entitlement
+from emulator.stories import Story
 from emulator.tenants import (
     CUSTOMER_AGREEMENT,
     OLD_AGREEMENT,
@@ -40,16 +42,6 @@ ROLES = (
     "5d6b6bb7-de71-4623-b4af-96380a352509",
 )
 PARTNER_SIDE = "2c6a0001-1111-4b22-8c33-9d44aa550001"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
-    """One awkward thing in a scenario: where it is (names, for ids come from the seed) and what."""
-
-    key: str
-    customer: str
-    subscriptions: tuple[str, ...]
-    what: str
 
 
 @dataclass(slots=True, kw_only=True)

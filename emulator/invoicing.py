@@ -17,7 +17,8 @@ from hashlib import sha256
 from typing import Any
 
 from emulator.catalogue import PRODUCTS, Price, Product, exchange_rate
-from emulator.commerce import Charge, Subscription, subtotal
+from emulator.commerce import Subscription
+from emulator.history import Charge, subtotal
 from emulator.meters import AzurePlan, PlanUsage, Rate, plain
 from emulator.tenants import Resource, Tenant, link
 from emulator.terms import Span, add_months, midnight, month_of, stamp

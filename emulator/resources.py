@@ -1,15 +1,18 @@
-"""Partner Center v1 resources derived from a purchase history: subscriptions, orders, audit records."""
+"""Partner Center v1 resources of a purchase history: subscriptions, orders, audit; and back by PATCH."""
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from emulator.commerce import Change, NextTerm, Order, State, Subscription
+from emulator.catalogue import PRODUCTS, Product
+from emulator.commerce import Subscription
+from emulator.history import Change, CommerceError, NextTerm, Order, State
 from emulator.invoicing import OneTimePurchase
 from emulator.meters import AzurePlan, Entitlement
 from emulator.tenants import Resource, Tenant, link
@@ -127,6 +130,57 @@ def _links(tenant: Tenant, identity: str, product: str, sku: str, availability: 
 def _etag(identity: str, version: int) -> str:
     text = json.dumps({"id": identity, "version": version + 1}, separators=(",", ":"))
     return base64.b64encode(text.encode()).decode()
+
+
+def read_patch(body: Resource, current: Resource, state: State, now: datetime) -> Change:
+    """The change that a full resource asks for, against what it meets; raises CommerceError."""
+    etag, sent = current["attributes"].get("etag"), (body.get("attributes") or {}).get("etag")
+    status, quantity = body.get("status", state.status), body.get("quantity", state.quantity)
+    partner_id, wish = body.get("partnerId"), body.get("scheduledNextTermInstructions")
+    if etag is not None and sent is not None and sent.strip('"') != etag:
+        raise CommerceError(400, "2055", "Etag is no longer valid")
+    if str(body.get("billingCycle", state.plan)).lower() != state.plan:
+        raise CommerceError(400, "2054", "The billing cycle cannot change here.")
+    if body.get("termDuration", state.term) != state.term:
+        raise CommerceError(400, "800097", "The term cannot change here.")
+    if not isinstance(quantity, int):
+        raise CommerceError(400, "3000", "The quantity is not a whole number.")
+    if status not in {"active", "suspended", "deleted", state.status}:
+        raise CommerceError(400, "800096", "The status cannot change to that.")
+    if partner_id and not re.fullmatch(r"\d{6,8}", partner_id):
+        raise CommerceError(400, "2071", "The partner id is not valid.")
+    return Change(
+        at=now,
+        quantity=quantity if quantity != state.quantity else None,
+        status=status if status != state.status else None,
+        # A full resource: what is left out is reset, and nobody is told.
+        auto_renew=bool(body.get("autoRenewEnabled", False)),
+        friendly_name=body.get("friendlyName"),
+        partner_id=partner_id,
+        next_term=_read_next_term(wish) if wish else None,
+        clear_next_term=not wish,
+    )
+
+
+def _read_next_term(wish: Resource) -> NextTerm:
+    try:
+        asked, custom = wish["product"], wish.get("customTermEndDate")
+        return NextTerm(
+            product=_read_product(asked["productId"], asked["skuId"]),
+            term=asked["termDuration"],
+            plan=asked["billingCycle"].lower(),
+            quantity=int(wish["quantity"]),
+            custom_end=date.fromisoformat(custom[:10]) if custom else None,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CommerceError(400, "3000", "scheduledNextTermInstructions is not valid.") from error
+
+
+def _read_product(product_id: str, sku_id: str) -> Product:
+    for product in PRODUCTS.values():
+        if (product.product_id, product.sku_id) == (product_id, sku_id):
+            return product
+    raise CommerceError(403, "2091", "The offer is not available.")
 
 
 def azure_plan_resource(plan: AzurePlan, tenant: Tenant) -> Resource:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from emulator.authoring import Author, Content, Place, Story, at
-from emulator.partner_month import STORIES, partner_month
+from emulator.authoring import Author, Content, Place, at
+from emulator.partner_month import partner_month
+from emulator.stories import STORIES, Story
 
 __all__ = ["SCENARIOS", "STORIES", "Story"]
 

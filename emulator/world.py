@@ -17,9 +17,9 @@ from operator import itemgetter
 
 from emulator import catalogue, invoicing, resources, tenants
 from emulator.authoring import Content
-from emulator.catalogue import PRODUCTS, Product
 from emulator.clock import Clock
-from emulator.commerce import Change, CommerceError, NextTerm, State, Subscription
+from emulator.commerce import Subscription
+from emulator.history import CommerceError
 from emulator.invoicing import Account, Frame
 from emulator.scenarios import SCENARIOS
 from emulator.tenants import Resource, Tenant
@@ -200,16 +200,7 @@ class World:
         replay = subscription.replay(now) if subscription else None
         if subscription is None or replay is None:
             raise CommerceError(400, "800097", "An Azure plan cannot be changed.")
-        state = replay.state
-        etag = current["attributes"].get("etag")
-        sent = (body.get("attributes") or {}).get("etag")
-        if etag is not None and sent is not None and sent.strip('"') != etag:
-            raise CommerceError(400, "2055", "Etag is no longer valid")
-        if str(body.get("billingCycle", state.plan)).lower() != state.plan:
-            raise CommerceError(400, "2054", "The billing cycle cannot change here.")
-        if body.get("termDuration", state.term) != state.term:
-            raise CommerceError(400, "800097", "The term cannot change here.")
-        subscription.change(_change(body, state, now))
+        subscription.change(resources.read_patch(body, current, replay.state, now))
         self._patches += 1
         return self.subscription(customer_id, subscription_id) or current
 
@@ -456,52 +447,6 @@ def _month(text: str | None) -> date | None:
     if text is None or not re.fullmatch(r"\d{4}(0[1-9]|1[0-2])", text):
         return None
     return date(int(text[:4]), int(text[4:]), 1)
-
-
-def _change(body: Resource, state: State, now: datetime) -> Change:
-    """The change that a full resource asks for, against the state it meets."""
-    status = body.get("status", state.status)
-    quantity = body.get("quantity", state.quantity)
-    partner_id = body.get("partnerId")
-    if not isinstance(quantity, int):
-        raise CommerceError(400, "3000", "The quantity is not a whole number.")
-    if status not in {"active", "suspended", "deleted"}:
-        raise CommerceError(400, "800096", "The status cannot change to that.")
-    if partner_id and not re.fullmatch(r"\d{6,8}", partner_id):
-        raise CommerceError(400, "2071", "The partner id is not valid.")
-    wish = body.get("scheduledNextTermInstructions")
-    return Change(
-        at=now,
-        quantity=quantity if quantity != state.quantity else None,
-        status=status if status != state.status else None,
-        # A full resource: what is left out is reset, and nobody is told.
-        auto_renew=bool(body.get("autoRenewEnabled", False)),
-        friendly_name=body.get("friendlyName"),
-        partner_id=partner_id,
-        next_term=_next_term(wish) if wish else None,
-        clear_next_term=not wish,
-    )
-
-
-def _next_term(wish: Resource) -> NextTerm:
-    try:
-        asked, custom = wish["product"], wish.get("customTermEndDate")
-        return NextTerm(
-            product=_product(asked["productId"], asked["skuId"]),
-            term=asked["termDuration"],
-            plan=asked["billingCycle"].lower(),
-            quantity=int(wish["quantity"]),
-            custom_end=date.fromisoformat(custom[:10]) if custom else None,
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CommerceError(400, "3000", "scheduledNextTermInstructions is not valid.") from error
-
-
-def _product(product_id: str, sku_id: str) -> Product:
-    for product in PRODUCTS.values():
-        if (product.product_id, product.sku_id) == (product_id, sku_id):
-            return product
-    raise CommerceError(403, "2091", "The offer is not available.")
 
 
 def build_world(*, seed: int, scenario: str, clock: Clock | None = None) -> World:

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emulator.catalogue import PRODUCTS, exchange_rate
-from emulator.commerce import (
+from emulator.commerce import Subscription
+from emulator.history import (
     Change,
     Charge,
     CommerceError,
     NextTerm,
     Promotion,
     Purchase,
-    Subscription,
     prorate,
     subtotal,
 )
