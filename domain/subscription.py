@@ -195,6 +195,16 @@ class CostLine:
     """Who used a metered line; empty on every other kind."""
 
     @property
+    def is_credit(self) -> bool:
+        """Say whether the line gives back; where Microsoft puts the sign differs by line type."""
+        return min(self.subtotal, self.effective_unit_price, self.billable_quantity) < 0
+
+    @property
+    def seats(self) -> Decimal:
+        """Billed units, negative on a credit."""
+        return -abs(self.billable_quantity) if self.is_credit else self.billable_quantity
+
+    @property
     def sku(self) -> str:
         """Product and SKU as one word."""
         return f"{self.product_id}:{self.sku_id}"

@@ -10,8 +10,8 @@ Limit: webhooks carry no content, so they only cause a new snapshot.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 
@@ -53,55 +53,72 @@ def merge(events: Iterable[SubscriptionEvent]) -> list[SubscriptionEvent]:
 def from_cost_lines(lines: Iterable[CostLine]) -> list[SubscriptionEvent]:
     """Read the changes that Microsoft billed for out of its licence lines.
 
-    A seat change is a pair (credit of the old total, charge of the new total); the positive line
-    tells the new total. Pairs of one day keep the order in which Microsoft lists them.
+    A seat change is a pair: a credit of the old total and a charge of the new total for the
+    remaining days. Exports have no order, so the pairs of one day are read as one step, from the
+    total that is only credited to the total that is only charged.
     """
-    events: list[SubscriptionEvent] = []
-    ordinals: dict[tuple[str, date, EventType], int] = defaultdict(int)
+    days: dict[tuple[str, date], list[CostLine]] = defaultdict(list)
     for line in lines:
-        if line.kind is not CostKind.LICENCE or line.charged is None:
-            continue
-        kind = _event_type(line)
-        if kind is None:
-            continue
-        place = (line.subscription_id, line.charged.start, kind)
-        starts = kind in {EventType.PURCHASE, EventType.RENEW, EventType.CONVERT}
-        events.append(
-            SubscriptionEvent(
-                subscription_id=line.subscription_id,
-                customer_id=line.customer_id,
-                effective=line.charged.start,
-                type=kind,
-                quantity=None if kind is EventType.CANCEL else int(line.billable_quantity),
-                sku=line.sku if starts else "",
-                term=_term(line) if starts else None,
-                billing_cycle=_billing_cycle(line) if starts else None,
-                term_end=line.subscription_end if starts else None,
-                source=EventSource.COST_LINE,
-                sequence=ordinals[place],
-            )
-        )
-        ordinals[place] += 1
-    return order(events)
+        if line.kind is CostKind.LICENCE and line.charged is not None:
+            days[line.subscription_id, line.charged.start].append(line)
+    found: list[SubscriptionEvent] = []
+    for (_, day), group in days.items():
+        found.extend(_day_events(day, group))
+    return order(found)
 
 
-def _event_type(line: CostLine) -> EventType | None:
-    positive = line.billable_quantity > 0
-    match line.charge_type:
-        case "new" if positive:
-            return EventType.PURCHASE
-        case "renew" if positive:
-            return EventType.RENEW
-        case "convert" if positive:
-            return EventType.CONVERT
-        case "convert":
-            return EventType.CANCEL
-        case "addQuantity" | "removeQuantity" if positive:
-            return EventType.SET_QUANTITY
-        case "cancelImmediate":
-            return EventType.CANCEL
-        case _:
-            return None  # a running cycle changes nothing; unknown types are left to validation
+def _day_events(day: date, lines: Sequence[CostLine]) -> Iterator[SubscriptionEvent]:
+    changes = [line for line in lines if line.charge_type in {"addQuantity", "removeQuantity"}]
+    before = Counter(int(-line.seats) for line in changes if line.is_credit)
+    after = Counter(int(line.seats) for line in changes if not line.is_credit)
+    totals = list((after - before).elements())
+    if len(totals) == 1:
+        yield _event(changes[0], day, EventType.SET_QUANTITY, totals[0])
+    # A free trial's line is worth nothing and has no sign: the dearest line is the target.
+    converts = [line for line in lines if line.charge_type == "convert"]
+    charged = [line for line in converts if not line.is_credit]
+    if charged:
+        yield _converted(max(charged, key=lambda line: line.subtotal), day)
+    elif converts:
+        yield _event(converts[0], day, EventType.CANCEL, None)  # into another subscription
+    for line in lines:
+        match line.charge_type:
+            case "new" if not line.is_credit:
+                yield _start(line, day, EventType.PURCHASE)
+            case "renew" if not line.is_credit:
+                yield _start(line, day, EventType.RENEW)
+            case "cancelImmediate":
+                yield _event(line, day, EventType.CANCEL, None)
+            case _:
+                pass  # a running cycle changes nothing; unknown types show in reconciliation
+
+
+def _converted(target: CostLine, day: date) -> SubscriptionEvent:
+    """A conversion starts a term of its own, or goes on in the running one with another product."""
+    if target.subscription_start == day:
+        return _start(target, day, EventType.CONVERT)
+    return replace(_event(target, day, EventType.CONVERT, int(target.seats)), sku=target.sku)
+
+
+def _event(line: CostLine, day: date, kind: EventType, quantity: int | None) -> SubscriptionEvent:
+    return SubscriptionEvent(
+        subscription_id=line.subscription_id,
+        customer_id=line.customer_id,
+        effective=day,
+        type=kind,
+        quantity=quantity,
+        source=EventSource.COST_LINE,
+    )
+
+
+def _start(line: CostLine, day: date, kind: EventType) -> SubscriptionEvent:
+    return replace(
+        _event(line, day, kind, int(line.seats)),
+        sku=line.sku,
+        term=_term(line),
+        billing_cycle=_billing_cycle(line),
+        term_end=line.subscription_end,
+    )
 
 
 def _term(line: CostLine) -> TermDuration | None:
@@ -132,14 +149,40 @@ def history(
 ) -> list[SubscriptionEvent]:
     """Return the whole known history of one seat subscription, beginning with its first term.
 
-    Where its purchase lies before anything that was kept, the beginning is made from the snapshot:
-    its terms, and the oldest quantity that any source tells.
+    Where its purchase lies before anything that was kept, the beginning is made from the oldest
+    line of Microsoft (its term and its seats), else from the snapshot. A term that only the
+    snapshot shows is a renewal.
     """
-    told = merge([*events, *from_cost_lines(lines)])
-    starts = {EventType.PURCHASE, EventType.RENEW, EventType.CONVERT}
-    if told and told[0].type in starts:
-        return [_completed(told[0], subscription), *told[1:]]
-    return [_beginning(subscription, lines, told), *told]
+    told = [*events, *from_cost_lines(lines)]
+    oldest = _oldest_line(lines)
+    begins = subscription.start
+    if oldest is not None and oldest.subscription_start is not None:
+        begins = min(begins, oldest.subscription_start)
+    if subscription.start > begins:
+        told.append(
+            SubscriptionEvent(
+                subscription_id=subscription.id,
+                customer_id=subscription.customer_id,
+                effective=subscription.start,
+                type=EventType.RENEW,
+                term=subscription.term,
+                billing_cycle=subscription.billing_cycle,
+                term_end=subscription.term_end,
+                source=EventSource.SNAPSHOT,
+            )
+        )
+    merged = merge(told)
+    if merged and _opens(merged[0]):
+        return [_completed(merged[0], subscription), *merged[1:]]
+    return [_beginning(subscription, oldest, begins, merged), *merged]
+
+
+def _opens(event: SubscriptionEvent) -> bool:
+    """Say whether a term starts with the event: a purchase, a renewal, a conversion to a new term."""
+    return event.quantity is not None and (
+        event.type in {EventType.PURCHASE, EventType.RENEW}
+        or (event.type is EventType.CONVERT and event.term_end is not None)
+    )
 
 
 def _completed(event: SubscriptionEvent, subscription: Subscription) -> SubscriptionEvent:
@@ -153,27 +196,51 @@ def _completed(event: SubscriptionEvent, subscription: Subscription) -> Subscrip
 
 
 def _beginning(
-    subscription: Subscription, lines: Sequence[CostLine], told: Sequence[SubscriptionEvent]
+    subscription: Subscription,
+    oldest: CostLine | None,
+    begins: date,
+    told: Sequence[SubscriptionEvent],
 ) -> SubscriptionEvent:
-    start, term_end = subscription.start, subscription.term_end
-    first_renewal = next((e for e in told if e.type is EventType.RENEW), None)
-    if first_renewal is not None:
-        # The snapshot shows the term after the renewal; what ran before ended on that day.
-        months = (subscription.term or TermDuration.MONTH).months
-        start, term_end = add_months(first_renewal.effective, -months), first_renewal.effective
+    """Make the first term: a purchase on the day it began, with the seats it had at first."""
+    if oldest is not None and oldest.subscription_start == begins:
+        quantity, sku = int(abs(oldest.billable_quantity)), oldest.sku
+        term, cycle = _term(oldest), _billing_cycle(oldest)
+        term_end = oldest.subscription_end
+    else:
+        first = next((e.quantity for e in told if e.quantity is not None), None)
+        quantity = subscription.quantity if first is None else first
+        sku, term, cycle = subscription.sku, None, None
+        term_end = subscription.term_end if subscription.start == begins else None
     return SubscriptionEvent(
         subscription_id=subscription.id,
         customer_id=subscription.customer_id,
-        effective=start,
+        effective=begins,
         type=EventType.PURCHASE,
-        quantity=_oldest_quantity(subscription, lines, told),
-        sku=subscription.sku,
-        term=subscription.term,
-        billing_cycle=subscription.billing_cycle,
+        quantity=quantity,
+        sku=sku,
+        term=term or subscription.term,
+        billing_cycle=cycle or subscription.billing_cycle,
         term_end=term_end,
-        anchor=_purchase_day(subscription, start),
+        anchor=_purchase_day(subscription, begins),
         source=EventSource.SNAPSHOT,
     )
+
+
+def _oldest_line(lines: Iterable[CostLine]) -> CostLine | None:
+    """Return the oldest line that shows how many seats there were before anything changed.
+
+    A running cycle shows the seats at its start; of a change, its credit shows the old total. On
+    one day the running cycle is older than the change.
+    """
+    shows = [
+        (line.charged.start, line.is_credit, -line.seats, line)
+        for line in lines
+        if line.kind is CostKind.LICENCE
+        and line.charged is not None
+        and (line.is_credit or line.charge_type in {"new", "renew", "cycleCharge"})
+        and line.charge_type != "cancelImmediate"
+    ]
+    return min(shows, key=lambda show: show[:3])[3] if shows else None
 
 
 def _purchase_day(subscription: Subscription, start: date) -> date | None:
@@ -186,24 +253,6 @@ def _purchase_day(subscription: Subscription, start: date) -> date | None:
     if bought.day > start.day and months >= 0 and add_months(bought, months) == start:
         return bought
     return None
-
-
-def _oldest_quantity(
-    subscription: Subscription, lines: Sequence[CostLine], told: Sequence[SubscriptionEvent]
-) -> int:
-    """Return how many seats there were before the first change that is known."""
-    observed: list[tuple[date, int, int]] = []
-    for place, line in enumerate(lines):
-        if line.charged is None or line.kind is not CostKind.LICENCE:
-            continue
-        if line.charge_type == "cycleCharge":
-            observed.append((line.charged.start, place, int(line.billable_quantity)))
-        elif line.billable_quantity < 0:
-            observed.append((line.charged.start, place, -int(line.billable_quantity)))
-    if observed:
-        return min(observed)[2]
-    first = next((e for e in told if e.quantity is not None), None)
-    return subscription.quantity if first is None or first.quantity is None else first.quantity
 
 
 def check_history(
@@ -219,9 +268,7 @@ def check_history(
             break
         if event.quantity is not None:
             quantity = event.quantity
-        if event.type in {EventType.PURCHASE, EventType.RENEW, EventType.CONVERT}:
-            cancelled = False
-        cancelled = cancelled or event.type is EventType.CANCEL
+        cancelled = event.type is EventType.CANCEL or (cancelled and not _opens(event))
     shown = subscription.quantity
     if cancelled or subscription.status in {"deleted", "expired"} or quantity == shown:
         return []

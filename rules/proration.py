@@ -188,6 +188,8 @@ class _Walk:
                 self.next += 1
                 if self._apply(term, n, event, served, cycle):
                     return None
+                if _new_term(event):
+                    return self._term_from(event, term)
             if ends is not None and served.end >= ends:
                 return self._renewed(term, ends)
             n += 1
@@ -252,6 +254,8 @@ class _Walk:
                 self._set_quantity(term, n, event, rest, cycle)
             case EventType.CONVERT:
                 self._credit(ChargeType.CONVERT, term, n, rest, cycle, term.lots)
+                if _new_term(event):
+                    return False
                 term.sku = event.sku or term.sku
                 if event.quantity is not None:
                     term.lots = [_Lot(event.quantity, term.lots[-1].opened)]
@@ -421,6 +425,11 @@ def _anchor(event: SubscriptionEvent, before: _Term | None) -> tuple[date, int]:
     day = event.anchor or (before.anchor if before else start)
     months = (start.year - day.year) * 12 + start.month - day.month
     return (day, months) if add_months(day, months) == start else (start, 0)
+
+
+def _new_term(event: SubscriptionEvent) -> bool:
+    """A conversion that brings its own end starts a term; another goes on in the running one."""
+    return event.type is EventType.CONVERT and event.term_end is not None
 
 
 def _open(opened: date, day: date) -> bool:

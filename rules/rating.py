@@ -103,6 +103,9 @@ def rate_customer(
 
 
 def _day(line: CostLine) -> date | None:
+    """The day that puts a line in a window; a credit belongs where it was granted."""
+    if line.kind is CostKind.CREDIT and line.ordered_on:
+        return line.ordered_on
     return line.charged.start if line.charged else line.ordered_on
 
 
@@ -159,7 +162,7 @@ class _LicencePrices:
         """Return what one unit cost for the full cycle: from this cycle's line, else the term's."""
         best: tuple[tuple[bool, date], CostLine] | None = None
         for line in self.lines:
-            if line.charged is None or line.billable_quantity <= 0 or line.sku != question.sku:
+            if line.charged is None or not line.billable_quantity or line.sku != question.sku:
                 continue
             in_cycle = question.full.start <= line.charged.start < question.full.end
             if not in_cycle and not _same_term(line, question.full):
@@ -185,12 +188,12 @@ def _listed(line: CostLine) -> Decimal:
 def full_cycle_cost(line: CostLine, full: Period) -> Decimal:
     """Return what one unit of a licence line costs for its whole charge cycle, after promotions.
 
-    A line for the whole cycle says so itself. A prorated line carries its effective price rounded,
-    so the listed price is taken unless the line is visibly discounted.
+    A line for the whole cycle says so by its subtotal. A prorated line carries its effective price
+    rounded, so the listed price is taken unless the line is visibly discounted.
     """
     if line.charged is None or line.charged == full:
-        return line.effective_unit_price * line.exchange_rate
-    derived = Fraction(line.effective_unit_price) * full.days / line.charged.days
+        return round_half_up(Fraction(line.subtotal) / Fraction(line.seats), 10)
+    derived = Fraction(abs(line.effective_unit_price)) * full.days / line.charged.days
     if abs(derived - Fraction(line.unit_price)) <= Fraction(1, 100):
         return _listed(line)
     return round_half_up(derived, 4) * line.exchange_rate

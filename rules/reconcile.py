@@ -86,11 +86,17 @@ def reconcile(
     outcomes: dict[str, Outcome] = {}
     sums: dict[str, dict[Outcome, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
     findings: list[Finding] = []
+    net: dict[tuple[str, date, date], Decimal] = defaultdict(Decimal)
     for line in lines:
-        place = _place(line.subscription_id, line.charged) if line.charged else None
-        if line.kind is CostKind.LICENCE and place:
-            seats[place] += line.billable_quantity
-            answered = place in by_service
+        if line.kind is CostKind.LICENCE and line.charged:
+            place = _place(line.subscription_id, line.charged)
+            seats[place] += line.seats
+            net[place] += line.subtotal
+    for line in lines:
+        if line.kind is CostKind.LICENCE and line.charged:
+            place = _place(line.subscription_id, line.charged)
+            # Changes of one day that undo each other come to nothing on both sides.
+            answered = place in by_service or not (seats[place] or net[place])
         else:
             answered = line.key in by_line
         outcome = _outcome(line, contracts.get(line.customer_id), held, answered=answered)
