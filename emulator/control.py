@@ -131,6 +131,9 @@ class Machine(Stage, Protocol):
     def stories(self) -> list[dict[str, Any]]:
         """What is awkward where in this scenario."""
 
+    def change_dataverse(self, **switches: Any) -> None:
+        """Turn switches of the Dataverse host."""
+
     def reissue(self, invoice_id: str) -> int:
         """Issue an invoice anew; its new version number."""
 
@@ -323,6 +326,7 @@ class ControlPlane:
             ("POST", "/_emulator/fail-next", self._fail_next),
             ("POST", "/_emulator/throttle", self._throttle),
             ("POST", "/_emulator/settings", self._settings),
+            ("POST", "/_emulator/dataverse", self._dataverse),
             ("GET", "/_emulator/requests", lambda _: control.requests()),
             ("DELETE", "/_emulator/requests", self._clear_log),
             ("POST", "/_emulator/reissue", self._reissue),
@@ -377,6 +381,10 @@ class ControlPlane:
 
     def _settings(self, body: dict[str, Any]) -> dict[str, Any]:
         return asdict(self._control.change(**body))
+
+    def _dataverse(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._machine.change_dataverse(**body)
+        return body
 
     def _clear_log(self, _: dict[str, Any]) -> list[dict[str, Any]]:
         self._control.clear_log()

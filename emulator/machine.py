@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from emulator.clock import Clock
@@ -44,9 +45,10 @@ class Emulator:
         self._partner_center = PartnerCenter(self, self._tokens)
         self._exports = Exports(self)
         self._graph = Graph(self, self._tokens, self._exports)
-        self._dataverse = DataverseApp(
+        self.dataverse = DataverseApp(
             file=dataverse_file,
             clock=self.clock,
+            application_id=self.world.partner.client_id,
             base_url=lambda: self.base_urls["dataverse"],
             check_token=lambda token, audience: self._tokens.check(
                 token, audience.rstrip("/"), PUBLIC_URLS["dataverse"]
@@ -59,7 +61,7 @@ class Emulator:
             "price": wrap("price", Prices(self, self._tokens)),
             "graph": wrap("graph", self._graph),
             "blob": wrap("blob", self._exports),
-            "dataverse": wrap("dataverse", self._dataverse, serial=False),
+            "dataverse": wrap("dataverse", self.dataverse, serial=False),
             "control": ControlPlane(self, self.control),
         }
 
@@ -87,13 +89,40 @@ class Emulator:
             self._partner_center,
             self._exports,
             self._graph,
-            self._dataverse,
+            self.dataverse,
         ):
             host.reset()
 
     def stories(self) -> list[dict[str, Any]]:
         """What is awkward where in this scenario, for a reader and for tests."""
         return self.world.stories()
+
+    def change_dataverse(
+        self,
+        *,
+        deny: Sequence[tuple[str, str]] | None = None,
+        fail_next: Mapping[str, Any] | None = None,
+        **switches: float,
+    ) -> None:
+        """Turn switches of the Dataverse host; ValueError for an unknown one or a wrong type.
+
+        `deny` lists (privilege, table) pairs, `fail_next` takes kind, count and path.
+        """
+        settings = self.dataverse.settings
+        for name, value in switches.items():
+            current = getattr(settings, name, None)
+            if not isinstance(current, int | float):
+                raise ValueError(f"unknown switch: {name}")  # noqa: TRY004 - a fault of the name
+            if isinstance(current, bool) is not isinstance(value, bool):
+                raise ValueError(
+                    f"{name} is {'true or false' if isinstance(current, bool) else 'a number'}"
+                )
+        for name, value in switches.items():
+            setattr(settings, name, value)
+        if deny is not None:
+            settings.deny = {(privilege, table) for privilege, table in deny}
+        if fail_next is not None:
+            settings.fail_next(**fail_next)
 
     def reissue(self, invoice_id: str) -> int:
         """Issue an invoice anew (void and rebill); its new version number."""
