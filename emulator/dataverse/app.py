@@ -1,0 +1,265 @@
+"""The WSGI application of one Dataverse environment: tokens, limits, routing, headers."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from emulator.clock import Clock
+from emulator.dataverse import address, errors, pages
+from emulator.dataverse.aggregates import Apply
+from emulator.dataverse.batch import Batch
+from emulator.dataverse.definitions import Definitions
+from emulator.dataverse.fetchxml import FetchXml
+from emulator.dataverse.files import Files
+from emulator.dataverse.limits import Limits, fault_for, raise_fault
+from emulator.dataverse.messages import JSON_TYPE, Call, Reply, failure, parse_query
+from emulator.dataverse.metadata import Metadata
+from emulator.dataverse.operations import Operations
+from emulator.dataverse.query import Reader
+from emulator.dataverse.resources import Resources
+from emulator.dataverse.rows import Caller, Rows
+from emulator.dataverse.schema import Table
+from emulator.dataverse.seed import seed as fill
+from emulator.dataverse.settings import Settings
+from emulator.dataverse.sqltext import Sql
+from emulator.dataverse.store import Store
+from emulator.dataverse.tracking import Tracking
+
+TokenCheck = Callable[[str, str], Any]  # (token, audience) -> claims; ValueError(reason) -> 401
+_API = re.compile(r"/api/data/v9\.[0-2](?:/|$)", re.IGNORECASE)
+_REQUESTS = uuid.UUID("d0a7a5e0-2026-5000-9000-0000c5bdb112")
+
+
+class DataverseApp:
+    """A Dataverse environment on one SQLite file; every answer follows from requests and clock.
+
+    Without `check_token` any bearer token is accepted. Without `application_id` every caller acts
+    as the one seeded application user; with it, only tokens of that client id are members.
+    """
+
+    def __init__(
+        self,
+        *,
+        file: str = ":memory:",
+        clock: Clock,
+        base_url: Callable[[], str],
+        check_token: TokenCheck | None = None,
+        application_id: str = "",
+        seed: int = 1,
+    ) -> None:
+        self.settings = Settings()
+        self._clock = clock
+        self._base_url = base_url
+        self._check_token = check_token
+        self._application_id = application_id.lower()
+        self._requests = 0
+        self.store = Store(file=file, clock=clock, seed=seed)
+        self.rows = Rows(self.store, self.settings)
+        self.definitions = Definitions(self.store, self.rows)
+        self.limits = Limits(self.settings, clock)
+        self._files = Files(self.rows)
+        self._metadata = Metadata(self.definitions)
+        self._operations = Operations(self.rows, self.definitions, self._metadata)
+        reader = Reader(self.rows, horizon=self._as_cached)
+        tracking, fetch = Tracking(reader), FetchXml(reader)
+        queries = {
+            "$deltatoken": tracking.since,
+            "odata.track-changes": tracking.start,
+            "$deltastart": tracking.start,
+            "fetchXml": fetch.handle,
+            "sql": Sql(fetch.run).handle,
+            "$apply": Apply(reader).handle,
+        }
+        self._resources = Resources(self.rows, reader, queries=queries, files=self._files)
+        self._batch = Batch(self.rows, self._answer, self._next_request_id)
+        self._fill()
+
+    def _fill(self) -> None:
+        with self.store.lock:
+            if not self.store.schema.tables:
+                with self.store.transaction():
+                    fill(self.definitions, self.rows, application_id=self._application_id)
+
+    def reset(self) -> None:
+        """Back to the state of a new environment; the settings object stays, with its defaults."""
+        with self.store.lock:
+            self.store.clear()
+            fresh = Settings()
+            for name in Settings.__slots__:
+                setattr(self.settings, name, getattr(fresh, name))
+            self.limits.reset()
+            self._files.uploads.clear()
+            self._requests = 0
+            self._fill()
+
+    def close(self) -> None:
+        """Close the SQLite file."""
+        self.store.close()
+
+    # WSGI
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """One HTTP request."""
+        path = environ.get("PATH_INFO", "").encode("latin-1").decode()
+        match = _API.match(path)
+        reply = self._page(path) if match is None else self._api(environ, path, match)
+        content = b"" if environ["REQUEST_METHOD"] == "HEAD" else reply.content()
+        headers = {"Content-Length": str(len(content))} | reply.headers
+        phrase = HTTPStatus(reply.status).phrase
+        start_response(f"{reply.status} {phrase}", [(n, _latin(v)) for n, v in headers.items()])
+        return [content]
+
+    def _page(self, path: str) -> Reply:
+        with self.store.lock:
+            self.store.notice_other_processes()
+            if path in ("", "/"):
+                text: str | None = pages.index(self.store)
+            elif path.startswith("/tables/"):
+                text = pages.rows(self.store, path.removeprefix("/tables/"))
+            else:
+                text = None
+        if text is None:
+            return Reply(404, b"Not found", {"Content-Type": "text/plain"})
+        return Reply(200, text.encode(), {"Content-Type": "text/html; charset=utf-8"})
+
+    def _api(self, environ: dict[str, Any], path: str, match: re.Match[str]) -> Reply:
+        headers = {
+            name[5:].replace("_", "-").lower(): value
+            for name, value in environ.items()
+            if name.startswith("HTTP_")
+        }
+        headers["content-type"] = environ.get("CONTENT_TYPE", "")
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        root = self._base_url().rstrip("/") + match[0].rstrip("/") + "/"
+        call = Call(
+            method="GET" if environ["REQUEST_METHOD"] == "HEAD" else environ["REQUEST_METHOD"],
+            path=path[match.end() :],
+            query=parse_query(environ.get("QUERY_STRING", "")),
+            headers=headers,
+            body=environ["wsgi.input"].read(length) if length else b"",
+            root=root,
+        )
+        user = ""
+        try:
+            user = self._authenticate(headers.get("authorization", ""))
+            reply = self._admit(call, user)
+        except errors.DataverseError as problem:
+            reply = failure(problem, call.prefer)
+        request_id = self._next_request_id()
+        extra = {
+            "OData-Version": "4.0",
+            "REQ_ID": request_id,
+            "x-ms-service-request-id": request_id,
+            **self.limits.headers(user),
+        }
+        if call.prefer.applied:
+            extra["Preference-Applied"] = ",".join(call.prefer.applied)
+        if "x-ms-client-request-id" in headers:
+            extra["x-ms-client-request-id"] = headers["x-ms-client-request-id"]
+        if isinstance(reply.body, dict):
+            extra["Content-Type"] = JSON_TYPE
+        reply.headers = extra | reply.headers
+        return reply
+
+    def _authenticate(self, header: str) -> str:
+        """The caller's identity: a client id where the token tells one."""
+        scheme, _, token = header.partition(" ")
+        audience = self._base_url().rstrip("/")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise errors.unauthorized("A bearer token is required.", audience)
+        if self._check_token is None:
+            return self._application_id or "any"
+        try:
+            claims = self._check_token(token.strip(), audience)
+        except ValueError as problem:
+            raise errors.unauthorized(str(problem), audience) from None
+        known = claims if isinstance(claims, dict) else {}
+        return str(known.get("appid") or known.get("azp") or "any").lower()
+
+    def _admit(self, call: Call, user: str) -> Reply:
+        rows = call.body.count(b'"@odata.type"')
+        cost = self.settings.request_cost_ms + self.settings.row_cost_ms * rows
+        with self.limits.admitted(user, cost_ms=cost), self.store.lock:
+            fault = fault_for(self.settings, call.url)
+            raise_fault(fault)
+            self.store.notice_other_processes()
+            self.rows.caller = self._caller(user)
+            if self.definitions.keys_due():
+                with self.store.transaction():
+                    self.definitions.build_keys()
+            if call.path == "$batch":
+                if call.method != "POST":
+                    raise errors.no_http_resource(call.url)
+                reply = self._batch.handle(call)
+            else:
+                reply = self._answer(call)
+        if fault == "after_commit":
+            raise errors.DataverseError(503, "", "The service is unavailable.")
+        return reply
+
+    def _caller(self, user: str) -> Caller:
+        where, parameters = "applicationid IS NOT NULL", []
+        if self._application_id:
+            where, parameters = "applicationid = ?", [user]
+        row = self.store.one(
+            f"SELECT systemuserid, businessunitid FROM systemuser WHERE {where}"
+            " ORDER BY versionnumber LIMIT 1",
+            parameters,
+        )
+        if row is None:
+            raise errors.not_a_member()
+        return Caller(row[0], row[1] or "")
+
+    # Routing
+
+    def _answer(self, call: Call) -> Reply:
+        try:
+            return self._route(call)
+        except errors.DataverseError as problem:
+            return failure(problem, call.prefer)
+
+    def _route(self, call: Call) -> Reply:
+        steps = address.split(call.path)
+        if not steps:
+            return self._metadata.service_root(call)
+        first = steps[0]
+        if first.name == "$metadata":
+            return self._metadata.csdl()
+        if first.name == "EntityDefinitions":
+            return self._metadata.tables(call, steps, self._horizon())
+        if first.name == "RelationshipDefinitions":
+            return self._metadata.relationships(call, steps)
+        if first.name == "GlobalOptionSetDefinitions":
+            return self._metadata.option_sets(call, steps)
+        reply = self._operations.handle(call, first)
+        if reply is not None:
+            return reply
+        table = self.store.schema.by_set.get(first.name)
+        horizon = self._horizon()
+        if table is None or (horizon is not None and table.born > horizon):
+            raise errors.unknown_segment(first.name)
+        return self._resources.handle(call, self._as_cached(table), steps)
+
+    def _horizon(self) -> datetime | None:
+        """What is younger than this the metadata cache does not show."""
+        delay = self.settings.metadata_cache_seconds
+        return self._clock.now() - timedelta(seconds=delay) if delay else None
+
+    def _as_cached(self, table: Table) -> Table:
+        horizon = self._horizon()
+        return table if horizon is None else table.as_of(horizon)
+
+    def _next_request_id(self) -> str:
+        self._requests += 1
+        return str(uuid.uuid5(_REQUESTS, str(self._requests)))
+
+
+def _latin(value: str) -> str:
+    """A header value that WSGI takes; what is not ASCII is percent-encoded."""
+    return value if value.isascii() else quote(value, safe="%:/?=&'(),;\" ")

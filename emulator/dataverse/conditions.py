@@ -1,0 +1,178 @@
+"""One condition on one column as SQL: the operators that FetchXML and query functions share.
+
+Operators carry FetchXML's names. Relative dates are computed from the emulator's clock in UTC;
+weeks begin on Sunday, as in an en-US organisation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from emulator.dataverse import errors, values
+from emulator.dataverse.schema import Column
+from emulator.dataverse.values import Cell
+
+Fragment = tuple[str, Sequence[Cell]]
+_SIGNS = {"eq": "=", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+_SPECIAL = {
+    "EqualUserId": "eq-userid",
+    "NotEqualUserId": "ne-userid",
+    "Last7Days": "last-seven-days",
+    "Next7Days": "next-seven-days",
+    "OlderThanXDays": "olderthan-x-days",
+    "OlderThanXMonths": "olderthan-x-months",
+}
+_TRUE = {"true", "1", "True"}
+
+
+def operator_of(function: str) -> str:
+    """The FetchXML operator of a query function: OnOrAfter -> on-or-after."""
+    special = _SPECIAL.get(function)
+    return special or re.sub(r"(?<!^)(?=[A-Z])", "-", function).lower()
+
+
+def cell(column: Column, value: Any) -> Cell:
+    """A constant of a query as the cell it is compared with; 400 when it is of another type."""
+    try:
+        if column.kind in values.EXACT_KINDS:
+            return format(Decimal(str(value)), "f")
+        if column.kind == "Boolean":
+            return int(str(value) in _TRUE)
+        if column.kind in values.ID_KINDS:
+            return values.parse_guid(str(value))
+        if column.kind == "DateTime" and column.date_only:
+            return values.parse_date(str(value)[:10])
+        if column.kind == "DateTime":
+            return values.parse_instant(str(value))
+        if column.edm == "Edm.String":
+            return str(value)
+        return int(value)
+    except (ValueError, InvalidOperation, TypeError):
+        message = f"The value '{value}' is not of the type {column.edm} of '{column.name}'."
+        raise errors.bad_query(message) from None
+
+
+def build(
+    op: str, sql: str, column: Column, raw: Sequence[Any], *, now: datetime, user: str
+) -> Fragment:
+    """SQL and parameters of `column op values`; an unknown operator is a 400."""
+    if op in ("null", "not-null"):
+        return f"{sql} IS {'NOT ' if op == 'not-null' else ''}NULL", []
+    if op in ("eq-userid", "ne-userid"):
+        op, raw = op[:2], [user]
+    if op in _SIGNS:
+        return f"{sql} {_SIGNS[op]} ?", [cell(column, _first(op, raw))]
+    if op in ("ne", "neq"):
+        # Dataverse's "does not equal" includes rows without a value.
+        return f"({sql} <> ? OR {sql} IS NULL)", [cell(column, _first(op, raw))]
+    if op in ("in", "not-in"):
+        marks = ", ".join("?" * len(raw))
+        negation = "NOT " if op == "not-in" else ""
+        return f"{sql} {negation}IN ({marks})", [cell(column, value) for value in raw]
+    if op in ("between", "not-between"):
+        if len(raw) != 2:
+            raise errors.bad_query(f"The operator '{op}' needs two values.")
+        negation = "NOT " if op == "not-between" else ""
+        return f"{sql} {negation}BETWEEN ? AND ?", [cell(column, value) for value in raw]
+    if op in ("contain-values", "not-contain-values", "does-not-contain-values"):
+        hits = " OR ".join([f"(',' || {sql} || ',') LIKE ?"] * len(raw))
+        negation = "" if op == "contain-values" else "NOT "
+        return f"{negation}({hits})", [f"%,{value},%" for value in raw]
+    pattern = _pattern(op, raw)
+    if pattern is not None:
+        negation = "NOT " if op.startswith("not") else ""
+        return f"{sql} {negation}LIKE ? ESCAPE '\\'", [pattern]
+    if column.kind != "DateTime":
+        raise errors.bad_query(f"The operator '{op}' is not valid for '{column.name}'.")
+    start, end = _range(op, raw, now)
+    parts: list[str] = []
+    bounds: list[Cell] = []
+    for sign, moment in ((">=", start), ("<", end)):
+        if moment is not None:
+            parts.append(f"{sql} {sign} ?")
+            text = values.print_instant(moment)
+            bounds.append(text[:10] if column.date_only else text)
+    return f"({' AND '.join(parts)})", bounds
+
+
+def like_literal(text: str) -> str:
+    """Text in which LIKE finds nothing special."""
+    return re.sub(r"([%_\\])", r"\\\1", text)
+
+
+def _first(op: str, raw: Sequence[Any]) -> Any:
+    if len(raw) != 1:
+        raise errors.bad_query(f"The operator '{op}' needs one value.")
+    return raw[0]
+
+
+def _pattern(op: str, raw: Sequence[Any]) -> str | None:
+    if op in ("like", "not-like"):
+        return str(_first(op, raw)).replace("\\", "\\\\")  # % and _ are wildcards here
+    if op in ("begins-with", "not-begin-with"):
+        return like_literal(str(_first(op, raw))) + "%"
+    if op in ("ends-with", "not-end-with"):
+        return "%" + like_literal(str(_first(op, raw)))
+    return None
+
+
+def _range(op: str, raw: Sequence[Any], now: datetime) -> tuple[datetime | None, datetime | None]:
+    """The half-open span that a date operator means."""
+    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    one = timedelta(days=1)
+    if op in ("on", "on-or-after", "on-or-before", "not-on"):
+        text = values.parse_instant(str(_first(op, raw)))
+        start = datetime.fromisoformat(text[:10]).replace(tzinfo=UTC)
+        return {"on": (start, start + one), "on-or-after": (start, None)}.get(
+            op, (None, start + one)
+        )
+    fixed = {"today": 0, "yesterday": -1, "tomorrow": 1}
+    if op in fixed:
+        start = day + fixed[op] * one
+        return start, start + one
+    if op in ("last-seven-days", "next-seven-days"):
+        return (day - 7 * one, now) if op.startswith("last") else (now, day + 8 * one)
+    match = re.fullmatch(r"(last|next|this)-(week|month|year)", op)
+    if match:
+        step = {"last": -1, "this": 0, "next": 1}[match[1]]
+        if match[2] == "week":
+            sunday = day - ((day.weekday() + 1) % 7) * one
+            start = sunday + 7 * step * one
+            return start, start + 7 * one
+        months = 1 if match[2] == "month" else 12
+        first = date(now.year, now.month if months == 1 else 1, 1)
+        return _months(first, months * step), _months(first, months * (step + 1))
+    match = re.fullmatch(r"(last|next|olderthan)-x-(hours|days|weeks|months|years)", op)
+    if match:
+        count = int(_first(op, raw)) * (1 if match[1] == "next" else -1)
+        edge = _shift(now, day, match[2], count)
+        if match[1] == "olderthan":
+            return None, edge
+        return (edge, now) if match[1] == "last" else (now, edge + (one if edge < now else 0 * one))
+    raise errors.bad_query(f"The operator '{op}' is not supported.")
+
+
+def _shift(now: datetime, day: datetime, unit: str, count: int) -> datetime:
+    if unit == "hours":
+        return now + timedelta(hours=count)
+    if unit in ("days", "weeks"):
+        return (
+            day
+            + timedelta(days=count * (7 if unit == "weeks" else 1))
+            + (timedelta(days=1) if count > 0 else timedelta())
+        )
+    return _months(day.date(), count * (12 if unit == "years" else 1), day.day)
+
+
+def _months(first: date, count: int, day: int = 1) -> datetime:
+    index = first.year * 12 + first.month - 1 + count
+    year, month = divmod(index, 12)
+    while True:
+        try:
+            return datetime(year, month + 1, day, tzinfo=UTC)
+        except ValueError:
+            day -= 1  # the 31st of a shorter month

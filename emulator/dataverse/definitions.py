@@ -1,0 +1,701 @@
+"""Writing metadata: tables, columns, relationships, keys and choices, with their SQLite tables.
+
+A definition arrives as the Web API's JSON, is completed with what the platform derives (logical
+names, the entity set, system columns, limits) and stored whole. SQLite's own DDL is transactional,
+so a definition that fails leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from emulator.dataverse import errors, values
+from emulator.dataverse.rows import Rows
+from emulator.dataverse.schema import (
+    CRM,
+    Column,
+    Definition,
+    Key,
+    ManyToMany,
+    Relationship,
+    Schema,
+    Table,
+    kind_of,
+    label,
+    label_text,
+)
+from emulator.dataverse.store import Store
+
+_CUSTOM_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{1,7}_\w+")
+_KEY_KINDS = frozenset({"Decimal", "Integer", "String", "DateTime", "Lookup", "Picklist"})
+_FIXED_TABLE = {
+    "@odata.context", "@odata.type", "Attributes", "EntitySetName", "Keys", "LogicalName",
+    "MetadataId", "ObjectTypeCode", "PrimaryIdAttribute", "PrimaryNameAttribute", "SchemaName",
+}  # fmt: skip
+_FIXED_COLUMN = {
+    "@odata.context", "@odata.type", "AttributeType", "AttributeTypeName", "DateTimeBehavior",
+    "EntityLogicalName", "LogicalName", "MetadataId", "SchemaName", "Targets",
+}  # fmt: skip
+_BILLION = Decimal(100_000_000_000)
+_LIMITS: dict[str, Definition] = {
+    "String": {"MaxLength": 100, "FormatName": {"Value": "Text"}, "Format": "Text"},
+    "Memo": {"MaxLength": 2000, "Format": "TextArea"},
+    "Integer": {"MinValue": -2_147_483_648, "MaxValue": 2_147_483_647, "Format": "None"},
+    "BigInt": {"MinValue": -9_223_372_036_854_775_808, "MaxValue": 9_223_372_036_854_775_807},
+    "Decimal": {"Precision": 2, "MinValue": -_BILLION, "MaxValue": _BILLION},
+    "Double": {"Precision": 2, "MinValue": -_BILLION, "MaxValue": _BILLION},
+    "Money": {
+        "PrecisionSource": 2,
+        "Precision": 2,
+        "MinValue": Decimal(-922_337_203_685_477),
+        "MaxValue": Decimal(922_337_203_685_477),
+    },
+    "DateTime": {"Format": "DateAndTime", "DateTimeBehavior": {"Value": "UserLocal"}},
+    "Boolean": {"DefaultValue": False},
+    "Picklist": {"DefaultFormValue": -1},
+    "MultiSelectPicklist": {},
+    "State": {},
+    "Status": {},
+    "File": {"MaxSizeInKB": 32_768},
+    "Lookup": {"Targets": []},
+    "Uniqueidentifier": {},
+}
+_VIRTUAL = {"MultiSelectPicklist", "File"}
+_RANGES = {
+    ("String", "MaxLength"): (1, 4000),
+    ("Memo", "MaxLength"): (1, 1_048_576),
+    ("Decimal", "Precision"): (0, 10),
+    ("Double", "Precision"): (0, 5),
+    ("Money", "Precision"): (0, 4),
+    ("File", "MaxSizeInKB"): (1, 10_485_760),
+}
+
+
+def plural(name: str) -> str:
+    """The entity set name that the platform derives from a logical name."""
+    if name.endswith("y") and name[-2:-1] not in "aeiou":
+        return name[:-1] + "ies"
+    return name + ("es" if name.endswith(("s", "x", "z", "ch", "sh")) else "s")
+
+
+def column(kind: str, name: str, /, *, custom: bool = False, **properties: Any) -> Definition:
+    """A column definition in the Web API's shape, for columns that the platform itself makes."""
+    return {
+        "@odata.type": f"#{CRM}{kind}AttributeMetadata",
+        "SchemaName": name,
+        "IsCustomAttribute": custom,
+        **properties,
+    }
+
+
+def choice_options(options: dict[int, str], states: dict[int, int] | None = None) -> Definition:
+    """An OptionSet; `states` maps a status to its state."""
+    items: list[Definition] = []
+    for value, text in options.items():
+        item: Definition = {"Value": value, "Label": label(text)}
+        if states is not None:
+            item["State"] = states[value]
+        items.append(item)
+    return {"IsGlobal": False, "OptionSetType": "Picklist", "Options": items}
+
+
+def system_columns(logical: str, primary_id: str, *, owned: bool) -> list[Definition]:
+    """What the platform adds to a table [list by recollection, not documented in one place]."""
+    fixed: Definition = {"IsValidForCreate": False, "IsValidForUpdate": False}
+    user: Definition = {"Targets": ["systemuser"]} | fixed
+    result = [
+        column("Uniqueidentifier", primary_id, IsPrimaryId=True, IsValidForUpdate=False),
+        column("DateTime", "createdon", **fixed),
+        column("DateTime", "modifiedon", **fixed),
+        column("Lookup", "createdby", **user),
+        column("Lookup", "modifiedby", **user),
+        column("Lookup", "createdonbehalfby", **user),
+        column("Lookup", "modifiedonbehalfby", **user),
+        column("BigInt", "versionnumber", **fixed),
+        column("Integer", "importsequencenumber", IsValidForUpdate=False),
+        column("DateTime", "overriddencreatedon", Format="DateOnly", IsValidForUpdate=False),
+        column("Integer", "timezoneruleversionnumber"),
+        column("Integer", "utcconversiontimezonecode"),
+        column("State", "statecode", OptionSet=choice_options({0: "Active", 1: "Inactive"})),
+        column(
+            "Status",
+            "statuscode",
+            OptionSet=choice_options({1: "Active", 2: "Inactive"}, {1: 0, 2: 1}),
+        ),
+    ]
+    if owned:
+        result += [
+            column("Lookup", "ownerid", AttributeType="Owner", Targets=["systemuser", "team"]),
+            column("Lookup", "owningbusinessunit", Targets=["businessunit"], **fixed),
+            column("Lookup", "owninguser", **user),
+            column("Lookup", "owningteam", Targets=["team"], **fixed),
+        ]
+    for definition in result:
+        definition["EntityLogicalName"] = logical
+    return result
+
+
+class Definitions:
+    """Creates, changes and deletes components; callers hold a transaction open."""
+
+    def __init__(self, store: Store, rows: Rows) -> None:
+        self.store = store
+        self.rows = rows
+        self._cells: list[str] | None = None  # collects the cells of a table in the making
+
+    @property
+    def _schema(self) -> Schema:
+        return self.store.schema
+
+    # Tables
+
+    def create_table(
+        self,
+        body: Definition,
+        *,
+        solution: str = "",
+        custom: bool = True,
+        without: Iterable[str] = (),
+    ) -> Table:
+        """A new table with its system columns (except some), view and form."""
+        name = _schema_name(body, custom=custom)
+        logical = name.lower()
+        if logical in self._schema.tables:
+            message = (
+                "An entity with the specified name already exists. Please specify a unique name."
+            )
+            raise errors.DataverseError(400, "0x80044363", message)
+        for needed in ("DisplayName", "DisplayCollectionName"):
+            if custom and not label_text(body.get(needed)):
+                raise errors.invalid_argument(f"Required field '{needed}' is missing")
+        given = [dict(item) for item in body.get("Attributes", ())]
+        names = [item for item in given if item.get("IsPrimaryName")]
+        if len(names) != 1 or kind_of(names[0]) != "String":
+            raise errors.invalid_argument("A table needs one String attribute with IsPrimaryName.")
+        owned = body.get("OwnershipType", "UserOwned") in ("UserOwned", "TeamOwned")
+        definition = _complete_table(body, name, str(names[0]["SchemaName"]).lower(), custom=custom)
+        definition["ObjectTypeCode"] = body.get("ObjectTypeCode") or self.store.next_type_code()
+        replaced = {str(item["SchemaName"]).lower() for item in given} | {*without}
+        system = system_columns(logical, definition["PrimaryIdAttribute"], owned=owned)
+        columns = [item for item in system if item["SchemaName"] not in replaced] + given
+        table_id = self._save("table", "", definition)
+        table = self._schema.tables[logical]
+        self._cells = []
+        for item in columns:
+            own = custom and item.get("IsCustomAttribute") is not False
+            self.create_column(table, item, custom=own)
+        self.store.connection.execute(f"CREATE TABLE {table.sql} ({', '.join(self._cells)})")
+        self._cells = None
+        if custom:
+            self._make_visible(table)
+        self._into_solution(solution, table_id, 1)
+        return table
+
+    def update_table(self, table: Table, body: Definition) -> None:
+        """Replace what may change; identity and structure stay."""
+        if table.tracked and body.get("ChangeTrackingEnabled") is False:
+            raise errors.invalid_argument("Change tracking cannot be switched off again.")
+        table.definition.update({k: _labelled(v) for k, v in body.items() if k not in _FIXED_TABLE})
+        self.store.replace_definition(table.id, table.definition)
+
+    def delete_table(self, table: Table) -> None:
+        """Drop a custom table; other tables' lookups to it must be gone first."""
+        if not table.definition["IsCustomEntity"]:
+            raise errors.invalid_argument(f"The table {table.logical} is not customizable.")
+        users = [r for r in table.children.values() if r.referencing != table.logical]
+        if users:
+            raise _in_use("Entity", table.id, len(users))
+        links = [r for r in self._schema.relationships.values() if r.referencing == table.logical]
+        many = [m for m in self._schema.many.values() if table.logical in dict(m.sides)]
+        for link in many:
+            self.delete_many(link)
+        gone = [r.id for r in links] + [k.id for k in table.keys.values()]
+        gone += [c.id for c in table.columns.values()]
+        self.store.delete_definitions(*gone, table.id)
+        self.store.connection.execute(f"DROP TABLE {table.sql}")
+        for statement in (
+            'DELETE FROM _tombstone WHERE "table" = ?',
+            'DELETE FROM _file WHERE "table" = ?',
+            "DELETE FROM savedquery WHERE returnedtypecode = ?",
+            "DELETE FROM systemform WHERE objecttypecode = ?",
+        ):
+            self.store.connection.execute(statement, (table.logical,))
+        self._schema.drop_table(table)
+
+    # Columns
+
+    def create_column(
+        self, table: Table, body: Definition, *, solution: str = "", custom: bool = True
+    ) -> str:
+        """A new column and what comes with it: base amounts, currency, the file's name."""
+        definition = self._complete_column(table, body, custom=custom)
+        name = definition["LogicalName"]
+        if name in table.columns:
+            message = (
+                f"An attribute with the specified name {name} already exists for entity "
+                f"'{table.logical}'."
+            )
+            raise errors.DataverseError(400, "0x80047013", message)
+        column_id = self._save("column", table.logical, definition)
+        added = table.columns[name]
+        key = " PRIMARY KEY" if name == table.primary_id else ""
+        self._add_cell(table, name, values.declaration(added.kind) + key)
+        if added.type_cell:
+            self._add_cell(table, added.type_cell, "TEXT")
+        fixed: Definition = {"IsValidForCreate": False, "IsValidForUpdate": False}
+        if added.kind == "Money" and not name.endswith("_base"):
+            base = column("Money", f"{name}_base", Precision=4, PrecisionSource=0, **fixed)
+            self.create_column(table, base | {"AttributeOf": name}, custom=False)
+            if "transactioncurrencyid" not in table.columns:
+                currency = column(
+                    "Lookup", "transactioncurrencyid", Targets=["transactioncurrency"]
+                )
+                self.create_column(table, currency, custom=False)
+            if "exchangerate" not in table.columns:
+                rate = column("Decimal", "exchangerate", Precision=12, **fixed)
+                self.create_column(table, rate, custom=False)
+        elif added.kind == "File":
+            shown = column("String", f"{name}_name", MaxLength=200, AttributeOf=name, **fixed)
+            self.create_column(table, shown, custom=False)
+        if custom:
+            self._into_solution(solution, column_id, 2)
+        return column_id
+
+    def update_column(self, table: Table, old: Column, body: Definition) -> None:
+        """Replace what may change of a column; its type and behaviour stay."""
+        changed = {k: _labelled(v) for k, v in body.items() if k not in _FIXED_COLUMN}
+        definition = old.definition | changed
+        _check_ranges(old.kind, definition)
+        self.store.replace_definition(old.id, definition)
+        new = Column(old.id, table.logical, old.born, definition)
+        new.navs = old.navs
+        table.add(new)
+
+    def delete_column(self, table: Table, gone: Column) -> None:
+        """Drop a custom column that no key uses."""
+        if not gone.definition["IsCustomAttribute"] or gone.name == table.primary_name:
+            raise errors.invalid_argument(f"The column {gone.name} cannot be deleted.")
+        users = [key for key in table.keys.values() if gone.name in key.columns]
+        if users:
+            raise _in_use("Attribute", gone.id, len(users))
+        for link in [r for r in self._schema.relationships.values() if r.column == gone.name]:
+            if link.referencing == table.logical:
+                self.store.delete_definitions(link.id)
+                self._schema.drop_relationship(link)
+        companions = [
+            c for c in table.columns.values() if c.definition.get("AttributeOf") == gone.name
+        ]
+        for dropped in (gone, *companions):
+            self.store.connection.execute(
+                f'DROP INDEX IF EXISTS "ix_{table.logical}_{dropped.name}"'
+            )
+            for cell in filter(None, (dropped.name, dropped.type_cell)):
+                self.store.connection.execute(f'ALTER TABLE {table.sql} DROP COLUMN "{cell}"')
+            table.drop(dropped)
+            self.store.delete_definitions(dropped.id)
+
+    def _add_cell(self, table: Table, name: str, declared: str) -> None:
+        cell = f'"{name}" {declared}'
+        if self._cells is not None:
+            self._cells.append(cell)
+        else:
+            self.store.connection.execute(f"ALTER TABLE {table.sql} ADD COLUMN {cell}")
+
+    def _complete_column(self, table: Table, body: Definition, *, custom: bool) -> Definition:
+        kind = kind_of(body)
+        if kind not in _LIMITS:
+            raise errors.invalid_argument(f"Attribute type '{body.get('@odata.type')}' is unknown.")
+        name = _schema_name(body, custom=custom)
+        standard: Definition = {
+            "SchemaName": name,
+            "LogicalName": name.lower(),
+            "EntityLogicalName": table.logical,
+            "AttributeType": "Virtual" if kind in _VIRTUAL else kind,
+            "AttributeTypeName": {"Value": f"{kind}Type"},
+            "AttributeOf": None,
+            "ColumnNumber": len(table.columns) + 1,
+            "DisplayName": label(name),
+            "Description": label(""),
+            "IsCustomAttribute": custom,
+            "IsPrimaryId": False,
+            "IsPrimaryName": False,
+            "IsValidForCreate": kind != "File",
+            "IsValidForRead": True,
+            "IsValidForUpdate": kind != "File",
+            "IsManaged": False,
+            "RequiredLevel": _required("None"),
+        }
+        given = {k: _labelled(v) for k, v in body.items()}
+        definition = standard | _LIMITS[kind] | {k: v for k, v in given.items() if v is not None}
+        definition["LogicalName"] = name.lower()
+        definition["@odata.type"] = f"#{CRM}{kind}AttributeMetadata"
+        if kind == "Boolean" and not definition.get("OptionSet"):
+            definition["OptionSet"] = {
+                "TrueOption": {"Value": 1, "Label": label("Yes")},
+                "FalseOption": {"Value": 0, "Label": label("No")},
+                "OptionSetType": "Boolean",
+            }
+        if kind in ("Picklist", "MultiSelectPicklist"):
+            definition["OptionSet"] = self._options(definition)
+        _check_ranges(kind, definition)
+        return definition
+
+    def _options(self, definition: Definition) -> Definition:
+        reference = definition.pop("GlobalOptionSet@odata.bind", None)
+        if reference is not None:
+            return self.option_set(str(reference).split("(", 1)[-1].rstrip(")"))[1]
+        options = dict(definition.get("OptionSet") or {})
+        items = [dict(item) for item in options.get("Options", ())]
+        if not items:
+            raise errors.invalid_argument("A choice column needs an OptionSet with Options.")
+        for position, item in enumerate(items):
+            item["Label"] = _labelled(item.get("Label"))
+            if item.get("Value") is None:
+                item["Value"] = 100_000_000 + position
+        if len({item["Value"] for item in items}) != len(items):
+            raise errors.invalid_argument("An option value occurs twice.")
+        return {"IsGlobal": False, "OptionSetType": "Picklist", **options, "Options": items}
+
+    # Choices shared by tables
+
+    def create_option_set(self, body: Definition, *, solution: str = "") -> str:
+        """A global choice."""
+        options = self._options({"OptionSet": body}) | {"IsGlobal": True}
+        if any(o["Name"] == options.get("Name") for o in self._schema.option_sets.values()):
+            message = f"An OptionSet with the specified name '{options['Name']}' already exists."
+            raise errors.DataverseError(400, "0x80048403", message)
+        set_id = self._save("optionset", "", options)
+        self._into_solution(solution, set_id, 9)
+        return set_id
+
+    def option_set(self, reference: str) -> tuple[str, Definition]:
+        """A global choice by id or by `Name='x'`."""
+        name = reference.removeprefix("Name=").strip("'")
+        for set_id, definition in self._schema.option_sets.items():
+            if name in (set_id, definition["Name"]):
+                return set_id, definition
+        raise errors.not_found("OptionSetMetadata", name)
+
+    # Relationships
+
+    def create_relationship(
+        self, body: Definition, *, solution: str = "", custom: bool = True
+    ) -> str:
+        """One to many with its lookup column, or many to many with its intersect table."""
+        if str(body.get("@odata.type", "")).endswith("ManyToManyRelationshipMetadata"):
+            return self._create_many(body, solution=solution, custom=custom)
+        parent = self._table(body.get("ReferencedEntity"))
+        child = self._table(body.get("ReferencingEntity"))
+        name = self._relationship_name(body)
+        lookup = dict(body.get("Lookup") or {})
+        if not lookup.get("SchemaName"):
+            raise errors.invalid_argument("A one-to-many relationship needs a Lookup.")
+        logical = str(lookup["SchemaName"]).lower()
+        if custom or logical not in child.columns:
+            lookup |= column("Lookup", lookup["SchemaName"]) | {"Targets": [parent.logical]}
+            self.create_column(child, lookup, custom=custom)
+        for nav in (body.get("ReferencingEntityNavigationPropertyName"), lookup["SchemaName"]):
+            if custom and nav in child.lookups:
+                raise errors.invalid_argument(f"Navigation property {nav} already exists.")
+        keep = dict.fromkeys(("Assign", "Merge", "Reparent", "Share", "Unshare"), "NoCascade")
+        definition = {
+            "IsCustomRelationship": custom,
+            "IsValidForAdvancedFind": True,
+            "RelationshipType": "OneToManyRelationship",
+            **{k: v for k, v in body.items() if k != "Lookup"},
+            "@odata.type": f"#{CRM}OneToManyRelationshipMetadata",
+            "SchemaName": name,
+            "ReferencedEntity": parent.logical,
+            "ReferencedAttribute": parent.primary_id,
+            "ReferencingEntity": child.logical,
+            "ReferencingAttribute": logical,
+            "ReferencingEntityNavigationPropertyName": body.get(
+                "ReferencingEntityNavigationPropertyName"
+            )
+            or lookup["SchemaName"],
+            "ReferencedEntityNavigationPropertyName": body.get(
+                "ReferencedEntityNavigationPropertyName"
+            )
+            or name,
+            "CascadeConfiguration": {
+                **keep,
+                "Delete": "RemoveLink",
+                **(body.get("CascadeConfiguration") or {}),
+            },
+        }
+        link_id = self._save("relationship", "", definition)
+        self.store.connection.execute(
+            f'CREATE INDEX IF NOT EXISTS "ix_{child.logical}_{logical}" ON {child.sql} ("{logical}")'
+        )
+        self._into_solution(solution, link_id, 10)
+        return link_id
+
+    def _create_many(self, body: Definition, *, solution: str, custom: bool) -> str:
+        first = self._table(body.get("Entity1LogicalName"))
+        second = self._table(body.get("Entity2LogicalName"))
+        name = self._relationship_name(body)
+        intersect = str(body.get("IntersectEntityName") or name).lower()
+        definition = {
+            "IsCustomRelationship": custom,
+            "RelationshipType": "ManyToManyRelationship",
+            **body,
+            "@odata.type": f"#{CRM}ManyToManyRelationshipMetadata",
+            "SchemaName": name,
+            "IntersectEntityName": intersect,
+            "Entity1LogicalName": first.logical,
+            "Entity2LogicalName": second.logical,
+            "Entity1NavigationPropertyName": body.get("Entity1NavigationPropertyName") or name,
+            "Entity2NavigationPropertyName": body.get("Entity2NavigationPropertyName") or name,
+        }
+        link_id = self._save("many", "", definition)
+        self.store.connection.execute(
+            f'CREATE TABLE "_many_{intersect}" (a TEXT, b TEXT, PRIMARY KEY (a, b))'
+        )
+        self._into_solution(solution, link_id, 10)
+        return link_id
+
+    def delete_relationship(self, link: Relationship) -> None:
+        """Delete a one-to-many relationship with its lookup column."""
+        child = self._schema.tables[link.referencing]
+        self.delete_column(child, child.columns[link.column])
+
+    def delete_many(self, link: ManyToMany) -> None:
+        """Delete a many-to-many relationship with its pairs."""
+        self.store.delete_definitions(link.id)
+        self.store.connection.execute(f'DROP TABLE "_many_{link.intersect}"')
+        del self._schema.many[link.schema_name.lower()]
+        for logical, nav in link.sides:
+            self._schema.tables[logical].many.pop(nav, None)
+
+    def _relationship_name(self, body: Definition) -> str:
+        name = str(body.get("SchemaName") or "")
+        if not name:
+            raise errors.invalid_argument("A relationship needs a SchemaName.")
+        if name.lower() in self._schema.relationships or name.lower() in self._schema.many:
+            message = f"A relationship with the name {name} already exists."
+            raise errors.DataverseError(400, "0x80047009", message)
+        return name
+
+    def _table(self, logical: Any) -> Table:
+        table = self._schema.tables.get(str(logical or "").lower())
+        if table is None:
+            raise errors.not_found("EntityMetadata", str(logical))
+        return table
+
+    # Keys
+
+    def create_key(self, table: Table, body: Definition, *, solution: str = "") -> str:
+        """An alternate key; its unique index is built by a job after the configured delay."""
+        name = _schema_name(body, custom=True)
+        columns = [str(c) for c in body.get("KeyAttributes", ())]
+        if name.lower() in table.keys:
+            message = (
+                f"An Entity Key with the name {name} already exists on entity {table.logical}."
+            )
+            raise errors.DataverseError(400, "0x80060893", message)
+        if len(table.keys) >= 10 or not 1 <= len(columns) <= 16:
+            raise errors.invalid_argument("A table has at most 10 keys of at most 16 columns each.")
+        width = 0
+        for column_name in columns:
+            part = table.columns.get(column_name)
+            if part is None or part.kind not in _KEY_KINDS:
+                raise errors.invalid_argument(f"Column {column_name} cannot be part of a key.")
+            width += 2 * int(part.definition["MaxLength"]) if part.kind == "String" else 16
+        if width > 900:
+            raise errors.invalid_argument("The key is wider than 900 bytes.")
+        definition = {
+            "DisplayName": label(name),
+            **body,
+            "SchemaName": name,
+            "LogicalName": name.lower(),
+            "EntityLogicalName": table.logical,
+            "KeyAttributes": columns,
+            "EntityKeyIndexStatus": "Pending",
+            "IsManaged": False,
+        }
+        key_id = self.store.next_guid()
+        ready = self._key_ready()
+        self.store.save_definition("key", key_id, table.logical, ready, definition)
+        self._into_solution(solution, key_id, 14)
+        self.build_keys()
+        return key_id
+
+    def _key_ready(self) -> datetime:
+        delay = timedelta(seconds=self.rows.settings.key_activation_seconds)
+        return self.store.clock.now() + delay
+
+    def keys_due(self) -> bool:
+        """Whether an index job has work at this moment."""
+        now = self.store.clock.now()
+        return any(k.status == "Pending" and k.active_from <= now for k in self._schema.all_keys())
+
+    def build_keys(self) -> None:
+        """The index job: build what is due; rows that repeat a value make the key Failed."""
+        now = self.store.clock.now()
+        for key in self._schema.all_keys():
+            if key.status == "Pending" and key.active_from <= now:
+                self._build_key(self._schema.tables[key.table], key)
+
+    def _build_key(self, table: Table, key: Key) -> None:
+        columns = ", ".join(f'"{c}"' for c in key.columns)
+        filled = " AND ".join(f'"{c}" IS NOT NULL' for c in key.columns)
+        twice = self.store.one(
+            f"SELECT 1 FROM {table.sql} WHERE {filled} GROUP BY {columns} HAVING COUNT(*) > 1 LIMIT 1"
+        )
+        if twice is None:
+            self.store.connection.execute(
+                f'CREATE UNIQUE INDEX "key_{key.name}_{table.logical}" ON {table.sql} ({columns})'
+            )
+        key.definition["EntityKeyIndexStatus"] = "Failed" if twice else "Active"
+        self.store.replace_definition(key.id, key.definition)
+
+    def reactivate_key(self, key: Key) -> None:
+        """Let the index job try again."""
+        if key.status == "Failed":
+            key.definition["EntityKeyIndexStatus"] = "Pending"
+            key.active_from = self._key_ready()
+            self.store.replace_definition(key.id, key.definition)
+            self.build_keys()
+
+    def delete_key(self, table: Table, key: Key) -> None:
+        """Drop a key and its index."""
+        self.store.connection.execute(f'DROP INDEX IF EXISTS "key_{key.name}_{table.logical}"')
+        self.store.delete_definitions(key.id)
+        del table.keys[key.name]
+
+    # What goes with a component
+
+    def _save(self, kind: str, owner: str, definition: Definition) -> str:
+        component_id = self.store.next_guid()
+        self.store.save_definition(kind, component_id, owner, self.store.clock.now(), definition)
+        return component_id
+
+    def _into_solution(self, solution: str, component_id: str, kind: int) -> None:
+        if not solution:
+            return
+        found = self.store.one("SELECT solutionid FROM solution WHERE uniquename = ?", (solution,))
+        if found is None:
+            raise errors.invalid_argument(f"The solution '{solution}' was not found.")
+        cells: dict[str, values.Cell] = {
+            "objectid": component_id,
+            "componenttype": kind,
+            "solutionid": found[0],
+        }
+        self.rows.insert(self._schema.tables["solutioncomponent"], cells)
+
+    def _make_visible(self, table: Table) -> None:
+        """The default public view and main form, which the platform makes with every table."""
+        collection = label_text(table.definition["DisplayCollectionName"])
+        fetch = (
+            f'<fetch version="1.0"><entity name="{table.logical}"><attribute name="{table.primary_id}"/>'
+            f'<attribute name="{table.primary_name}"/><attribute name="createdon"/>'
+            '<filter><condition attribute="statecode" operator="eq" value="0"/></filter></entity></fetch>'
+        )
+        layout = (
+            f'<grid name="resultset" object="{table.otc}" jump="{table.primary_name}" select="1" icon="1" '
+            f'preview="1"><row name="result" id="{table.primary_id}"><cell name="{table.primary_name}" '
+            'width="300"/><cell name="createdon" width="125"/></row></grid>'
+        )
+        view: dict[str, values.Cell] = {
+            "name": f"Active {collection}",
+            "returnedtypecode": table.logical,
+            "querytype": 0,
+            "isdefault": 1,
+            "fetchxml": fetch,
+            "layoutxml": layout,
+        }
+        self.rows.insert(self._schema.tables["savedquery"], view)
+        form: dict[str, values.Cell] = {
+            "name": "Information",
+            "objecttypecode": table.logical,
+            "type": 2,
+            "formxml": "<form><tabs><tab><columns><column><sections><section><rows><row><cell>"
+            f'<control id="{table.primary_name}" datafieldname="{table.primary_name}"/>'
+            "</cell></row></rows></section></sections></column></columns></tab></tabs></form>",
+        }
+        self.rows.insert(self._schema.tables["systemform"], form)
+        for message_id, name in self.store.rows(
+            "SELECT sdkmessageid, name FROM sdkmessage ORDER BY name"
+        ):
+            message: dict[str, values.Cell] = {
+                "name": name,
+                "primaryobjecttypecode": table.logical,
+                "sdkmessageid": message_id,
+            }
+            self.rows.insert(self._schema.tables["sdkmessagefilter"], message)
+
+
+def _complete_table(body: Definition, name: str, primary_name: str, *, custom: bool) -> Definition:
+    logical = name.lower()
+    entity_set = body.get("EntitySetName") or plural(logical)
+    standard: Definition = {
+        "Description": label(""),
+        "DisplayName": label(name),
+        "DisplayCollectionName": label(entity_set),
+        "OwnershipType": "UserOwned",
+        "HasActivities": False,
+        "HasNotes": False,
+        "IsActivity": False,
+        "IsPrivate": False,
+        "IsManaged": False,
+        "ChangeTrackingEnabled": False,
+        "IsOptimisticConcurrencyEnabled": True,
+        "IsCustomizable": {"Value": custom, "CanBeChanged": True},
+        "PrimaryIdAttribute": f"{logical}id",
+    }
+    given = {k: _labelled(v) for k, v in body.items() if k != "Attributes" and v is not None}
+    return {
+        **standard,
+        **given,
+        "@odata.type": f"#{CRM}EntityMetadata",
+        "SchemaName": name,
+        "LogicalName": logical,
+        "LogicalCollectionName": entity_set,
+        "CollectionSchemaName": plural(name),
+        "EntitySetName": entity_set,
+        "PrimaryNameAttribute": primary_name,
+        "IsCustomEntity": custom,
+    }
+
+
+def _schema_name(body: Definition, *, custom: bool) -> str:
+    name = str(body.get("SchemaName") or "")
+    if not name or (custom and not _CUSTOM_NAME.fullmatch(name)):
+        raise errors.invalid_argument(
+            f"The schema name '{name}' must begin with the customization prefix of a publisher."
+        )
+    return name
+
+
+def _required(level: str) -> Definition:
+    name = "canmodifyrequirementlevelsettings"
+    return {"Value": level, "CanBeChanged": True, "ManagedPropertyLogicalName": name}
+
+
+def _labelled(value: Any) -> Any:
+    """A Label that arrives from a client lacks the UserLocalizedLabel that reads return."""
+    if isinstance(value, dict) and value.get("LocalizedLabels"):
+        return {**value, "UserLocalizedLabel": value["LocalizedLabels"][0]}
+    return value
+
+
+def _check_ranges(kind: str, definition: Definition) -> None:
+    for (of_kind, name), (low, high) in _RANGES.items():
+        system = definition.get("IsCustomAttribute") is False  # exchangerate has 12 decimals
+        if of_kind == kind and not system and not low <= int(definition[name]) <= high:
+            raise errors.invalid_argument(
+                f"{name} of {definition['SchemaName']} must lie between {low} and {high}."
+            )
+
+
+def _in_use(kind: str, component_id: str, users: int) -> errors.DataverseError:
+    message = (
+        f"The {kind}({component_id}) component cannot be deleted because it is referenced by "
+        f"{users} other components. For a list of referenced components, use the "
+        "RetrieveDependenciesForDeleteRequest."
+    )
+    return errors.DataverseError(400, "0x8004f01f", message)

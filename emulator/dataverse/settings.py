@@ -1,0 +1,40 @@
+"""The switchboard of the look-alike: delays, limits, refusals and the next failures.
+
+Everything is off or zero at the start, so that a newcomer sees a calm service; tests and the
+control plane change it while it runs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Settings:
+    """Public switches, read at each request."""
+
+    key_activation_seconds: float = 0  # how long a new alternate key stays Pending
+    metadata_cache_seconds: float = 0  # how long new tables and columns stay unseen (about 30 live)
+    page_size_cap: int = 5000
+    count_cap: int = 5000
+    aggregate_limit: int = 50_000
+    delta_days: int = 7
+    reject_surplus_digits: bool = False  # round (False) or refuse: live behaviour is unconfirmed
+    deny: set[tuple[str, str]] = field(default_factory=set)  # ("Create", "nce_invoice") -> 403
+    # Service protection: real sliding windows on the emulator's clock when switched on.
+    throttling: bool = False
+    window_seconds: float = 300
+    request_limit: int = 6000
+    execution_limit_ms: int = 1_200_000
+    concurrency_limit: int = 52
+    request_cost_ms: int = 20  # charged, not measured: a run must repeat exactly
+    row_cost_ms: int = 2
+    dop_hint: int = 8
+    # Failures of the next requests, first in first out: a kind of `limits.FAULTS`, and part of the
+    # URL that must match (empty: any).
+    faults: deque[tuple[str, str]] = field(default_factory=deque)
+
+    def fail_next(self, kind: str, *, count: int = 1, path: str = "") -> None:
+        """Let the next `count` requests whose URL contains `path` fail in this way."""
+        self.faults.extend([(kind, path)] * count)
