@@ -271,7 +271,7 @@ class Control:
                     if fault.count == 0:
                         self._faults.remove(fault)
                     return fault
-            throttle = self._throttles.get(system)
+            throttle = self._throttles.get(system, self._throttles.get("*"))
             if throttle is not None:
                 throttle.seen += 1
                 if throttle.seen % throttle.every == 0:

@@ -7,7 +7,6 @@ this is for one machine, and binds to 127.0.0.1.
 
 from __future__ import annotations
 
-import logging
 import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _QuietHandler(WSGIRequestHandler):
-    """HTTP/1.1 with kept connections; the control plane keeps the log of requests."""
+    """Writes no log, the control plane keeps one; and no date, each answer has the emulated one."""
 
     protocol_version = "HTTP/1.1"
 
@@ -34,8 +33,9 @@ class _QuietHandler(WSGIRequestHandler):
         del error, environ
         self.close_connection = True
 
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        del code, size
+    def send_response(self, code: int, message: str | None = None) -> None:
+        """Send the status line alone: the usual Date would stand beside the emulator's."""
+        self.send_response_only(code, message)
 
 
 class Loopback:
@@ -64,7 +64,6 @@ class Loopback:
 
     def start(self) -> Loopback:
         """Begin to answer."""
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)
         for name, server in self._servers.items():
             thread = threading.Thread(
                 target=server.serve_forever, args=(0.02,), name=f"emulator-{name}", daemon=True

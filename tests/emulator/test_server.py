@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 import requests
@@ -74,6 +75,12 @@ def test_sign_in_page_and_export_over_sockets(loopback):
 def test_public_audiences_are_taken_on_loopback_too(loopback):
     granted = loopback.sign_in(PUBLIC_URLS["partner_center"]).json()
     assert loopback.pc("/v1/customers", token=granted["access_token"]).status_code == 200
+
+
+def test_the_only_date_is_the_emulators(loopback):
+    loopback.clock.advance(timedelta(days=1))
+    answer = loopback.session.get(loopback.emulator.base_urls["graph"], timeout=5)
+    assert answer.headers["Date"] == "Tue, 10 Nov 2026 06:00:00 GMT"
 
 
 def test_a_dropped_connection_is_a_closed_socket(loopback):
