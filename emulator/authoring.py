@@ -199,6 +199,7 @@ class Customer:
         promotion: tuple[str, str] | None = None,
         custom_end: str | None = None,
         auto_renew: bool = True,
+        extends: bool = False,
         partner_id: str | None = None,
         parent: Seats | None = None,
     ) -> Seats:
@@ -229,6 +230,7 @@ class Customer:
                 segment=segment,
                 market=self.tenant.country,
                 auto_renew=auto_renew,
+                extends=extends,
                 partner_id=reseller if partner_id is None else partner_id,
                 promotion=offer,
                 custom_end=date.fromisoformat(custom_end) if custom_end else None,

@@ -8,7 +8,7 @@ published clearly, and this world takes the whole year. The list changes once, o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from hashlib import sha256
@@ -63,6 +63,8 @@ class Product:
     unit: str = "Licenses"
     qualifiers: tuple[str, ...] = ()
     trial: bool = False
+    # Only in the extended service term: the premium on a month (section 13.5).
+    premium: Decimal | None = None
     # Properties of the subscription that no published page names; clients must carry them along.
     unpublished: tuple[tuple[str, str], ...] = ()
     # Microsoft's instalments are mostly whole cents; of this product they are not.
@@ -282,6 +284,33 @@ PRODUCTS: dict[str, Product] = {
     )
 }
 
+
+def extended(product: Product) -> Product:
+    """The SKU that a subscription rolls into when it neither renews nor is told to end.
+
+    Monthly price plus 3 %, or a twelfth of the year plus 23 % where no monthly plan is sold.
+    """
+    monthly = ("P1M", "monthly") in product.terms
+    return replace(
+        product,
+        key=f"{product.key}-extended",
+        sku_id=f"E{product.sku_id[1:]}",
+        title=f"{product.title} (Extended service term)",
+        view="licensebasedest",
+        terms=(("P1M", "monthly"),),
+        premium=Decimal("1.20") * Decimal("1.03") if monthly else Decimal("1.23"),
+    )
+
+
+_SHEETS = (
+    *PRODUCTS.values(),
+    *(
+        extended(product)
+        for product in PRODUCTS.values()
+        if product.view == "updatedlicensebased" and not product.trial
+    ),
+)
+
 SHEET_COLUMNS = (
     "ProductTitle",
     "ProductId",
@@ -352,7 +381,7 @@ def _amount(
         return year
     years = Decimal(TERM_MONTHS[term]) / 12
     if term == "P1M":
-        return (year * Decimal("1.20") / 12).quantize(CENT, ROUND_HALF_UP)
+        return (year * (product.premium or Decimal("1.20")) / 12).quantize(CENT, ROUND_HALF_UP)
     if plan == "monthly":
         if product.odd_instalments:
             return (year * years * Decimal("1.05")).quantize(CENT, ROUND_HALF_UP)
@@ -363,7 +392,7 @@ def _amount(
 
 def price_rows(market: str, view: str, on: date) -> list[dict[str, str]] | None:
     """The rows of a sheet in force on a day, in column order; None for an unknown market or view."""
-    products = [product for product in PRODUCTS.values() if product.view == view]
+    products = [product for product in _SHEETS if product.view == view]
     if market not in MARKETS or not products:
         return None
     if view == "azure_consumption":

@@ -3,8 +3,8 @@
 A subscription is its purchase and the changes made to it; nothing else is stored. ``replay`` runs
 the history up to an instant, turns charge cycles and renews terms at 00:00 UTC, opens and closes
 the windows of seven days, and writes a charge for each billing event. What Microsoft would refuse
-raises CommerceError and leaves the history as it was. Extended service terms, transfers and
-billing-frequency changes in mid-term are outside this engine.
+raises CommerceError and leaves the history as it was. Partial upgrades, transfers and billing
+frequency changes in mid-term are outside this engine.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
-from emulator.catalogue import Price, Product, find_price
+from emulator.catalogue import Price, Product, extended, find_price
 from emulator.history import (
     UNIT_PLACES,
     Change,
@@ -34,6 +34,8 @@ from emulator.terms import PLAN_MONTHS, TERM_MONTHS, Span, add_months, midnight
 WINDOW = timedelta(hours=168)
 MOST_SEATS = 10_000
 MOST_UPDATES = 1_200
+EXTENDS_IF_BOUGHT_FROM = date(2025, 4, 1)
+EXTENDS_FROM = date(2026, 5, 4)
 
 
 @dataclass(slots=True)
@@ -146,12 +148,21 @@ class _Run:
                 self._set_cycle()
                 self._charge_cycle("cycleCharge", turn)
             elif state.auto_renew:
-                self._renew(turn)
+                self._renew(turn, None)
+            elif self.purchase.extends and self._may_extend():
+                self._renew(
+                    turn, state.product if state.product.premium else extended(state.product)
+                )
             else:
                 state.status = "expired"
                 state.lots = []
 
-    def _renew(self, turn: datetime) -> None:
+    def _may_extend(self) -> bool:
+        span = self.state.term_span
+        return span.start >= EXTENDS_IF_BOUGHT_FROM and span.end >= EXTENDS_FROM
+
+    def _renew(self, turn: datetime, extension: Product | None) -> None:
+        """Start the next term: as it was, as scheduled, or a month of extended service."""
         state, wish = self.state, self.state.next_term
         if state.term_span.end == state.full_cycle.end:
             state.offset += PLAN_MONTHS[state.plan]
@@ -162,6 +173,9 @@ class _Run:
         if wish is not None:
             state.product, state.term, state.plan = wish.product, wish.term, wish.plan
             state.quantity, custom_end, state.next_term = wish.quantity, wish.custom_end, None
+        if extension is not None:
+            state.product, state.term, state.plan = extension, "P1M", "monthly"
+            state.promotion = None
         self._set_price(turn.date())
         self._start_term("Renew", turn, custom_end)
         self._charge_cycle("renew", turn)
@@ -175,7 +189,9 @@ class _Run:
             end = custom_end + timedelta(days=1)
         state.term_span = Span(start=start, end=end)
         self._set_cycle()
-        state.lots = [Lot(state.quantity, at + WINDOW, whole=True)]
+        # Extended service may be left at any time, a term only in its first seven days.
+        until = midnight(end) if state.product.premium else at + WINDOW
+        state.lots = [Lot(state.quantity, until, whole=True)]
         self._order(transaction, at)
 
     def _set_cycle(self) -> None:

@@ -165,6 +165,9 @@ class Purchase:
     segment: str
     market: str
     auto_renew: bool = True
+    # End-of-term choice when it does not renew: roll on month by month, or end. The field of the
+    # API that holds this choice is not published, so no resource shows it and no PATCH sets it.
+    extends: bool = False
     partner_id: str = ""
     promotion: Promotion | None = None
     custom_end: date | None = None

@@ -105,6 +105,11 @@ def _american(author: Author, signed: Reseller, unsigned: Reseller) -> None:
     mistake = adventure.seats("Bought by mistake", "power-bi-pro", 15, at("2026-10-21"))
     mistake(at("2026-10-21", "15:00:00"), status="deleted")
 
+    # Neither renewed nor ended: extended service since 27 September, at a premium.
+    adventure.seats(
+        "Showroom", "business-basic", 9, at("2025-09-27"), auto_renew=False, extends=True
+    )
+
     proseware = author.customer("Proseware Legal", _PLACES["Boston"], ("Ines", "Dahl"))
     # Attempts after the window: refused, audited as failed, not billed.
     mailboxes = proseware.seats("Partner mailboxes", "exchange-1", 20, at("2026-10-02"))

@@ -102,6 +102,12 @@ STORIES: dict[str, Story] = {
             "A month without renewal ended on 2 October: no line after that.",
         ),
         _story(
+            "extended-service-term",
+            "Adventure Works Cycles",
+            "Showroom",
+            "Auto-renew was off: extended service month by month since 27 September, 3 % dearer.",
+        ),
+        _story(
             "azure-credit",
             "Woodgrove Bank",
             "",

@@ -61,7 +61,10 @@ PARTNER = Partner(
 
 
 class World:
-    """Everything Partner Center and Graph would know about the partner's customers at the clock."""
+    """Everything Partner Center and Graph would know about the partner's customers at the clock.
+
+    Lines are computed once and kept: callers read them, and copy before they change one.
+    """
 
     def __init__(self, *, seed: int, scenario: str, clock: Clock, content: Content) -> None:
         self.seed = seed

@@ -226,6 +226,20 @@ def test_without_auto_renew_a_term_expires_and_bills_no_more():
     assert (replay.state.status, len(replay.charges)) == ("expired", 1)
 
 
+@pytest.mark.parametrize(
+    ("bought", "extends"), [("2025-09-27", True), ("2025-03-27", False), ("2025-05-01", False)]
+)
+def test_extended_service_needs_a_late_purchase_and_a_late_end(bought: str, extends: bool):
+    seats = a_subscription(bought, auto_renew=False, extends=True)
+    replay = seats.replay(moment("2026-11-09"))
+    assert replay is not None
+    assert (replay.state.status == "active") is extends
+    if extends:
+        assert replay.charges[-1].unit_price == D("12.98")  # 126.00 / 12 x 1.20 x 1.03
+        seats.change(Change(at=moment("2026-11-20"), status="deleted"))
+        assert charges(seats, "2026-11-21")[-1].charged.days == 7
+
+
 def test_scheduled_quantity_arrives_with_the_renewal():
     seats = a_subscription("2025-10-22")
     wish = NextTerm(product=PRODUCTS["e3"], term="P1Y", plan="annual", quantity=8)

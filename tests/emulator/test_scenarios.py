@@ -266,6 +266,23 @@ def test_expired(teller: Teller, key: str):
     assert teller.lines(key, "Evaluation") == []
 
 
+@story("extended-service-term")
+def test_extended_service_term(teller: Teller, key: str):
+    (line,) = teller.lines(key, "Showroom")
+    assert (line["SkuId"], dates(line)) == ("E001", ("2026-10-27", "2026-11-26"))
+    sheet = teller.world.price_sheet("US", "licensebasedest", "current", None)
+    (price,) = [
+        Decimal(row["UnitPrice"])
+        for row in sheet or []
+        if (row["ProductId"], row["Segment"]) == (line["ProductId"], "Commercial")
+    ]
+    assert Decimal(line["UnitPrice"]) == price == Decimal("6.43")
+    subscription = teller.subscription(key, "Showroom")
+    assert (subscription["status"], subscription["autoRenewEnabled"]) == ("active", False)
+    # May be cancelled at any time: the date equals the end of the month.
+    assert subscription["cancellationAllowedUntilDate"] == "2026-11-27T00:00:00Z"
+
+
 @story("azure-credit")
 def test_azure_credit(teller: Teller, key: str):
     (credit,) = [each for each in teller.lines(key) if each["ChargeType"] == "customerCredit"]
