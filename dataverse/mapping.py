@@ -1,0 +1,389 @@
+"""Records to rows and back, by the declaration of the tables.
+
+`from_row(table, to_row(table, record))` is the record again, whatever its numbers: what a column
+cannot hold in full is written beside it, and is taken back only while the column still shows the
+shortened value, so that a person's correction in Dynamics wins over the digits behind it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from functools import cache
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from dataverse.schema import (
+    EXTERNAL_KEY,
+    FIRST_DAY,
+    KEY,
+    LAST_DAY,
+    MONEY_LIMIT,
+    NUMBER_LIMIT,
+    OVERFLOW,
+    ROW_HASH,
+    WHOLE_LIMIT,
+    Column,
+    Kind,
+    Lookup,
+    Row,
+    Table,
+    external_key,
+)
+from domain.money import minor_units, plain, round_half_up
+from domain.problems import InputError
+
+FORMATTED = "@OData.Community.Display.V1.FormattedValue"
+Link = tuple[Lookup, str]
+"""A lookup and the identity of its target: an external key, or a primary key when `by_id`."""
+
+
+@dataclass(slots=True)
+class OutRow:
+    """A row on its way out: columns as JSON values, and links that may still be dropped."""
+
+    key: str
+    """The external key."""
+    columns: dict[str, Any]
+    once: dict[str, Any] = field(default_factory=dict)
+    """Sent only when the row is created."""
+    links: list[Link] = field(default_factory=list)
+    unhashed: frozenset[str] = frozenset()
+
+    def digest(self) -> str:
+        """Return the hash over what the row says, links included, for change detection."""
+        told: dict[str, Any] = {
+            name: value for name, value in self.columns.items() if name not in self.unhashed
+        }
+        told.update({lookup.name: target for lookup, target in self.links})
+        text = json.dumps(told, sort_keys=True, ensure_ascii=False, default=plain)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def domain_key(table: Table, record: object) -> str:
+    """Return the readable identity of a record's row."""
+    return "|".join(str(_get(record, path)) for path in table.identity)
+
+
+def to_row(table: Table, record: object) -> OutRow:
+    """Translate a record; what a column cannot hold in full is kept in `csp_overflow`."""
+    key = domain_key(table, record)
+    row = OutRow(
+        key=external_key(key),
+        columns={},
+        unhashed=frozenset(column.name for column in table.columns if not column.hashed),
+    )
+    overflow: dict[str, Any] = {}
+    for column in table.columns:
+        if column.fixed:
+            row.columns[column.name] = column.option(column.fixed)
+        elif column.field:
+            value = _get(record, column.paths[0])
+            stored = fit(column, value)
+            if _seen(column, stored) != _told(column, value):
+                overflow[column.name] = to_json(value)
+            (row.once if column.once else row.columns)[column.name] = stored
+    shortened = key[: table.column(KEY).size]
+    row.columns[KEY] = shortened
+    if shortened != key:
+        overflow[KEY] = key
+    if table.title:
+        titles = (str(_get(record, path)) for path in table.title.split())
+        name = next((title for title in titles if title), key)
+        primary = next(column for column in table.columns if column.primary)
+        row.columns[primary.name] = name[: primary.size]
+    row.columns[OVERFLOW] = _canonical(overflow) if overflow else None
+    for lookup in table.lookups:
+        target = str(_get(record, lookup.field) or "") if lookup.field else ""
+        if target:
+            by_key = external_key(lookup.prefix + target)
+            row.links.append((lookup, target.lower() if lookup.by_id else by_key))
+    return row
+
+
+def from_row(table: Table, row: Row, **given: Any) -> Any:
+    """Translate a row as read; fields that stand elsewhere are `given`.
+
+    InputError names table, row and column where the row is no record. A row that a person made in Dynamics has no key of ours: its primary key stands in.
+    """
+    overflow = json.loads(row.get(OVERFLOW) or "{}")
+    key = overflow.get(KEY) or row.get(KEY) or f"{table.name}/{row.get(table.primary_id)}"
+    try:
+        return _build(table.record, _tree(table, row, key, overflow), given)
+    except _Unreadable as fault:
+        msg = f"{table.name} {key}: {fault}"
+        raise InputError(msg, hint=f"Correct the row in the table {table.plural}.") from None
+
+
+def _tree(table: Table, row: Row, key: str, overflow: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay the values of a row out in the shape of its record."""
+    tree: dict[str, Any] = {}
+    currency = str(row.get("csp_currency") or "")
+    if table.identity == ("key",) and "key" in _hints(table.record):
+        tree["key"] = _Leaf(key, KEY)
+    for column in table.columns:
+        if column.field and not column.derived:
+            value = _read(column, row.get(column.name), currency)
+            full = overflow.get(column.name)
+            if full is not None and _still_shortened(table, column, full, row):
+                value = full
+            for path in column.paths:
+                _put(tree, path, _Leaf(value, column.name))
+    for lookup in table.lookups:
+        if lookup.name_field:
+            _put(tree, lookup.field, _Leaf(row.get(lookup.value_property), lookup.name))
+            name = row.get(lookup.value_property + FORMATTED)
+            _put(tree, lookup.name_field, _Leaf(name, lookup.name))
+    return tree
+
+
+def fit(column: Column, value: Any) -> Any:
+    """Return what a column can hold of a value, as its JSON value; None for nothing at all."""
+    if value is None or value == "":
+        return None
+    match column.kind:
+        case Kind.NUMBER:
+            rounded = round_half_up(value, column.size)
+            return rounded if abs(rounded) <= NUMBER_LIMIT else None
+        case Kind.MONEY:
+            rounded = round_half_up(value, column.size)
+            return rounded if abs(rounded) <= MONEY_LIMIT else None
+        case Kind.WHOLE:
+            return value if abs(value) <= WHOLE_LIMIT else None
+        case Kind.DAY:
+            return value.isoformat() if FIRST_DAY <= value <= LAST_DAY else None
+        case Kind.MOMENT:
+            # Whole seconds are what Dataverse is sure to keep.
+            return f"{value.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat()}Z"
+        case Kind.CHOICE:
+            return column.option(value.value)
+        case Kind.JSON:
+            data = to_json(value)
+            return _canonical(data) if data else None
+        case Kind.FLAG:
+            return value
+        case _:
+            return str(to_json(value))[: column.size]
+
+
+def _told(column: Column, value: Any) -> Any:
+    """A value as reading its column would show it, if the column had room for everything."""
+    if column.kind in (Kind.JSON, Kind.CHOICE, Kind.FLAG):
+        return _seen(column, fit(column, value))
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    if value is None or value == "" or (column.open_end and value == column.open_end):
+        return None
+    return to_json(value) if column.kind in (Kind.TEXT, Kind.MEMO) else value
+
+
+def _seen(column: Column, stored: Any) -> Any:
+    """What is left of a value in its column, comparable with `_told`."""
+    if stored is None:
+        return None
+    if column.kind is Kind.DAY:
+        return date.fromisoformat(stored)
+    if column.kind is Kind.MOMENT:
+        return datetime.fromisoformat(stored)
+    return stored
+
+
+def _still_shortened(table: Table, column: Column, full: Any, row: Row) -> bool:
+    """Say whether the column still shows the shortened form of the value that was kept in full."""
+    try:
+        hint = _leaf_type(table.record, column.paths[0])
+        shortened = fit(column, from_json(hint, full))
+    except (_Unreadable, ValueError):
+        return False
+    shown = row.get(column.name)
+    return bool(_seen(column, shortened) == _seen(column, shown))
+
+
+def _read(column: Column, value: Any, currency: str) -> Any:
+    """Bring a column's JSON value to the form that `from_json` reads."""
+    if value is None:
+        return column.open_end.isoformat() if column.open_end else None
+    match column.kind:
+        case Kind.NUMBER:
+            return _trimmed(Decimal(value))
+        case Kind.MONEY:
+            return _money(Decimal(value), currency)
+        case Kind.CHOICE:
+            try:
+                return column.option_value(value)
+            except ValueError as fault:
+                raise _Unreadable(str(fault)) from None
+        case Kind.JSON:
+            return json.loads(value)
+        case _:
+            return value
+
+
+def _money(value: Decimal, currency: str) -> Decimal:
+    """Show an amount with the decimals of its currency, or with more where it has more."""
+    exact = round_half_up(value, minor_units(currency))
+    return exact if exact == value else _trimmed(value)
+
+
+def _trimmed(value: Decimal) -> Decimal:
+    text = f"{value:f}"
+    return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
+
+
+# The structure of records as JSON, by their annotations ------------------------------------------
+
+
+def to_json(value: Any) -> Any:
+    """Write a value as JSON data: numbers with a point become text, so that no digit is lost."""
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, Fraction):
+        return f"{value.numerator}/{value.denominator}"
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {str(name): to_json(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_json(item) for item in value]
+    return {part.name: to_json(getattr(value, part.name)) for part in fields(value)}
+
+
+def from_json(hint: Any, data: Any) -> Any:
+    """Read JSON data as the annotated type; ValueError and its kin where it is something else."""
+    return _reader(hint)(data)
+
+
+class _Unreadable(Exception):  # noqa: N818 - becomes an InputError that names the row
+    """Why a row is no record."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """A value at the end of a path, and the column it came from."""
+
+    value: Any
+    column: str
+
+
+@cache
+def _reader(hint: Any) -> Callable[[Any], Any]:
+    """Return the function that reads one annotated type."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        inner = _reader(next(part for part in arguments if part is not types.NoneType))
+        return lambda data: None if data is None else inner(data)
+    if origin is tuple:
+        item = _reader(arguments[0])
+        return lambda data: tuple(item(part) for part in data or ())
+    if origin is not None:  # Mapping[str, ...]
+        item = _reader(arguments[1])
+        return lambda data: {name: item(part) for name, part in (data or {}).items()}
+    if isinstance(hint, type) and is_dataclass(hint):
+        hints = _hints(hint)
+        return lambda data: hint(**{name: from_json(hints[name], data[name]) for name in data})
+    if hint is str:
+        return lambda data: "" if data is None else str(data)
+    if hint is bool:
+        return bool
+    if hint is datetime or hint is date:
+        return hint.fromisoformat
+    return hint  # type: ignore[no-any-return] # int, Decimal, Fraction and the enums read their text
+
+
+@cache
+def _hints(record: Any) -> dict[str, Any]:
+    return get_type_hints(record)
+
+
+def _leaf_type(record: Any, path: str) -> Any:
+    for part in path.split("."):
+        record = _hints(_class_of(record))[part]
+    return record
+
+
+def _class_of(hint: Any) -> Any:
+    """`Period` of `Period | None`."""
+    arguments = [part for part in get_args(hint) if part is not types.NoneType]
+    return arguments[0] if arguments else hint
+
+
+def _get(record: Any, path: str) -> Any:
+    for part in path.split("."):
+        if record is None:
+            return None
+        record = getattr(record, part)
+    return record
+
+
+def _put(tree: dict[str, Any], path: str, leaf: _Leaf) -> None:
+    *way, last = path.split(".")
+    for part in way:
+        tree = tree.setdefault(part, {})
+    tree[last] = leaf
+
+
+def _build(record: Any, tree: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    hints = _hints(record)
+    optional = {part.name for part in fields(record) if part.default is not MISSING}
+    values: dict[str, Any] = dict(given)
+    for name, node in tree.items():
+        hint = hints[name]
+        if isinstance(node, dict):
+            empty = all(isinstance(leaf, _Leaf) and leaf.value is None for leaf in node.values())
+            if empty and types.NoneType in get_args(hint):
+                values[name] = None
+            else:
+                values[name] = _build(_class_of(hint), node, {})
+        elif node.value is not None or _takes_nothing(hint):
+            values[name] = _leaf(hint, node)
+        elif name not in optional:
+            msg = f"{node.column} is empty"
+            raise _Unreadable(msg)
+    try:
+        return record(**values)
+    except (TypeError, ValueError) as fault:
+        raise _Unreadable(str(fault)) from None
+
+
+def _takes_nothing(hint: Any) -> bool:
+    """Say whether an empty column is a value: no text, none of a tuple or mapping, or None."""
+    return hint is str or types.NoneType in get_args(hint) or get_origin(hint) is not None
+
+
+def _leaf(hint: Any, node: _Leaf) -> Any:
+    try:
+        return from_json(hint, node.value)
+    except (ArithmeticError, KeyError, TypeError, ValueError, AttributeError):
+        msg = f"{node.column} is {node.value!r}, which cannot be read"
+        raise _Unreadable(msg) from None
+
+
+def _canonical(data: Any) -> str:
+    return json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+__all__ = [
+    "EXTERNAL_KEY",
+    "FORMATTED",
+    "ROW_HASH",
+    "Link",
+    "OutRow",
+    "domain_key",
+    "fit",
+    "from_json",
+    "from_row",
+    "to_json",
+    "to_row",
+]

@@ -1,0 +1,512 @@
+"""The tables of the product, readable as their documentation.
+
+Status columns of our own words are choices; Microsoft's words stay text, because Microsoft adds to
+them. Every table has one alternate key, `csp_externalkey`. Every row that belongs to a customer
+carries the tenant id as text (the truth, and what queries filter by) and a link to the customer's
+row (for people). An end of a period is the first day after it, and its label says so.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+from dataverse.schema import (
+    Lookup,
+    Table,
+    as_json,
+    choice,
+    day,
+    flag,
+    memo,
+    moment,
+    money,
+    number,
+    table,
+    text,
+    title,
+    whole,
+)
+from domain.contract import BillingContract, MarkupRule, PriceListItem, TaxProfile
+from domain.customer import Agreement, Customer, DelegatedAdminRelationship
+from domain.problems import Finding
+from domain.run import Run, UnitOfWork
+from domain.subscription import CostLine, Subscription, SubscriptionEvent, UsageSummary
+from invoice.document import Invoice, InvoiceLine
+
+PUBLISHER = "cspbilling"
+PUBLISHER_LABEL = "CSP Billing"
+OPTION_PREFIX = 72700
+SOLUTION = "CspBilling"
+SOLUTION_LABEL = "CSP Billing for Dataverse"
+SCHEMA_VERSION = "1.0.0.0"
+"""Raise it with every change of the tables; the provisioner records it on the solution."""
+
+OPEN, CLOSED = "open", "closed"
+
+_TENANT = text("TenantId", "Customer tenant id", "customer_id", 100)
+_CUSTOMER_LINK = Lookup(
+    schema_name="csp_CustomerId",
+    label="Customer",
+    target="csp_customer",
+    field="customer_id",
+    prefix="customer/",
+)
+_SUBSCRIPTION_LINK = Lookup(
+    schema_name="csp_SubscriptionId",
+    label="Subscription",
+    target="csp_subscription",
+    field="subscription_id",
+    prefix="subscription/",
+)
+
+
+def _account(field: str = "", name_field: str = "") -> Lookup:
+    return Lookup(
+        schema_name="csp_AccountId",
+        label="Account",
+        target="account",
+        field=field,
+        name_field=name_field,
+        by_id=True,
+        on_delete="RemoveLink",
+    )
+
+
+CUSTOMER = table(
+    "Customer",
+    title("Name", "name"),
+    text("TenantId", "Customer tenant id", "id", 100),
+    text("Domain", "Domain", "domain"),
+    text("Relationship", "Relationship to partner", "relationship", 100),
+    text("Country", "Country", "address.country", 100),
+    text("Region", "State or region", "address.region"),
+    text("City", "City", "address.city"),
+    text("Line1", "Address line 1", "address.line1", 400),
+    text("Line2", "Address line 2", "address.line2", 400),
+    text("PostalCode", "Postal code", "address.postal_code", 100),
+    text("RegistrationNumber", "Registration number", "registration_number", 100),
+    text("Email", "E-mail", "email", 320),
+    as_json("Qualifications", "Qualifications", "qualifications"),
+    flag("DetailsKnown", "Details could be read", "details_known"),
+    lookups=(_account(),),
+    label="CSP customer",
+    plural="CSP customers",
+    description="A Partner Center customer tenant, and the account that it is.",
+    record=Customer,
+)
+
+AGREEMENT = table(
+    "Agreement",
+    _TENANT,
+    text("Type", "Type", "type"),
+    day("AgreedOn", "Agreed on", "agreed_on"),
+    text("TemplateId", "Template id", "template_id"),
+    text("Contact", "Agreed by", "contact", 320),
+    flag("SignedDirectly", "Signed with Microsoft directly", "signed_directly"),
+    lookups=(_CUSTOMER_LINK,),
+    title="type",
+    label="CSP agreement",
+    plural="CSP agreements",
+    description="An agreement of a customer with Microsoft.",
+    record=Agreement,
+)
+
+GDAP_RELATIONSHIP = table(
+    "GdapRelationship",
+    title("Name", "name"),
+    text("RelationshipRef", "Relationship id", "id"),
+    _TENANT,
+    text("Status", "Status", "status", 100),
+    as_json("Roles", "Roles", "roles"),
+    whole("ActiveAssignments", "Active assignments", "active_assignments"),
+    day("ActivatedOn", "Activated on", "activated_on"),
+    day("EndsOn", "First day without access", "ends_on"),
+    flag("AutoExtends", "Extends by itself", "auto_extends"),
+    lookups=(_CUSTOMER_LINK,),
+    label="GDAP relationship",
+    plural="GDAP relationships",
+    description="A granular delegated admin relationship: what lets us read a customer's data.",
+    record=DelegatedAdminRelationship,
+)
+
+SUBSCRIPTION = table(
+    "Subscription",
+    title("Name", "name"),
+    text("SubscriptionRef", "Subscription id", "id", 100),
+    _TENANT,
+    text("ProductId", "Product id", "product_id", 100),
+    text("SkuId", "SKU id", "sku_id", 100),
+    choice("Kind", "Kind", "kind", "licence usage one_time"),
+    text("Status", "Status", "status", 100),
+    whole("Quantity", "Quantity", "quantity"),
+    moment("Purchased", "Purchased", "created"),
+    day("TermStart", "Term starts", "start"),
+    day("TermEnd", "First day after the term", "term_end"),
+    text("Term", "Term", "term", 20),
+    text("BillingCycle", "Billing cycle", "billing_cycle", 20),
+    flag("AutoRenew", "Renews by itself", "auto_renew"),
+    flag("IsTrial", "Trial", "is_trial"),
+    text("PromotionId", "Promotion id", "promotion_id"),
+    text("PartnerOfRecord", "Partner of record", "partner_of_record", 100),
+    text("OrderRef", "Order id", "order_id", 100),
+    text("Publisher", "Publisher", "publisher"),
+    text("ProductType", "Product type", "product_type"),
+    lookups=(_CUSTOMER_LINK,),
+    label="CSP subscription",
+    plural="CSP subscriptions",
+    description="A subscription as Partner Center showed it when it was last read.",
+    record=Subscription,
+)
+
+SUBSCRIPTION_EVENT = table(
+    "SubscriptionEvent",
+    text("SubscriptionRef", "Subscription id", "subscription_id", 100),
+    _TENANT,
+    day("Effective", "Effective", "effective"),
+    text("Type", "What changed", "type", 40),
+    whole("Quantity", "New quantity", "quantity"),
+    text("Sku", "New product and SKU", "sku"),
+    text("Term", "New term", "term", 20),
+    text("BillingCycle", "New billing cycle", "billing_cycle", 20),
+    day("TermEnd", "First day after the new term", "term_end"),
+    text("Source", "Seen in", "source", 40),
+    day("Anchor", "Purchase day kept by the charge cycles", "anchor"),
+    whole("Sequence", "Order within the day", "sequence"),
+    lookups=(_CUSTOMER_LINK, _SUBSCRIPTION_LINK),
+    title="type",
+    label="CSP subscription event",
+    plural="CSP subscription events",
+    description="One change of one subscription. Never deleted: it is why a charge exists.",
+    record=SubscriptionEvent,
+)
+
+TAX_PROFILE = table(
+    "TaxProfile",
+    text("Country", "Country", "country", 100),
+    choice("Treatment", "Treatment", "treatment", "standard reverse_charge exempt out_of_scope"),
+    number("RatePercent", "Rate in percent", "rate_percent"),
+    text("Evidence", "VAT or certificate number", "evidence"),
+    day("ValidUntil", "Last day of the evidence", "valid_until"),
+    memo("Wording", "Wording on the invoice", "wording"),
+    title="key",
+    label="Tax profile",
+    plural="Tax profiles",
+    description="How the charges of a customer are taxed, with the evidence.",
+    record=TaxProfile,
+)
+
+BILLING_CONTRACT = table(
+    "BillingContract",
+    _TENANT,
+    text("Currency", "Currency", "currency", 10),
+    day("Starts", "Billed from", "starts"),
+    day("Ends", "First day not billed", "ends"),
+    whole("AnchorDay", "Billing day of the month", "anchor_day"),
+    whole("PaymentDays", "Days to pay", "payment_days"),
+    text("TaxProfileKey", "Tax profile key", "tax_profile_key"),
+    text("ExpectedPartnerId", "Expected partner of record", "expected_partner_id", 100),
+    as_json("ExcludedSkus", "Products not passed on", "excluded_skus"),
+    lookups=(
+        _CUSTOMER_LINK,
+        _account(field="account_id", name_field="account_name"),
+        Lookup(
+            schema_name="csp_TaxProfileId",
+            label="Tax profile",
+            target="csp_taxprofile",
+            field="tax_profile_key",
+        ),
+    ),
+    title="key",
+    label="Billing contract",
+    plural="Billing contracts",
+    description="How the charges of one customer are billed to one account.",
+    record=BillingContract,
+)
+
+PRICE_LIST_ITEM = table(
+    "PriceListItem",
+    _TENANT,
+    text("Sku", "Product and SKU", "sku"),
+    text("Term", "Term", "term", 20),
+    text("BillingCycle", "Billing cycle", "billing_cycle", 20),
+    text("Currency", "Currency", "currency", 10),
+    number("UnitPrice", "Unit price", "unit_price"),
+    day("ValidFrom", "Valid from", "valid.start", open_end=date.min),
+    day("ValidUntil", "First day not valid", "valid.end", open_end=date.max),
+    lookups=(_CUSTOMER_LINK,),
+    title="sku",
+    label="Agreed price",
+    plural="Agreed prices",
+    description="The price of a product for one customer, or for all, per billing cycle.",
+    record=PriceListItem,
+)
+
+MARKUP_RULE = table(
+    "MarkupRule",
+    choice("Method", "Method", "method", "percent margin fixed uplift erp_minus"),
+    number("Value", "Value", "value"),
+    _TENANT,
+    text("Kind", "Kind of charge", "kind", 40),
+    text("Sku", "Product and SKU", "sku"),
+    text("MeterCategory", "Meter category", "meter_category"),
+    day("ValidFrom", "Valid from", "valid.start", open_end=date.min),
+    day("ValidUntil", "First day not valid", "valid.end", open_end=date.max),
+    lookups=(_CUSTOMER_LINK,),
+    title="key",
+    label="Markup rule",
+    plural="Markup rules",
+    description="How a price is made from a cost; an empty field matches everything.",
+    record=MarkupRule,
+)
+
+COST_LINE = table(
+    "CostLine",
+    title("Name", "name"),
+    text("MicrosoftInvoice", "Microsoft invoice", "invoice_id", 100),
+    _TENANT,
+    text("CustomerName", "Customer name", "customer_name", 400),
+    text("SubscriptionRef", "Subscription id", "subscription_id", 100),
+    text("ProductId", "Product id", "product_id", 100),
+    text("SkuId", "SKU id", "sku_id", 100),
+    choice("Kind", "Kind", "kind", "licence usage one_time reservation credit"),
+    text("ChargeType", "Charge type", "charge_type", 100),
+    day("ChargedFrom", "Charged from", "charged.start"),
+    day("ChargedUntil", "First day not charged", "charged.end"),
+    day("OrderedOn", "Ordered on", "ordered_on"),
+    number("Quantity", "Quantity", "quantity"),
+    number("BillableQuantity", "Billable quantity", "billable_quantity"),
+    number("UnitPrice", "Unit price", "unit_price"),
+    number("EffectiveUnitPrice", "Effective unit price", "effective_unit_price"),
+    # Four decimals: Microsoft's subtotals may have more than the two of an invoice.
+    money("Subtotal", "Subtotal", "subtotal", 4),
+    money("Tax", "Tax", "tax", 4),
+    text("Currency", "Currency", "currency", 10),
+    text("PricingCurrency", "Pricing currency", "pricing_currency", 10),
+    number("MicrosoftExchangeRate", "Microsoft's exchange rate", "exchange_rate"),
+    text("TermAndBillingCycle", "Term and billing cycle", "term_and_billing_cycle"),
+    text("BillingFrequency", "Billing frequency", "billing_frequency", 100),
+    day("SubscriptionStart", "Term starts", "subscription_start"),
+    day("SubscriptionEnd", "First day after the term", "subscription_end"),
+    text("PromotionId", "Promotion id", "promotion_id"),
+    text("Meter", "Meter", "meter", 400),
+    text("ReservationOrder", "Reservation order id", "reservation_order_id", 100),
+    text("CreditReason", "Credit reason", "credit_reason", 400),
+    text("Reference", "Reference id", "reference_id"),
+    text("PartnerRef", "Partner id", "partner_id", 100),
+    text("ResellerRef", "Indirect reseller id", "reseller_id", 100),
+    as_json("Shares", "Who used it", "shares"),
+    lookups=(_CUSTOMER_LINK, _SUBSCRIPTION_LINK),
+    label="Microsoft cost line",
+    plural="Microsoft cost lines",
+    description="One line of Microsoft's invoice to the partner: what was really billed to us.",
+    record=CostLine,
+)
+
+USAGE_SUMMARY = table(
+    "UsageSummary",
+    _TENANT,
+    text("PlanRef", "Azure plan id", "plan_id", 100),
+    text("EntitlementRef", "Azure subscription id", "entitlement_id", 100),
+    text("EntitlementName", "Azure subscription", "entitlement_name", 400),
+    text("MeterCategory", "Meter category", "meter_category"),
+    day("Day", "Day", "day"),
+    text("Currency", "Currency", "currency", 10),
+    whole("Lines", "Usage lines", "lines"),
+    number("Quantity", "Quantity", "quantity"),
+    # A number, not money: the exact sum of rated lines, which is rounded only on a bill.
+    number("Cost", "Rated cost", "cost"),
+    lookups=(
+        _CUSTOMER_LINK,
+        Lookup(
+            schema_name="csp_SubscriptionId",
+            label="Azure plan",
+            target="csp_subscription",
+            field="plan_id",
+            prefix="subscription/",
+        ),
+    ),
+    title="meter_category",
+    label="Azure usage",
+    plural="Azure usage",
+    description="Rated usage of one day, one Azure subscription and one meter category.",
+    record=UsageSummary,
+)
+
+INVOICE = table(
+    "Invoice",
+    choice("Kind", "Kind", "kind", "invoice credit_note"),
+    text("Number", "Number", "number", 100),
+    choice("Status", "Status", "status", "draft approved issued handed_off paid void credited"),
+    _TENANT,
+    text("CustomerName", "Customer name", "customer_name", 400),
+    text("ContractKey", "Billing contract key", "contract_key"),
+    text("AccountName", "Account name", "account_name", 400),
+    text("AccountRef", "Account row id", "account_id", 100),
+    day("PeriodStart", "Period from", "period.start"),
+    day("PeriodEnd", "First day after the period", "period.end"),
+    text("Currency", "Currency", "currency", 10),
+    day("IssuedOn", "Issued on", "issued_on"),
+    day("DueOn", "Due on", "due_on"),
+    memo("TaxNote", "Tax note", "tax_note"),
+    text("BuyerTaxRef", "Buyer's tax id", "buyer_tax_id", 100),
+    text("Fingerprint", "Fingerprint", "fingerprint"),
+    money("Subtotal", "Subtotal", "subtotal.amount", derived=True),
+    money("Tax", "Tax", "tax.amount", derived=True),
+    money("Total", "Total", "total.amount", derived=True),
+    lookups=(
+        _CUSTOMER_LINK,
+        # The text beside it keeps what was billed, even when the account row is deleted.
+        _account(field="account_id"),
+        Lookup(
+            schema_name="csp_BillingContractId",
+            label="Billing contract",
+            target="csp_billingcontract",
+            field="contract_key",
+        ),
+    ),
+    title="number key",
+    label="CSP invoice",
+    plural="CSP invoices",
+    description="An invoice or a credit note to one customer for one period and one currency.",
+    record=Invoice,
+)
+
+INVOICE_LINE = table(
+    "InvoiceLine",
+    title("Product", "charge.name"),
+    text("ChargeKey", "Charge key", "key charge.key", 400),
+    text("InvoiceKey", "Invoice key", "invoice_key", 200),
+    whole("Position", "Position", "position"),
+    text("TenantId", "Customer tenant id", "charge.customer_id", 100),
+    text("SubscriptionRef", "Subscription id", "charge.subscription_id", 100),
+    text("ChargeType", "Charge type", "charge.type", 40),
+    text("Sku", "Product and SKU", "charge.sku"),
+    day("ServiceStart", "Service from", "charge.service.start"),
+    day("ServiceEnd", "First day after the service", "charge.service.end"),
+    day("FullStart", "Full period from", "charge.full.start"),
+    day("FullEnd", "First day after the full period", "charge.full.end"),
+    number("Quantity", "Quantity", "charge.quantity"),
+    number("UnitPrice", "Unit price", "charge.unit_price"),
+    number("UnitCost", "Unit cost", "charge.unit_cost"),
+    text("ExactAmount", "Exact amount as a fraction", "charge.exact", 1000),
+    money("Amount", "Amount", "charge.amount.amount"),
+    number("TaxPercent", "Tax in percent", "tax_percent"),
+    money("Tax", "Tax", "tax.amount"),
+    text("Currency", "Currency", "charge.amount.currency tax.currency", 10),
+    memo("Why", "Why", "charge.why"),
+    as_json("Reasons", "Reasons", "charge.reasons"),
+    text("Answers", "Answers the charge", "charge.answers", 400),
+    as_json("CostLines", "Made from Microsoft's lines", "charge.cost_lines"),
+    lookups=(
+        # A document and its lines are one thing: a draft that goes takes its lines along. Issued
+        # documents are kept by the security role, which gives nobody Delete on invoices.
+        Lookup(
+            schema_name="csp_InvoiceId",
+            label="Invoice",
+            target="csp_invoice",
+            field="invoice_key",
+            on_delete="Cascade",
+            required=True,
+        ),
+        Lookup(
+            schema_name="csp_SubscriptionId",
+            label="Subscription",
+            target="csp_subscription",
+            field="charge.subscription_id",
+            prefix="subscription/",
+        ),
+    ),
+    # Not the charge's key alone: a void document keeps its lines, and the charge is billed anew.
+    identity=("invoice_key", "key"),
+    label="CSP invoice line",
+    plural="CSP invoice lines",
+    description="One charge on an invoice, with its reasons.",
+    record=InvoiceLine,
+)
+
+FINDING = table(
+    "Finding",
+    text("Check", "Check", "check"),
+    choice("Severity", "Severity", "severity", "warn hold block"),
+    choice("State", "State", "", f"{OPEN} {CLOSED}", fixed=OPEN),
+    _TENANT,
+    text("Record", "Seen on", "record", 1000),
+    memo("Sentence", "What is wrong", "sentence"),
+    memo("Hint", "What to do", "hint"),
+    day("FirstSeen", "First seen", "seen", derived=True, hashed=False, once=True),
+    # The day on which it was opened, changed or opened again, not of each run that still sees it:
+    # that would write every open finding every day, and wake every flow that listens.
+    day("LastSeen", "Last opened or changed", "seen", hashed=False),
+    lookups=(_CUSTOMER_LINK,),
+    title="check",
+    label="Billing finding",
+    plural="Billing findings",
+    description="A fault of the data, what it holds up, and what to do about it.",
+    record=Finding,
+)
+
+BILLING_RUN = table(
+    "BillingRun",
+    text("RunKind", "What it does", "kind", 100),
+    text("Scope", "Scope", "scope"),
+    text("Window", "Window", "window"),
+    choice("Status", "Status", "status", "running done done_with_holds failed"),
+    moment("StartedAt", "Started", "started_at"),
+    moment("FinishedAt", "Finished", "finished_at"),
+    as_json("Counts", "Counts", "counts"),
+    as_json("Totals", "Control totals", "totals"),
+    memo("Problem", "Problem", "problem"),
+    title="key",
+    label="Billing run",
+    plural="Billing runs",
+    description="One run of the worker: how far it came, and whether the money adds up.",
+    record=Run,
+)
+
+UNIT_OF_WORK = table(
+    "UnitOfWork",
+    text("UnitKind", "What it does", "kind", 100),
+    text("RunKey", "Run key", "run_key"),
+    choice("Status", "Status", "status", "queued running settled held failed parked"),
+    whole("Attempt", "Attempt", "attempt"),
+    moment("LeaseUntil", "Claimed until", "lease_until"),
+    moment("StartedAt", "Started", "started_at"),
+    moment("FinishedAt", "Finished", "finished_at"),
+    as_json("Counts", "Counts", "counts"),
+    memo("Problem", "Problem", "problem"),
+    lookups=(
+        Lookup(
+            schema_name="csp_BillingRunId",
+            label="Run",
+            target="csp_billingrun",
+            field="run_key",
+        ),
+    ),
+    title="key",
+    label="Unit of work",
+    plural="Units of work",
+    description="One claimable piece of a run: one kind of work for one customer and window.",
+    record=UnitOfWork,
+)
+
+TABLES: tuple[Table, ...] = (
+    CUSTOMER,
+    TAX_PROFILE,
+    BILLING_CONTRACT,
+    AGREEMENT,
+    GDAP_RELATIONSHIP,
+    SUBSCRIPTION,
+    SUBSCRIPTION_EVENT,
+    PRICE_LIST_ITEM,
+    MARKUP_RULE,
+    COST_LINE,
+    USAGE_SUMMARY,
+    BILLING_RUN,
+    UNIT_OF_WORK,
+    FINDING,
+    INVOICE,
+    INVOICE_LINE,
+)
+"""Targets of links come first: the order of provisioning and of every save."""
+
+TABLE_OF = {table.record: table for table in TABLES}
