@@ -4,3 +4,7 @@
 host name, or `serve` them on loopback. It knows nothing of the product's own code, or it would
 agree with its mistakes.
 """
+
+from emulator.machine import Emulator, serve
+
+__all__ = ["Emulator", "serve"]

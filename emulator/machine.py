@@ -93,6 +93,10 @@ class Emulator:
         ):
             host.reset()
 
+    def close(self) -> None:
+        """Close the Dataverse file."""
+        self.dataverse.close()
+
     def stories(self) -> list[dict[str, Any]]:
         """What is awkward where in this scenario, for a reader and for tests."""
         return self.world.stories()

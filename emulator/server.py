@@ -56,9 +56,10 @@ class Loopback:
                     threaded=True,
                     request_handler=_QuietHandler,
                 )
-        except (OSError, SystemExit):
+        except (OSError, SystemExit) as error:
             self._close()
-            raise
+            # Werkzeug leaves the program over a taken port; a caller wants to know and go on.
+            raise OSError(f"a port of {host} from {port} on is taken") from error
         for name, server in self._servers.items():
             emulator.base_urls[name] = f"http://{host}:{server.server_port}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from io import BytesIO
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
+from emulator import machine
 from tests.emulator import hand_world
 
 
@@ -100,9 +102,13 @@ class Desk:
 
 
 @pytest.fixture
-def desk(monkeypatch):
-    # Imported here: the tests of the world alone need none of the hosts.
-    from emulator import machine
-
+def open_desk(monkeypatch):
+    """Opens desks over the hand-written world, and closes them."""
     monkeypatch.setattr(machine, "build_world", hand_world.build)
-    return Desk(machine.Emulator())
+    with ExitStack() as stack:
+        yield lambda **options: Desk(stack.enter_context(closing(machine.Emulator(**options))))
+
+
+@pytest.fixture
+def desk(open_desk):
+    return open_desk()

@@ -78,9 +78,8 @@ def test_every_redemption_gives_another_refresh_token_and_the_old_one_still_work
     assert desk.sign_in(GRAPH, refresh_token=given[0]).status_code == 200
 
 
-def test_another_emulator_with_the_same_seed_takes_the_tokens(desk):
-    again = type(desk)(type(desk.emulator)())
-    other = type(desk)(type(desk.emulator)(seed=2))
+def test_another_emulator_with_the_same_seed_takes_the_tokens(desk, open_desk):
+    again, other = open_desk(), open_desk(seed=2)
     refresh = desk.emulator.issue_refresh_token()
     assert again.sign_in(GRAPH, refresh_token=refresh).status_code == 200
     assert other.sign_in(GRAPH, refresh_token=refresh).json()["error_codes"] == [9002313]

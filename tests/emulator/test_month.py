@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from decimal import Decimal
 
 import pytest
 
-from emulator import wire
+from emulator import Emulator, wire
+from tests.emulator.conftest import Desk
 from tests.emulator.test_exports import finish, lines
 from tests.emulator.test_graph import RELATIONSHIPS, check, follow
 from tests.emulator.test_partner_center import all_pages
@@ -14,10 +16,8 @@ from tests.emulator.test_partner_center import all_pages
 
 @pytest.fixture(scope="module")
 def month():
-    from emulator.machine import Emulator
-    from tests.emulator.conftest import Desk
-
-    return Desk(Emulator(scenario="partner-month"))
+    with closing(Emulator(scenario="partner-month")) as emulated:
+        yield Desk(emulated)
 
 
 @pytest.fixture(scope="module")
