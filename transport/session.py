@@ -321,8 +321,9 @@ class Http:
         content = b"".join(_bounded(response.iter_content(MEGABYTE), MEGABYTE, self.service))
         code, sentence = read_error(content)
         status = response.status_code
+        known = (response.headers, response.request.headers)
         request_id = next(
-            (response.headers[name] for name in _REQUEST_IDS if response.headers.get(name)), ""
+            (headers[name] for headers in known for name in _REQUEST_IDS if headers.get(name)), ""
         )
         return _error_type(status)(
             sentence or _phrase(status),

@@ -1,0 +1,1 @@
+"""Partner Center, its price host and Microsoft Graph's partner APIs, read into domain records."""
