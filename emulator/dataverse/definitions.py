@@ -314,7 +314,7 @@ class Definitions:
             "SchemaName": name,
             "LogicalName": name.lower(),
             "EntityLogicalName": table.logical,
-            "AttributeType": "Virtual" if kind in _VIRTUAL else kind,
+            "AttributeType": kind,
             "AttributeTypeName": {"Value": f"{kind}Type"},
             "AttributeOf": None,
             "ColumnNumber": len(table.columns) + 1,
@@ -332,6 +332,8 @@ class Definitions:
         given = {k: _labelled(v) for k, v in body.items()}
         definition = standard | _LIMITS[kind] | {k: v for k, v in given.items() if v is not None}
         definition["LogicalName"] = name.lower()
+        if kind in _VIRTUAL:
+            definition["AttributeType"] = "Virtual"
         definition["@odata.type"] = f"#{CRM}{kind}AttributeMetadata"
         if kind == "Boolean" and not definition.get("OptionSet"):
             definition["OptionSet"] = {
@@ -396,7 +398,8 @@ class Definitions:
             raise errors.invalid_argument("A one-to-many relationship needs a Lookup.")
         logical = str(lookup["SchemaName"]).lower()
         if custom or logical not in child.columns:
-            lookup |= column("Lookup", lookup["SchemaName"]) | {"Targets": [parent.logical]}
+            lookup |= column("Lookup", lookup["SchemaName"], custom=custom)
+            lookup["Targets"] = [parent.logical]
             self.create_column(child, lookup, custom=custom)
         for nav in (body.get("ReferencingEntityNavigationPropertyName"), lookup["SchemaName"]):
             if custom and nav in child.lookups:

@@ -91,13 +91,18 @@ class Dataverse:
         resource, _, text = path.partition("?")
         if query:
             text = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
-        sent = body if isinstance(body, bytes) else (encode(body).encode() if body is not None else b"")
+        sent = (
+            body
+            if isinstance(body, bytes)
+            else (encode(body).encode() if body is not None else b"")
+        )
         response = self.http.open(
             "/api/data/v9.2/" + quote(resource, safe="/()'=,:$"),
             method=method,
             query_string=text,
             data=sent,
-            headers={"Authorization": "Bearer t", "Content-Type": "application/json"} | (headers or {}),
+            headers={"Authorization": "Bearer t", "Content-Type": "application/json"}
+            | (headers or {}),
         )
         lower = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, lower, response.get_data())
@@ -121,7 +126,9 @@ class Dataverse:
         found: list[dict[str, Any]] = answer.json["value"]
         return found
 
-    def bulk(self, message: str, targets: list[dict[str, Any]], table: str = "nce_subscription") -> Answer:
+    def bulk(
+        self, message: str, targets: list[dict[str, Any]], table: str = "nce_subscription"
+    ) -> Answer:
         typed = [{"@odata.type": f"{CRM}{table}", **target} for target in targets]
         return self.post(f"{table}s/{CRM}{message}", {"Targets": typed})
 
@@ -188,7 +195,9 @@ class Dataverse:
     def relate(self, parent: str, child: str, lookup: str, on_delete: str) -> Answer:
         body = {
             "@odata.type": f"{CRM}OneToManyRelationshipMetadata",
-            "SchemaName": f"{parent}_{child}_{lookup}" if "_" in parent else f"nce_{parent}_{child}",
+            "SchemaName": f"{parent}_{child}_{lookup}"
+            if "_" in parent
+            else f"nce_{parent}_{child}",
             "ReferencedEntity": parent,
             "ReferencingEntity": child,
             "CascadeConfiguration": {"Delete": on_delete},
