@@ -76,9 +76,10 @@ class WsgiAdapter(HTTPAdapter):
 
 
 class RehostingAdapter(HTTPAdapter):
-    """Sends what is meant for a public address to another one.
+    """Sends what is meant for a public address to another one, and answers as if from the first.
 
-    MSAL accepts https authorities alone; an emulated sign-in on loopback speaks plain http.
+    MSAL accepts https authorities alone, for itself and in the discovery document that it reads; an
+    emulated sign-in on loopback speaks plain http. Small answers only: they are read whole.
     """
 
     def __init__(self, session: requests.Session, public: str, actual: str) -> None:
@@ -93,7 +94,21 @@ class RehostingAdapter(HTTPAdapter):
         """Send to the other address, by whatever adapter is mounted for it."""
         moved = request.copy()
         moved.url = self._actual + (request.url or "").removeprefix(self._public)
-        return self._session.get_adapter(moved.url).send(moved, **options)
+        with self._session.get_adapter(moved.url).send(moved, **options) as answer:
+            content = answer.content.replace(self._actual.encode(), self._public.encode())
+            headers = {
+                name: value
+                for name, value in answer.headers.items()
+                if name.lower() not in ("content-length", "content-encoding", "transfer-encoding")
+            }
+            raw = HTTPResponse(
+                body=io.BytesIO(content),
+                headers=headers,
+                status=answer.status_code,
+                reason=answer.reason,
+                preload_content=False,
+            )
+        return self.build_response(request, raw)
 
 
 class _Closed(HTTPAdapter):
