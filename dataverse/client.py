@@ -1,0 +1,355 @@
+"""The Dataverse Web API as this product uses it: reading in pages, upserts by key, change sets.
+
+Rows go in and come out as mappings with exact Decimals. Every write is addressed by the alternate
+key, so repeating one converges and the transport may retry it; only metadata is created by plain
+POST, and never repeated. Microsoft's documentation is the source of every form used here; where
+its statements are unconfirmed the client reads both forms.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+from dataverse import batch
+from dataverse.batch import Operation, Part
+from dataverse.schema import EXTERNAL_KEY, Row
+from domain.problems import (
+    Conflict,
+    NotAuthorised,
+    NotFound,
+    ServiceError,
+    Throttled,
+    Unavailable,
+)
+from transport.session import Answer, Http, read_error
+
+API = "/api/data/v9.2/"
+SERVICE = "Dataverse"
+PAGE_SIZE = 5000
+CHUNK = 200
+KEYS_AT_ONCE = 100
+"""Keys in one filter: the URL stays far below Dataverse's 32 768 characters."""
+
+_HEADERS = {
+    "OData-Version": "4.0",
+    "OData-MaxVersion": "4.0",
+    # The literal text: no condition. It keeps caches on the way from answering.
+    "If-None-Match": "null",
+    "User-Agent": "csp-billing-dataverse/1.0",
+}
+_FORMATTED = 'odata.include-annotations="OData.Community.Display.V1.FormattedValue"'
+_TRANSIENT = frozenset({"0x80044150", "0x80044151"})  # SQL deadlock, SQL time-out
+_ROW_FAULTS = frozenset({400, 404, 412, 413})
+
+Literal = str | int | Decimal | date | bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What to read of one table, named by its logical name."""
+
+    table: str
+    select: Sequence[str]
+    where: str = ""
+    order: str = ""
+    expand: str = ""
+    top: int | None = None
+    """Dataverse ignores it together with a page size, so then none is asked for."""
+    names: bool = False
+    """Also the names of linked rows (formatted values)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """One row of a bulk write that Dataverse does not take."""
+
+    key: str
+    code: str
+    sentence: str
+
+
+def literal(value: Literal) -> str:
+    """Write a value into a filter or a key, so that no text can end its own quotes."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return value.isoformat() if isinstance(value, date) else f"{value}"
+
+
+def one_of(column: str, values: Iterable[str]) -> str:
+    """Write the filter that a text column holds one of some values."""
+    texts = json.dumps(list(values), ensure_ascii=False).replace("'", "''")
+    name = literal(column)
+    return f"Microsoft.Dynamics.CRM.In(PropertyName={name},PropertyValues={texts})"
+
+
+def etag(row: Row) -> str:
+    """Return the version of a row as read."""
+    return str(row["@odata.etag"])
+
+
+class DataverseClient:
+    """One environment; safe for threads."""
+
+    def __init__(self, http: Http, *, tables: Iterable[str] = (), chunk: int = CHUNK) -> None:
+        """`tables` are those whose collection names are learned in one request."""
+        self.http = http
+        self._chunk = chunk
+        self._tables = tuple(tables)
+        self._sets: dict[str, str] = {}
+
+    def who_am_i(self) -> Row:
+        """Return the ids of user, business unit and organisation: the connectivity probe."""
+        return self.call("GET", "WhoAmI").json()  # type: ignore[no-any-return]
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+        keyed: bool = False,
+    ) -> Answer:
+        """Send one request below the API root (or to a next link) with the headers of every one."""
+        content = None
+        # Names one try for Microsoft's support; it identifies nothing that is stored.
+        sent = {**_HEADERS, "x-ms-client-request-id": str(uuid4()), **(headers or {})}
+        if isinstance(body, bytes):
+            content, body = body, None
+        elif body is not None:
+            sent["Content-Type"] = "application/json; charset=utf-8"
+        url = path if "://" in path else API + path
+        return self.http.request(
+            method, url, params=params, headers=sent, json=body, body=content, keyed=keyed
+        )
+
+    # Names ---------------------------------------------------------------------------------------
+
+    def entity_set(self, table: str) -> str:
+        """Return the collection name of a table, as the environment says: plurals are not guessed."""
+        if table not in self._sets:
+            wanted = dict.fromkeys((*self._tables, table))
+            answer = self.call(
+                "GET",
+                "EntityDefinitions",
+                params={
+                    "$select": "LogicalName,EntitySetName",
+                    "$filter": " or ".join(f"LogicalName eq {literal(name)}" for name in wanted),
+                },
+                headers={"Consistency": "Strong"},
+            )
+            found = answer.json()["value"]
+            self._sets.update({one["LogicalName"]: str(one["EntitySetName"]) for one in found})
+        if table not in self._sets:
+            msg = f"the environment has no table {table}"
+            raise NotFound(msg, service=SERVICE, hint="Run `provision --apply` first.")
+        return self._sets[table]
+
+    def row_path(self, table: str, key: str) -> str:
+        """Return the path of a row by its alternate key; the key holds no character to encode."""
+        return f"{self.entity_set(table)}({EXTERNAL_KEY}={literal(key)})"
+
+    def id_path(self, table: str, row_id: str) -> str:
+        """Return the path of a row by its primary key."""
+        return f"{self.entity_set(table)}({row_id})"
+
+    # Reading -------------------------------------------------------------------------------------
+
+    def read(self, query: Query) -> list[Row]:
+        """Read all pages of a query."""
+        answer = self.call("GET", self._query_path(query), headers=self._preferences(query))
+        return list(self._pages(answer.json(), query))
+
+    def read_together(self, queries: Sequence[Query]) -> list[list[Row]]:
+        """Read several queries in one round trip; each gets all its pages."""
+        operations = [
+            Operation(
+                method="GET", path=API + self._query_path(query), headers=self._preferences(query)
+            )
+            for query in queries
+        ]
+        parts = self._send_batch(operations, atomic=False)
+        return [
+            list(self._pages(part.json(), query))
+            for part, query in zip(parts, queries, strict=True)
+        ]
+
+    def read_keyed(self, table: str, select: Sequence[str], keys: Iterable[str]) -> list[Row]:
+        """Read the rows with these external keys; the cost follows the keys, not the table."""
+        wanted = sorted(keys)
+        rows: list[Row] = []
+        for start in range(0, len(wanted), KEYS_AT_ONCE):
+            some = wanted[start : start + KEYS_AT_ONCE]
+            rows += self.read(Query(table=table, select=select, where=one_of(EXTERNAL_KEY, some)))
+        return rows
+
+    def _query_path(self, query: Query) -> str:
+        options = {
+            "$select": ",".join(query.select),
+            "$filter": query.where,
+            "$orderby": query.order,
+            "$expand": query.expand,
+            "$top": "" if query.top is None else str(query.top),
+        }
+        texts = [f"{name}={quote(text, safe='(),$')}" for name, text in options.items() if text]
+        return f"{self.entity_set(query.table)}?{'&'.join(texts)}"
+
+    def _preferences(self, query: Query) -> dict[str, str]:
+        wanted = [] if query.top is not None else [f"odata.maxpagesize={PAGE_SIZE}"]
+        if query.names:
+            wanted.append(_FORMATTED)
+        return {"Prefer": ",".join(wanted)} if wanted else {}
+
+    def _pages(self, page: Any, query: Query) -> Iterator[Row]:
+        while True:
+            yield from page["value"]
+            following = page.get("@odata.nextLink")
+            if not following:
+                return
+            # The link is complete; the preference must be repeated or the page size changes.
+            page = self.call("GET", following, headers=self._preferences(query)).json()
+
+    # Writing -------------------------------------------------------------------------------------
+
+    def write(
+        self, table: str, key: str, columns: Row, *, version: str | None = "", returning: str = ""
+    ) -> Row:
+        """Upsert one row by key: any version (""), none stored yet (None), or exactly that version.
+
+        Conflict when the condition fails. `returning` names a column to read back (and the etag).
+        """
+        headers = condition(version)
+        params = None
+        if returning:
+            headers["Prefer"] = "return=representation"
+            params = {"$select": returning}
+        answer = self.call(
+            "PATCH",
+            self.row_path(table, key),
+            params=params,
+            headers=headers,
+            body=dict(columns),
+            keyed=True,
+        )
+        return answer.json() if returning else {}
+
+    def create(self, table: str, columns: Row) -> str:
+        """Create a row of a table without a key of ours; returns its id. Never repeated by itself."""
+        answer = self.call("POST", self.entity_set(table), body=dict(columns))
+        return created_id(answer)
+
+    def upsert_many(self, table: str, rows: Mapping[str, Row]) -> list[Refused]:
+        """Upsert rows by their external keys in bulk; returns those that Dataverse refuses.
+
+        A bulk request is all or nothing and does not say which row was bad, so a refused one is
+        halved until the bad row stands alone and all others are written.
+        """
+        refused: list[Refused] = []
+        keys = list(rows)
+        for start in range(0, len(keys), self._chunk):
+            self._upsert_chunk(
+                table, {k: rows[k] for k in keys[start : start + self._chunk]}, refused
+            )
+        return refused
+
+    def _upsert_chunk(self, table: str, rows: Mapping[str, Row], refused: list[Refused]) -> None:
+        # The key stands in @odata.id alone: in the body as well, creating the row fails.
+        targets = [
+            {
+                "@odata.type": f"Microsoft.Dynamics.CRM.{table}",
+                "@odata.id": self.row_path(table, key),
+                **columns,
+            }
+            for key, columns in rows.items()
+        ]
+        action = f"{self.entity_set(table)}/Microsoft.Dynamics.CRM.UpsertMultiple"
+        try:
+            self.call("POST", action, body={"Targets": targets}, keyed=True)
+        except ServiceError as fault:
+            transient = fault.code in _TRANSIENT
+            if not transient and fault.status not in _ROW_FAULTS:
+                raise
+            if len(rows) > 1:
+                keys = list(rows)
+                middle = len(keys) // 2
+                for some in (keys[:middle], keys[middle:]):
+                    self._upsert_chunk(table, {key: rows[key] for key in some}, refused)
+            elif transient:
+                raise
+            else:
+                refused.append(
+                    Refused(key=next(iter(rows)), code=fault.code, sentence=_words(fault))
+                )
+
+    def change(self, operations: Sequence[Operation]) -> list[Part]:
+        """Do all operations in one transaction or none; the first failure is raised, typed.
+
+        The operations must converge when repeated (keys, conditions): a lost answer is retried.
+        """
+        return self._send_batch(operations, atomic=True)
+
+    def _send_batch(self, operations: Sequence[Operation], *, atomic: bool) -> list[Part]:
+        content_type, body = batch.compose(operations, atomic=atomic)
+        answer = self.call(
+            "POST",
+            "$batch",
+            # Else the first failure becomes the status of the whole and hides its own words.
+            headers={"Content-Type": content_type, "Prefer": "odata.continue-on-error"},
+            body=body,
+            keyed=True,
+        )
+        parts = batch.read(answer.headers.get("Content-Type", ""), answer.content)
+        for part in parts:
+            if part.status >= 400:
+                raise problem_of(part)
+        return parts
+
+
+def condition(version: str | None) -> dict[str, str]:
+    """Return the header of an upsert: no condition (""), must not exist (None), or that version."""
+    if version is None:
+        return {"If-None-Match": "*"}
+    return {"If-Match": version} if version else {}
+
+
+def created_id(answer: Answer) -> str:
+    """Return the id of what a POST made, from its OData-EntityId."""
+    return answer.headers["OData-EntityId"].rsplit("(", 1)[1].rstrip(")")
+
+
+_TYPES: dict[int, type[ServiceError]] = {
+    401: NotAuthorised,
+    403: NotAuthorised,
+    404: NotFound,
+    412: Conflict,
+    429: Throttled,
+}
+
+
+def problem_of(part: Part) -> ServiceError:
+    """Make the error of a failed part of a batch."""
+    code, sentence = read_error(part.content)
+    kind = Unavailable if part.status >= 500 else _TYPES.get(part.status, ServiceError)
+    return kind(
+        sentence or f"status {part.status}",
+        service=SERVICE,
+        status=part.status,
+        code=code,
+        request_id=part.headers.get("req_id", ""),
+    )
+
+
+def _words(fault: ServiceError) -> str:
+    return str(fault.args[0])
