@@ -10,8 +10,9 @@ from typing import Any
 from emulator.dataverse import errors, odata, values
 from emulator.dataverse.conditions import Fragment
 from emulator.dataverse.messages import Call, Reply
-from emulator.dataverse.query import Reader, Scope
+from emulator.dataverse.query import Reader
 from emulator.dataverse.schema import Column, Table
+from emulator.dataverse.scope import Scope
 
 Decode = Callable[[Any], Any] | None
 _ITEM = re.compile(r"([\w/]+)\s+with\s+(sum|average|min|max|countdistinct)\s+as\s+(\w+)")

@@ -7,6 +7,7 @@ weeks begin on Sunday, as in an en-US organisation.
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -50,10 +51,13 @@ def cell(column: Column, value: Any) -> Cell:
             return values.parse_instant(str(value))
         if column.edm == "Edm.String":
             return str(value)
-        return int(value)
-    except (ValueError, InvalidOperation, TypeError):
+        number = int(value)
+        if abs(number) >= 2**63:
+            raise OverflowError  # noqa: TRY301 - one answer for all that does not fit
+    except (OverflowError, ValueError, InvalidOperation, TypeError):
         message = f"The value '{value}' is not of the type {column.edm} of '{column.name}'."
         raise errors.bad_query(message) from None
+    return number
 
 
 def build(
@@ -91,11 +95,14 @@ def build(
     start, end = _range(op, raw, now)
     parts: list[str] = []
     bounds: list[Cell] = []
-    for sign, moment in ((">=", start), ("<", end)):
-        if moment is not None:
-            parts.append(f"{sql} {sign} ?")
-            text = values.print_instant(moment)
-            bounds.append(text[:10] if column.date_only else text)
+    for sign, within_day, moment in ((">=", ">", start), ("<", "<=", end)):
+        if moment is None:
+            continue
+        text = values.print_instant(moment)
+        # A date counts as its midnight: a bound within a day includes or excludes it whole.
+        inside = column.date_only and not text.endswith("T00:00:00Z")
+        parts.append(f"{sql} {within_day if inside else sign} ?")
+        bounds.append(text[:10] if column.date_only else text)
     return f"({' AND '.join(parts)})", bounds
 
 
@@ -124,8 +131,11 @@ def _range(op: str, raw: Sequence[Any], now: datetime) -> tuple[datetime | None,
     """The half-open span that a date operator means."""
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
     one = timedelta(days=1)
-    if op in ("on", "on-or-after", "on-or-before", "not-on"):
-        text = values.parse_instant(str(_first(op, raw)))
+    if op in ("on", "on-or-after", "on-or-before"):
+        try:
+            text = values.parse_instant(str(_first(op, raw)))
+        except ValueError:
+            raise errors.bad_query(f"'{raw[0]}' is not a date.") from None
         start = datetime.fromisoformat(text[:10]).replace(tzinfo=UTC)
         return {"on": (start, start + one), "on-or-after": (start, None)}.get(
             op, (None, start + one)
@@ -152,7 +162,9 @@ def _range(op: str, raw: Sequence[Any], now: datetime) -> tuple[datetime | None,
         edge = _shift(now, day, match[2], count)
         if match[1] == "olderthan":
             return None, edge
-        return (edge, now) if match[1] == "last" else (now, edge + (one if edge < now else 0 * one))
+        if match[1] == "last":
+            return edge, now
+        return now, edge if match[2] == "hours" else edge + one  # to the end of that day
     raise errors.bad_query(f"The operator '{op}' is not supported.")
 
 
@@ -160,19 +172,13 @@ def _shift(now: datetime, day: datetime, unit: str, count: int) -> datetime:
     if unit == "hours":
         return now + timedelta(hours=count)
     if unit in ("days", "weeks"):
-        return (
-            day
-            + timedelta(days=count * (7 if unit == "weeks" else 1))
-            + (timedelta(days=1) if count > 0 else timedelta())
-        )
+        return day + timedelta(days=count * (7 if unit == "weeks" else 1))
     return _months(day.date(), count * (12 if unit == "years" else 1), day.day)
 
 
 def _months(first: date, count: int, day: int = 1) -> datetime:
     index = first.year * 12 + first.month - 1 + count
     year, month = divmod(index, 12)
-    while True:
-        try:
-            return datetime(year, month + 1, day, tzinfo=UTC)
-        except ValueError:
-            day -= 1  # the 31st of a shorter month
+    if not 1 <= year <= 9998:
+        raise errors.bad_query(f"A span of {count} months leaves the calendar.")
+    return datetime(year, month + 1, min(day, monthrange(year, month + 1)[1]), tzinfo=UTC)

@@ -7,16 +7,13 @@ so a definition that fails leaves nothing behind.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
-from emulator.dataverse import errors, values
+from emulator.dataverse import errors, shapes, values
 from emulator.dataverse.rows import Rows
 from emulator.dataverse.schema import (
-    CRM,
     Column,
     Definition,
     Key,
@@ -30,7 +27,6 @@ from emulator.dataverse.schema import (
 )
 from emulator.dataverse.store import Store
 
-_CUSTOM_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{1,7}_\w+")
 _KEY_KINDS = frozenset({"Decimal", "Integer", "String", "DateTime", "Lookup", "Picklist"})
 _FIXED_TABLE = {
     "@odata.context", "@odata.type", "Attributes", "EntitySetName", "Keys", "LogicalName",
@@ -40,103 +36,6 @@ _FIXED_COLUMN = {
     "@odata.context", "@odata.type", "AttributeType", "AttributeTypeName", "DateTimeBehavior",
     "EntityLogicalName", "LogicalName", "MetadataId", "SchemaName", "Targets",
 }  # fmt: skip
-_BILLION = Decimal(100_000_000_000)
-_LIMITS: dict[str, Definition] = {
-    "String": {"MaxLength": 100, "FormatName": {"Value": "Text"}, "Format": "Text"},
-    "Memo": {"MaxLength": 2000, "Format": "TextArea"},
-    "Integer": {"MinValue": -2_147_483_648, "MaxValue": 2_147_483_647, "Format": "None"},
-    "BigInt": {"MinValue": -9_223_372_036_854_775_808, "MaxValue": 9_223_372_036_854_775_807},
-    "Decimal": {"Precision": 2, "MinValue": -_BILLION, "MaxValue": _BILLION},
-    "Double": {"Precision": 2, "MinValue": -_BILLION, "MaxValue": _BILLION},
-    "Money": {
-        "PrecisionSource": 2,
-        "Precision": 2,
-        "MinValue": Decimal(-922_337_203_685_477),
-        "MaxValue": Decimal(922_337_203_685_477),
-    },
-    "DateTime": {"Format": "DateAndTime", "DateTimeBehavior": {"Value": "UserLocal"}},
-    "Boolean": {"DefaultValue": False},
-    "Picklist": {"DefaultFormValue": -1},
-    "MultiSelectPicklist": {},
-    "State": {},
-    "Status": {},
-    "File": {"MaxSizeInKB": 32_768},
-    "Lookup": {"Targets": []},
-    "Uniqueidentifier": {},
-}
-_VIRTUAL = {"MultiSelectPicklist", "File"}
-_RANGES = {
-    ("String", "MaxLength"): (1, 4000),
-    ("Memo", "MaxLength"): (1, 1_048_576),
-    ("Decimal", "Precision"): (0, 10),
-    ("Double", "Precision"): (0, 5),
-    ("Money", "Precision"): (0, 4),
-    ("File", "MaxSizeInKB"): (1, 10_485_760),
-}
-
-
-def plural(name: str) -> str:
-    """The entity set name that the platform derives from a logical name."""
-    if name.endswith("y") and name[-2:-1] not in "aeiou":
-        return name[:-1] + "ies"
-    return name + ("es" if name.endswith(("s", "x", "z", "ch", "sh")) else "s")
-
-
-def column(kind: str, name: str, /, *, custom: bool = False, **properties: Any) -> Definition:
-    """A column definition in the Web API's shape, for columns that the platform itself makes."""
-    return {
-        "@odata.type": f"#{CRM}{kind}AttributeMetadata",
-        "SchemaName": name,
-        "IsCustomAttribute": custom,
-        **properties,
-    }
-
-
-def choice_options(options: dict[int, str], states: dict[int, int] | None = None) -> Definition:
-    """An OptionSet; `states` maps a status to its state."""
-    items: list[Definition] = []
-    for value, text in options.items():
-        item: Definition = {"Value": value, "Label": label(text)}
-        if states is not None:
-            item["State"] = states[value]
-        items.append(item)
-    return {"IsGlobal": False, "OptionSetType": "Picklist", "Options": items}
-
-
-def system_columns(logical: str, primary_id: str, *, owned: bool) -> list[Definition]:
-    """What the platform adds to a table [list by recollection, not documented in one place]."""
-    fixed: Definition = {"IsValidForCreate": False, "IsValidForUpdate": False}
-    user: Definition = {"Targets": ["systemuser"]} | fixed
-    result = [
-        column("Uniqueidentifier", primary_id, IsPrimaryId=True, IsValidForUpdate=False),
-        column("DateTime", "createdon", **fixed),
-        column("DateTime", "modifiedon", **fixed),
-        column("Lookup", "createdby", **user),
-        column("Lookup", "modifiedby", **user),
-        column("Lookup", "createdonbehalfby", **user),
-        column("Lookup", "modifiedonbehalfby", **user),
-        column("BigInt", "versionnumber", **fixed),
-        column("Integer", "importsequencenumber", IsValidForUpdate=False),
-        column("DateTime", "overriddencreatedon", Format="DateOnly", IsValidForUpdate=False),
-        column("Integer", "timezoneruleversionnumber"),
-        column("Integer", "utcconversiontimezonecode"),
-        column("State", "statecode", OptionSet=choice_options({0: "Active", 1: "Inactive"})),
-        column(
-            "Status",
-            "statuscode",
-            OptionSet=choice_options({1: "Active", 2: "Inactive"}, {1: 0, 2: 1}),
-        ),
-    ]
-    if owned:
-        result += [
-            column("Lookup", "ownerid", AttributeType="Owner", Targets=["systemuser", "team"]),
-            column("Lookup", "owningbusinessunit", Targets=["businessunit"], **fixed),
-            column("Lookup", "owninguser", **user),
-            column("Lookup", "owningteam", Targets=["team"], **fixed),
-        ]
-    for definition in result:
-        definition["EntityLogicalName"] = logical
-    return result
 
 
 class Definitions:
@@ -162,7 +61,7 @@ class Definitions:
         without: Iterable[str] = (),
     ) -> Table:
         """A new table with its system columns (except some), view and form."""
-        name = _schema_name(body, custom=custom)
+        name = shapes.schema_name(body, custom=custom)
         logical = name.lower()
         if logical in self._schema.tables:
             message = (
@@ -177,10 +76,12 @@ class Definitions:
         if len(names) != 1 or kind_of(names[0]) != "String":
             raise errors.invalid_argument("A table needs one String attribute with IsPrimaryName.")
         owned = body.get("OwnershipType", "UserOwned") in ("UserOwned", "TeamOwned")
-        definition = _complete_table(body, name, str(names[0]["SchemaName"]).lower(), custom=custom)
+        definition = shapes.complete_table(
+            body, name, str(names[0]["SchemaName"]).lower(), custom=custom
+        )
         definition["ObjectTypeCode"] = body.get("ObjectTypeCode") or self.store.next_type_code()
         replaced = {str(item["SchemaName"]).lower() for item in given} | {*without}
-        system = system_columns(logical, definition["PrimaryIdAttribute"], owned=owned)
+        system = shapes.system_columns(logical, definition["PrimaryIdAttribute"], owned=owned)
         columns = [item for item in system if item["SchemaName"] not in replaced] + given
         table_id = self._save("table", "", definition)
         table = self._schema.tables[logical]
@@ -199,7 +100,9 @@ class Definitions:
         """Replace what may change; identity and structure stay."""
         if table.tracked and body.get("ChangeTrackingEnabled") is False:
             raise errors.invalid_argument("Change tracking cannot be switched off again.")
-        table.definition.update({k: _labelled(v) for k, v in body.items() if k not in _FIXED_TABLE})
+        table.definition.update(
+            {k: shapes.labelled(v) for k, v in body.items() if k not in _FIXED_TABLE}
+        )
         self.store.replace_definition(table.id, table.definition)
 
     def delete_table(self, table: Table) -> None:
@@ -232,7 +135,12 @@ class Definitions:
         self, table: Table, body: Definition, *, solution: str = "", custom: bool = True
     ) -> str:
         """A new column and what comes with it: base amounts, currency, the file's name."""
-        definition = self._complete_column(table, body, custom=custom)
+        definition = shapes.complete_column(
+            table,
+            body,
+            custom=custom,
+            global_choice=lambda reference: self.option_set(reference)[1],
+        )
         name = definition["LogicalName"]
         if name in table.columns:
             message = (
@@ -248,18 +156,20 @@ class Definitions:
             self._add_cell(table, added.type_cell, "TEXT")
         fixed: Definition = {"IsValidForCreate": False, "IsValidForUpdate": False}
         if added.kind == "Money" and not name.endswith("_base"):
-            base = column("Money", f"{name}_base", Precision=4, PrecisionSource=0, **fixed)
+            base = shapes.column("Money", f"{name}_base", Precision=4, PrecisionSource=0, **fixed)
             self.create_column(table, base | {"AttributeOf": name}, custom=False)
             if "transactioncurrencyid" not in table.columns:
-                currency = column(
+                currency = shapes.column(
                     "Lookup", "transactioncurrencyid", Targets=["transactioncurrency"]
                 )
                 self.create_column(table, currency, custom=False)
             if "exchangerate" not in table.columns:
-                rate = column("Decimal", "exchangerate", Precision=12, **fixed)
+                rate = shapes.column("Decimal", "exchangerate", Precision=12, **fixed)
                 self.create_column(table, rate, custom=False)
         elif added.kind == "File":
-            shown = column("String", f"{name}_name", MaxLength=200, AttributeOf=name, **fixed)
+            shown = shapes.column(
+                "String", f"{name}_name", MaxLength=200, AttributeOf=name, **fixed
+            )
             self.create_column(table, shown, custom=False)
         if custom:
             self._into_solution(solution, column_id, 2)
@@ -267,9 +177,9 @@ class Definitions:
 
     def update_column(self, table: Table, old: Column, body: Definition) -> None:
         """Replace what may change of a column; its type and behaviour stay."""
-        changed = {k: _labelled(v) for k, v in body.items() if k not in _FIXED_COLUMN}
+        changed = {k: shapes.labelled(v) for k, v in body.items() if k not in _FIXED_COLUMN}
         definition = old.definition | changed
-        _check_ranges(old.kind, definition)
+        shapes.check_ranges(old.kind, definition)
         self.store.replace_definition(old.id, definition)
         new = Column(old.id, table.logical, old.born, definition)
         new.navs = old.navs
@@ -305,68 +215,15 @@ class Definitions:
         else:
             self.store.connection.execute(f"ALTER TABLE {table.sql} ADD COLUMN {cell}")
 
-    def _complete_column(self, table: Table, body: Definition, *, custom: bool) -> Definition:
-        kind = kind_of(body)
-        if kind not in _LIMITS:
-            raise errors.invalid_argument(f"Attribute type '{body.get('@odata.type')}' is unknown.")
-        name = _schema_name(body, custom=custom)
-        standard: Definition = {
-            "SchemaName": name,
-            "LogicalName": name.lower(),
-            "EntityLogicalName": table.logical,
-            "AttributeType": kind,
-            "AttributeTypeName": {"Value": f"{kind}Type"},
-            "AttributeOf": None,
-            "ColumnNumber": len(table.columns) + 1,
-            "DisplayName": label(name),
-            "Description": label(""),
-            "IsCustomAttribute": custom,
-            "IsPrimaryId": False,
-            "IsPrimaryName": False,
-            "IsValidForCreate": kind != "File",
-            "IsValidForRead": True,
-            "IsValidForUpdate": kind != "File",
-            "IsManaged": False,
-            "RequiredLevel": _required("None"),
-        }
-        given = {k: _labelled(v) for k, v in body.items()}
-        definition = standard | _LIMITS[kind] | {k: v for k, v in given.items() if v is not None}
-        definition["LogicalName"] = name.lower()
-        if kind in _VIRTUAL:
-            definition["AttributeType"] = "Virtual"
-        definition["@odata.type"] = f"#{CRM}{kind}AttributeMetadata"
-        if kind == "Boolean" and not definition.get("OptionSet"):
-            definition["OptionSet"] = {
-                "TrueOption": {"Value": 1, "Label": label("Yes")},
-                "FalseOption": {"Value": 0, "Label": label("No")},
-                "OptionSetType": "Boolean",
-            }
-        if kind in ("Picklist", "MultiSelectPicklist"):
-            definition["OptionSet"] = self._options(definition)
-        _check_ranges(kind, definition)
-        return definition
-
-    def _options(self, definition: Definition) -> Definition:
-        reference = definition.pop("GlobalOptionSet@odata.bind", None)
-        if reference is not None:
-            return self.option_set(str(reference).split("(", 1)[-1].rstrip(")"))[1]
-        options = dict(definition.get("OptionSet") or {})
-        items = [dict(item) for item in options.get("Options", ())]
-        if not items:
-            raise errors.invalid_argument("A choice column needs an OptionSet with Options.")
-        for position, item in enumerate(items):
-            item["Label"] = _labelled(item.get("Label"))
-            if item.get("Value") is None:
-                item["Value"] = 100_000_000 + position
-        if len({item["Value"] for item in items}) != len(items):
-            raise errors.invalid_argument("An option value occurs twice.")
-        return {"IsGlobal": False, "OptionSetType": "Picklist", **options, "Options": items}
-
     # Choices shared by tables
 
     def create_option_set(self, body: Definition, *, solution: str = "") -> str:
         """A global choice."""
-        options = self._options({"OptionSet": body}) | {"IsGlobal": True}
+        if not body.get("Name"):
+            raise errors.invalid_argument("A global choice needs a Name.")
+        lookup = {"OptionSet": body}
+        options = shapes.complete_options(lookup, lambda reference: self.option_set(reference)[1])
+        options["IsGlobal"] = True
         if any(o["Name"] == options.get("Name") for o in self._schema.option_sets.values()):
             message = f"An OptionSet with the specified name '{options['Name']}' already exists."
             raise errors.DataverseError(400, "0x80048403", message)
@@ -398,38 +255,15 @@ class Definitions:
             raise errors.invalid_argument("A one-to-many relationship needs a Lookup.")
         logical = str(lookup["SchemaName"]).lower()
         if custom or logical not in child.columns:
-            lookup |= column("Lookup", lookup["SchemaName"], custom=custom)
+            lookup |= shapes.column("Lookup", lookup["SchemaName"], custom=custom)
             lookup["Targets"] = [parent.logical]
             self.create_column(child, lookup, custom=custom)
         for nav in (body.get("ReferencingEntityNavigationPropertyName"), lookup["SchemaName"]):
             if custom and nav in child.lookups:
                 raise errors.invalid_argument(f"Navigation property {nav} already exists.")
-        keep = dict.fromkeys(("Assign", "Merge", "Reparent", "Share", "Unshare"), "NoCascade")
-        definition = {
-            "IsCustomRelationship": custom,
-            "IsValidForAdvancedFind": True,
-            "RelationshipType": "OneToManyRelationship",
-            **{k: v for k, v in body.items() if k != "Lookup"},
-            "@odata.type": f"#{CRM}OneToManyRelationshipMetadata",
-            "SchemaName": name,
-            "ReferencedEntity": parent.logical,
-            "ReferencedAttribute": parent.primary_id,
-            "ReferencingEntity": child.logical,
-            "ReferencingAttribute": logical,
-            "ReferencingEntityNavigationPropertyName": body.get(
-                "ReferencingEntityNavigationPropertyName"
-            )
-            or lookup["SchemaName"],
-            "ReferencedEntityNavigationPropertyName": body.get(
-                "ReferencedEntityNavigationPropertyName"
-            )
-            or name,
-            "CascadeConfiguration": {
-                **keep,
-                "Delete": "RemoveLink",
-                **(body.get("CascadeConfiguration") or {}),
-            },
-        }
+        definition = shapes.one_to_many(
+            body, name, parent, child, lookup["SchemaName"], custom=custom
+        )
         link_id = self._save("relationship", "", definition)
         self.store.connection.execute(
             f'CREATE INDEX IF NOT EXISTS "ix_{child.logical}_{logical}" ON {child.sql} ("{logical}")'
@@ -441,19 +275,8 @@ class Definitions:
         first = self._table(body.get("Entity1LogicalName"))
         second = self._table(body.get("Entity2LogicalName"))
         name = self._relationship_name(body)
-        intersect = str(body.get("IntersectEntityName") or name).lower()
-        definition = {
-            "IsCustomRelationship": custom,
-            "RelationshipType": "ManyToManyRelationship",
-            **body,
-            "@odata.type": f"#{CRM}ManyToManyRelationshipMetadata",
-            "SchemaName": name,
-            "IntersectEntityName": intersect,
-            "Entity1LogicalName": first.logical,
-            "Entity2LogicalName": second.logical,
-            "Entity1NavigationPropertyName": body.get("Entity1NavigationPropertyName") or name,
-            "Entity2NavigationPropertyName": body.get("Entity2NavigationPropertyName") or name,
-        }
+        definition = shapes.many_to_many(body, name, first, second, custom=custom)
+        intersect = definition["IntersectEntityName"]
         link_id = self._save("many", "", definition)
         self.store.connection.execute(
             f'CREATE TABLE "_many_{intersect}" (a TEXT, b TEXT, PRIMARY KEY (a, b))'
@@ -493,7 +316,7 @@ class Definitions:
 
     def create_key(self, table: Table, body: Definition, *, solution: str = "") -> str:
         """An alternate key; its unique index is built by a job after the configured delay."""
-        name = _schema_name(body, custom=True)
+        name = shapes.schema_name(body, custom=True)
         columns = [str(c) for c in body.get("KeyAttributes", ())]
         if name.lower() in table.keys:
             message = (
@@ -630,69 +453,6 @@ class Definitions:
                 "sdkmessageid": message_id,
             }
             self.rows.insert(self._schema.tables["sdkmessagefilter"], message)
-
-
-def _complete_table(body: Definition, name: str, primary_name: str, *, custom: bool) -> Definition:
-    logical = name.lower()
-    entity_set = body.get("EntitySetName") or plural(logical)
-    standard: Definition = {
-        "Description": label(""),
-        "DisplayName": label(name),
-        "DisplayCollectionName": label(entity_set),
-        "OwnershipType": "UserOwned",
-        "HasActivities": False,
-        "HasNotes": False,
-        "IsActivity": False,
-        "IsPrivate": False,
-        "IsManaged": False,
-        "ChangeTrackingEnabled": False,
-        "IsOptimisticConcurrencyEnabled": True,
-        "IsCustomizable": {"Value": custom, "CanBeChanged": True},
-        "PrimaryIdAttribute": f"{logical}id",
-    }
-    given = {k: _labelled(v) for k, v in body.items() if k != "Attributes" and v is not None}
-    return {
-        **standard,
-        **given,
-        "@odata.type": f"#{CRM}EntityMetadata",
-        "SchemaName": name,
-        "LogicalName": logical,
-        "LogicalCollectionName": entity_set,
-        "CollectionSchemaName": plural(name),
-        "EntitySetName": entity_set,
-        "PrimaryNameAttribute": primary_name,
-        "IsCustomEntity": custom,
-    }
-
-
-def _schema_name(body: Definition, *, custom: bool) -> str:
-    name = str(body.get("SchemaName") or "")
-    if not name or (custom and not _CUSTOM_NAME.fullmatch(name)):
-        raise errors.invalid_argument(
-            f"The schema name '{name}' must begin with the customization prefix of a publisher."
-        )
-    return name
-
-
-def _required(level: str) -> Definition:
-    name = "canmodifyrequirementlevelsettings"
-    return {"Value": level, "CanBeChanged": True, "ManagedPropertyLogicalName": name}
-
-
-def _labelled(value: Any) -> Any:
-    """A Label that arrives from a client lacks the UserLocalizedLabel that reads return."""
-    if isinstance(value, dict) and value.get("LocalizedLabels"):
-        return {**value, "UserLocalizedLabel": value["LocalizedLabels"][0]}
-    return value
-
-
-def _check_ranges(kind: str, definition: Definition) -> None:
-    for (of_kind, name), (low, high) in _RANGES.items():
-        system = definition.get("IsCustomAttribute") is False  # exchangerate has 12 decimals
-        if of_kind == kind and not system and not low <= int(definition[name]) <= high:
-            raise errors.invalid_argument(
-                f"{name} of {definition['SchemaName']} must lie between {low} and {high}."
-            )
 
 
 def _in_use(kind: str, component_id: str, users: int) -> errors.DataverseError:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from emulator.dataverse.definitions import Definitions, choice_options, column
+from emulator.dataverse.definitions import Definitions
 from emulator.dataverse.rows import Rows
 from emulator.dataverse.schema import CRM, label
+from emulator.dataverse.shapes import choice_options, column
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ def test_ids_follow_from_the_seed():
         ({"Prefer": "return=representation"}, False, 201, "B"),
     ],
 )
-def test_patch(dv, address, condition, there, status, name):
+def test_patch(dv, address, condition, there, status, name):  # noqa: PLR0917 - a table of cases
     path = f"nce_subscriptions({NOBODY})" if address == "guid" else KEY
     if there:
         body = {"nce_subscriptionid": NOBODY, "nce_externalkey": "abc", "nce_name": "A"}
@@ -218,7 +218,7 @@ def test_exact_numbers_come_back_digit_by_digit(dv):
     body = {
         "nce_unitprice": Decimal("0.1234567891"),
         "nce_amount": Decimal("922337203685476.5807"),
-        "nce_total": Decimal("20000"),
+        "nce_total": Decimal(20000),
         "nce_big": 9_007_199_254_740_993,
     }
     row = dv.post("nce_subscriptions", body).new_id
@@ -597,7 +597,7 @@ def test_a_representation_has_the_published_shape(dv):
 
 
 def test_the_published_bind_sample_is_accepted(dv):
-    body = {k: v for k, v in sample("create-entity-web-api.response.5.json").items()}
+    body = sample("create-entity-web-api.response.5.json")
     parent = body["parentaccountid@odata.bind"].split("(")[1].rstrip(")")
     currency = body["transactioncurrencyid@odata.bind"].split("(")[1].rstrip(")")
     assert dv.post("accounts", body).code == "0x80040217"
