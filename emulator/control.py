@@ -121,6 +121,11 @@ class Stage(Protocol):
     control: Control
     base_urls: dict[str, str]
 
+    @property
+    def credentials(self) -> dict[str, str]:
+        """What a person would type into the settings of a client."""
+        ...
+
 
 class Machine(Stage, Protocol):
     """What the control plane needs of the whole emulator besides."""
@@ -355,6 +360,7 @@ class ControlPlane:
             "scenario": self._machine.scenario,
             "now": wire.stamp(self._machine.clock.now()),
             "base_urls": self._machine.base_urls,
+            "credentials": self._machine.credentials,
             "settings": asdict(self._control.settings),
             "stories": self._machine.stories(),
             "controls": [f"{method} {template}" for method, template, _ in self._table],

@@ -53,8 +53,18 @@ def read(queue: str, body: str | bytes) -> StartRun | PullUnit | BillUnit | Clos
         ) from None
 
 
+def checked(message: StartRun) -> StartRun:
+    """Return a request for a run that says all it must; InputError names what is missing."""
+    if message.kind == "sync" and message.day is None:
+        raise InputError("a sync needs a day", hint="give it as 2026-11-09")
+    if message.kind != "sync" and message.period is None:
+        raise InputError(f"kind {message.kind} needs a period", hint="give it as 2026-10")
+    return message
+
+
 def start(ports: Ports, message: StartRun) -> Run | None:
     """Begin a run, or go on with one that has open units; a finished run stays as it is."""
+    checked(message)
     if message.kind == "approve":
         bill.approve(ports, message)
         return None

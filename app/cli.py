@@ -1,0 +1,281 @@
+"""The command line: parse, call a use case, print. Heavy imports wait until a command needs them.
+
+`--json` prints one JSON document on stdout and nothing else; everything for people about the course
+of the work goes to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or bad input, 3 done with
+holds. A fault is one line: what, where, and what to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from app.wiring import Worker
+
+DONE, FAILED, BAD_INPUT, HOLDS = 0, 1, 2, 3
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return BAD_INPUT
+    command: Callable[[argparse.Namespace], int] = options.run
+    if options.debug:
+        return command(options)
+    from domain.problems import (  # noqa: PLC0415 - the parser must answer without the product
+        ConfigurationError,
+        InputError,
+        NotAuthorised,
+        Unavailable,
+        WorkerError,
+    )
+
+    try:
+        return command(options)
+    except WorkerError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        print(f"csp-billing: {error}{hint}", file=sys.stderr)
+        bad = (ConfigurationError, InputError, NotAuthorised, Unavailable)
+        return BAD_INPUT if isinstance(error, bad) else FAILED
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m app",
+        description="CSP Billing for Dataverse: exact, explained invoices for a partner's month.",
+        epilog="Try: python3 dev.py demo. Settings are environment variables, see check-config.",
+    )
+    parser.add_argument("--debug", action="store_true", help="show stack traces and log every call")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> Any:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        return command
+
+    def with_json(command: Any) -> Any:
+        command.add_argument("--json", action="store_true", help="print one JSON document")
+        return command
+
+    demo = with_json(
+        add("demo", _demo, "a whole partner month on this machine: provision, sync, bill, approve")
+    )
+    demo.add_argument("--out", type=Path, default=Path("out"), help="folder for the results")
+    demo.add_argument("--fresh", action="store_true", help="forget the state of earlier demos")
+
+    with_json(add("sync", _sync, "pull customers, subscriptions, agreements, GDAP and costs"))
+
+    bill = with_json(add("bill", _bill, "draft the invoices of a month"))
+    _add_period(bill)
+    bill.add_argument("--customer", metavar="ID", help="only this customer (tenant id)")
+    bill.add_argument("--dry-run", action="store_true", help="compute and show, write nothing")
+
+    approve = with_json(add("approve", _approve, "number, freeze and issue the drafts of a month"))
+    _add_period(approve)
+    approve.add_argument("--customer", metavar="ID", help="only this customer (tenant id)")
+
+    listing = with_json(add("runs", _runs, "list the latest runs, or show one with its units"))
+    listing.add_argument("key", nargs="?", metavar="RUN", help="e.g. bill/2026-10")
+
+    explain = with_json(add("explain", _explain, "say why an invoice asks for what it asks"))
+    explain.add_argument("invoice", metavar="INVOICE", help="number or key, e.g. INV-202610-0001")
+    explain.add_argument("line", nargs="?", type=int, metavar="LINE", help="only this line")
+
+    provision = with_json(add("provision", _provision, "plan or make the Dataverse tables"))
+    what = provision.add_mutually_exclusive_group()
+    what.add_argument("--plan", action="store_true", help="show what is missing (the default)")
+    what.add_argument("--apply", action="store_true", help="make what is missing")
+
+    emulate = add("emulate", _emulate, "serve the emulated systems on 127.0.0.1")
+    emulate.add_argument("--port", type=_port, default=0, help="first port; 0: any free ones")
+    emulate.add_argument("--scenario", default="partner-month", help="partner-month, small, empty")
+    emulate.add_argument("--seed", type=int, default=1, help="another seed, another world")
+
+    with_json(add("check-config", _check_config, "what is configured, and can it be reached"))
+
+    whatif = with_json(add("whatif", _whatif, "rate a scenario file: a quote or a forecast"))
+    whatif.add_argument("file", type=Path, metavar="FILE", help="JSON, see docs/whatif.md")
+    return parser
+
+
+def _add_period(command: Any) -> None:
+    command.add_argument(
+        "--period", type=_month, metavar="YYYY-MM", help="the month (default: the last one)"
+    )
+
+
+def _month(text: str) -> str:
+    from domain.period import Period  # noqa: PLC0415
+
+    try:
+        Period.month(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65000:
+        msg = f"{text!r} is not a port between 0 and 65000"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+# --- commands ------------------------------------------------------------------------------------
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    from app.settings import Settings  # noqa: PLC0415
+
+    if options.debug:
+        import logging  # noqa: PLC0415
+
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+        logging.getLogger("transport").setLevel(logging.DEBUG)
+    # A person waits for the command: give up sooner than a function would.
+    environ = {"CSP_PATIENCE_SECONDS": "20", **os.environ}
+    return Settings.from_env(environ)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from app import demo  # noqa: PLC0415
+
+    settings = _settings(options)
+    return demo.run(settings, out=options.out, fresh=options.fresh, as_json=options.json)
+
+
+def _sync(options: argparse.Namespace) -> int:
+    from app import output  # noqa: PLC0415
+    from app.wiring import opened  # noqa: PLC0415
+    from sync.messages import StartRun  # noqa: PLC0415
+
+    with opened(_settings(options)) as worker:
+        output.banner(worker)
+        key = worker.request(StartRun(kind="sync", day=worker.today()))
+        with output.progress("sync") as show:
+            worker.drain(show)
+        return output.run(worker, key, as_json=options.json)
+
+
+def _bill(options: argparse.Namespace) -> int:
+    from app import output  # noqa: PLC0415
+    from app.wiring import opened  # noqa: PLC0415
+    from sync.messages import StartRun  # noqa: PLC0415
+
+    with opened(_settings(options)) as worker:
+        output.banner(worker)
+        message = StartRun(
+            kind="bill", period=_period(options, worker), customer_id=options.customer
+        )
+        if options.dry_run:
+            return output.dry_run(worker, message, as_json=options.json)
+        key = worker.request(message)
+        with output.progress("bill") as show:
+            worker.drain(show)
+        return output.run(worker, key, as_json=options.json)
+
+
+def _approve(options: argparse.Namespace) -> int:
+    from app import output  # noqa: PLC0415
+    from app.wiring import opened  # noqa: PLC0415
+    from sync import bill  # noqa: PLC0415
+    from sync.messages import StartRun  # noqa: PLC0415
+
+    with opened(_settings(options)) as worker:
+        output.banner(worker)
+        period = _period(options, worker)
+        issued = bill.approve(
+            worker.ports, StartRun(kind="approve", period=period, customer_id=options.customer)
+        )
+        return output.documents(issued, as_json=options.json, empty=f"No draft to issue: {period}.")
+
+
+def _period(options: argparse.Namespace, worker: Worker) -> str:
+    from app.timers import month_before  # noqa: PLC0415
+
+    return options.period or month_before(worker.today())
+
+
+def _runs(options: argparse.Namespace) -> int:
+    from app import output  # noqa: PLC0415
+    from app.wiring import opened  # noqa: PLC0415
+
+    with opened(_settings(options)) as worker:
+        output.banner(worker)
+        if options.key:
+            return output.run(worker, options.key, as_json=options.json, units=True)
+        return output.runs(worker.store.runs(), as_json=options.json)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from app import output  # noqa: PLC0415
+    from app.wiring import opened  # noqa: PLC0415
+
+    with opened(_settings(options)) as worker:
+        output.banner(worker)
+        return output.explain(worker, options.invoice, options.line, as_json=options.json)
+
+
+def _provision(options: argparse.Namespace) -> int:
+    from app import output  # noqa: PLC0415
+    from app.wiring import opened  # noqa: PLC0415
+
+    with opened(_settings(options)) as worker:
+        output.banner(worker)
+        return output.provision(worker, apply=options.apply, as_json=options.json)
+
+
+def _emulate(options: argparse.Namespace) -> int:
+    from domain.problems import ConfigurationError, InputError  # noqa: PLC0415
+    from emulator import Emulator, serve  # noqa: PLC0415 - only this command and embedded mode
+
+    if os.environ.get("CSP_MODE") == "cloud":
+        raise ConfigurationError("the emulators are not for mode cloud", hint="unset CSP_MODE")
+    try:
+        emulator = Emulator(seed=options.seed, scenario=options.scenario)
+    except ValueError as error:
+        raise InputError(f"--scenario: {error}") from None
+    try:
+        server = serve(emulator, port=options.port)
+    except OSError as error:
+        raise InputError(
+            f"--port {options.port}: {error.strerror or error}", hint="choose another port, or 0"
+        ) from None
+    with server:
+        print(json.dumps(emulator.base_urls), flush=True)
+        print(
+            f"Serving scenario {options.scenario}, seed {options.seed}. "
+            f"In another terminal: CSP_MODE=emulator CSP_EMULATOR_URL="
+            f"{emulator.base_urls['control']} python -m app check-config. Ctrl-C ends it.",
+            file=sys.stderr,
+            flush=True,
+        )
+        server.wait()
+    return DONE
+
+
+def _check_config(options: argparse.Namespace) -> int:
+    from app import output  # noqa: PLC0415
+
+    return output.check_config(_settings(options), as_json=options.json)
+
+
+def _whatif(options: argparse.Namespace) -> int:
+    from app import output, whatif  # noqa: PLC0415
+
+    return output.whatif(whatif.rate_file(options.file), as_json=options.json)

@@ -1,0 +1,157 @@
+"""The demo: a whole partner month on one machine, from Partner Center to explained invoices.
+
+It does what a partner does, with the same use cases: provision, sync, key in contracts and prices,
+bill, approve. The state stays in the state folder, so a second demo finds everything done.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from app import demo_data, output
+from app.settings import Settings
+from app.wiring import Worker, opened
+from dataverse.client import Query
+from dataverse.provision import Provisioner
+from domain.period import Period
+from domain.problems import InputError
+from domain.run import Run
+from invoice.document import Invoice
+from invoice.render import to_html, to_text
+from reports.health import HealthReport, page, summary
+from sync import bill
+from sync.messages import StartRun
+
+PERIOD = "2026-10"
+
+
+def run(settings: Settings, *, out: Path, fresh: bool, as_json: bool) -> int:
+    """Run the demo and leave its results in a folder; returns the exit code."""
+    if settings.mode == "cloud":
+        raise InputError("the demo bills invented data", hint="unset CSP_MODE")
+    if settings.scenario != "partner-month":
+        raise InputError(
+            f"the demo has contracts for scenario partner-month, not {settings.scenario}",
+            hint="unset CSP_SCENARIO",
+        )
+    if fresh and settings.mode == "embedded":
+        shutil.rmtree(settings.state_dir, ignore_errors=True)
+    with opened(settings) as worker:
+        output.banner(worker)
+        _provision(worker)
+        _work(worker, StartRun(kind="sync", day=worker.today()))
+        _key_in(worker)
+        key = _work(worker, StartRun(kind="bill", period=PERIOD))
+        issued = bill.approve(worker.ports, StartRun(kind="approve", period=PERIOD))
+        output.note(f"approve: {len(issued)} documents issued")
+        found = worker.run(key)
+        data = write_results(worker, found, PERIOD, out)
+        if as_json:
+            print(json.dumps(data, indent=2, ensure_ascii=False))
+        else:
+            _show(worker, found, out)
+    return output.DONE
+
+
+def _provision(worker: Worker) -> None:
+    plan = Provisioner(worker.dataverse, sleep=worker.dataverse.http.sleep).apply()
+    output.note(f"provision: {len(plan.steps)} operations")
+
+
+def _work(worker: Worker, message: StartRun) -> str:
+    key = worker.request(message)
+    with output.progress(message.kind) as show:
+        worker.drain(show)
+    return key
+
+
+def _key_in(worker: Worker) -> None:
+    """Enter what a finance team would: accounts, tax, contracts, prices, rules."""
+    customers = list(worker.store.customers())
+    wanted = demo_data.accounts(customers)
+    rows = worker.dataverse.read(Query(table="account", select=("accountid", "accountnumber")))
+    known = {row["accountnumber"]: str(row["accountid"]) for row in rows}
+    ids = {}
+    for tenant_id, account in wanted.items():
+        if account.number not in known:
+            known[account.number] = worker.dataverse.create(
+                "account", {"name": account.name, "accountnumber": account.number}
+            )
+        ids[tenant_id] = known[account.number]
+    saved = worker.store.save(
+        [
+            *demo_data.tax_profiles(customers),
+            *demo_data.contracts(customers, ids),
+            *demo_data.price_list(customers),
+            *demo_data.markup_rules(customers),
+        ]
+    )
+    output.note(f"contracts and prices: {saved.created} new, {saved.unchanged} as they were")
+
+
+def write_results(worker: Worker, found: Run | None, period: str, out: Path) -> dict[str, object]:
+    """Write summary, health page and documents of a month; returns the summary."""
+    documents = worker.store.documents(period=period)
+    folder = out / "invoices"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in (*folder.glob("*.html"), *folder.glob("*.txt")):
+        old.unlink()  # a draft of an earlier run may be numbered by now
+    links = {}
+    for document in documents:
+        name = _file_name(document)
+        (folder / f"{name}.html").write_text(to_html(document), encoding="utf-8")
+        (folder / f"{name}.txt").write_text(to_text(document), encoding="utf-8")
+        links[document.key] = f"invoices/{name}.html"
+    report = HealthReport(
+        partner=demo_data.PARTNER,
+        mode=worker.settings.mode,
+        as_of=worker.today(),
+        period=Period.month(period),
+        run=found,
+        documents=documents,
+        findings=worker.store.findings(),
+        customers={customer.id: customer.name for customer in worker.store.customers()},
+        links=links,
+    )
+    (out / "health.html").write_text(page(report), encoding="utf-8")
+    data = summary(report)
+    (out / "summary.json").write_text(
+        json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    return data
+
+
+def _file_name(document: Invoice) -> str:
+    customer = re.sub(r"[^a-z0-9]+", "-", document.customer_name.lower()).strip("-")
+    return f"{document.number or 'draft'}-{customer or document.customer_id}"
+
+
+def _show(worker: Worker, found: Run | None, out: Path) -> None:
+    output.findings(worker)
+    if found is not None:
+        counts = dict(found.counts)
+        pulled = worker.run(f"sync/{worker.today()}")
+        print()
+        output.table(
+            f"The month {PERIOD}",
+            ("customers", "subscriptions", "charges", "invoices", "credit notes", "holds"),
+            [
+                (
+                    str(counts.get("customers", 0)),
+                    str(pulled.counts.get("subscriptions", 0) if pulled else 0),
+                    str(counts.get("charges", 0)),
+                    str(counts.get("invoices", 0)),
+                    str(counts.get("credit_notes", 0)),
+                    str(counts.get("held", 0)),
+                )
+            ],
+        )
+        print()
+        output.totals(found)
+    print(f"\nLook at {out / 'health.html'}; the invoices are in {out / 'invoices'}.")
+    first = next((d for d in worker.store.documents(period=PERIOD) if d.number), None)
+    if first is not None:
+        print(f"Ask why: python3 dev.py run explain {first.number} 1")

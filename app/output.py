@@ -1,0 +1,424 @@
+"""What the command line shows: tables for people, one JSON document for programs, progress.
+
+Everything for people about the course of the work goes to stderr; results go to stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from domain.problems import InputError, NotFound, Severity, WorkerError
+from domain.run import Run, RunStatus
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from app.settings import Settings
+    from app.wiring import Progress, Worker
+    from dataverse.provision import Plan
+    from invoice.document import Invoice
+    from sync.messages import StartRun
+
+DONE, FAILED, BAD_INPUT, HOLDS = 0, 1, 2, 3
+PLAIN_WIDTH = 110
+
+
+def console(*, errors: bool = False) -> Console:
+    """A console that is plain and wide enough when nobody watches."""
+    from rich.console import Console  # noqa: PLC0415 - heavy
+
+    stream = sys.stderr if errors else sys.stdout
+    width = None if stream.isatty() else PLAIN_WIDTH
+    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+
+
+def note(text: str) -> None:
+    """Tell a person how the work goes."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def banner(worker: Worker) -> None:
+    """Name the mode first: nobody may mistake invented data for a tenant's."""
+    settings = worker.settings
+    what = {
+        "embedded": f"invented data (scenario {settings.scenario}, seed {settings.seed}); "
+        "nothing leaves this process",
+        "emulator": f"emulators at {settings.emulator_url}",
+        "cloud": f"Microsoft cloud, Dataverse {settings.dataverse_url}",
+    }[settings.mode]
+    note(f"CSP Billing · mode {settings.mode} · {what} · {worker.today()}")
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[Progress], None]]:
+    """Show how far the work is: a bar on a terminal, a line now and then elsewhere."""
+    if not sys.stderr.isatty():
+        done = 0
+
+        def tell(step: Progress) -> None:
+            nonlocal done
+            done = step.done
+            if step.done % 20 == 0:
+                note(f"{title}: {step.done} done, {step.waiting} waiting")
+
+        yield tell
+        note(f"{title}: {done} messages worked")
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn  # noqa: PLC0415 - heavy
+    from rich.progress import Progress as Bar  # noqa: PLC0415
+
+    columns = (
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[what]}"),
+    )
+    with Bar(*columns, console=console(errors=True)) as bar:
+        task = bar.add_task(title, total=None, what="")
+
+        def show(step: Progress) -> None:
+            total = step.done + step.waiting
+            bar.update(task, completed=step.done, total=total, what=_subject(step))
+
+        yield show
+
+
+def _subject(step: Progress) -> str:
+    keys = json.loads(step.body)
+    return (
+        f"{step.queue} {keys.get('part', '')} {keys.get('scope') or keys.get('customer_id') or ''}"
+    )
+
+
+def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; columns whose heading starts with `>` are numbers, at the right."""
+    from rich.table import Table  # noqa: PLC0415 - heavy
+
+    drawn = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        right = heading.startswith(">")
+        drawn.add_column(
+            heading.removeprefix(">"), justify="right" if right else "left", no_wrap=right
+        )
+    for row in rows:
+        drawn.add_row(*row)
+    console().print(drawn)
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+
+def run(worker: Worker, key: str, *, as_json: bool, units: bool = False) -> int:
+    """Show one run and return the exit code that it means."""
+    found = worker.run(key)
+    if found is None:
+        raise InputError(f"there is no run {key}", hint="list them with: python -m app runs")
+    listed = worker.store.units(key) if units else ()
+    if as_json:
+        from app.http_api import run_as_data  # noqa: PLC0415 - heavy
+
+        data = run_as_data(found)
+        if units:
+            data["units"] = [
+                {
+                    "key": unit.key,
+                    "status": unit.status.value,
+                    "attempt": unit.attempt,
+                    "counts": dict(unit.counts),
+                    "problem": unit.problem,
+                }
+                for unit in listed
+            ]
+        print(json.dumps(data, indent=2))
+    else:
+        _run_tables(found)
+        if units:
+            table(
+                "Units",
+                ("unit", "status", ">attempt", "problem"),
+                [(u.key, u.status.value, str(u.attempt), u.problem) for u in listed],
+            )
+        if found.kind == "bill":
+            findings(worker)
+    return exit_code(found)
+
+
+def exit_code(found: Run) -> int:
+    """The exit code that a run's status means."""
+    return {RunStatus.DONE: DONE, RunStatus.DONE_WITH_HOLDS: HOLDS}.get(found.status, FAILED)
+
+
+def _run_tables(found: Run) -> None:
+    counts = ", ".join(f"{name} {count}" for name, count in sorted(found.counts.items()))
+    print(f"Run {found.key}: {found.status.value}. {counts}")
+    if found.problem:
+        print(f"Problem: {found.problem}")
+    if found.totals:
+        totals(found)
+
+
+def totals(found: Run) -> None:
+    """Show where every cent of Microsoft's total went."""
+    table(
+        "Where Microsoft's bill went",
+        (
+            "currency",
+            ">Microsoft",
+            ">billed",
+            ">credited",
+            ">held",
+            ">excluded",
+            ">residual",
+            ">sold",
+        ),
+        [
+            (
+                total.currency,
+                f"{total.microsoft:,f}",
+                f"{total.billed:,f}",
+                f"{total.credited:,f}",
+                f"{total.held:,f}",
+                f"{total.excluded:,f}",
+                f"{total.residual:,f}",
+                f"{total.sold:,f}",
+            )
+            for total in found.totals
+        ],
+    )
+
+
+def findings(worker: Worker) -> None:
+    """Show the customers on hold, why, and what to do."""
+    names = {customer.id: customer.name for customer in worker.store.customers()}
+    rows = [
+        (names.get(f.customer_id, "(partner)"), f.sentence, f.hint)
+        for f in sorted(worker.store.findings(), key=lambda f: (f.customer_id, f.check))
+        if f.severity is not Severity.WARN
+    ]
+    if rows:
+        table("On hold", ("customer", "why", "what to do"), rows)
+
+
+def runs(found: Sequence[Run], *, as_json: bool) -> int:
+    """List runs, newest first."""
+    if as_json:
+        from app.http_api import run_as_data  # noqa: PLC0415 - heavy
+
+        print(json.dumps([run_as_data(one) for one in found], indent=2))
+        return DONE
+    if not found:
+        print("No runs yet. Start with: python -m app sync")
+        return DONE
+    table(
+        "Runs",
+        ("run", "status", "started", "finished", "problem"),
+        [
+            (
+                one.key,
+                one.status.value,
+                f"{one.started_at:%Y-%m-%d %H:%M}",
+                f"{one.finished_at:%Y-%m-%d %H:%M}" if one.finished_at else "",
+                one.problem,
+            )
+            for one in found
+        ],
+    )
+    return DONE
+
+
+# --- documents -----------------------------------------------------------------------------------
+
+
+def documents(found: Sequence[Invoice], *, as_json: bool, empty: str) -> int:
+    """List documents."""
+    if as_json:
+        from invoice.explain import explain_document  # noqa: PLC0415
+
+        print(json.dumps([explain_document(one) for one in found], indent=2, ensure_ascii=False))
+        return DONE
+    if not found:
+        print(empty)
+        return DONE
+    table(
+        "Documents",
+        ("number", "customer", "status", ">lines", ">total", "currency"),
+        [
+            (
+                one.number or "(draft)",
+                one.customer_name,
+                one.status.value,
+                str(len(one.lines)),
+                f"{one.total.amount:,f}",
+                one.currency,
+            )
+            for one in found
+        ],
+    )
+    return DONE
+
+
+def dry_run(worker: Worker, message: StartRun, *, as_json: bool) -> int:
+    """Compute the drafts of a month and show them; nothing is written."""
+    from invoice.explain import explain_document  # noqa: PLC0415
+    from invoice.render import to_text  # noqa: PLC0415
+    from sync import bill  # noqa: PLC0415
+
+    drafts = []
+    for unit in bill.plan(worker.ports, message):
+        file = worker.store.customer_file(unit.customer_id)
+        result = bill.draft(file, unit.month, worker.today(), worker.ports.policy)
+        drafts.append((file.customer.name, result))
+    if as_json:
+        print(
+            json.dumps(
+                [
+                    {
+                        "customer": name,
+                        "held": one.held,
+                        "document": explain_document(one.document) if one.document else None,
+                        "findings": [f.sentence for f in one.findings],
+                    }
+                    for name, one in drafts
+                ],
+                indent=2,
+                ensure_ascii=False,
+            )
+        )
+    else:
+        for name, one in drafts:
+            if one.document is not None:
+                print(to_text(one.document))
+            elif one.held:
+                print(f"{name}: on hold. " + " ".join(f.sentence for f in one.findings) + "\n")
+    return HOLDS if any(one.held for _, one in drafts) else DONE
+
+
+def explain(worker: Worker, name: str, line: int | None, *, as_json: bool) -> int:
+    """Say why a document, or one line of it, asks for what it asks."""
+    from invoice.explain import explain_document, explain_line  # noqa: PLC0415
+    from invoice.render import to_text  # noqa: PLC0415
+
+    found = next((d for d in worker.store.documents() if name in {d.number, d.key}), None)
+    if found is None:
+        raise InputError(
+            f"there is no invoice {name}", hint="give its number (INV-202610-0001) or its key"
+        )
+    if line is None:
+        if as_json:
+            print(json.dumps(explain_document(found), indent=2, ensure_ascii=False))
+        else:
+            print(to_text(found), end="")
+        return DONE
+    chosen = next((one for one in found.lines if one.position == line), None)
+    if chosen is None:
+        raise InputError(
+            f"{name} has no line {line}", hint=f"its lines are 1 to {len(found.lines)}"
+        )
+    data = explain_line(chosen)
+    if as_json:
+        print(json.dumps(data, indent=2, ensure_ascii=False))
+        return DONE
+    print(f"{found.number or found.key}, line {line}: {data['name']}")
+    print(data["why"])
+    for number, reason in enumerate(data["reasons"], start=1):
+        inputs = ", ".join(f"{key} {value}" for key, value in reason["inputs"].items())
+        print(f"  {number}. {reason['rule']}: {inputs}")
+    if data["answers"]:
+        print(f"  answers: {data['answers']}")
+    for key in data["cost_lines"]:
+        print(f"  from Microsoft's line {key}")
+    return DONE
+
+
+# --- set-up --------------------------------------------------------------------------------------
+
+
+def provision(worker: Worker, *, apply: bool, as_json: bool) -> int:
+    """Plan or make the tables."""
+    from dataverse.provision import Provisioner  # noqa: PLC0415
+
+    provisioner = Provisioner(
+        worker.dataverse, sleep=worker.dataverse.http.sleep, progress=note if apply else _quiet
+    )
+    plan: Plan = provisioner.apply() if apply else provisioner.plan()
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "applied": apply,
+                    "operations": [str(step) for step in plan.steps],
+                    "refused": [finding.sentence for finding in plan.refusals],
+                },
+                indent=2,
+            )
+        )
+    elif apply:
+        print(f"{len(plan.steps)} operations done." if plan.steps else "Nothing to do.")
+    else:
+        print(plan)
+    return FAILED if plan.refusals else DONE
+
+
+def _quiet(_: str) -> None:
+    """Say nothing."""
+
+
+def check_config(settings: Settings, *, as_json: bool) -> int:
+    """Show what is set and whether each system answers; exit code 2 when one does not."""
+    from app.wiring import opened  # noqa: PLC0415
+
+    rows: list[tuple[str, str]] = [
+        (name, "(not set)" if value is None else str(value)) for name, value in settings
+    ]
+    reached: list[tuple[str, str]] = []
+    with opened(settings) as worker:
+        banner(worker)
+        for system, check in worker.checks.items():
+            try:
+                check()
+                reached.append((system, "reached"))
+            except NotFound as error:
+                reached.append((system, f"reached, but: {error}"))
+            except WorkerError as error:
+                hint = f" ({error.hint})" if error.hint else ""
+                reached.append((system, f"NOT reached: {error}{hint}"))
+    bad = any(answer.startswith("NOT") for _, answer in reached)
+    if as_json:
+        print(json.dumps({"settings": dict(rows), "systems": dict(reached)}, indent=2))
+    else:
+        table("Settings", ("CSP_...", "value"), [(name.upper(), value) for name, value in rows])
+        table("Systems", ("system", "answer"), reached)
+    return BAD_INPUT if bad else DONE
+
+
+def whatif(answer: dict[str, Any] | list[dict[str, Any]], *, as_json: bool) -> int:
+    """Show the answer to a scenario file."""
+    answers = answer if isinstance(answer, list) else [answer]
+    if as_json:
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        for number, one in enumerate(answers, start=1):
+            table(
+                f"Scenario {number}" if len(answers) > 1 else "Lines",
+                ("subscription", "type", "service", ">quantity", ">amount"),
+                [
+                    (
+                        line["subscription"] or line["name"],
+                        line["charge_type"],
+                        f"{line['service_start']} to {line['service_end']} (exclusive)",
+                        line["quantity"],
+                        line["amount"],
+                    )
+                    for line in one["lines"]
+                ],
+            )
+            for line in one["lines"]:
+                print(f"  {line['why']}")
+            print(f"Subtotal {one['subtotal']}, tax {one['tax']}, total {one['total']}")
+            for finding in one["findings"]:
+                print(f"Finding: {finding['sentence']} {finding['hint']}")
+    return HOLDS if any(one["findings"] for one in answers) else DONE

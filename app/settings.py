@@ -1,0 +1,147 @@
+"""Settings, read from the environment once, into one frozen value; secrets print stars.
+
+Three modes. `embedded` is the default off Azure: the emulators run in this process, nothing can
+reach the network. `emulator` speaks to the same emulators on loopback. `cloud` is Microsoft. On
+Azure anything but an explicit `cloud` is refused: no deployed worker may bill invented data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from domain.problems import ConfigurationError, Severity
+from transport.redaction import Secret
+
+PREFIX = "CSP_"
+ON_AZURE = ("WEBSITE_INSTANCE_ID", "WEBSITE_SITE_NAME", "CONTAINER_NAME")
+"""Set by the Functions platform; any of them means that this is a deployed worker."""
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    local = parts.hostname in {"127.0.0.1", "localhost"}
+    if not parts.hostname or parts.scheme not in ({"http", "https"} if local else {"https"}):
+        msg = "must be an https address (http only on 127.0.0.1)"
+        raise ValueError(msg)
+    if parts.username or parts.query or parts.fragment:
+        msg = "must be a plain address, without user, query or fragment"
+        raise ValueError(msg)
+    return text.rstrip("/")
+
+
+Url = Annotated[str, AfterValidator(_url)]
+Id = Annotated[str, Field(pattern=r"^[0-9A-Za-z.-]{1,80}$")]
+
+
+class Settings(BaseModel):
+    """Everything that can be set. Environment variables are the names below in capitals, after CSP_."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    mode: Literal["embedded", "emulator", "cloud"] = "embedded"
+    state_dir: Path = Path(".state")
+    """Where embedded mode keeps its database and every mode its token, archive and scratch files."""
+    scenario: str = "partner-month"
+    seed: int = Field(default=1, ge=0, le=2**31)
+    emulator_url: Url | None = None
+    """Control plane of a running `python -m app emulate`; it tells all other addresses."""
+
+    tenant_id: Id | None = None
+    client_id: Id | None = None
+    client_secret: InstanceOf[Secret] | None = None
+    refresh_token: InstanceOf[Secret] | None = None
+    """The first one; what rotation makes of it is kept in the token store."""
+    key_vault_url: Url | None = None
+    """Holds the refresh token in the cloud; left out: a file in state_dir."""
+    managed_identity_client_id: Id | None = None
+
+    login_url: Url = "https://login.microsoftonline.com"
+    partner_center_url: Url = "https://api.partnercenter.microsoft.com"
+    price_url: Url = "https://api.partner.microsoft.com"
+    graph_url: Url = "https://graph.microsoft.com"
+    dataverse_url: Url | None = None
+
+    storage_account_url_queue: Url | None = None
+    storage_account_url_blob: Url | None = None
+    storage_connection_string: InstanceOf[Secret] | None = None
+    """Azurite or a local test; in the cloud the account addresses and the identity are used."""
+    archive_container: str = Field(default="archive", pattern=r"^[a-z0-9-]{3,63}$")
+
+    patience_seconds: float = Field(default=300, ge=0, le=3600)
+    """How long a failing foreign system is waited for, in all, per call."""
+    severities: Mapping[str, Severity] = Field(default_factory=dict)
+    """JSON object: finding check name to warn, hold or block."""
+
+    @field_validator("client_secret", "refresh_token", "storage_connection_string", mode="before")
+    @classmethod
+    def _hide(cls, value: Any) -> Any:
+        return Secret(value) if isinstance(value, str) else value
+
+    @field_validator("severities", mode="before")
+    @classmethod
+    def _parse(cls, value: Any) -> Any:
+        import json  # noqa: PLC0415 - only for a setting that few use
+
+        return json.loads(value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Settings:
+        needed: tuple[str, ...] = ()
+        if self.mode == "cloud":
+            needed = ("tenant_id", "client_id", "client_secret", "dataverse_url")
+        missing = [PREFIX + name.upper() for name in needed if getattr(self, name) is None]
+        if self.mode == "emulator" and self.emulator_url is None:
+            missing.append(PREFIX + "EMULATOR_URL")
+        if missing:
+            msg = f"mode {self.mode} needs {', '.join(missing)}"
+            raise ValueError(msg)
+        return self
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Read and check the environment; ConfigurationError names every variable that is wrong."""
+        values = {
+            key[len(PREFIX) :].lower(): value
+            for key, value in environ.items()
+            if key.startswith(PREFIX) and value
+        }
+        platform = next((name for name in ON_AZURE if environ.get(name)), None)
+        if platform and values.get("mode") != "cloud":
+            raise ConfigurationError(
+                f"this is Azure ({platform} is set), but CSP_MODE is "
+                f"{values.get('mode') or 'not set'}",
+                hint="set CSP_MODE=cloud in the app settings: a deployed worker never bills "
+                "invented data",
+            )
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigurationError(
+                _sentence(error), hint="see: python -m app check-config"
+            ) from None
+
+
+def _sentence(error: ValidationError) -> str:
+    """Name what is wrong where, without repeating the value: it may be a secret."""
+    parts = []
+    for fault in error.errors(include_url=False, include_input=False):
+        name = PREFIX + str(fault["loc"][0]).upper() if fault["loc"] else "settings"
+        what = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            what = "is not a setting"
+        parts.append(f"{name}: {what}")
+    return "; ".join(parts)

@@ -1,0 +1,376 @@
+"""The one composition root: settings in, a worker out, with every port filled for its mode.
+
+Embedded, the emulators run in this process behind the same HTTP session that the cloud would use,
+and that session can reach nothing else. Heavy imports stay inside, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from app.settings import Settings
+from dataverse.client import DataverseClient
+from dataverse.store import DataverseStore
+from domain.problems import ConfigurationError, Conflict, WorkerError
+from domain.run import Run
+from partner_center.client import PartnerCenterClient
+from partner_center.graph import BillingExports, GraphDirectory
+from partner_center.prices import PriceSheets
+from sync import runs
+from sync.ledger import Busy
+from sync.messages import StartRun
+from sync.ports import Archive, Ports, Queue
+from transport.auth import (
+    RefreshTokenStore,
+    Registration,
+    app_tokens,
+    identity_tokens,
+    user_tokens,
+)
+from transport.blobs import BlobArchive, FolderArchive
+from transport.mounts import mount_wsgi, new_session
+from transport.queues import KINDS, AzureQueue, MemoryQueue
+from transport.redaction import Secret
+from transport.session import Http, Patience, Tokens
+from transport.token_stores import FileTokenStore, KeyVaultTokenStore
+
+if TYPE_CHECKING:
+    import requests
+
+    from emulator import Emulator
+
+Now = Callable[[], datetime]
+TOKEN_SECRET = "partner-refresh-token"  # noqa: S105 - the name of the secret, not the secret
+
+
+class Systems(NamedTuple):
+    """Where the foreign systems are, how to sign in, and what time it is there."""
+
+    urls: Mapping[str, str]
+    registration: Registration
+    first_refresh_token: Secret | None
+    now: Now
+    sleep: Callable[[float], None] | None
+    emulator: Emulator | None
+
+
+class Progress(NamedTuple):
+    """One message was worked; `waiting` counts what is still on the queues."""
+
+    queue: str
+    body: str
+    done: int
+    waiting: int
+
+
+@dataclass(slots=True)
+class Worker:
+    """Everything that an entry point needs: it asks for runs, works messages, reads results."""
+
+    settings: Settings
+    ports: Ports
+    dataverse: DataverseClient
+    store: DataverseStore
+    systems: Systems
+    checks: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    """A cheap call to each foreign system, for check-config."""
+
+    def today(self) -> date:
+        """The day in UTC, by the clock of this mode."""
+        return self.ports.now().date()
+
+    def request(self, message: StartRun) -> str:
+        """Ask for a run; returns its key."""
+        self.ports.queue.send("start", [message.model_dump_json()])
+        return message.run_key
+
+    def request_json(self, body: bytes) -> str:
+        """Ask for a run as a flow does; InputError says what does not fit."""
+        message = runs.read("start", body)
+        assert isinstance(message, StartRun)
+        if message.kind == "sync" and message.day is None:
+            message = message.model_copy(update={"day": self.today()})
+        return self.request(runs.checked(message))
+
+    def run(self, key: str) -> Run | None:
+        """Read a run."""
+        return self.store.run(key)
+
+    def handle(self, queue: str, body: str | bytes) -> None:
+        """Work one message."""
+        runs.handle(self.ports, queue, body)
+
+    def drain(self, on_progress: Callable[[Progress], None] = lambda _: None) -> None:
+        """Work messages in this process until the queues are empty.
+
+        A fault of the plan of a run is raised at once, before anything is written. A unit that
+        fails is tried again and then parked, and the others go on.
+        """
+        queue = self.ports.queue
+        assert isinstance(queue, MemoryQueue)
+        done = 0
+        while True:
+            message = next((m for kind in KINDS if (m := queue.receive(kind)) is not None), None)
+            if message is None:
+                return
+            try:
+                self.handle(message.kind, message.body)
+            except (Busy, Conflict):
+                queue.release(message)  # somebody else is at it, or was faster: look again
+            except WorkerError:
+                if message.kind in {"start", "close"}:
+                    raise
+                queue.release(message)
+                if message.dequeue_count >= 2:
+                    runs.give_up(self.ports, message.kind, message.body)
+                    queue.delete(message)
+            else:
+                queue.delete(message)
+            done += 1
+            on_progress(Progress(message.kind, message.body, done, len(queue)))
+
+    def close(self) -> None:
+        """Give back what this mode holds open."""
+        if self.systems.emulator is not None:
+            self.systems.emulator.close()
+
+
+@cache
+def worker() -> Worker:
+    """The worker of this process, for Azure Functions: built at the first message."""
+    return build(Settings.from_env(os.environ), in_cloud_host=True)
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Worker]:
+    """A worker for one command; its queues are in this process in every mode."""
+    made = build(settings)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
+    """Fill every port. `in_cloud_host`: messages go to Azure queues, archives to blobs."""
+    session = new_session()
+    systems = _systems(settings, session)
+    patience = Patience(seconds=settings.patience_seconds)
+    clock: dict[str, Any] = {"now": systems.now}
+    if systems.sleep is not None:
+        clock["sleep"] = systems.sleep
+    user = user_tokens(
+        systems.registration, _token_store(settings, systems), session, patience=patience, **clock
+    )
+    app = app_tokens(systems.registration, session, patience=patience, **clock)
+
+    def http(system: str, service: str, tokens: Tokens | None, scope: str = "") -> Http:
+        return Http(
+            systems.urls[system],
+            service=service,
+            session=session,
+            tokens=tokens,
+            scope=scope,
+            patience=patience,
+            **clock,
+        )
+
+    graph = http("graph", "Microsoft Graph", app, _scope(settings, "graph"))
+    blobs = http("graph", "Blob Storage", None)
+    partner_center = PartnerCenterClient(
+        http("partner_center", "Partner Center", None, _scope(settings, "partner_center")),
+        BillingExports(graph, blobs),
+        PriceSheets(http("price", "Price host", None, _scope(settings, "price")), user),
+        user=user,
+        app=app,
+        on_payload=None,
+    )
+    identity = settings.managed_identity_client_id
+    dataverse = DataverseClient(
+        http("dataverse", "Dataverse", identity_tokens(identity) if identity else app)
+    )
+    store = DataverseStore(dataverse)
+    directory = GraphDirectory(graph)
+    ports = Ports(
+        partner_center=partner_center,
+        directory=directory,
+        store=store,
+        archive=_archive(settings, in_cloud_host=in_cloud_host),
+        queue=_queue(settings, systems, in_cloud_host=in_cloud_host),
+        now=systems.now,
+        policy=settings.severities,
+    )
+    return Worker(
+        settings=settings,
+        ports=ports,
+        dataverse=dataverse,
+        store=store,
+        systems=systems,
+        checks={
+            "Partner Center": lambda: next(iter(partner_center.invoices()), None),
+            "Microsoft Graph": lambda: next(iter(directory.relationships()), None),
+            "Dataverse": dataverse.who_am_i,
+        },
+    )
+
+
+def _systems(settings: Settings, session: requests.Session) -> Systems:
+    if settings.mode == "embedded":
+        return _embedded(settings, session)
+    if settings.mode == "emulator":
+        return _emulated(settings, session)
+    assert settings.tenant_id is not None
+    assert settings.client_id is not None
+    assert settings.client_secret is not None
+    assert settings.dataverse_url is not None
+    return Systems(
+        urls={
+            "partner_center": settings.partner_center_url,
+            "price": settings.price_url,
+            "graph": settings.graph_url,
+            "dataverse": settings.dataverse_url,
+        },
+        registration=Registration(
+            tenant_id=settings.tenant_id,
+            client_id=settings.client_id,
+            client_secret=settings.client_secret,
+            login_url=settings.login_url,
+        ),
+        first_refresh_token=settings.refresh_token,
+        now=lambda: datetime.now(UTC),
+        sleep=None,
+        emulator=None,
+    )
+
+
+def _embedded(settings: Settings, session: requests.Session) -> Systems:
+    """Run the emulators here. Waiting passes on their clock, so no one waits."""
+    from datetime import timedelta  # noqa: PLC0415
+
+    from emulator import Emulator  # noqa: PLC0415 - only this mode may know it
+
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        emulator = Emulator(
+            seed=settings.seed,
+            scenario=settings.scenario,
+            dataverse_file=str(settings.state_dir / "dataverse.sqlite"),
+        )
+    except ValueError as error:
+        raise ConfigurationError(str(error), hint="set CSP_SCENARIO to a known name") from None
+    mount_wsgi(session, {emulator.base_urls[name]: app for name, app in emulator.apps.items()})
+    given = emulator.credentials
+    return Systems(
+        urls=emulator.base_urls,
+        registration=Registration(
+            tenant_id=given["tenant_id"],
+            client_id=given["client_id"],
+            client_secret=Secret(given["client_secret"]),
+            login_url=emulator.base_urls["login"],
+        ),
+        first_refresh_token=Secret(given["refresh_token"]),
+        now=emulator.clock.now,
+        sleep=lambda seconds: emulator.clock.advance(timedelta(seconds=seconds)),
+        emulator=emulator,
+    )
+
+
+def _emulated(settings: Settings, session: requests.Session) -> Systems:
+    """Ask a running emulator where its hosts are and what time it is there."""
+    control = Http(settings.emulator_url or "", service="Emulator", session=session)
+
+    def now() -> datetime:
+        return datetime.fromisoformat(control.request("GET", "/_emulator/clock").json()["now"])
+
+    overview = control.request("GET", "/_emulator").json()
+    given = overview["credentials"]
+    return Systems(
+        urls=overview["base_urls"],
+        registration=Registration(
+            tenant_id=settings.tenant_id or given["tenant_id"],
+            client_id=settings.client_id or given["client_id"],
+            client_secret=settings.client_secret or Secret(given["client_secret"]),
+            login_url=overview["base_urls"]["login"],
+        ),
+        first_refresh_token=settings.refresh_token or Secret(given["refresh_token"]),
+        now=now,
+        sleep=None,
+        emulator=None,
+    )
+
+
+def _scope(settings: Settings, system: str) -> str:
+    """Tokens are for Microsoft's public names, whatever address an emulator answers on."""
+    return {
+        "partner_center": f"{settings.partner_center_url}/.default",
+        "price": f"{settings.price_url}/.default",
+        "graph": f"{settings.graph_url}/.default",
+    }[system]
+
+
+def _token_store(settings: Settings, systems: Systems) -> RefreshTokenStore:
+    store: RefreshTokenStore
+    if settings.mode == "cloud" and settings.key_vault_url:
+        store = KeyVaultTokenStore(
+            settings.key_vault_url,
+            TOKEN_SECRET,
+            client_id=settings.managed_identity_client_id or "",
+        )
+    else:
+        store = FileTokenStore(settings.state_dir / f"refresh-token.{settings.mode}")
+    first = systems.first_refresh_token
+    return _Seeded(store, first) if first else store
+
+
+class _Seeded:
+    """A token store that falls back on the first token, as typed into the settings."""
+
+    def __init__(self, store: RefreshTokenStore, first: Secret) -> None:
+        self._store = store
+        self._first = first
+
+    def load(self) -> tuple[Secret, ...]:
+        kept = self._store.load()
+        return kept if self._first in kept else (*kept, self._first)
+
+    def save(self, token: Secret, *, proved: Secret) -> None:
+        self._store.save(token, proved=proved)
+
+
+def _archive(settings: Settings, *, in_cloud_host: bool) -> Archive:
+    if in_cloud_host and (settings.storage_account_url_blob or settings.storage_connection_string):
+        return BlobArchive(
+            settings.archive_container,
+            Path(tempfile.gettempdir()) / "csp-billing",
+            account_url=settings.storage_account_url_blob or "",
+            connection_string=_reveal(settings.storage_connection_string),
+            client_id=settings.managed_identity_client_id or "",
+        )
+    return FolderArchive(settings.state_dir / "archive")
+
+
+def _queue(settings: Settings, systems: Systems, *, in_cloud_host: bool) -> Queue:
+    if not in_cloud_host:
+        return MemoryQueue(now=systems.now)
+    if not (settings.storage_account_url_queue or settings.storage_connection_string):
+        raise ConfigurationError(
+            "there is no queue to send messages to",
+            hint="set CSP_STORAGE_ACCOUNT_URL_QUEUE (or CSP_STORAGE_CONNECTION_STRING locally)",
+        )
+    return AzureQueue(
+        account_url=settings.storage_account_url_queue or "",
+        connection_string=_reveal(settings.storage_connection_string),
+        client_id=settings.managed_identity_client_id or "",
+    )
+
+
+def _reveal(secret: Secret | None) -> str:
+    return secret.reveal() if secret else ""
