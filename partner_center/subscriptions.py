@@ -146,7 +146,6 @@ class OrderLineWire(Wire):
 class OrderWire(Wire):
     """An Order resource, as an audit record holds it."""
 
-    id: Id
     billing_cycle: Text = ""
     line_items: tuple[OrderLineWire, ...] = ()
 
