@@ -33,6 +33,7 @@ from emulator.dataverse.tracking import Tracking
 
 TokenCheck = Callable[[str, str], Any]  # (token, audience) -> claims; ValueError(reason) -> 401
 _API = re.compile(r"/api/data/v9\.[0-2](?:/|$)", re.IGNORECASE)
+_LONGEST_URL = 32_768
 _REQUESTS = uuid.UUID("d0a7a5e0-2026-5000-9000-0000c5bdb112")
 
 
@@ -183,6 +184,8 @@ class DataverseApp:
         return str(known.get("appid") or known.get("azp") or "any").lower()
 
     def _admit(self, call: Call, user: str) -> Reply:
+        if len(call.url) > _LONGEST_URL:
+            raise errors.DataverseError(414, "", "The request URI is too long; use $batch.")
         rows = call.body.count(b'"@odata.type"')
         cost = self.settings.request_cost_ms + self.settings.row_cost_ms * rows
         with self.limits.admitted(user, cost_ms=cost), self.store.lock:
@@ -226,18 +229,16 @@ class DataverseApp:
 
     def _route(self, call: Call) -> Reply:
         steps = address.split(call.path)
-        if not steps:
-            return self._metadata.service_root(call)
-        first = steps[0]
-        if first.name == "$metadata":
-            return self._metadata.csdl()
-        if first.name == "EntityDefinitions":
-            return self._metadata.tables(call, steps, self._horizon())
-        if first.name == "RelationshipDefinitions":
-            return self._metadata.relationships(call, steps)
-        if first.name == "GlobalOptionSetDefinitions":
-            return self._metadata.option_sets(call, steps)
-        reply = self._operations.handle(call, first)
+        first = steps[0] if steps else address.Segment("")
+        try:
+            reply = self._describe(call, steps) or self._operations.handle(call, first)
+        except (AttributeError, KeyError, TypeError, ValueError) as problem:
+            if not call.body:
+                raise
+            # A definition is a deep document: what does not have its shape is refused as a whole.
+            raise errors.bad_payload(
+                first.name, f"The body is not of the expected shape: {problem}"
+            ) from problem
         if reply is not None:
             return reply
         table = self.store.schema.by_set.get(first.name)
@@ -245,6 +246,20 @@ class DataverseApp:
         if table is None or (horizon is not None and table.born > horizon):
             raise errors.unknown_segment(first.name)
         return self._resources.handle(call, self._as_cached(table), steps)
+
+    def _describe(self, call: Call, steps: list[address.Segment]) -> Reply | None:
+        if not steps:
+            return self._metadata.service_root(call)
+        name = steps[0].name
+        if name == "$metadata":
+            return self._metadata.csdl()
+        if name == "EntityDefinitions":
+            return self._metadata.tables(call, steps, self._horizon())
+        if name == "RelationshipDefinitions":
+            return self._metadata.relationships(call, steps)
+        if name == "GlobalOptionSetDefinitions":
+            return self._metadata.option_sets(call, steps)
+        return None
 
     def _horizon(self) -> datetime | None:
         """What is younger than this the metadata cache does not show."""

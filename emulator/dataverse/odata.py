@@ -311,7 +311,9 @@ def expansions(text: str) -> list[tuple[str, dict[str, str]]]:
         nav, bracket, inner = item.partition("(")
         options: dict[str, str] = {}
         if bracket:
-            for option in split_outside(inner[: inner.rindex(")")], ";"):
+            if not inner.endswith(")"):
+                raise errors.bad_query(f"Syntax error in $expand '{text}'.")
+            for option in split_outside(inner[:-1], ";"):
                 name, _, value = option.partition("=")
                 options[name.strip()] = value
         result.append((nav.strip(), options))

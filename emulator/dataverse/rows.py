@@ -156,8 +156,8 @@ class Rows:
         nav, bind, _ = prop.partition("@odata.bind")
         if bind and nav in table.lookups:
             self._bind(table, nav, value, change)
-        elif bind and nav in table.children and creating:
-            pass_on = [{"@odata.id": item} for item in value]
+        elif bind and nav in table.children and creating and isinstance(value, list):
+            pass_on: list[Body] = [{"@odata.id": str(item)} for item in value]
             change.children.append((table.children[nav], pass_on))
         elif bind:
             raise errors.undeclared(table.entity_set, nav, table.logical)
@@ -166,7 +166,7 @@ class Rows:
         elif creating and prop in table.lookups and isinstance(value, dict):
             column, target = table.lookups[prop]
             change.parents.append((column, self.store.schema.tables[target], value))
-        elif creating and prop in table.children and isinstance(value, list):
+        elif creating and prop in table.children and _rows_of(value):
             change.children.append((table.children[prop], value))
         elif prop in table.lookups and value is None:
             self._bind(table, prop, None, change)
@@ -214,7 +214,7 @@ class Rows:
         own = {f"{link.child_nav}@odata.bind": f"/{table.entity_set}({row_id})"}
         for nested in nested_rows:
             if "@odata.id" in nested:
-                _, child_id = self.resolve(nested["@odata.id"])
+                _, child_id = self.resolve(str(nested["@odata.id"]))
                 self.update(child, child_id, own)
             else:
                 self.create(child, {**nested, **own})
@@ -437,6 +437,10 @@ class Rows:
             )
         else:
             raise errors.unknown_segment(nav)
+
+
+def _rows_of(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
 def _default_status(status: Column, state: Cell) -> Cell:

@@ -279,6 +279,9 @@ def labelled(value: Any) -> Any:
 
 def check_ranges(kind: str, definition: Definition) -> None:
     """Refuse lengths and precisions that the platform does not have."""
+    for name in ("MinValue", "MaxValue"):
+        if not isinstance(definition.get(name, 0), int | Decimal):
+            raise errors.invalid_argument(f"{name} of {definition['SchemaName']} is no number.")
     for (of_kind, name), (low, high) in _RANGES.items():
         system = definition.get("IsCustomAttribute") is False  # exchangerate has 12 decimals
         if of_kind == kind and not system and not low <= int(definition[name]) <= high:

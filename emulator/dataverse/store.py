@@ -11,6 +11,7 @@ import json
 import sqlite3
 import threading
 import uuid
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -50,6 +51,8 @@ class Store:
         self.connection = sqlite3.connect(
             file, isolation_level=None, check_same_thread=False, cached_statements=1024, timeout=30
         )
+        # Python 3.13 warns of connections that are collected open; who forgets to close is forgiven.
+        weakref.finalize(self, self.connection.close)
         self._depth = 0
         self._counters: dict[str, int] = {}
         self._seen_version = -1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -422,3 +423,24 @@ def test_many_to_many_relationships(dv):
     assert dv.values(path) == []
     assert dv.delete(f"RelationshipDefinitions({made.new_id})").status == 204
     assert dv.get(path).status == 404
+
+
+def test_the_example_of_the_readme_runs(capsys):
+    text = (Path(__file__).resolve().parents[2] / "emulator/dataverse/README.md").read_text()
+    exec(text.split("```python\n")[1].split("```")[0], {})  # noqa: S102 - our own page
+    assert "https://contoso.crm.dynamics.com/api/data/v9.2/accounts(" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("EntityDefinitions", {"SchemaName": "nce_X", "DisplayName": "text"}),
+        ("CreateEntities", {"Entities": 1}),
+        ("BulkDelete", {"QuerySet": None}),
+        (f"{TABLE}/Attributes", attribute("Integer", "nce_X", MinValue="low")),
+        (f"{TABLE}/Keys", {"SchemaName": "nce_X", "KeyAttributes": 1}),
+        ("GlobalOptionSetDefinitions", {"Name": "nce_x", "Options": "none"}),
+    ],
+)
+def test_documents_of_another_shape_are_refused(dv, path, body):
+    assert dv.post(path, body).status == 400

@@ -7,6 +7,8 @@ from decimal import Decimal
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.emulator.dataverse_harness import ROOT, Dataverse
 
@@ -506,6 +508,34 @@ def test_sql_aggregates_and_refusals(dv):
         "SELECT nce_name FROM nce_subscription WHERE nce_name = (SELECT name FROM account)",
     ):
         assert dv.send("GET", "nce_subscriptions", query={"sql": bad}).status == 400
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.sampled_from(
+        ["$filter", "$orderby", "$select", "$expand", "$apply", "$top", "sql", "$skiptoken"]
+    ),
+    st.lists(
+        st.sampled_from(
+            "nce_name nce_quantity nce_AccountId/name nce_AccountId createdon eq gt and not ( ) 'a' 5 1.5 null "
+            "2026-13-45 contains( , any(o:o/nce_number Microsoft.Dynamics.CRM.In( PropertyName='nce_name' = [1] @p "
+            "99999999999999999999999 ' % groupby( aggregate( with sum as x / ; SELECT FROM nce_subscription WHERE "
+            "JOIN account ON ORDER BY *".split()
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+)
+def test_no_query_breaks_the_server(dv, option, words):
+    answer = dv.send("GET", "nce_subscriptions", query={option: " ".join(words)})
+    assert answer.status == 200 or answer.json["error"]["message"]
+
+
+def test_long_urls_belong_into_a_batch(dv):
+    text = " or ".join(["nce_name eq 'a'"] * 2000)
+    assert dv.get("nce_subscriptions", filter=text).status == 414
 
 
 # Change tracking
