@@ -103,10 +103,8 @@ def make_environment(files: tuple[str, ...]) -> int:
         old.unlink()
     names = [part for file in files for part in ("-r", file)]
     print(f"Installing {' and '.join(files)} ...", flush=True)
-    code = run(
-        [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        + ["--require-hashes", *names]
-    )
+    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    code = run([*pip, "--require-hashes", *names])
     if code:
         print(
             "dev.py: pip could not install the pinned packages (see above); "

@@ -27,7 +27,7 @@ from domain.problems import ConfigurationError, Severity
 from transport.redaction import Secret
 
 PREFIX = "CSP_"
-ON_AZURE = ("WEBSITE_INSTANCE_ID", "WEBSITE_SITE_NAME", "CONTAINER_NAME")
+ON_AZURE = ("WEBSITE_INSTANCE_ID", "WEBSITE_SITE_NAME", "WEBSITE_POD_NAME")
 """Set by the Functions platform; any of them means that this is a deployed worker."""
 
 

@@ -158,7 +158,8 @@ def history(
     begins = subscription.start
     if oldest is not None and oldest.subscription_start is not None:
         begins = min(begins, oldest.subscription_start)
-    if subscription.start > begins:
+    opened = any(event.effective == subscription.start and _opens(event) for event in told)
+    if subscription.start > begins and not opened:
         told.append(
             SubscriptionEvent(
                 subscription_id=subscription.id,

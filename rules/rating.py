@@ -358,7 +358,7 @@ def _rate_usage(
                 customer_id=used.line.customer_id,
                 subscription_id=used.line.subscription_id,
                 type=ChargeType.USAGE,
-                name=f"Azure {category}, {used.name or entitlement}",
+                name=f"{_family(category)}, {used.name or entitlement}",
                 sku=used.line.sku,
                 service=service,
                 full=service,
@@ -368,8 +368,8 @@ def _rate_usage(
                 amount=amount,
                 unit_cost=used.cost,
                 why=_marked_up_sentence(
-                    f"{used.lines} usage lines on {len(set(used.cost_lines))} lines of "
-                    "Microsoft's invoice:",
+                    f"{_count(used.lines, 'usage line')} on "
+                    f"{_count(len(set(used.cost_lines)), 'line')} of Microsoft's invoice:",
                     used.cost,
                     used.line.currency,
                     rule,
@@ -391,6 +391,14 @@ def _rate_usage(
             )
         )
     return charges, findings
+
+
+def _family(category: str) -> str:
+    return category if category.startswith("Azure") else f"Azure {category}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _no_usage(line: CostLine) -> Finding:

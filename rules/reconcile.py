@@ -17,6 +17,7 @@ from enum import StrEnum
 
 from domain.charge import Charge, ChargeType
 from domain.contract import BillingContract
+from domain.money import Money
 from domain.period import Period
 from domain.problems import Finding, Severity
 from domain.run import ControlTotal
@@ -107,18 +108,28 @@ def reconcile(
     findings.extend(_seat_differences(lines, by_service, seats))
     findings.extend(_unanswered(all_charges, seats))
     totals = tuple(
-        ControlTotal(
-            currency=currency,
-            microsoft=sum(parts.values(), Decimal(0)),
-            billed=parts[Outcome.BILLED],
-            credited=parts[Outcome.CREDITED],
-            held=parts[Outcome.HELD],
-            excluded=parts[Outcome.EXCLUDED],
-            sold=sold.get(currency, Decimal(0)),
-        )
-        for currency, parts in sorted(sums.items())
+        _control_total(currency, parts, sold) for currency, parts in sorted(sums.items())
     )
     return Reconciliation(outcomes=outcomes, totals=totals, findings=tuple(findings))
+
+
+def _control_total(
+    currency: str, parts: Mapping[Outcome, Decimal], sold: Mapping[str, Decimal]
+) -> ControlTotal:
+    zero = Money.zero(currency).amount  # so that nothing is written 0.00, not 0
+
+    def of(outcome: Outcome) -> Decimal:
+        return zero + parts.get(outcome, zero)
+
+    return ControlTotal(
+        currency=currency,
+        microsoft=sum(parts.values(), zero),
+        billed=of(Outcome.BILLED),
+        credited=of(Outcome.CREDITED),
+        held=of(Outcome.HELD),
+        excluded=of(Outcome.EXCLUDED),
+        sold=zero + sold.get(currency, zero),
+    )
 
 
 def _place(subscription_id: str, service: Period) -> tuple[str, date, date]:

@@ -22,8 +22,9 @@ from usage import load as usage
 AUDIT_DAYS = 89
 """Partner Center refuses a start more than 90 days back."""
 
-INVOICE_DAYS = 75
-"""Invoices issued in these last days are pulled: this month's, the last, and the one before."""
+INVOICE_DAYS = 45
+"""Invoices issued in these last days are pulled: the one to bill, and the one before it, whose
+lines show how the charge cycles began that were still running."""
 
 T = TypeVar("T")
 

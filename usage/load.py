@@ -102,7 +102,7 @@ def load(
     import duckdb  # noqa: PLC0415 - a heavy import that only this use case needs
 
     scratch.mkdir(parents=True, exist_ok=True)
-    config = {
+    config: dict[str, str | bool | int | float | list[str]] = {
         "threads": threads,
         "memory_limit": memory,
         "temp_directory": str(scratch),
