@@ -83,8 +83,11 @@ class DataverseApp:
 
     def _fill(self) -> None:
         with self.store.lock:
-            if not self.store.schema.tables:
-                with self.store.transaction():
+            if self.store.schema.tables:
+                return
+            with self.store.transaction():
+                self.store.load_schema()  # another process may have filled the file just now
+                if not self.store.schema.tables:
                     fill(self.definitions, self.rows, application_id=self._application_id)
 
     def reset(self) -> None:

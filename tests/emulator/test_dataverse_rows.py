@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -642,6 +644,19 @@ def test_a_second_process_sees_tables_and_rows(tmp_path):
     )
     assert third.post("nce_subscriptions", {"nce_more": "x"}).status == 204
     third.app.close()
+
+
+def test_processes_that_start_on_one_new_file_fill_it_once(tmp_path):
+    script = (
+        "import sys; from tests.emulator.dataverse_harness import Dataverse; "
+        "dv = Dataverse(sys.argv[1]); print(len(dv.values('transactioncurrencies'))); dv.app.close()"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "org.sqlite")]
+    root = Path(__file__).resolve().parents[2]
+    started = [
+        subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    assert [process.communicate(timeout=60)[0].strip() for process in started] == ["3", "3", "3"]
 
 
 def test_reset_returns_to_a_new_environment(dv, row):
