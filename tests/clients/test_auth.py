@@ -7,7 +7,14 @@ import pytest
 from werkzeug.wrappers import Request, Response
 
 from domain.problems import ConfigurationError, NotAuthorised, Unavailable
-from transport.auth import CachedTokens, Registration, app_tokens, user_tokens
+from transport.auth import (
+    CachedTokens,
+    Registration,
+    app_tokens,
+    identity,
+    identity_tokens,
+    user_tokens,
+)
 from transport.mounts import mount_wsgi, new_session
 from transport.redaction import Secret, redact
 from transport.session import AccessToken, Patience
@@ -315,3 +322,34 @@ def test_a_vault_that_refuses_is_told_from_one_that_fails():
         vault.problem = problem
         with pytest.raises(expected):
             store.load()
+
+
+def test_a_managed_identity_is_asked_through_the_same_cache(monkeypatch):
+    from azure.core.credentials import AccessToken as AzureToken
+    from azure.core.exceptions import ClientAuthenticationError
+
+    class Credential:
+        asked = 0
+
+        def get_token(self, *scopes):
+            self.asked += 1
+            if scopes == ("refused",):
+                raise ClientAuthenticationError("no identity here\nwith many more lines")
+            return AzureToken(f"token-{self.asked}", 2_000_000_000)
+
+    credential = Credential()
+    monkeypatch.setattr("transport.auth.identity", lambda client_id: credential)
+    tokens = identity_tokens("client")
+
+    assert [tokens.get_token("a").token, tokens.get_token("a").token] == ["token-1", "token-1"]
+    with pytest.raises(NotAuthorised, match=r"no identity here$") as caught:
+        tokens.get_token("refused")
+    assert "managed identity" in caught.value.hint
+
+
+def test_the_identity_is_the_named_one_or_whoever_is_signed_in():
+    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+
+    with identity("client") as named, identity() as anyone:
+        assert isinstance(named, ManagedIdentityCredential)
+        assert isinstance(anyone, DefaultAzureCredential)
