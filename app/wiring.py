@@ -183,15 +183,23 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
             **clock,
         )
 
+    archive = _archive(settings, in_cloud_host=in_cloud_host)
+
+    def keep(name: str, content: bytes) -> None:
+        """Keep a raw payload under the day it was read, so that the day can be audited later."""
+        archive.put(f"raw/{systems.now():%Y-%m-%d}/{name}", content)
+
     graph = http("graph", "Microsoft Graph", app, _scope(settings, "graph"))
     blobs = http("graph", "Blob Storage", None)
     partner_center = PartnerCenterClient(
         http("partner_center", "Partner Center", None, _scope(settings, "partner_center")),
         BillingExports(graph, blobs),
-        PriceSheets(http("price", "Price host", None, _scope(settings, "price")), user),
+        PriceSheets(
+            http("price", "Price host", None, _scope(settings, "price")), user, on_payload=keep
+        ),
         user=user,
         app=app,
-        on_payload=None,
+        on_payload=keep,
     )
     identity = settings.managed_identity_client_id
     dataverse = DataverseClient(
@@ -203,7 +211,7 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
         partner_center=partner_center,
         directory=directory,
         store=store,
-        archive=_archive(settings, in_cloud_host=in_cloud_host),
+        archive=archive,
         queue=_queue(settings, systems, in_cloud_host=in_cloud_host),
         now=systems.now,
         policy=settings.severities,

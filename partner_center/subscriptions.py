@@ -99,6 +99,12 @@ class SubscriptionWire(Wire):
         after = day_after(self.commitment_end_date)
         return after if after is None or self.is_new_commerce else self.commitment_end_date
 
+    @property
+    def title(self) -> str:
+        """The product, and the name that the customer gave it where that is another one."""
+        names = dict.fromkeys(name for name in (self.offer_name, self.friendly_name) if name)
+        return ", ".join(names)
+
     def to_domain(self, customer_id: str) -> Subscription:
         """Translate; ValueError on a negative quantity or a term that ends before it starts."""
         start = self.effective_start_date or self.creation_date.astimezone(UTC).date()
@@ -112,7 +118,7 @@ class SubscriptionWire(Wire):
             customer_id=customer_id,
             product_id=product_id,
             sku_id=sku_id,
-            name=self.offer_name or self.friendly_name,
+            name=self.title,
             kind=self.kind,
             status=self.status.lower(),
             quantity=self.quantity,

@@ -319,8 +319,8 @@ class _Walk:
         if service.start not in self.window or not service.days or not quantity:
             return
         price = self._price(term, line.cycle_index, full, line.priced_on)
-        if price is None:
-            return
+        if price is None or (quantity < 0 and not price.value):
+            return  # a credit of nothing (the end of a free trial) tells a customer nothing
         first = self.events[0]
         share = Fraction(service.days, full.days)
         exact = quantity * price.value * share
