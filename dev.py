@@ -54,10 +54,12 @@ def checks() -> int:
         ("format", ["ruff", "format", "--check", "."]),
         ("lint", ["ruff", "check", "."]),
         ("types", ["mypy"]),
-        ("imports", ["importlinter.cli", "lint"]),
+        ("imports", ["lint-imports"]),
     ):
         print(f"--- {title}: {' '.join(tool)}", flush=True)
-        code = run([str(PYTHON), "-m", *tool])
+        # import-linter has a command, but no module to run.
+        is_script = tool[0] == "lint-imports"
+        code = run([str(PYTHON.with_name(tool[0]))] if is_script else [str(PYTHON), "-m", *tool])
         if code:
             return code
     return 0

@@ -6,10 +6,13 @@ bill, approve. The state stays in the state folder, so a second demo finds every
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
 from pathlib import Path
+
+from rich.console import Console
 
 from app import demo_data, output
 from app.settings import Settings
@@ -130,28 +133,44 @@ def _file_name(document: Invoice) -> str:
 
 
 def _show(worker: Worker, found: Run | None, out: Path) -> None:
-    output.findings(worker)
-    if found is not None:
-        counts = dict(found.counts)
-        pulled = worker.run(f"sync/{worker.today()}")
-        print()
-        output.table(
-            f"The month {PERIOD}",
-            ("customers", "subscriptions", "charges", "invoices", "credit notes", "holds"),
-            [
-                (
-                    str(counts.get("customers", 0)),
-                    str(pulled.counts.get("subscriptions", 0) if pulled else 0),
-                    str(counts.get("charges", 0)),
-                    str(counts.get("invoices", 0)),
-                    str(counts.get("credit_notes", 0)),
-                    str(counts.get("held", 0)),
-                )
-            ],
-        )
-        print()
-        output.totals(found)
+    """Print the month, and leave the same as a picture."""
+    screen = output.console()
+    recording = Console(record=True, width=output.PLAIN_WIDTH, file=io.StringIO())
+    for to in (screen, recording):
+        _month(worker, found, to)
+        output.findings(worker, to)
+    out.joinpath("demo.svg").write_text(
+        output.picture(recording, "python3 dev.py demo"), encoding="utf-8"
+    )
     print(f"\nLook at {out / 'health.html'}; the invoices are in {out / 'invoices'}.")
     first = next((d for d in worker.store.documents(period=PERIOD) if d.number), None)
     if first is not None:
         print(f"Ask why: python3 dev.py run explain {first.number} 1")
+
+
+def _month(worker: Worker, found: Run | None, to: Console) -> None:
+    if found is None:
+        return
+    counts = found.counts
+    pulled = worker.run(f"sync/{worker.today()}")
+    output.table(
+        f"The month {PERIOD}",
+        (">customers", ">subscriptions", ">charges", ">invoices", ">credit notes", ">holds"),
+        [
+            tuple(
+                f"{count:,}"
+                for count in (
+                    counts.get("customers", 0),
+                    pulled.counts.get("subscriptions", 0) if pulled else 0,
+                    counts.get("charges", 0),
+                    counts.get("invoices", 0),
+                    counts.get("credit_notes", 0),
+                    counts.get("held", 0),
+                )
+            )
+        ],
+        to,
+    )
+    to.print()
+    output.totals(found, to)
+    to.print()

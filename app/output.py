@@ -6,6 +6,7 @@ Everything for people about the course of the work goes to stderr; results go to
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,12 @@ def console(*, errors: bool = False) -> Console:
     stream = sys.stderr if errors else sys.stdout
     width = None if stream.isatty() else PLAIN_WIDTH
     return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+
+
+def picture(recorded: Console, title: str) -> str:
+    """Return what a recording console has shown as an SVG that loads nothing from elsewhere."""
+    drawn = recorded.export_svg(title=title, unique_id="csp-billing")
+    return re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
 
 
 def note(text: str) -> None:
@@ -94,7 +101,12 @@ def _subject(step: Progress) -> str:
     )
 
 
-def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def table(
+    title: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    to: Console | None = None,
+) -> None:
     """Print a table; columns whose heading starts with `>` are numbers, at the right."""
     from rich.table import Table  # noqa: PLC0415 - heavy
 
@@ -106,7 +118,7 @@ def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) ->
         )
     for row in rows:
         drawn.add_row(*row)
-    console().print(drawn)
+    (to or console()).print(drawn)
 
 
 # --- runs ----------------------------------------------------------------------------------------
@@ -161,7 +173,7 @@ def _run_tables(found: Run) -> None:
         totals(found)
 
 
-def totals(found: Run) -> None:
+def totals(found: Run, to: Console | None = None) -> None:
     """Show where every cent of Microsoft's total went."""
     table(
         "Where Microsoft's bill went",
@@ -188,10 +200,11 @@ def totals(found: Run) -> None:
             )
             for total in found.totals
         ],
+        to,
     )
 
 
-def findings(worker: Worker) -> None:
+def findings(worker: Worker, to: Console | None = None) -> None:
     """Show the customers on hold, why, and what to do."""
     names = {customer.id: customer.name for customer in worker.store.customers()}
     rows = [
@@ -200,7 +213,7 @@ def findings(worker: Worker) -> None:
         if f.severity is not Severity.WARN
     ]
     if rows:
-        table("On hold", ("customer", "why", "what to do"), rows)
+        table("On hold", ("customer", "why", "what to do"), rows, to)
 
 
 def runs(found: Sequence[Run], *, as_json: bool) -> int:
