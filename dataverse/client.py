@@ -20,6 +20,7 @@ from uuid import uuid4
 from dataverse import batch
 from dataverse.batch import Operation, Part
 from dataverse.schema import EXTERNAL_KEY, Row
+from dataverse.tables import TABLES
 from domain.problems import (
     Conflict,
     NotAuthorised,
@@ -101,11 +102,9 @@ def etag(row: Row) -> str:
 class DataverseClient:
     """One environment; safe for threads."""
 
-    def __init__(self, http: Http, *, tables: Iterable[str] = (), chunk: int = CHUNK) -> None:
-        """`tables` are those whose collection names are learned in one request."""
+    def __init__(self, http: Http, *, chunk: int = CHUNK) -> None:
         self.http = http
         self._chunk = chunk
-        self._tables = tuple(tables)
         self._sets: dict[str, str] = {}
 
     def who_am_i(self) -> Row:
@@ -140,7 +139,8 @@ class DataverseClient:
     def entity_set(self, table: str) -> str:
         """Return the collection name of a table, as the environment says: plurals are not guessed."""
         if table not in self._sets:
-            wanted = dict.fromkeys((*self._tables, table))
+            # All of ours at once: one request at a cold start instead of sixteen.
+            wanted = dict.fromkeys((*(declared.name for declared in TABLES), table))
             answer = self.call(
                 "GET",
                 "EntityDefinitions",

@@ -45,8 +45,10 @@ def found_type_name(definition: dict[str, Any]) -> str:
     """Name the type of a column that an environment has, in the same words."""
     found = attribute_of(definition)
     behaviour = (definition.get("DateTimeBehavior") or {}).get("Value", "")
-    words = {"String": "Text", "Memo": "Multi-line text", "Integer": "Whole number"}
+    words = {"Memo": "Multi-line text", "Integer": "Whole number"}
     words |= {"Boolean": "Yes/No", "Picklist": "Choice"}
+    if found == "String":
+        return f"Text({definition.get('MaxLength')})"
     if found in ("Decimal", "Money"):
         return f"{found}({definition.get('Precision')})"
     if found == "DateTime":

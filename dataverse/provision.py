@@ -44,7 +44,7 @@ UNFINISHED = "0.0.0.1"
 """The solution's version until everything stands."""
 
 _STRONG = {"Consistency": "Strong"}
-_IN_SOLUTION = {"MSCRM.SolutionUniqueName": SOLUTION}
+_IN_SOLUTION = {"MSCRM.SolutionUniqueName": SOLUTION, **_STRONG}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,247 @@
+"""The system of record as the use cases see it: customers, what was billed to them, what was done.
+
+Satisfies `sync.ports.Store` by shape. How rows are written stands in `rows`, how documents are in
+`documents`; here is what is read together, the findings, and the ledger in which every unit of work
+is claimed under the version that was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dataverse.client import SERVICE, DataverseClient, Query, etag, literal, one_of
+from dataverse.documents import Documents, documents_of, slices
+from dataverse.mapping import FORMATTED, domain_key, from_row, to_row
+from dataverse.rows import Rows, columns_of, query_of
+from dataverse.schema import EXTERNAL_KEY, KEY, Row, Table, external_key
+from dataverse.tables import (
+    AGREEMENT,
+    BILLING_CONTRACT,
+    BILLING_RUN,
+    COST_LINE,
+    CUSTOMER,
+    FINDING,
+    GDAP_RELATIONSHIP,
+    INVOICE,
+    INVOICE_LINE,
+    MARKUP_RULE,
+    PRICE_LIST_ITEM,
+    SUBSCRIPTION,
+    SUBSCRIPTION_EVENT,
+    TAX_PROFILE,
+    UNIT_OF_WORK,
+)
+from domain.contract import BillingContract
+from domain.customer import Customer
+from domain.problems import Finding, NotFound
+from domain.run import Run, UnitOfWork
+from domain.subscription import CostLine
+from invoice.file import CustomerFile, Saved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """An account of the environment that a customer can be mapped to."""
+
+    id: str
+    name: str
+    number: str
+
+
+class DataverseStore(Documents):
+    """One environment as the store of the use cases; safe for threads."""
+
+    def __init__(self, client: DataverseClient) -> None:
+        super().__init__(Rows(client))
+
+    def save(self, records: Sequence[object]) -> Saved:
+        """Upsert records by their keys; equal rows are not written again (see `Rows.save`)."""
+        return self._rows.save(records)
+
+    # Customers -----------------------------------------------------------------------------------
+
+    def customers(self) -> Sequence[Customer]:
+        """Read every stored customer, by name."""
+        found: list[Customer] = self._read(CUSTOMER)
+        return sorted(found, key=lambda customer: (customer.name.casefold(), customer.id))
+
+    def customer_file(self, customer_id: str) -> CustomerFile:
+        """Read all that decides one customer's bill in one round trip (two, where pages follow).
+
+        The account is that of the contract, else the one that the customer is mapped to. Of several
+        contracts the one that starts last counts. NotFound when the customer is not stored.
+        """
+        own = f"csp_tenantid eq {literal(customer_id)}"
+        shared = f"({own} or csp_tenantid eq null)"
+        profile = f"csp_TaxProfileId($select={','.join(columns_of(TAX_PROFILE))})"
+        queries = [
+            replace(query_of(CUSTOMER, own, "_csp_accountid_value"), names=True),
+            query_of(AGREEMENT, own),
+            query_of(GDAP_RELATIONSHIP, own),
+            query_of(SUBSCRIPTION, own),
+            query_of(SUBSCRIPTION_EVENT, own),
+            query_of(COST_LINE, own),
+            replace(
+                query_of(BILLING_CONTRACT, own, "_csp_accountid_value"), names=True, expand=profile
+            ),
+            query_of(PRICE_LIST_ITEM, shared),
+            query_of(MARKUP_RULE, shared),
+            query_of(INVOICE, own),
+            query_of(INVOICE_LINE, own),
+        ]
+        answers = iter(self._client.read_together(queries))
+        customers = next(answers)
+        if not customers:
+            msg = f"customer {customer_id} is not stored"
+            raise NotFound(msg, service=SERVICE, hint="Run `sync` first.")
+        tables = (AGREEMENT, GDAP_RELATIONSHIP, SUBSCRIPTION, SUBSCRIPTION_EVENT, COST_LINE)
+        agreements, relationships, subscriptions, events, lines = (
+            _records(table, next(answers)) for table in tables
+        )
+        contract, tax_profile = self._contract(customers[0], next(answers))
+        prices, rules = (_records(table, next(answers)) for table in (PRICE_LIST_ITEM, MARKUP_RULE))
+        return CustomerFile(
+            customer=from_row(CUSTOMER, customers[0]),
+            agreements=agreements,
+            relationships=relationships,
+            subscriptions=subscriptions,
+            events=events,
+            cost_lines=lines,
+            contract=contract,
+            tax_profile=tax_profile,
+            price_list=prices,
+            rules=rules,
+            documents=documents_of(next(answers), next(answers)),
+        )
+
+    def _contract(self, customer: Row, rows: Sequence[Row]) -> tuple[BillingContract | None, Any]:
+        if not rows:
+            return None, None
+        row = max(rows, key=lambda row: (row["csp_starts"] or "", row[KEY] or ""))
+        contract: BillingContract = from_row(BILLING_CONTRACT, row)
+        if not contract.account_id:
+            contract = replace(
+                contract,
+                account_id=customer["_csp_accountid_value"] or "",
+                account_name=customer.get("_csp_accountid_value" + FORMATTED) or "",
+            )
+        linked = row["csp_TaxProfileId"]
+        if linked is None and contract.tax_profile_key:
+            # Stored after the contract: the text knows it, the link does not yet.
+            key = external_key(contract.tax_profile_key)
+            linked = next(
+                iter(self._client.read_keyed(TAX_PROFILE.name, columns_of(TAX_PROFILE), (key,))),
+                None,
+            )
+        if linked is None:
+            return contract, None
+        profile = from_row(TAX_PROFILE, linked)
+        return replace(contract, tax_profile_key=profile.key), profile
+
+    def contracts(self) -> Sequence[BillingContract]:
+        """Read every billing contract, by key."""
+        query = replace(query_of(BILLING_CONTRACT, "", "_csp_accountid_value"), names=True)
+        return _records(BILLING_CONTRACT, self._client.read(query))
+
+    def accounts(self) -> Sequence[Account]:
+        """Read the accounts that customers can be mapped to, by name."""
+        query = Query(table="account", select=("accountid", "name", "accountnumber"), order="name")
+        return [
+            Account(id=row["accountid"], name=row["name"] or "", number=row["accountnumber"] or "")
+            for row in self._client.read(query)
+        ]
+
+    def map_account(self, customer_id: str, account_id: str) -> None:
+        """Map a stored customer to an account; NotFound when either is not there."""
+        key = external_key(f"customer/{customer_id}")
+        path = self._client.id_path("account", account_id)
+        self._client.write(
+            CUSTOMER.name, key, {"csp_AccountId@odata.bind": f"/{path}"}, version="*"
+        )
+
+    def cost_lines(self, invoice_ids: Sequence[str]) -> Sequence[CostLine]:
+        """Read the stored lines of Microsoft's invoices, by key."""
+        found: list[CostLine] = []
+        for some in slices(invoice_ids):
+            found += self._read(COST_LINE, one_of("csp_microsoftinvoice", some))
+        return sorted(found, key=lambda line: line.key)
+
+    # Findings ------------------------------------------------------------------------------------
+
+    def findings(self, *, customer_id: str = "") -> Sequence[Finding]:
+        """Read the open findings, by key."""
+        where = f"csp_tenantid eq {literal(customer_id)}" if customer_id else ""
+        return _records(FINDING, self._rows.open_findings(where))
+
+    def replace_findings(
+        self, checks: Sequence[str], customer_id: str, findings: Sequence[Finding]
+    ) -> Saved:
+        """Save what these checks found for a customer now, and close what they no longer find.
+
+        A finding that stands unchanged is not written: its row keeps the day it was opened.
+        """
+        saved = self.save(findings)
+        kept = {external_key(finding.key) for finding in findings}
+        tenant = f"csp_tenantid eq {literal(customer_id or None)}"
+        gone: list[Row] = []
+        for some in slices(checks):
+            rows = self._rows.open_findings(f"{tenant} and {one_of('csp_check', some)}")
+            gone += [row for row in rows if row[EXTERNAL_KEY] not in kept]
+        for row in gone:
+            self._rows.close_finding(row)
+        return saved + Saved(updated=len(gone))
+
+    # The ledger ----------------------------------------------------------------------------------
+
+    def run(self, key: str) -> Run | None:
+        """Read one run."""
+        rows = self._client.read_keyed(
+            BILLING_RUN.name, columns_of(BILLING_RUN), (external_key(key),)
+        )
+        return from_row(BILLING_RUN, rows[0]) if rows else None
+
+    def runs(self, limit: int = 50) -> Sequence[Run]:
+        """Read the latest runs, newest first."""
+        query = replace(query_of(BILLING_RUN), order="csp_startedat desc,csp_key", top=limit)
+        return [from_row(BILLING_RUN, row) for row in self._client.read(query)]
+
+    def units(self, run_key: str) -> Sequence[UnitOfWork]:
+        """Read the units of work of a run, by key."""
+        found: list[UnitOfWork] = self._read(UNIT_OF_WORK, f"csp_runkey eq {literal(run_key)}")
+        return sorted(found, key=lambda unit: unit.key)
+
+    def unit(self, key: str) -> tuple[UnitOfWork, str] | None:
+        """Read a unit and its version for `put_unit`."""
+        rows = self._client.read_keyed(
+            UNIT_OF_WORK.name, columns_of(UNIT_OF_WORK), (external_key(key),)
+        )
+        return (from_row(UNIT_OF_WORK, rows[0]), etag(rows[0])) if rows else None
+
+    def put_unit(self, unit: UnitOfWork, version: str | None) -> str:
+        """Write a unit if it still has that version (None: must not exist); returns the new version.
+
+        Conflict when somebody else was faster, and also when the answer to our own write was lost:
+        two workers may write the same words, so what stands there is no proof that we wrote it.
+        The claim is then free again when its lease ends.
+        """
+        row = to_row(UNIT_OF_WORK, unit)
+        self._rows.settle_links([row])
+        written = self._client.write(
+            UNIT_OF_WORK.name,
+            row.key,
+            self._rows.body(UNIT_OF_WORK, row),
+            version=version,
+            returning=UNIT_OF_WORK.primary_id,
+        )
+        return etag(written)
+
+    def _read(self, table: Table, where: str = "") -> list[Any]:
+        return [from_row(table, row) for row in self._client.read(query_of(table, where))]
+
+
+def _records(table: Table, rows: Iterable[Row]) -> tuple[Any, ...]:
+    """Translate rows in the order of their keys, so that every reading gives the same."""
+    found = [from_row(table, row) for row in rows]
+    return tuple(sorted(found, key=lambda record: domain_key(table, record)))

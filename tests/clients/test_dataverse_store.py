@@ -1,0 +1,869 @@
+"""The store against the emulated environment: equal rows are left alone, faults stay small."""
+
+import threading
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dataverse.client import Query
+from dataverse.store import Account, DataverseStore
+from domain.contract import (
+    BillingContract,
+    MarkupMethod,
+    MarkupRule,
+    PriceListItem,
+    TaxProfile,
+    TaxTreatment,
+)
+from domain.customer import Address, Agreement, DelegatedAdminRelationship
+from domain.period import BillingCycle, Period, TermDuration
+from domain.problems import (
+    ConfigurationError,
+    Conflict,
+    Finding,
+    NotAuthorised,
+    NotFound,
+    Severity,
+    Unavailable,
+)
+from domain.run import ControlTotal, Run, RunStatus, UnitOfWork, UnitStatus
+from domain.subscription import (
+    EventSource,
+    EventType,
+    Subscription,
+    SubscriptionEvent,
+    SubscriptionKind,
+    UsageShare,
+    UsageSummary,
+)
+from invoice.document import DocumentStatus
+from invoice.file import Saved
+from sync.ports import Store
+from tests.clients.dataverse_environment import (
+    NOW,
+    a_cost_line,
+    a_customer,
+    a_line,
+    an_invoice,
+    new_environment,
+)
+from tests.unit.test_rows import records
+
+
+@pytest.fixture
+def environment():
+    return new_environment()
+
+
+@pytest.fixture
+def store(environment):
+    return environment.store()
+
+
+def a_finding(number=1, **values):
+    return Finding(
+        **{
+            "check": "agreement.missing",
+            "severity": Severity.HOLD,
+            "customer_id": "c1",
+            "record": f"customer c{number}",
+            "sentence": "No agreement is attested.",
+            "hint": "Attest it in Partner Center.",
+            "seen": date(2026, 11, 22),
+            **values,
+        }
+    )
+
+
+def a_subscription(number=1, **values):
+    return Subscription(
+        **{
+            "id": f"s{number}",
+            "customer_id": "c1",
+            "product_id": "CFQ7TTC0LH18",
+            "sku_id": "0001",
+            "name": "Microsoft 365 Business Basic",
+            "kind": SubscriptionKind.LICENCE,
+            "status": "active",
+            "quantity": 10,
+            "created": datetime(2026, 9, 3, 8, 15, 30, 123456, tzinfo=UTC),
+            "start": date(2026, 9, 3),
+            "term_end": date(2027, 9, 3),
+            "term": TermDuration.YEAR,
+            "billing_cycle": BillingCycle.MONTHLY,
+            **values,
+        }
+    )
+
+
+def a_unit(**values):
+    return UnitOfWork(
+        **{
+            "key": "bill/c1/2026-10",
+            "kind": "bill",
+            "run_key": "bill/2026-10",
+            "status": UnitStatus.RUNNING,
+            "attempt": 1,
+            "lease_until": NOW,
+            **values,
+        }
+    )
+
+
+EVERYTHING = [
+    a_customer(
+        address=Address(country="DE", city="Köln", line1="Straße 'Am Dom' 1"),
+        email="o'brien@contoso.example",
+    ),
+    Agreement(customer_id="c1", type="MicrosoftCustomerAgreement", agreed_on=date(2024, 2, 29)),
+    DelegatedAdminRelationship(
+        id="g1", name="GDAP", customer_id="c1", status="active", roles=("r1", "r2")
+    ),
+    a_subscription(),
+    SubscriptionEvent(
+        subscription_id="s1",
+        customer_id="c1",
+        effective=date(2026, 10, 5),
+        type=EventType.SET_QUANTITY,
+        quantity=12,
+        source=EventSource.AUDIT,
+    ),
+    a_cost_line(
+        unit_price=Decimal("0.12345678901234"),
+        shares=(
+            UsageShare(
+                entitlement_id="e1",
+                entitlement_name="Production",
+                meter_category="Storage",
+                lines=31,
+                quantity=Decimal("0.000000000000000001"),
+                cost=Decimal("1.2345678901234567"),
+            ),
+        ),
+    ),
+    BillingContract(
+        key="contract/c1",
+        customer_id="c1",
+        account_id="",
+        account_name="",
+        currency="USD",
+        starts=date(2026, 1, 1),
+        tax_profile_key="tax/de",
+        excluded_skus=("CFQ7TTC0LH18:0002",),
+    ),
+    TaxProfile(
+        key="tax/de",
+        country="DE",
+        treatment=TaxTreatment.STANDARD,
+        rate_percent=Decimal(19),
+        evidence="DE123456789",
+    ),
+    PriceListItem(
+        key="price/c1/1",
+        customer_id="c1",
+        sku="CFQ7TTC0LH18:0001",
+        term=TermDuration.YEAR,
+        billing_cycle=BillingCycle.MONTHLY,
+        currency="USD",
+        unit_price=Decimal("5.4321"),
+        valid=Period(date(2026, 1, 1), date.max),
+    ),
+    PriceListItem(
+        key="price/all/1",
+        customer_id="",
+        sku="CFQ7TTC0LH18:0001",
+        term=None,
+        billing_cycle=BillingCycle.ONE_TIME,
+        currency="USD",
+        unit_price=Decimal(6),
+        valid=Period(date(2026, 1, 1), date(2027, 1, 1)),
+    ),
+    MarkupRule(
+        key="rule/all",
+        method=MarkupMethod.PERCENT,
+        value=Decimal("12.5"),
+        valid=Period(date.min, date.max),
+    ),
+    UsageSummary(
+        customer_id="c1",
+        plan_id="s1",
+        entitlement_id="e1",
+        entitlement_name="Production",
+        meter_category="Virtual Machines",
+        day=date(2026, 10, 7),
+        currency="USD",
+        lines=24,
+        quantity=Decimal("24.000000000000000003"),
+        cost=Decimal("4.608"),
+    ),
+    a_finding(),
+    Run(
+        key="bill/2026-10",
+        kind="bill",
+        scope="",
+        window="2026-10",
+        status=RunStatus.DONE_WITH_HOLDS,
+        started_at=NOW,
+        counts={"documents": 3},
+        totals=(
+            ControlTotal(
+                currency="USD",
+                microsoft=Decimal("100.01"),
+                billed=Decimal("100.01"),
+                credited=Decimal(0),
+                held=Decimal(0),
+                excluded=Decimal(0),
+                sold=Decimal("115.02"),
+            ),
+        ),
+    ),
+]
+
+
+def test_the_store_is_what_the_use_cases_ask_for(environment):
+    store: Store = environment.store()
+    assert isinstance(store, DataverseStore)
+
+
+def test_everything_comes_back_as_it_was_saved(environment, store):
+    assert store.save(EVERYTHING) == Saved(created=len(EVERYTHING))
+    file = environment.store().customer_file("c1")
+    found = [
+        file.customer,
+        *file.agreements,
+        *file.relationships,
+        *file.subscriptions,
+        *file.events,
+        *file.cost_lines,
+        file.contract,
+        file.tax_profile,
+        *sorted(file.price_list, key=lambda item: item.key, reverse=True),
+        *file.rules,
+    ]
+    assert found == [one for one in EVERYTHING if not isinstance(one, UsageSummary | Finding | Run)]
+    assert list(store.findings()) == [a_finding()]
+    assert store.runs() == [EVERYTHING[-1]]
+    assert store.run("bill/2026-10") == EVERYTHING[-1]
+    assert store.run("bill/2026-11") is None
+    assert list(store.customers()) == [EVERYTHING[0]]
+    assert list(store.contracts()) == [file.contract]
+    assert list(store.cost_lines(["G1"])) == [EVERYTHING[5]]
+    assert list(store.cost_lines([])) == []
+
+
+def test_a_second_save_writes_nothing(environment, store):
+    store.save(EVERYTHING)
+    environment.forget_requests()
+    assert environment.store().save(EVERYTHING) == Saved(unchanged=len(EVERYTHING))
+    assert environment.writes() == []
+
+
+def test_only_what_changed_is_written(environment, store):
+    many = [a_cost_line(n) for n in range(450)]
+    assert store.save(many) == Saved(created=450)
+    many[7] = replace(many[7], subtotal=Decimal("48.01"))
+    many.append(a_cost_line(450))
+    environment.forget_requests()
+    assert store.save(many) == Saved(created=1, updated=1, unchanged=449)
+    assert environment.writes() == ["POST csp_costlines/Microsoft.Dynamics.CRM.UpsertMultiple"]
+    assert len(store.cost_lines(["G1"])) == 451
+
+
+def test_of_two_records_with_one_key_the_last_counts(store):
+    assert store.save([a_customer(name="First"), a_customer(name="Last")]) == Saved(created=1)
+    assert [customer.name for customer in store.customers()] == ["Last"]
+
+
+def test_nothing_to_save_is_no_request(environment, store):
+    assert store.save([]) == Saved()
+    assert environment.requests() == []
+
+
+def test_numbers_are_exact_to_the_last_place(environment, store):
+    line = a_cost_line(
+        unit_price=Decimal("0.1234567891"),
+        quantity=Decimal("99999999999.9999999999"),
+        subtotal=Decimal("922337203685476.9999"),
+        tax=Decimal("-0.0001"),
+        exchange_rate=Decimal("1.000000000000000001"),
+    )
+    store.save([line])
+    assert list(store.cost_lines(["G1"])) == [line]
+    row = environment.client().read(
+        Query(table="csp_costline", select=("csp_unitprice", "csp_quantity", "csp_subtotal"))
+    )[0]
+    assert row["csp_unitprice"] == Decimal("0.1234567891")
+    assert row["csp_quantity"] == Decimal("99999999999.9999999999")
+    assert row["csp_subtotal"] == Decimal("922337203685476.9999")
+
+
+def test_days_stay_days(environment, store):
+    store.save([a_subscription(start=date(2026, 3, 29), term_end=date(2026, 10, 25))])
+    row = environment.client().read(
+        Query(table="csp_subscription", select=("csp_termstart", "csp_termend", "csp_purchased"))
+    )[0]
+    assert (row["csp_termstart"], row["csp_termend"]) == ("2026-03-29", "2026-10-25")
+    assert row["csp_purchased"] == "2026-09-03T08:15:30Z"
+
+
+def test_money_is_bound_to_its_currency(environment, store):
+    store.save([a_cost_line(1), a_cost_line(2, currency="EUR")])
+    client = environment.client()
+    codes = {
+        row["transactioncurrencyid"]: row["isocurrencycode"]
+        for row in client.read(
+            Query(table="transactioncurrency", select=("transactioncurrencyid", "isocurrencycode"))
+        )
+    }
+    rows = client.read(
+        Query(table="csp_costline", select=("csp_currency", "_transactioncurrencyid_value"))
+    )
+    assert {row["csp_currency"]: codes[row["_transactioncurrencyid_value"]] for row in rows} == {
+        "USD": "USD",
+        "EUR": "EUR",
+    }
+
+
+def test_a_currency_that_the_environment_lacks_holds_only_its_own_rows(store):
+    assert store.save([a_cost_line(1), a_cost_line(2, currency="XTS")]) == Saved(created=1)
+    (finding,) = store.findings()
+    assert finding.check == "store.refused"
+    assert "has no currency 'XTS'" in finding.sentence
+    with pytest.raises(ConfigurationError, match="no currency 'XTS'"):
+        store.save_document(replace(an_invoice(), lines=(), currency="XTS"))
+
+
+# Links ---------------------------------------------------------------------------------------------
+
+
+def links_of(environment, table, *names):
+    select = tuple(f"_{name}_value" for name in names)
+    return [
+        tuple(row[column] is not None for column in select)
+        for row in environment.client().read(Query(table=table, select=select))
+    ]
+
+
+def test_a_link_waits_for_its_target(environment, store):
+    store.save([a_subscription()])
+    assert links_of(environment, "csp_subscription", "csp_customerid") == [(False,)]
+    store.save([a_customer()])
+    assert environment.store().save([a_subscription()]) == Saved(updated=1)
+    assert links_of(environment, "csp_subscription", "csp_customerid") == [(True,)]
+    assert environment.store().save([a_subscription()]) == Saved(unchanged=1)
+
+
+def test_targets_of_the_same_save_are_linked_whatever_the_order(environment, store):
+    store.save([a_cost_line(), a_subscription(), a_customer()])
+    assert links_of(environment, "csp_costline", "csp_customerid", "csp_subscriptionid") == [
+        (True, True)
+    ]
+
+
+def test_an_account_that_is_not_there_is_left_empty(environment, store):
+    account = "00000000-0000-0000-0000-000000000042"
+    contract = replace(EVERYTHING[6], account_id=account)
+    store.save([contract, replace(contract, key="contract/c2", account_id="not a guid")])
+    assert links_of(environment, "csp_billingcontract", "csp_accountid") == [(False,), (False,)]
+
+
+def an_account(environment, name="Contoso Account", number="A-1"):
+    return environment.client().create("account", {"name": name, "accountnumber": number})
+
+
+def test_the_account_is_that_of_the_contract_by_its_present_name(environment, store):
+    account = an_account(environment)
+    contract = replace(EVERYTHING[6], account_id=account, account_name="Name of last year")
+    store.save([a_customer(), contract, EVERYTHING[7]])
+    found = store.customer_file("c1").contract
+    assert (found.account_id, found.account_name) == (account, "Contoso Account")
+
+
+def test_a_customer_mapped_by_a_person_maps_its_contract(environment, store):
+    account = an_account(environment)
+    store.save([a_customer(), EVERYTHING[6]])
+    assert store.customer_file("c1").contract.account_id == ""
+    store.map_account("c1", account)
+    contract = store.customer_file("c1").contract
+    assert (contract.account_id, contract.account_name) == (account, "Contoso Account")
+    store.save([a_customer(name="Contoso renamed")])
+    assert store.customer_file("c1").contract.account_id == account
+
+
+def test_accounts_are_listed_by_name(environment, store):
+    first = an_account(environment, "Beta", "2")
+    second = an_account(environment, "Alpha", "1")
+    assert store.accounts() == [
+        Account(id=second, name="Alpha", number="1"),
+        Account(id=first, name="Beta", number="2"),
+    ]
+
+
+def test_mapping_needs_both_ends(environment, store):
+    with pytest.raises(NotFound):
+        store.map_account("c1", an_account(environment))
+    store.save([a_customer()])
+    with pytest.raises(NotFound):
+        store.map_account("c1", "00000000-0000-0000-0000-000000000042")
+
+
+def test_a_tax_profile_stored_after_the_contract_is_found(store):
+    store.save([a_customer()])
+    store.save([EVERYTHING[6]])
+    assert store.customer_file("c1").tax_profile is None
+    store.save([EVERYTHING[7]])
+    assert store.customer_file("c1").tax_profile == EVERYTHING[7]
+
+
+def test_a_tax_profile_chosen_in_dynamics_counts(environment, store):
+    store.save([a_customer(), EVERYTHING[6], EVERYTHING[7], replace(EVERYTHING[7], key="tax/fr")])
+    client = environment.client()
+    path = client.row_path("csp_taxprofile", "tax.fr")
+    client.write("csp_billingcontract", "contract.c1", {"csp_TaxProfileId@odata.bind": f"/{path}"})
+    file = store.customer_file("c1")
+    assert file.tax_profile.key == file.contract.tax_profile_key == "tax/fr"
+
+
+def test_of_several_contracts_the_one_that_starts_last_counts(store):
+    later = replace(EVERYTHING[6], key="contract/a", starts=date(2026, 10, 1))
+    store.save([a_customer(), later, EVERYTHING[6]])
+    assert store.customer_file("c1").contract == later
+
+
+def test_an_unknown_customer_is_not_found(store):
+    with pytest.raises(NotFound, match="customer c9 is not stored"):
+        store.customer_file("c9")
+
+
+def test_a_customer_file_is_one_round_trip(environment, store):
+    store.save(EVERYTHING)
+    store.save_document(an_invoice())
+    fresh = environment.store()
+    fresh.customer_file("c1")
+    environment.forget_requests()
+    assert fresh.customer_file("c1").documents == (an_invoice(),)
+    assert environment.requests() == ["POST $batch"]
+
+
+def test_one_customers_file_holds_nothing_of_another(store):
+    other = [a_customer(2), a_subscription(2, customer_id="c2"), a_cost_line(2, customer_id="c2")]
+    store.save([*EVERYTHING, *other])
+    file = store.customer_file("c2")
+    assert (len(file.subscriptions), len(file.cost_lines), file.contract) == (1, 1, None)
+    assert [item.customer_id for item in file.price_list] == [""]
+
+
+def test_a_quote_in_an_id_ends_no_filter(store):
+    odd = "c' or csp_tenantid ne 'x"
+    store.save([a_customer(), replace(a_customer(), id=odd)])
+    assert store.customer_file(odd).customer.id == odd
+
+
+# Faults of single rows -----------------------------------------------------------------------------
+
+
+def test_one_bad_row_of_a_bulk_is_isolated_and_holds_its_customer(environment, store):
+    client = environment.client()
+    path = "EntityDefinitions(LogicalName='csp_costline')/Attributes(LogicalName='csp_reference')"
+    cast = f"{path}/Microsoft.Dynamics.CRM.StringAttributeMetadata"
+    client.call("PUT", cast, body={**client.call("GET", cast).json(), "MaxLength": 10})
+    many = [a_cost_line(n) for n in range(300)]
+    many[123] = replace(many[123], reference_id="x" * 50)
+    assert store.save(many) == Saved(created=299)
+    (finding,) = store.findings(customer_id="c1")
+    assert finding.check == "store.refused"
+    assert finding.severity is Severity.HOLD
+    assert finding.record.startswith("csp_costline cost.g1.123..")
+    assert "0x80044331" in finding.sentence
+    many[123] = replace(many[123], reference_id="short")
+    assert environment.store().save(many) == Saved(created=1, unchanged=299)
+    assert list(store.findings()) == []
+
+
+def test_missing_rights_are_no_fault_of_a_row(environment, store):
+    environment.emulator.change_dataverse(deny=[("Create", "csp_costline")])
+    with pytest.raises(NotAuthorised):
+        store.save([a_cost_line()])
+    assert list(store.findings()) == []
+
+
+def test_a_throttled_write_waits_as_told(environment, store):
+    environment.emulator.change_dataverse(
+        fail_next={"kind": "requests", "count": 1, "path": "UpsertMultiple"}
+    )
+    assert store.save([a_customer()]) == Saved(created=1)
+    assert environment.waits
+    assert environment.waits[0] >= 1
+
+
+@pytest.mark.parametrize("kind", ["deadlock", "sql_timeout"])
+def test_a_bulk_that_collides_or_takes_too_long_is_halved(environment, store, kind):
+    environment.emulator.change_dataverse(
+        fail_next={"kind": kind, "count": 2, "path": "UpsertMultiple"}
+    )
+    assert store.save([a_cost_line(n) for n in range(40)]) == Saved(created=40)
+
+
+def test_a_lost_answer_makes_no_second_row(environment, store):
+    environment.fail(path="csp_customers/", kind="drop_after")
+    assert store.save([a_customer()]) == Saved(created=1)
+    assert len(store.customers()) == 1
+
+
+def test_an_outage_is_told_after_patience(environment, store):
+    environment.fail(path="csp_customers", status=503, count=99)
+    with pytest.raises(Unavailable):
+        store.save([a_customer()])
+
+
+# Documents -----------------------------------------------------------------------------------------
+
+
+def test_a_document_comes_back_with_its_lines_in_order(environment, store):
+    document = an_invoice(a_line(1), a_line(2), a_line(3), a_line(10))
+    assert store.save_document(document) == Saved(created=5)
+    assert list(environment.store().documents()) == [document]
+    row = environment.client().read(
+        Query(table="csp_invoice", select=("csp_subtotal", "csp_tax", "csp_total"))
+    )[0]
+    assert (row["csp_subtotal"], row["csp_tax"], row["csp_total"]) == (
+        Decimal("49.20"),
+        Decimal("9.36"),
+        Decimal("58.56"),
+    )
+
+
+def test_a_line_is_linked_to_its_document(environment, store):
+    store.save([a_customer(), a_subscription()])
+    store.save_document(an_invoice())
+    assert links_of(environment, "csp_invoiceline", "csp_invoiceid", "csp_subscriptionid") == [
+        (True, True),
+        (True, True),
+    ]
+    assert links_of(environment, "csp_invoice", "csp_customerid", "csp_accountid") == [
+        (True, False)
+    ]
+
+
+def test_an_equal_draft_is_left_alone(environment, store):
+    store.save_document(an_invoice())
+    environment.forget_requests()
+    assert environment.store().save_document(an_invoice()) == Saved(unchanged=3)
+    # One batch, of the two reads.
+    assert environment.writes() == ["POST $batch"]
+
+
+def test_a_draft_is_replaced_with_as_few_writes_as_it_takes(environment, store):
+    store.save_document(an_invoice(a_line(1), a_line(2), a_line(3)))
+    changed = an_invoice(a_line(1), a_line(2, "13.00"), a_line(4))
+    assert store.save_document(changed) == Saved(created=1, updated=3, unchanged=1)
+    assert list(store.documents()) == [changed]
+
+
+def test_an_approved_document_refuses_change(environment, store):
+    store.save_document(an_invoice())
+    approved = an_invoice(status=DocumentStatus.APPROVED, number="R-1")
+    store.settle_document(approved)
+    with pytest.raises(Conflict, match="no draft any more"):
+        environment.store().save_document(an_invoice(a_line(1, "1.00")))
+    with pytest.raises(Conflict, match="no draft any more"):
+        environment.store().discard_draft(approved.key)
+    assert list(store.documents()) == [approved]
+
+
+def test_a_document_approved_in_between_is_not_overwritten(environment, store, monkeypatch):
+    """The status was read as draft; before the write somebody approves."""
+    store.save_document(an_invoice())
+    writer = environment.store()
+    change = writer._client.change
+
+    def approve_first(operations):
+        environment.store().settle_document(an_invoice(status=DocumentStatus.APPROVED))
+        return change(operations)
+
+    monkeypatch.setattr(writer._client, "change", approve_first)
+    with pytest.raises(Conflict):
+        writer.save_document(an_invoice(a_line(1, "1.00")))
+    assert list(store.documents()) == [an_invoice(status=DocumentStatus.APPROVED)]
+
+
+def test_of_two_workers_who_draft_at_once_one_fails(environment, monkeypatch):
+    writer = environment.store()
+    change = writer._client.change
+
+    def other_first(operations):
+        environment.store().save_document(an_invoice(a_line(1, "1.00")))
+        return change(operations)
+
+    monkeypatch.setattr(writer._client, "change", other_first)
+    with pytest.raises(Conflict):
+        writer.save_document(an_invoice())
+    assert list(environment.store().documents()) == [an_invoice(a_line(1, "1.00"))]
+
+
+def test_a_fault_in_the_middle_leaves_nothing(environment, store):
+    environment.emulator.change_dataverse(deny=[("Create", "csp_invoiceline")])
+    with pytest.raises(NotAuthorised):
+        store.save_document(an_invoice())
+    environment.emulator.change_dataverse(deny=[])
+    assert list(store.documents()) == []
+    assert store.save_document(an_invoice()) == Saved(created=3)
+
+
+def test_a_fault_in_the_middle_leaves_the_old_draft(environment, store):
+    store.save_document(an_invoice())
+    environment.emulator.change_dataverse(deny=[("Delete", "csp_invoiceline")])
+    with pytest.raises(NotAuthorised):
+        store.save_document(an_invoice(a_line(1, "99.00"), a_line(7)))
+    environment.emulator.change_dataverse(deny=[])
+    assert list(store.documents()) == [an_invoice()]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_document_whose_answer_was_lost_is_recognised(environment, store, first):
+    if not first:
+        store.save_document(an_invoice(a_line(9)))
+    store.customers()
+    fresh = environment.store()
+    environment.fail(path="$batch", kind="drop_before")  # the read: repeated
+    environment.fail(path="$batch", kind="drop_after", count=2)  # the read again, then the write
+    fresh.save_document(an_invoice())
+    assert list(store.documents()) == [an_invoice()]
+
+
+def test_a_document_with_more_lines_than_a_change_set_holds(environment, store):
+    lines = [a_line(n) for n in range(1, 1051)]
+    whole = an_invoice(*lines)
+    assert store.save_document(whole) == Saved(created=1051)
+    assert list(store.documents()) == [whole]
+    smaller = an_invoice(*lines[:20])
+    store.save_document(smaller)
+    assert list(store.documents()) == [smaller]
+    larger = an_invoice(*[a_line(n, "1.00") for n in range(1, 1101)])
+    store.save_document(larger)
+    assert list(store.documents()) == [larger]
+    late = environment.store()
+    late._stored_draft = lambda document: (None, {})  # it looked before the others wrote
+    with pytest.raises(Conflict):
+        late.save_document(an_invoice(*[a_line(n, "2.00") for n in range(1, 1101)]))
+    assert list(store.documents()) == [larger]
+
+
+def test_a_draft_is_discarded_with_its_lines(environment, store):
+    store.save_document(an_invoice())
+    store.discard_draft(an_invoice().key)
+    assert list(store.documents()) == []
+    assert environment.client().read(Query(table="csp_invoiceline", select=("csp_key",))) == []
+    store.discard_draft(an_invoice().key)
+
+
+def test_documents_are_found_by_month_status_and_customer(store):
+    november = Period(date(2026, 11, 1), date(2026, 12, 1))
+    first = an_invoice()
+    second = an_invoice(
+        replace(a_line(1), invoice_key="invoice/c2/2026-11/USD/1"),
+        key="invoice/c2/2026-11/USD/1",
+        customer_id="c2",
+        period=november,
+        status=DocumentStatus.ISSUED,
+        number="R-1",
+    )
+    for document in (first, second):
+        store.save_document(document)
+    assert list(store.documents()) == [first, second]
+    assert list(store.documents(period="2026-10")) == [first]
+    assert list(store.documents(status=DocumentStatus.ISSUED)) == [second]
+    assert list(store.documents(customer_id="c2", period="2026-11")) == [second]
+    assert list(store.documents(customer_id="c1", period="2026-11")) == []
+
+
+def test_a_document_goes_along_its_life(environment, store):
+    document = an_invoice()
+    store.save_document(document)
+    for status, more in [
+        (DocumentStatus.APPROVED, {"number": "R-1", "fingerprint": "f" * 64}),
+        (DocumentStatus.ISSUED, {"issued_on": date(2026, 11, 1), "due_on": date(2026, 12, 1)}),
+        (DocumentStatus.HANDED_OFF, {}),
+        (DocumentStatus.PAID, {}),
+    ]:
+        document = replace(document, status=status, **more)
+        store.settle_document(document)
+        assert list(store.documents()) == [document]
+        environment.forget_requests()
+        store.settle_document(document)
+        assert environment.writes() == ["POST $batch"]  # the read alone
+    row = environment.client().read(Query(table="csp_invoice", select=("csp_name",)))[0]
+    assert row["csp_name"] == "R-1"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (DocumentStatus.ISSUED, DocumentStatus.VOID),
+        (DocumentStatus.ISSUED, DocumentStatus.DRAFT),
+        (DocumentStatus.DRAFT, DocumentStatus.PAID),
+        (DocumentStatus.VOID, DocumentStatus.DRAFT),
+        (DocumentStatus.CREDITED, DocumentStatus.PAID),
+    ],
+)
+def test_a_document_goes_nowhere_else(store, before, after):
+    store.save_document(an_invoice(status=before))
+    with pytest.raises(Conflict, match=f"is {before} and cannot become {after}"):
+        store.settle_document(an_invoice(status=after))
+
+
+def test_settling_never_changes_what_a_document_says(store):
+    store.save_document(an_invoice())
+    with pytest.raises(Conflict, match="not the document that is stored"):
+        store.settle_document(an_invoice(a_line(1, "1.00"), status=DocumentStatus.APPROVED))
+    with pytest.raises(NotFound):
+        store.settle_document(an_invoice(key="invoice/c1/2026-10/USD/2"))
+    assert list(store.documents()) == [an_invoice()]
+
+
+def test_a_settlement_whose_answer_was_lost_is_recognised(environment, store):
+    store.save_document(an_invoice())
+    approved = an_invoice(status=DocumentStatus.APPROVED)
+    environment.fail(path="csp_invoices", method="PATCH", kind="drop_after")
+    store.settle_document(approved)
+    assert list(store.documents()) == [approved]
+
+
+# Findings ------------------------------------------------------------------------------------------
+
+
+def test_a_finding_seen_again_is_not_written(environment, store):
+    checks = ["agreement.missing"]
+    assert store.replace_findings(checks, "c1", [a_finding()]) == Saved(created=1)
+    environment.forget_requests()
+    later = a_finding(seen=date(2026, 11, 23))
+    assert store.replace_findings(checks, "c1", [later]) == Saved(unchanged=1)
+    assert environment.writes() == []
+    assert list(store.findings()) == [a_finding()]
+
+
+def test_what_is_no_longer_found_is_closed_and_may_come_back(environment, store):
+    checks = ["agreement.missing", "account.unmapped"]
+    store.replace_findings(checks, "c1", [a_finding(1), a_finding(2)])
+    store.save([a_finding(3, customer_id="c2"), a_finding(4, check="price.missing")])
+    assert store.replace_findings(checks, "c1", [a_finding(2)]) == Saved(updated=1, unchanged=1)
+    assert {one.record for one in store.findings()} == {"customer c2", "customer c3", "customer c4"}
+    later = a_finding(1, seen=date(2026, 12, 1))
+    assert store.replace_findings(checks, "c1", [later, a_finding(2)]) == Saved(
+        updated=1, unchanged=1
+    )
+    assert later in store.findings()
+    rows = environment.client().read(
+        Query(table="csp_finding", select=("csp_record", "csp_firstseen", "csp_lastseen"))
+    )
+    first = next(row for row in rows if row["csp_record"] == "customer c1")
+    assert (first["csp_firstseen"], first["csp_lastseen"]) == ("2026-11-22", "2026-12-01")
+
+
+def test_findings_of_the_partner_have_no_customer(store):
+    about_all = a_finding(customer_id="", check="source.incomplete")
+    store.replace_findings(["source.incomplete"], "", [about_all])
+    store.replace_findings(["source.incomplete"], "c1", [])
+    assert list(store.findings()) == [about_all]
+    store.replace_findings(["source.incomplete"], "", [])
+    assert list(store.findings()) == []
+
+
+# The ledger ----------------------------------------------------------------------------------------
+
+
+def test_a_unit_is_claimed_under_its_version(store):
+    assert store.unit("bill/c1/2026-10") is None
+    first = store.put_unit(a_unit(status=UnitStatus.QUEUED), None)
+    assert store.unit("bill/c1/2026-10") == (a_unit(status=UnitStatus.QUEUED), first)
+    second = store.put_unit(a_unit(), first)
+    assert second != first
+    with pytest.raises(Conflict):
+        store.put_unit(a_unit(attempt=2), first)
+    with pytest.raises(Conflict):
+        store.put_unit(a_unit(), None)
+    assert list(store.units("bill/2026-10")) == [a_unit()]
+    assert list(store.units("bill/2026-11")) == []
+
+
+def test_units_are_linked_to_their_run(environment, store):
+    store.save([EVERYTHING[-1]])
+    store.put_unit(a_unit(), None)
+    assert links_of(environment, "csp_unitofwork", "csp_billingrunid") == [(True,)]
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_of_two_threads_that_claim_one_unit_exactly_one_wins(environment, stored):
+    version = (
+        environment.store().put_unit(a_unit(status=UnitStatus.QUEUED), None) if stored else None
+    )
+    start = threading.Barrier(8)
+    outcomes = []
+
+    def claim():
+        store = environment.store()
+        store.unit("bill/c1/2026-10")
+        start.wait()
+        try:
+            outcomes.append(store.put_unit(a_unit(), version))
+        except Conflict:
+            outcomes.append(None)
+
+    threads = [threading.Thread(target=claim) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len([one for one in outcomes if one is not None]) == 1
+    assert len(outcomes) == 8
+
+
+def test_a_claim_whose_answer_was_lost_is_not_taken_for_granted(environment, store):
+    """The row may have been written by a worker with the same words: the lease decides."""
+    store.units("bill/2026-10")
+    environment.fail(path="csp_unitofworks", method="PATCH", kind="drop_after")
+    with pytest.raises(Conflict):
+        store.put_unit(a_unit(), None)
+    assert store.unit("bill/c1/2026-10")[0] == a_unit()
+
+
+def test_runs_are_listed_newest_first(store):
+    runs = [
+        replace(EVERYTHING[-1], key=f"bill/2026-{n:02}", started_at=NOW + timedelta(days=n))
+        for n in range(1, 8)
+    ]
+    store.save(runs)
+    assert list(store.runs(3)) == runs[:3:-1]
+
+
+# Any record ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shared():
+    return new_environment()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(line=records(type(a_cost_line())))
+def test_any_cost_line_survives_the_environment(shared, line):
+    line = replace(line, currency="USD", invoice_id="any")
+    store = shared.store()
+    store.save([line])
+    found = {one.key: one for one in store.cost_lines(["any"])}
+    assert found[line.key] == line
+    assert store.save([line]) == Saved(unchanged=1)
+    assert not store.findings()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(unit=records(UnitOfWork), number=st.integers(0, 10**9))
+def test_any_unit_survives_the_environment(shared, unit, number):
+    store = shared.store()
+    known = store.unit(unit.key)
+    store.put_unit(unit, known[1] if known else None)
+    assert store.unit(unit.key)[0] == unit
