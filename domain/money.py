@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from fractions import Fraction
 
 # ISO 4217 minor units that are not 2.
@@ -22,6 +22,9 @@ _MINOR_UNITS = {
 }
 
 Exact = Decimal | Fraction | int
+
+# The default context would round a sum to 28 digits in silence; this one raises beyond 100.
+_EXACT = Context(prec=100, traps=[Inexact, InvalidOperation])
 
 
 def minor_units(currency: str) -> int:
@@ -114,13 +117,13 @@ class Money:
         return cls.rounded(0, currency)
 
     def __add__(self, other: Money) -> Money:
-        return Money(self.amount + self._same(other).amount, self.currency)
+        return Money(_EXACT.add(self.amount, self._same(other).amount), self.currency)
 
     def __sub__(self, other: Money) -> Money:
-        return Money(self.amount - self._same(other).amount, self.currency)
+        return Money(_EXACT.subtract(self.amount, self._same(other).amount), self.currency)
 
     def __neg__(self) -> Money:
-        return Money(-self.amount, self.currency)
+        return Money(_EXACT.minus(self.amount), self.currency)
 
     def __lt__(self, other: Money) -> bool:
         return self.amount < self._same(other).amount

@@ -61,7 +61,7 @@ class Period:
         return self.start <= day < self.end
 
     def __str__(self) -> str:
-        return f"{self.start} to {self.last_day}"
+        return f"{self.start} to {self.last_day}" if self.days else str(self.start)
 
     def intersect(self, other: Period) -> Period | None:
         """Return the days that both cover, or None."""

@@ -1,0 +1,400 @@
+"""Facts with sensible defaults: a test names only what matters to it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from domain.charge import Charge, ChargeType, Reason
+from domain.contract import (
+    BillingContract,
+    MarkupMethod,
+    MarkupRule,
+    PriceListItem,
+    TaxProfile,
+    TaxTreatment,
+)
+from domain.customer import Agreement, Customer, DelegatedAdminRelationship
+from domain.money import Money
+from domain.period import BillingCycle, Period, TermDuration
+from domain.problems import Finding
+from domain.subscription import (
+    CostKind,
+    CostLine,
+    EventType,
+    Subscription,
+    SubscriptionEvent,
+    SubscriptionKind,
+    UsageShare,
+)
+from invoice.assemble import Tax, assemble
+from invoice.document import DocumentStatus, Invoice
+from rules.events import order
+from rules.proration import PriceQuestion, UnitPrice, rate_history
+
+CUSTOMER = "c1"
+SEATS = "s1"
+PRODUCT, SKU = "CFQ7TTC0LH18", "0001"
+OFFER = f"{PRODUCT}:{SKU}"
+ALWAYS = Period(date(2020, 1, 1), date(2040, 1, 1))
+
+
+def day(text: str) -> date:
+    """Read `2026-02-15`."""
+    return date.fromisoformat(text)
+
+
+def period(first: str, end: str) -> Period:
+    """Half-open, as inside: the end is not covered."""
+    return Period(day(first), day(end))
+
+
+# --- what happened --------------------------------------------------------------------------------
+
+
+def purchase(on: str, quantity: int = 10, **fields: Any) -> SubscriptionEvent:
+    return an_event(
+        on,
+        EventType.PURCHASE,
+        **{
+            "quantity": quantity,
+            "sku": OFFER,
+            "term": TermDuration.YEAR,
+            "billing_cycle": BillingCycle.MONTHLY,
+            **fields,
+        },
+    )
+
+
+def an_event(on: str, kind: EventType, **fields: Any) -> SubscriptionEvent:
+    return SubscriptionEvent(
+        **{
+            "subscription_id": SEATS,
+            "customer_id": CUSTOMER,
+            "effective": day(on),
+            "type": kind,
+            **fields,
+        }
+    )
+
+
+def seats(on: str, quantity: int, **fields: Any) -> SubscriptionEvent:
+    """The new total from a day on."""
+    return an_event(on, EventType.SET_QUANTITY, quantity=quantity, **fields)
+
+
+def renew(on: str, **fields: Any) -> SubscriptionEvent:
+    return an_event(on, EventType.RENEW, **fields)
+
+
+def convert(on: str, sku: str, **fields: Any) -> SubscriptionEvent:
+    return an_event(on, EventType.CONVERT, sku=sku, **fields)
+
+
+def cancel(on: str) -> SubscriptionEvent:
+    return an_event(on, EventType.CANCEL)
+
+
+PriceOf = Callable[[PriceQuestion], Decimal | Fraction | int | Finding]
+
+
+def rated(
+    *events: SubscriptionEvent,
+    window: Period | tuple[str, str],
+    price: str | PriceOf = "30",
+    currency: str = "USD",
+    auto_renew: bool = True,
+    enforce_windows: bool = False,
+) -> tuple[list[Charge], list[Finding]]:
+    """Rate one history at one price, or at what a function answers."""
+
+    def price_for(question: PriceQuestion) -> UnitPrice | Finding:
+        value = Decimal(price) if isinstance(price, str) else price(question)
+        if isinstance(value, Finding):
+            return value
+        return UnitPrice(value=Fraction(value), reasons=(Reason(rule="price.test"),))
+
+    return rate_history(
+        order(events),
+        price_for=price_for,
+        window=window if isinstance(window, Period) else period(*window),
+        currency=currency,
+        name="Seats",
+        auto_renew=auto_renew,
+        enforce_windows=enforce_windows,
+    )
+
+
+# --- who and how ----------------------------------------------------------------------------------
+
+
+def a_customer(**fields: Any) -> Customer:
+    return Customer(
+        **{"id": CUSTOMER, "name": "Fabrikam Toys", "domain": "fabrikam.example", **fields}
+    )
+
+
+def a_contract(**fields: Any) -> BillingContract:
+    return BillingContract(
+        **{
+            "key": "contract/c1",
+            "customer_id": CUSTOMER,
+            "account_id": "account-1",
+            "account_name": "Fabrikam Toys Ltd",
+            "currency": "USD",
+            "starts": day("2026-10-01"),
+            **fields,
+        }
+    )
+
+
+def a_tax_profile(**fields: Any) -> TaxProfile:
+    return TaxProfile(
+        **{
+            "key": "tax/c1",
+            "country": "DE",
+            "treatment": TaxTreatment.STANDARD,
+            "rate_percent": Decimal(19),
+            **fields,
+        }
+    )
+
+
+def a_rule(value: str = "15", **fields: Any) -> MarkupRule:
+    return MarkupRule(
+        **{
+            "key": "rule/all",
+            "method": MarkupMethod.PERCENT,
+            "value": Decimal(value),
+            "valid": ALWAYS,
+            **fields,
+        }
+    )
+
+
+def a_price(unit_price: str = "12.00", **fields: Any) -> PriceListItem:
+    return PriceListItem(
+        **{
+            "key": "price/1",
+            "customer_id": "",
+            "sku": OFFER,
+            "term": TermDuration.YEAR,
+            "billing_cycle": BillingCycle.MONTHLY,
+            "currency": "USD",
+            "unit_price": Decimal(unit_price),
+            "valid": ALWAYS,
+            **fields,
+        }
+    )
+
+
+def an_agreement(**fields: Any) -> Agreement:
+    return Agreement(
+        **{
+            "customer_id": CUSTOMER,
+            "type": "MicrosoftCustomerAgreement",
+            "agreed_on": day("2025-01-07"),
+            **fields,
+        }
+    )
+
+
+def a_relationship(**fields: Any) -> DelegatedAdminRelationship:
+    return DelegatedAdminRelationship(
+        **{
+            "id": "gdap-1",
+            "name": "Fabrikam admin",
+            "customer_id": CUSTOMER,
+            "status": "active",
+            "active_assignments": 1,
+            "ends_on": day("2027-12-31"),
+            **fields,
+        }
+    )
+
+
+# --- Microsoft's side -----------------------------------------------------------------------------
+
+
+def a_subscription(**fields: Any) -> Subscription:
+    start = fields.get("start", day("2026-10-14"))
+    return Subscription(
+        **{
+            "id": SEATS,
+            "customer_id": CUSTOMER,
+            "product_id": PRODUCT,
+            "sku_id": SKU,
+            "name": "Business Premium",
+            "kind": SubscriptionKind.LICENCE,
+            "status": "active",
+            "quantity": 10,
+            "created": datetime.combine(start, datetime.min.time(), UTC),
+            "start": start,
+            "term": TermDuration.YEAR,
+            "billing_cycle": BillingCycle.MONTHLY,
+            "auto_renew": True,
+            **fields,
+        }
+    )
+
+
+def a_line(
+    charge_type: str = "cycleCharge",
+    first: str = "2026-10-14",
+    end: str = "2026-11-14",
+    quantity: int | str = 10,
+    unit: str = "10.00",
+    **fields: Any,
+) -> CostLine:
+    """A seat line of Microsoft; a credit is written with a negative quantity, as a new sign of price.
+
+    `unit` is the price of the whole cycle, `effective` (if given) the prorated one.
+    """
+    count = Decimal(quantity)
+    effective = Decimal(fields.pop("effective", unit))
+    made = CostLine(
+        key=f"cost/I1/{charge_type}/{first}/{quantity}",
+        invoice_id="I1",
+        customer_id=CUSTOMER,
+        customer_name="Fabrikam Toys",
+        subscription_id=SEATS,
+        product_id=PRODUCT,
+        sku_id=SKU,
+        name="Business Premium",
+        kind=CostKind.LICENCE,
+        charge_type=charge_type,
+        charged=period(first, end),
+        ordered_on=day(first),
+        quantity=abs(count),
+        billable_quantity=abs(count),
+        unit_price=Decimal(unit),
+        effective_unit_price=-effective if count < 0 else effective,
+        subtotal=effective * count,
+        tax=Decimal(0),
+        currency="USD",
+        pricing_currency="USD",
+        term_and_billing_cycle="One-Year commitment for monthly/yearly billing",
+        billing_frequency="Monthly",
+        subscription_start=day("2026-10-14"),
+        subscription_end=day("2027-10-14"),
+    )
+    return replace(made, **fields)
+
+
+def a_change(
+    charge_type: str, on: str, end: str, old: int, new: int, **fields: Any
+) -> list[CostLine]:
+    """The pair by which Microsoft bills a seat change: the old total back, the new total anew."""
+    return [a_line(charge_type, on, end, count, **fields) for count in (-old, new)]
+
+
+def a_pass_on(kind: CostKind, subtotal: str, **fields: Any) -> CostLine:
+    """A line that is imported: usage, one-time, reservation or credit."""
+    line = a_line(
+        "customerCredit" if kind is CostKind.CREDIT else "new",
+        "2026-10-01",
+        "2026-11-01",
+        1,
+        key=f"cost/I1/{kind}/{subtotal}",
+        kind=kind,
+        subtotal=Decimal(subtotal),
+        unit_price=Decimal(subtotal),
+        effective_unit_price=Decimal(subtotal),
+        subscription_id="plan-1",
+        product_id="DZH318Z0BPS6",
+        name="Azure plan",
+        term_and_billing_cycle="",
+        billing_frequency="",
+        subscription_start=None,
+        subscription_end=None,
+    )
+    return replace(line, **fields)
+
+
+def a_share(cost: str, **fields: Any) -> UsageShare:
+    return UsageShare(
+        **{
+            "entitlement_id": "azure-1",
+            "entitlement_name": "Production",
+            "meter_category": "Storage",
+            "lines": 30,
+            "quantity": Decimal(1),
+            "cost": Decimal(cost),
+            **fields,
+        }
+    )
+
+
+# --- charges and documents ------------------------------------------------------------------------
+
+
+def a_charge(amount: str = "120.00", **fields: Any) -> Charge:
+    currency = fields.pop("currency", "USD")
+    first = fields.get("service", period("2026-10-14", "2026-11-14"))
+    subscription = fields.get("subscription_id", SEATS)
+    return Charge(
+        **{
+            "key": f"charge/{subscription}/cycle/{first.start}/0",
+            "customer_id": CUSTOMER,
+            "subscription_id": SEATS,
+            "type": ChargeType.CYCLE,
+            "name": "Business Premium",
+            "sku": OFFER,
+            "service": first,
+            "full": first,
+            "quantity": Decimal(10),
+            "unit_price": Decimal(12),
+            "exact": Fraction(Decimal(amount)),
+            "amount": Money(Decimal(amount), currency),
+            "why": f"10 running = {amount} {currency}",
+            "reasons": (Reason(rule="price.test"),),
+            **fields,
+        }
+    )
+
+
+def drafted(
+    charges: Sequence[Charge],
+    documents: Sequence[Invoice] = (),
+    *,
+    month: str = "2026-10",
+    percent: str = "0",
+    **contract: Any,
+) -> Invoice | None:
+    """What is missing for a month, given the documents so far."""
+    return assemble(
+        customer=a_customer(),
+        contract=a_contract(**contract),
+        period=Period.month(month),
+        proposed=charges,
+        documents=documents,
+        tax=Tax(percent=Decimal(percent)),
+    )
+
+
+def issued(document: Invoice | None, number: str = "INV-202610-0001") -> Invoice:
+    """Approve and issue a draft."""
+    assert document is not None
+    due = document.period.end + timedelta(days=30)
+    return replace(
+        document,
+        status=DocumentStatus.ISSUED,
+        number=number,
+        issued_on=document.period.end,
+        due_on=due,
+    )
+
+
+def amounts(charges: Iterable[Charge]) -> list[str]:
+    return [str(charge.amount.amount) for charge in charges]
+
+
+def cycles(charges: Iterable[Charge]) -> list[tuple[str, int, Fraction]]:
+    """What each charge is for: its type, its seats, and how much of a cycle."""
+    return [(c.type.value, int(c.quantity), Fraction(c.service.days, c.full.days)) for c in charges]
+
+
+def checks(findings: Iterable[Finding]) -> list[str]:
+    return [finding.check for finding in findings]
