@@ -102,8 +102,9 @@ class SubscriptionWire(Wire):
     @property
     def title(self) -> str:
         """The product, and the name that the customer gave it where that is another one."""
-        names = dict.fromkeys(name for name in (self.offer_name, self.friendly_name) if name)
-        return ", ".join(names)
+        if self.friendly_name.startswith(self.offer_name):
+            return self.friendly_name
+        return ", ".join(name for name in (self.offer_name, self.friendly_name) if name)
 
     def to_domain(self, customer_id: str) -> Subscription:
         """Translate; ValueError on a negative quantity or a term that ends before it starts."""
