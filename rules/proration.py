@@ -12,7 +12,7 @@ Limits: charges follow Microsoft's charge cycle and actual days.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -58,10 +58,14 @@ PriceFor = Callable[[PriceQuestion], UnitPrice | Finding]
 
 @dataclass(slots=True)
 class _Lot:
-    """Seats that came on one day and may leave together; newest last."""
+    """Seats that came on one day and may leave together; newest last.
+
+    `opened` starts their window; `priced_on` is the day of the price at which they were charged.
+    """
 
     quantity: int
     opened: date
+    priced_on: date
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +165,9 @@ class _Walk:
         while term is not None and term.start < self.window.end:
             term = self._run_term(term)
         for event in self.events[self.next :]:
-            if event.effective < self.window.end:
+            # What ended is suspended and deleted later: that changes nothing.
+            late = event.type not in {EventType.SUSPEND, EventType.CANCEL}
+            if late and event.effective < self.window.end:
                 self._find(
                     event,
                     "history.after_end",
@@ -195,18 +201,24 @@ class _Walk:
             n += 1
 
     def _term_end(self, term: _Term) -> date | None:
-        """A renewal that was seen ends the running term, whatever its nominal end was."""
-        for event in self.events[self.next :]:
-            if event.type is EventType.RENEW:
-                return event.effective
-        return term.end
+        """A renewal that was seen ends the running term, even before its nominal end."""
+        seen = self._next_renewal()
+        return min((day for day in (seen, term.end) if day is not None), default=None)
+
+    def _next_renewal(self) -> date | None:
+        ahead = self.events[self.next :]
+        return next((event.effective for event in ahead if event.type is EventType.RENEW), None)
 
     def _renewed(self, term: _Term, ends: date) -> _Term | None:
-        if self.next < len(self.events) and self.events[self.next].type is EventType.RENEW:
-            event = self.events[self.next]
+        seen = self._next_renewal()
+        if seen == ends:
+            while (event := self.events[self.next]).type is not EventType.RENEW:
+                self.next += 1
+                self._find(event, "history.second_purchase", "it was bought twice")
             self.next += 1
             return self._term_from(event, term)
-        if not self.auto_renew:
+        # A renewal still ahead shows that the terms before it renewed as well.
+        if seen is None and not self.auto_renew:
             return None
         renewal = SubscriptionEvent(
             subscription_id=self.events[0].subscription_id,
@@ -222,13 +234,17 @@ class _Walk:
         quantity = event.quantity
         if quantity is None and before is not None:
             quantity = before.quantity
-        if billing_cycle is None or quantity is None:
+        if billing_cycle in {None, BillingCycle.ONE_TIME} or quantity is None:
             self._find(event, "history.incomplete", "its cycle or quantity is not known")
             return None
         anchor, offset = _anchor(event, before)
         end = event.term_end
         if end is None and duration is not None:
             end = add_months(anchor, offset + duration.months)
+        if end is not None and end <= event.effective:
+            fault = f"its term ends on {end}, before it starts on {event.effective}"
+            self._find(event, "history.incomplete", fault)
+            return None
         return _Term(
             start=event.effective,
             end=end,
@@ -241,7 +257,7 @@ class _Walk:
             sku=event.sku or (before.sku if before else ""),
             duration=duration,
             billing_cycle=billing_cycle,
-            lots=[_Lot(quantity, event.effective)],
+            lots=[_Lot(quantity, event.effective, event.effective)],
         )
 
     def _apply(
@@ -257,8 +273,9 @@ class _Walk:
                 if _new_term(event):
                     return False
                 term.sku = event.sku or term.sku
-                if event.quantity is not None:
-                    term.lots = [_Lot(event.quantity, term.lots[-1].opened)]
+                quantity = term.quantity if event.quantity is None else event.quantity
+                # The new product inherits the window of the old one.
+                term.lots = [_Lot(quantity, term.lots[0].opened, rest.start)]
                 self._emit(
                     _Line(ChargeType.CONVERT, rest, cycle, n, rest.start), term, term.quantity
                 )
@@ -282,7 +299,7 @@ class _Walk:
         change = quantity - term.quantity
         if change > 0:
             self._emit(_Line(ChargeType.ADD_QUANTITY, rest, cycle, n, rest.start), term, change)
-            term.lots.append(_Lot(change, event.effective))
+            term.lots.append(_Lot(change, event.effective, rest.start))
         elif change < 0:
             if self.enforce_windows:
                 loose = sum(lot.quantity for lot in term.lots if _open(lot.opened, event.effective))
@@ -304,7 +321,7 @@ class _Walk:
         """Give seats back at the price at which each lot was charged in this cycle."""
         priced: dict[date, int] = {}
         for lot in lots:
-            on = max(cycle.start, lot.opened)
+            on = max(cycle.start, lot.priced_on)
             same = next((day for day in priced if self._same_price(term, n, cycle, day, on)), on)
             priced[same] = priced.get(same, 0) + lot.quantity
         for on, quantity in priced.items():
@@ -442,7 +459,7 @@ def _take(lots: list[_Lot], quantity: int) -> list[_Lot]:
     while quantity > 0:
         lot = lots[-1]
         part = min(lot.quantity, quantity)
-        taken.append(_Lot(part, lot.opened))
+        taken.append(replace(lot, quantity=part))
         lot.quantity -= part
         quantity -= part
         if not lot.quantity and len(lots) > 1:
