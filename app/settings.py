@@ -131,7 +131,7 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise ConfigurationError(
-                _sentence(error), hint="see: python -m app check-config"
+                _sentence(error), hint="every setting is explained in app/settings.py and listed by check-config"
             ) from None
 
 

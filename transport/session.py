@@ -298,8 +298,11 @@ class Http:
                     raise _TokenRefused(token, problem)
                 raise problem
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            sentence = f"no answer from {address.netloc}: {redact(str(error))[:300]}"
-            raise Unavailable(sentence, service=self.service) from error
+            raise Unavailable(
+                f"no answer from {address.netloc}: {_cause(error)}",
+                service=self.service,
+                hint="check the address and the network, then run check-config",
+            ) from error
         finally:
             milliseconds = round((time.perf_counter() - started) * 1000)
             self._on_call(
@@ -389,6 +392,21 @@ class _Bearer(requests.auth.AuthBase):
         if self._token:
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
+
+
+def _cause(error: BaseException) -> str:
+    """Say what happened at the socket; the layers above only repeat it with addresses of objects."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.strerror:
+            return inner.strerror.lower()
+        reason = getattr(inner, "reason", None)
+        first = inner.args[0] if inner.args else None
+        following = reason if isinstance(reason, BaseException) else inner.__cause__
+        if following is None and isinstance(first, BaseException):
+            following = first
+        inner = following or inner.__context__
+    return redact(str(error))[:300]
 
 
 def _bounded(chunks: Any, limit: int, service: str) -> Any:
