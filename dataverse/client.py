@@ -8,7 +8,6 @@ its statements are unconfirmed the client reads both forms.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -29,6 +28,7 @@ from domain.problems import (
     Throttled,
     Unavailable,
 )
+from transport import exact_json
 from transport.session import Answer, Http, read_error
 
 API = "/api/data/v9.2/"
@@ -89,9 +89,12 @@ def literal(value: Literal) -> str:
 
 def one_of(column: str, values: Iterable[str]) -> str:
     """Write the filter that a text column holds one of some values."""
-    texts = json.dumps(list(values), ensure_ascii=False).replace("'", "''")
-    name = literal(column)
-    return f"Microsoft.Dynamics.CRM.In(PropertyName={name},PropertyValues={texts})"
+    texts = list(values)
+    if any(mark in text for text in texts for mark in "'\"\\[]"):
+        # How the list of In wants them is not documented.
+        return "(" + " or ".join(f"{column} eq {literal(text)}" for text in texts) + ")"
+    listed = exact_json.dumps(texts)
+    return f"Microsoft.Dynamics.CRM.In(PropertyName={literal(column)},PropertyValues={listed})"
 
 
 def etag(row: Row) -> str:

@@ -254,7 +254,7 @@ def _digest(parts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def slices(values: Sequence[T], size: int = 50) -> Iterator[Sequence[T]]:
+def slices(values: Sequence[T], size: int = 25) -> Iterator[Sequence[T]]:
     """Cut a sequence into pieces that fit into one filter."""
     for start in range(0, len(values), size):
         yield values[start : start + size]

@@ -36,7 +36,7 @@ from dataverse.schema import (
     Table,
     external_key,
 )
-from domain.money import minor_units, plain, round_half_up
+from domain.money import minor_units, round_half_up
 from domain.problems import InputError
 
 FORMATTED = "@OData.Community.Display.V1.FormattedValue"
@@ -62,7 +62,7 @@ class OutRow:
             name: value for name, value in self.columns.items() if name not in self.unhashed
         }
         told.update({lookup.name: target for lookup, target in self.links})
-        text = json.dumps(told, sort_keys=True, ensure_ascii=False, default=plain)
+        text = json.dumps(told, sort_keys=True, ensure_ascii=False, default=_digits)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -148,12 +148,11 @@ def fit(column: Column, value: Any) -> Any:
     if value is None or value == "":
         return None
     match column.kind:
-        case Kind.NUMBER:
-            rounded = round_half_up(value, column.size)
-            return rounded if abs(rounded) <= NUMBER_LIMIT else None
-        case Kind.MONEY:
-            rounded = round_half_up(value, column.size)
-            return rounded if abs(rounded) <= MONEY_LIMIT else None
+        case Kind.NUMBER | Kind.MONEY:
+            digits = value.as_tuple().exponent
+            rounded = value if -column.size <= digits <= 0 else round_half_up(value, column.size)
+            limit = NUMBER_LIMIT if column.kind is Kind.NUMBER else MONEY_LIMIT
+            return rounded if abs(rounded) <= limit else None
         case Kind.WHOLE:
             return value if abs(value) <= WHOLE_LIMIT else None
         case Kind.DAY:
@@ -232,8 +231,12 @@ def _money(value: Decimal, currency: str) -> Decimal:
 
 
 def _trimmed(value: Decimal) -> Decimal:
+    return Decimal(_digits(value))
+
+
+def _digits(value: Decimal) -> str:
     text = f"{value:f}"
-    return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 # The structure of records as JSON, by their annotations ------------------------------------------

@@ -8,6 +8,7 @@ is kept beside it in `csp_overflow`, so that no row is ever less exact than its 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from collections.abc import Mapping
@@ -87,16 +88,15 @@ class Column:
     fixed: str = ""
     """The value that every save writes (a saved finding is open)."""
     primary: bool = False
+    name: str = dataclasses.field(init=False)
+    """The logical name: what JSON uses."""
+    paths: tuple[str, ...] = dataclasses.field(init=False)
+    """The places of the value in the record."""
 
-    @property
-    def name(self) -> str:
-        """The logical name: what JSON uses."""
-        return self.schema_name.lower()
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The places of the value in the record."""
-        return tuple(self.field.split())
+    def __post_init__(self) -> None:
+        # Asked for with every value of every row, so computed once.
+        object.__setattr__(self, "name", self.schema_name.lower())
+        object.__setattr__(self, "paths", tuple(self.field.split()))
 
     def option(self, value: str) -> int:
         """Return the number of a choice value; ValueError when it is not declared."""
