@@ -29,6 +29,7 @@ from domain.subscription import (
 
 _TYPE_ORDER = {kind: place for place, kind in enumerate(EventType)}
 _TRUST = {source: place for place, source in enumerate(EventSource)}
+_CHANGES = {"addQuantity", "removeQuantity"}
 
 
 def order(events: Iterable[SubscriptionEvent]) -> list[SubscriptionEvent]:
@@ -68,7 +69,7 @@ def from_cost_lines(lines: Iterable[CostLine]) -> list[SubscriptionEvent]:
 
 
 def _day_events(day: date, lines: Sequence[CostLine]) -> Iterator[SubscriptionEvent]:
-    changes = [line for line in lines if line.charge_type in {"addQuantity", "removeQuantity"}]
+    changes = [line for line in lines if line.charge_type in _CHANGES]
     before = Counter(int(-line.seats) for line in changes if line.is_credit)
     after = Counter(int(line.seats) for line in changes if not line.is_credit)
     totals = list((after - before).elements())
@@ -173,9 +174,11 @@ def history(
             )
         )
     merged = merge(told)
-    if merged and _opens(merged[0]):
-        return [_completed(merged[0], subscription), *merged[1:]]
-    return [_beginning(subscription, oldest, begins, merged), *merged]
+    first = next((n for n, event in enumerate(merged) if _opens(event)), None)
+    if first is not None and merged[first].effective <= begins:
+        return [_completed(merged[first], subscription), *merged[first + 1 :]]
+    later = [event for event in merged if event.effective >= begins]
+    return [_beginning(subscription, oldest, begins, merged), *later]
 
 
 def _opens(event: SubscriptionEvent) -> bool:
@@ -208,8 +211,9 @@ def _beginning(
         term, cycle = _term(oldest), _billing_cycle(oldest)
         term_end = oldest.subscription_end
     else:
-        first = next((e.quantity for e in told if e.quantity is not None), None)
-        quantity = subscription.quantity if first is None else first
+        totals = [(e.effective < begins, e.quantity) for e in told if e.quantity is not None]
+        earlier = [total for before, total in totals if before]
+        quantity = (earlier[-1:] or [total for _, total in totals] or [subscription.quantity])[0]
         sku, term, cycle = subscription.sku, None, None
         term_end = subscription.term_end if subscription.start == begins else None
     return SubscriptionEvent(
@@ -231,14 +235,23 @@ def _oldest_line(lines: Iterable[CostLine]) -> CostLine | None:
     """Return the oldest line that shows how many seats there were before anything changed.
 
     A running cycle shows the seats at its start; of a change, its credit shows the old total. On
-    one day the running cycle is older than the change.
+    one day the running cycle is older than the change, and a total that is credited and charged on
+    one day lies between two changes.
     """
+    seat_lines = [(line, line.charged) for line in lines if line.kind is CostKind.LICENCE]
+    reached = {
+        (charged.start, line.seats)
+        for line, charged in seat_lines
+        if charged and line.charge_type in _CHANGES and not line.is_credit
+    }
     shows = [
-        (line.charged.start, line.is_credit, -line.seats, line)
-        for line in lines
-        if line.kind is CostKind.LICENCE
-        and line.charged is not None
-        and (line.is_credit or line.charge_type in {"new", "renew", "cycleCharge"})
+        (charged.start, line.is_credit, -line.seats, line)
+        for line, charged in seat_lines
+        if charged
+        and (
+            line.charge_type in {"new", "renew", "cycleCharge"}
+            or (line.is_credit and (charged.start, -line.seats) not in reached)
+        )
         and line.charge_type != "cancelImmediate"
     ]
     return min(shows, key=lambda show: show[:3])[3] if shows else None
