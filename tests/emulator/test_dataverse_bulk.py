@@ -9,7 +9,7 @@ import pytest
 
 from tests.emulator.dataverse_harness import CRM, ROOT, Dataverse
 
-SAMPLES = Path(__file__).resolve().parents[2] / "../shared/samples/dataverse"
+SAMPLES = Path(__file__).resolve().parents[1] / "published/samples/dataverse"
 NOBODY = "11111111-1111-4111-8111-111111111111"
 
 

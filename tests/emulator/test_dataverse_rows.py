@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.emulator.dataverse_harness import ORG, ROOT, Dataverse, attribute
 
-SAMPLES = Path(__file__).resolve().parents[2] / "../shared/samples/dataverse"
+SAMPLES = Path(__file__).resolve().parents[1] / "published/samples/dataverse"
 NOBODY = "11111111-1111-4111-8111-111111111111"
 KEY = "nce_subscriptions(nce_externalkey='abc')"
 

@@ -16,7 +16,7 @@ from emulator.exports import KINDS, NOT_IN_BASIC
 from tests.emulator.hand_world import INVOICE, INVOICE_EUR
 from tests.emulator.test_graph import check
 
-SAMPLES = Path(__file__).resolve().parents[2] / "../shared/samples/graph-billing"
+SAMPLES = Path(__file__).resolve().parents[1] / "published/samples/graph-billing"
 BASE = "/v1.0/reports/partners/billing"
 BODIES = {
     "usage/billed": {"invoiceId": INVOICE},

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from tests.emulator.hand_world import CUSTOMERS
 
-SHARED = Path(__file__).resolve().parents[2] / "../shared"
+SHARED = Path(__file__).resolve().parents[1] / "published"
 BASE = "/v1.0/tenantRelationships"
 RELATIONSHIPS = f"{BASE}/delegatedAdminRelationships"
 

@@ -21,7 +21,7 @@ from tests.emulator.hand_world import (
     SEATS,
 )
 
-SAMPLES = Path(__file__).resolve().parents[2] / "../shared/samples"
+SAMPLES = Path(__file__).resolve().parents[1] / "published/samples"
 FIRST = f"/v1/customers/{CUSTOMERS[0]}"
 SUBSCRIPTION = f"{FIRST}/subscriptions/{SEATS}"
 TOKEN_HEADER = "MS-ContinuationToken"

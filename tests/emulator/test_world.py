@@ -16,7 +16,7 @@ from emulator.catalogue import AZURE_COLUMNS, SHEET_COLUMNS
 from emulator.clock import Clock
 from emulator.world import NOW, CommerceError, World, build_world
 
-SHARED = Path(__file__).resolve().parents[2] / "../shared"
+SHARED = Path(__file__).resolve().parents[1] / "published"
 CENT = Decimal("0.01")
 USD, EUR = "G000912345", "G000912346"
 
