@@ -7,6 +7,7 @@ one fails with Conflict. A write whose answer was lost is recognised by the hash
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from dataverse.rows import Rows, query_of
 from dataverse.schema import EXTERNAL_KEY, KEY, OVERFLOW, ROW_HASH, Row, Table, external_key
 from dataverse.tables import INVOICE, INVOICE_LINE
 from domain.period import Period
-from domain.problems import Conflict, NotFound
+from domain.problems import Conflict, InvariantBroken, NotFound
 from invoice.document import DocumentStatus, Invoice, InvoiceLine
 from invoice.file import Saved
 
@@ -52,10 +53,13 @@ class Documents:
         """Write a document with all its lines in one transaction; an equal one is left alone.
 
         Lines of an earlier draft that are gone are removed in the same transaction. Conflict when
-        the stored document is approved or later, or when somebody else was faster.
+        the stored document is approved or later, or when somebody else was faster; InvariantBroken
+        when one charge stands on it twice.
         """
         head = to_row(INVOICE, document)
         lines = {row.key: row for row in (to_row(INVOICE_LINE, line) for line in document.lines)}
+        if len(lines) != len(document.lines):
+            raise InvariantBroken(f"{document.key} holds one charge twice")
         self._rows.settle_links([head, *lines.values()])
         digests = {key: row.digest() for key, row in lines.items()}
         digest = _digest([head.digest(), *(f"{key} {digests[key]}" for key in sorted(digests))])
@@ -90,6 +94,9 @@ class Documents:
             now, _ = self._stored_draft(document)
             if now is None or now[ROW_HASH] != digest:
                 raise
+        except NotFound:
+            self._rows.forget_links()  # so that the next try leaves out what was deleted
+            raise
         created = len(bodies.keys() - old.keys()) + (stored is None)
         return Saved(
             created=created,
@@ -141,7 +148,8 @@ class Documents:
             return
         if rows[0]["csp_status"] != _status(DocumentStatus.DRAFT):
             raise _conflict(f"{document_key} is no draft any more")
-        self._client.change([self._delete(INVOICE, key, condition(etag(rows[0])))])
+        with contextlib.suppress(NotFound):  # gone meanwhile, perhaps by our own first try
+            self._client.change([self._delete(INVOICE, key, condition(etag(rows[0])))])
 
     def documents(
         self, *, period: str = "", status: DocumentStatus | None = None, customer_id: str = ""

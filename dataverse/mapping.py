@@ -20,14 +20,12 @@ from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from dataverse.schema import (
-    EXTERNAL_KEY,
     FIRST_DAY,
     KEY,
     LAST_DAY,
     MONEY_LIMIT,
     NUMBER_LIMIT,
     OVERFLOW,
-    ROW_HASH,
     WHOLE_LIMIT,
     Column,
     Kind,
@@ -375,18 +373,3 @@ def _leaf(hint: Any, node: _Leaf) -> Any:
 
 def _canonical(data: Any) -> str:
     return json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-
-
-__all__ = [
-    "EXTERNAL_KEY",
-    "FORMATTED",
-    "ROW_HASH",
-    "Link",
-    "OutRow",
-    "domain_key",
-    "fit",
-    "from_json",
-    "from_row",
-    "to_json",
-    "to_row",
-]

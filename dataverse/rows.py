@@ -21,13 +21,15 @@ from invoice.file import Saved
 REFUSED = "store.refused"
 """The check of a finding about a row that Dataverse does not take."""
 
+_TARGET_GONE = frozenset({"0x80060891", "0x80040217"})  # by alternate key, by primary key
+
 
 class Rows:
     """The rows of one environment as they are written; safe for threads."""
 
     def __init__(self, client: DataverseClient) -> None:
         self.client = client
-        # Only what is sure to stay: rows that a link may point to are never deleted by us.
+        # What was seen is taken to be there still: we never delete it, and people seldom do.
         self._linkable: dict[str, set[str]] = {}
         self._currencies: dict[str, str] = {}
 
@@ -51,17 +53,14 @@ class Rows:
     def _save_rows(self, table: Table, rows: Mapping[str, OutRow]) -> Saved:
         self.settle_links(rows.values())
         stored = self._hashes(table, rows)
-        digests = {key: row.digest() for key, row in rows.items()}
-        changed = {key: row for key, row in rows.items() if stored.get(key) != digests[key]}
-        bodies: dict[str, Row] = {}
-        refused: list[Refused] = []
-        for key, row in changed.items():
-            once = {} if key in stored else row.once
-            try:
-                bodies[key] = {**self.body(table, row), **once, ROW_HASH: digests[key]}
-            except ConfigurationError as problem:
-                refused.append(Refused(key=key, code="", sentence=str(problem)))
-        refused += self.client.upsert_many(table.name, bodies)
+        changed = {key: row for key, row in rows.items() if stored.get(key) != row.digest()}
+        refused = self._write(table, changed, stored)
+        unlinked = {one.key: changed[one.key] for one in refused if one.code in _TARGET_GONE}
+        if unlinked:
+            self.forget_links()
+            self.settle_links(unlinked.values())
+            refused = [one for one in refused if one.key not in unlinked]
+            refused += self._write(table, unlinked, stored)
         bad = {one.key for one in refused}
         self._linkable.setdefault(table.name, set()).update(rows.keys() - bad)
         if table is not FINDING:
@@ -77,6 +76,19 @@ class Rows:
             updated=len(written & stored.keys()),
             unchanged=len(rows) - len(changed),
         )
+
+    def _write(
+        self, table: Table, rows: Mapping[str, OutRow], stored: Collection[str]
+    ) -> list[Refused]:
+        bodies: dict[str, Row] = {}
+        refused: list[Refused] = []
+        for key, row in rows.items():
+            once = {} if key in stored else row.once
+            try:
+                bodies[key] = {**self.body(table, row), **once, ROW_HASH: row.digest()}
+            except ConfigurationError as problem:
+                refused.append(Refused(key=key, code="", sentence=str(problem)))
+        return refused + self.client.upsert_many(table.name, bodies)
 
     def _hashes(self, table: Table, keys: Collection[str]) -> dict[str, str | None]:
         """Read the hashes of the rows that are already stored."""
@@ -105,6 +117,10 @@ class Rows:
                 for lookup, target in row.links
                 if lookup.required or target in self._linkable[lookup.target]
             ]
+
+    def forget_links(self) -> None:
+        """Look again whether the targets of links are there: one was deleted by a person."""
+        self._linkable.clear()
 
     def _existing_accounts(self, ids: Collection[str]) -> set[str]:
         where = " or ".join(f"accountid eq {row_id}" for row_id in sorted(ids) if _is_guid(row_id))

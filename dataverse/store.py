@@ -127,7 +127,7 @@ class DataverseStore(Documents):
                 account_id=customer["_csp_accountid_value"] or "",
                 account_name=customer.get("_csp_accountid_value" + FORMATTED) or "",
             )
-        linked = row["csp_TaxProfileId"]
+        linked = row.get("csp_TaxProfileId")
         if linked is None and contract.tax_profile_key:
             # Stored after the contract: the text knows it, the link does not yet.
             key = external_key(contract.tax_profile_key)
@@ -228,13 +228,17 @@ class DataverseStore(Documents):
         """
         row = to_row(UNIT_OF_WORK, unit)
         self._rows.settle_links([row])
-        written = self._client.write(
-            UNIT_OF_WORK.name,
-            row.key,
-            self._rows.body(UNIT_OF_WORK, row),
-            version=version,
-            returning=UNIT_OF_WORK.primary_id,
-        )
+        try:
+            written = self._client.write(
+                UNIT_OF_WORK.name,
+                row.key,
+                self._rows.body(UNIT_OF_WORK, row),
+                version=version,
+                returning=UNIT_OF_WORK.primary_id,
+            )
+        except NotFound:
+            self._rows.forget_links()
+            raise
         return etag(written)
 
     def _read(self, table: Table, where: str = "") -> list[Any]:

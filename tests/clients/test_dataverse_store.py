@@ -25,6 +25,7 @@ from domain.problems import (
     ConfigurationError,
     Conflict,
     Finding,
+    InvariantBroken,
     NotAuthorised,
     NotFound,
     Severity,
@@ -394,6 +395,43 @@ def test_a_customer_mapped_by_a_person_maps_its_contract(environment, store):
     assert store.customer_file("c1").contract.account_id == account
 
 
+def delete(environment, table, row_id):
+    client = environment.client()
+    client.call("DELETE", client.id_path(table, row_id))
+
+
+def test_an_account_deleted_by_a_person_is_left_out(environment, store):
+    account = an_account(environment)
+    contract = replace(EVERYTHING[6], account_id=account)
+    store.save([contract])
+    document = an_invoice(account_id=account)
+    store.save_document(document)
+    delete(environment, "account", account)
+    assert store.save([replace(contract, payment_days=14)]) == Saved(updated=1)
+    assert links_of(environment, "csp_billingcontract", "csp_accountid") == [(False,)]
+    assert list(store.findings()) == []
+    assert list(store.documents()) == [document]
+
+
+def test_an_account_deleted_before_a_document_costs_one_more_try(environment, store):
+    account = an_account(environment)
+    store.save([replace(EVERYTHING[6], account_id=account)])
+    delete(environment, "account", account)
+    document = an_invoice(account_id=account)
+    with pytest.raises(NotFound):
+        store.save_document(document)
+    assert store.save_document(document) == Saved(created=3)
+
+
+def test_a_run_deleted_by_a_person_costs_a_claim_one_more_try(environment, store):
+    store.save([EVERYTHING[-1]])
+    query = Query(table="csp_billingrun", select=("csp_billingrunid",))
+    delete(environment, "csp_billingrun", environment.client().read(query)[0]["csp_billingrunid"])
+    with pytest.raises(NotFound):
+        store.put_unit(a_unit(), None)
+    assert store.put_unit(a_unit(), None)
+
+
 def test_accounts_are_listed_by_name(environment, store):
     first = an_account(environment, "Beta", "2")
     second = an_account(environment, "Alpha", "1")
@@ -659,6 +697,19 @@ def test_a_draft_is_discarded_with_its_lines(environment, store):
     assert list(store.documents()) == []
     assert environment.client().read(Query(table="csp_invoiceline", select=("csp_key",))) == []
     store.discard_draft(an_invoice().key)
+
+
+def test_a_discard_whose_answer_was_lost_is_done(environment, store):
+    store.save_document(an_invoice())
+    environment.fail(path="$batch", kind="drop_after")
+    store.discard_draft(an_invoice().key)
+    assert list(store.documents()) == []
+
+
+def test_one_charge_stands_once_on_a_document(environment, store):
+    with pytest.raises(InvariantBroken, match="holds one charge twice"):
+        store.save_document(an_invoice(a_line(1), a_line(1)))
+    assert environment.writes() == []
 
 
 def test_documents_are_found_by_month_status_and_customer(store):
