@@ -195,6 +195,13 @@ class CostLine:
     """Who used a metered line; empty on every other kind."""
 
     @property
+    def falls_on(self) -> date | None:
+        """The day that puts the line into a period; a credit belongs where it was granted."""
+        if self.charged is None or (self.kind is CostKind.CREDIT and self.ordered_on):
+            return self.ordered_on
+        return self.charged.start
+
+    @property
     def is_credit(self) -> bool:
         """Say whether the line gives back; where Microsoft puts the sign differs by line type."""
         return min(self.subtotal, self.effective_unit_price, self.billable_quantity) < 0

@@ -115,7 +115,11 @@ class PriceBook:
             )
         best = max(rule.rank for rule in matching)
         top = [rule for rule in matching if rule.rank == best]
-        return top[0] if len(top) == 1 else _tie(wanted, "markup rules", [r.key for r in top])
+        if len(top) > 1:
+            return _tie(wanted, "markup rules", [rule.key for rule in top])
+        if top[0].method is MarkupMethod.MARGIN and top[0].value >= 100:
+            return _no_basis(wanted, top[0], "no price leaves a margin of 100 percent")
+        return top[0]
 
 
 def apply(rule: MarkupRule, wanted: Priced) -> UnitPrice | Finding:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -77,12 +77,15 @@ def rate_customer(
             name=subscription.name,
             auto_renew=subscription.auto_renew,
         )
+        # A conversion changes the name as well: the old product's charges keep theirs.
+        names = {line.sku: line.name for line in lines if line.sku != subscription.sku}
+        found = [replace(charge, name=names.get(charge.sku, charge.name)) for charge in found]
         charges.extend(found)
         findings.extend(faults)
 
     metered: dict[str, list[CostLine]] = defaultdict(list)
     for line in cost_lines:
-        day = _day(line)
+        day = line.falls_on
         if day is None or day not in window or line.sku in contract.excluded_skus:
             continue
         if line.kind is CostKind.USAGE:
@@ -99,14 +102,9 @@ def rate_customer(
         found, faults = _rate_usage(metered[plan], book, contract.currency)
         charges.extend(found)
         findings.extend(faults)
-    return Rated(charges=tuple(charges), findings=tuple(findings))
-
-
-def _day(line: CostLine) -> date | None:
-    """The day that puts a line in a window; a credit belongs where it was granted."""
-    if line.kind is CostKind.CREDIT and line.ordered_on:
-        return line.ordered_on
-    return line.charged.start if line.charged else line.ordered_on
+    # Several shares of one line may meet the same fault.
+    unique = {finding.key: finding for finding in findings}
+    return Rated(charges=tuple(charges), findings=tuple(unique.values()))
 
 
 def _unknown_subscription(line: CostLine) -> Finding:
@@ -159,21 +157,30 @@ class _LicencePrices:
         )
 
     def unit_cost(self, question: PriceQuestion) -> tuple[Decimal | None, str]:
-        """Return what one unit cost for the full cycle: from this cycle's line, else the term's."""
-        best: tuple[tuple[bool, date], CostLine] | None = None
-        for line in self.lines:
-            if line.charged is None or not line.billable_quantity or line.sku != question.sku:
-                continue
-            in_cycle = question.full.start <= line.charged.start < question.full.end
-            if not in_cycle and not _same_term(line, question.full):
-                continue
-            rank = (in_cycle, line.charged.start)
-            if best is None or rank > best[0]:
-                best = (rank, line)
-        if best is None:
+        """Return what one unit cost for the full cycle: by this cycle's lines, else by the term's.
+
+        Seats are priced by a line of the day on which they came, or else by the cycle's own.
+        """
+        full = question.full
+        known = [
+            (line, line.charged)
+            for line in self.lines
+            if line.charged and line.billable_quantity and line.sku == question.sku
+        ]
+        in_cycle = [
+            ((charged.start == question.on, charged == full, charged.start, line.key), line)
+            for line, charged in known
+            if full.start <= charged.start < full.end
+        ]
+        if in_cycle:
+            _, line = max(in_cycle)
+            whole = next((other for other, charged in known if charged == full), None)
+            return full_cycle_cost(line, full, whole), line.currency
+        in_term = [(c.start, line.key, line) for line, c in known if _same_term(line, full)]
+        if not in_term:
             return None, ""
-        (in_cycle, _), line = best
-        return (full_cycle_cost(line, question.full) if in_cycle else _listed(line)), line.currency
+        line = max(in_term)[-1]
+        return _listed(line), line.currency
 
 
 def _same_term(line: CostLine, cycle: Period) -> bool:
@@ -185,18 +192,30 @@ def _listed(line: CostLine) -> Decimal:
     return line.unit_price * line.exchange_rate
 
 
-def full_cycle_cost(line: CostLine, full: Period) -> Decimal:
+def full_cycle_cost(line: CostLine, full: Period, whole: CostLine | None = None) -> Decimal:
     """Return what one unit of a licence line costs for its whole charge cycle, after promotions.
 
-    A line for the whole cycle says so by its subtotal. A prorated line carries its effective price
-    rounded, so the listed price is taken unless the line is visibly discounted.
+    A line for the whole cycle says so by its subtotal. A prorated line carries its price cut at the
+    last digit that is shown, so the price of the cycle's `whole` line, then the listed one, is
+    taken where it explains that digit; only a visible discount is computed back.
     """
     if line.charged is None or line.charged == full:
         return round_half_up(Fraction(line.subtotal) / Fraction(line.seats), 10)
-    derived = Fraction(abs(line.effective_unit_price)) * full.days / line.charged.days
-    if abs(derived - Fraction(line.unit_price)) <= Fraction(1, 100):
+    share = Fraction(line.charged.days, full.days)
+    effective = Fraction(abs(line.effective_unit_price))
+    if whole is not None and _explains(abs(whole.effective_unit_price), share, line):
+        return full_cycle_cost(whole, full)
+    if _explains(line.unit_price, share, line):
         return _listed(line)
-    return round_half_up(derived, 4) * line.exchange_rate
+    return round_half_up(effective / share, 4) * line.exchange_rate
+
+
+def _explains(unit_price: Decimal, share: Fraction, line: CostLine) -> bool:
+    """Say whether the prorated price differs from the line's by less than its last digit."""
+    exponent = line.effective_unit_price.as_tuple().exponent
+    decimals = max(2, -exponent) if isinstance(exponent, int) else 2
+    shown = Fraction(abs(line.effective_unit_price))
+    return abs(Fraction(unit_price) * share - shown) < Fraction(1, 10**decimals)
 
 
 # --- one-time, reservations, credits ---------------------------------------------------------------
@@ -207,7 +226,10 @@ def _rate_line(line: CostLine, day: date, book: PriceBook, currency: str) -> Cha
     rule = _line_rule(line, day, book, currency)
     if isinstance(rule, Finding):
         return rule
-    quantity = line.billable_quantity or Decimal(1)
+    quantity = line.seats or Decimal(-1 if line.is_credit else 1)
+    is_credit = line.kind is CostKind.CREDIT
+    if is_credit and rule.method in {MarkupMethod.FIXED, MarkupMethod.UPLIFT}:
+        return _cannot(line, rule, "a credit is passed on by percent or margin")
     if rule.method is MarkupMethod.FIXED:
         exact = Fraction(rule.value) * Fraction(quantity)
     elif rule.method is MarkupMethod.UPLIFT:
@@ -215,7 +237,6 @@ def _rate_line(line: CostLine, day: date, book: PriceBook, currency: str) -> Cha
     else:
         exact = marked_up(rule, Fraction(line.subtotal))
     amount = Money.rounded(exact, currency)
-    is_credit = line.kind is CostKind.CREDIT
     service = line.charged or Period(day, day)
     return Charge(
         key=f"charge/{line.key}",
@@ -232,11 +253,11 @@ def _rate_line(line: CostLine, day: date, book: PriceBook, currency: str) -> Cha
         amount=amount,
         unit_cost=round_half_up(Fraction(line.subtotal) / Fraction(quantity), 10),
         why=_marked_up_sentence(
-            "Microsoft's credit" if is_credit else "Microsoft's charge",
-            line.subtotal,
-            line.currency,
+            f"Microsoft's {'credit' if is_credit else 'charge'} for {service}",
+            f"{plain(line.subtotal)} {line.currency}",
             rule,
             amount,
+            quantity,
         ),
         reasons=(
             Reason(rule="cost.line", inputs={"line": line.key, "subtotal": plain(line.subtotal)}),
@@ -288,17 +309,22 @@ def _markup_reason(rule: MarkupRule) -> Reason:
 
 
 def _marked_up_sentence(
-    what: str, cost: Decimal, cost_currency: str, rule: MarkupRule, amount: Money
+    what: str, start: str, rule: MarkupRule, amount: Money, quantity: Decimal = Decimal(1)
 ) -> str:
+    """One line that can be recomputed with a pocket calculator."""
     value = plain(rule.value)
-    how = {
-        MarkupMethod.PERCENT: f"× (100 + {value}) / 100",
-        MarkupMethod.MARGIN: f"× 100 / (100 - {value})",
-        MarkupMethod.UPLIFT: f"+ {value} a unit",
-    }.get(rule.method, f"at {value} a unit")
-    if rule.method is MarkupMethod.PERCENT and not rule.value:
-        how = "passed on as it is"
-    return f"{what} {plain(cost)} {cost_currency} {how} = {amount.amount:f} {amount.currency}"
+    match rule.method:
+        case MarkupMethod.PERCENT if not rule.value:
+            how = f"{start} passed on as it is"
+        case MarkupMethod.PERCENT:
+            how = f"{start} × (100 + {value}) / 100"
+        case MarkupMethod.MARGIN:
+            how = f"{start} × 100 / (100 - {value})"
+        case MarkupMethod.UPLIFT:
+            how = f"{start} + {plain(quantity)} × {value}"
+        case _:
+            how = f"{plain(quantity)} × {value}"
+    return f"{what}: {how} = {amount.amount:f} {amount.currency}"
 
 
 # --- usage -----------------------------------------------------------------------------------------
@@ -310,51 +336,52 @@ class _Used:
 
     name: str
     line: CostLine
-    day: date
-    cost: Decimal
-    lines: int
-    cost_lines: list[str]
+    rule: MarkupRule
+    cost: Decimal = Decimal(0)
+    lines: dict[tuple[str, ...], int] = field(default_factory=dict)
+    """Daily lines by where they were read: invoice lines of one meter share theirs."""
+    cost_lines: set[str] = field(default_factory=set)
 
 
 def _rate_usage(
     lines: Iterable[CostLine], book: PriceBook, currency: str
 ) -> tuple[list[Charge], list[Finding]]:
     """Make one charge per Azure subscription, meter category and month of one Azure plan."""
-    groups: dict[tuple[date, str, str], _Used] = {}
+    groups: dict[tuple[date, str, str, str], _Used] = {}
     findings: list[Finding] = []
-    for line in lines:
-        day = _day(line)
+    for line in sorted(lines, key=lambda line: line.key):
+        day = line.falls_on
         if day is None:
             continue
         if not line.shares:
             if line.subtotal:  # else billed at zero and used by nobody
                 findings.append(_no_usage(line))
             continue
-        places = minor_units(line.currency)
-        parts = allocate(line.subtotal, [abs(s.cost) for s in line.shares], places)
+        parts = allocate(line.subtotal, [abs(s.cost) for s in line.shares], _places(line))
         for share, part in zip(line.shares, parts, strict=True):
-            place = (day, share.entitlement_id, share.meter_category)
-            used = groups.get(place)
-            if used is None:
-                used = groups[place] = _Used(share.entitlement_name, line, day, Decimal(0), 0, [])
+            rule = _line_rule(line, day, book, currency, share.meter_category)
+            if isinstance(rule, Finding):
+                findings.append(rule)
+                continue
+            if rule.method not in {MarkupMethod.PERCENT, MarkupMethod.MARGIN}:
+                findings.append(_cannot(line, rule, "usage is priced by percent or margin"))
+                continue
+            place = (day, share.entitlement_id, share.meter_category, rule.sku)
+            used = groups.setdefault(place, _Used(share.entitlement_name, line, rule))
             used.cost += part
-            used.lines += share.lines
-            used.cost_lines.append(line.key)
+            used.lines[line.invoice_id, line.sku] = share.lines
+            used.cost_lines.add(line.key)
     charges: list[Charge] = []
-    for (day, entitlement, category), used in sorted(groups.items()):
-        rule = _line_rule(used.line, day, book, currency, category)
-        if isinstance(rule, Finding):
-            findings.append(rule)
-            continue
-        if rule.method not in {MarkupMethod.PERCENT, MarkupMethod.MARGIN}:
-            findings.append(_cannot(used.line, rule, "usage is priced by percent or margin"))
-            continue
+    for (day, entitlement, category, sku), used in sorted(groups.items()):
+        rule = used.rule
         exact = marked_up(rule, Fraction(used.cost))
         amount = Money.rounded(exact, currency)
         service = used.line.charged or Period(day, day)
+        count = sum(used.lines.values())
         charges.append(
             Charge(
-                key=(f"charge/{used.line.subscription_id}/usage/{day}/{entitlement}/{category}"),
+                key=f"charge/{used.line.subscription_id}/usage/{day}/{entitlement}/{category}"
+                + (f"/{sku}" if sku else ""),
                 customer_id=used.line.customer_id,
                 subscription_id=used.line.subscription_id,
                 type=ChargeType.USAGE,
@@ -368,10 +395,9 @@ def _rate_usage(
                 amount=amount,
                 unit_cost=used.cost,
                 why=_marked_up_sentence(
-                    f"{_count(used.lines, 'usage line')} on "
-                    f"{_count(len(set(used.cost_lines)), 'line')} of Microsoft's invoice:",
-                    used.cost,
-                    used.line.currency,
+                    f"{_count(count, 'usage line')} on "
+                    f"{_count(len(used.cost_lines), 'line')} of Microsoft's invoice for {service}",
+                    f"{plain(used.cost)} {used.line.currency}",
                     rule,
                     amount,
                 ),
@@ -381,16 +407,22 @@ def _rate_usage(
                         inputs={
                             "azure_subscription": entitlement,
                             "meter_category": category,
-                            "usage_lines": str(used.lines),
+                            "usage_lines": str(count),
                             "cost": plain(used.cost),
                         },
                     ),
                     _markup_reason(rule),
                 ),
-                cost_lines=tuple(sorted(set(used.cost_lines))),
+                cost_lines=tuple(sorted(used.cost_lines)),
             )
         )
     return charges, findings
+
+
+def _places(line: CostLine) -> int:
+    """Cents, or as many decimals as Microsoft wrote: the parts must sum to the line."""
+    exponent = line.subtotal.as_tuple().exponent
+    return max(minor_units(line.currency), -exponent if isinstance(exponent, int) else 0)
 
 
 def _family(category: str) -> str:

@@ -1,0 +1,53 @@
+from decimal import Decimal
+
+import pytest
+
+from domain.contract import TaxTreatment
+from domain.problems import Finding, Severity
+from rules.tax import decide
+from tests.builders import a_tax_profile, day
+
+ON = day("2026-10-31")
+
+
+def test_a_standard_profile_gives_its_rate():
+    decision = decide(a_tax_profile(), "c1", ON)
+    assert decision.percent == Decimal(19)
+    assert decision.note == ""
+
+
+@pytest.mark.parametrize(
+    "treatment", [TaxTreatment.REVERSE_CHARGE, TaxTreatment.EXEMPT, TaxTreatment.OUT_OF_SCOPE]
+)
+def test_other_treatments_tax_nothing_whatever_the_rate_and_carry_their_words(treatment):
+    profile = a_tax_profile(treatment=treatment, evidence="FR12345678901", wording="Art. 196")
+    decision = decide(profile, "c1", ON)
+    assert (decision.percent, decision.note) == (Decimal(0), "Art. 196")
+    assert decision.buyer_tax_id == "FR12345678901"
+
+
+def found(profile):
+    finding = decide(profile, "c1", ON)
+    assert isinstance(finding, Finding)
+    assert (finding.severity, finding.customer_id) == (Severity.HOLD, "c1")
+    return finding.check
+
+
+def test_without_a_profile_nothing_is_defaulted():
+    assert found(None) == "tax.no_profile"
+
+
+@pytest.mark.parametrize("treatment", [TaxTreatment.REVERSE_CHARGE, TaxTreatment.EXEMPT])
+def test_a_relief_needs_evidence(treatment):
+    assert found(a_tax_profile(treatment=treatment)) == "tax.no_evidence"
+
+
+def test_out_of_scope_needs_none():
+    decision = decide(a_tax_profile(treatment=TaxTreatment.OUT_OF_SCOPE), "c1", ON)
+    assert decision.percent == 0
+
+
+def test_evidence_is_good_on_its_last_day_and_lapsed_on_the_next():
+    exempt = {"treatment": TaxTreatment.EXEMPT, "evidence": "EX-1"}
+    assert decide(a_tax_profile(**exempt, valid_until=ON), "c1", ON).percent == 0
+    assert found(a_tax_profile(**exempt, valid_until=day("2026-10-30"))) == "tax.lapsed"
