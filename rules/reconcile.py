@@ -96,11 +96,19 @@ def reconcile(
     for line in lines:
         if line.kind is CostKind.LICENCE and line.charged:
             place = _place(line.subscription_id, line.charged)
+            answered = place in by_service
             # Changes of one day that undo each other come to nothing on both sides.
-            answered = place in by_service or not (seats[place] or net[place])
+            undone = not (seats[place] or net[place])
         else:
-            answered = line.key in by_line
-        outcome = _outcome(line, contracts.get(line.customer_id), held, answered=answered)
+            answered, undone = line.key in by_line, False
+        if answered:
+            outcome = _settled(line)
+        elif _excluded(line, contracts.get(line.customer_id)):
+            outcome = Outcome.EXCLUDED
+        elif line.customer_id in held:
+            outcome = Outcome.HELD
+        else:
+            outcome = _settled(line) if undone else Outcome.UNEXPLAINED
         outcomes[line.key] = outcome
         sums[line.currency][outcome] += line.subtotal
         if outcome is Outcome.UNEXPLAINED and line.subtotal:
@@ -108,7 +116,7 @@ def reconcile(
     findings.extend(_seat_differences(lines, by_service, seats))
     findings.extend(_unanswered(all_charges, seats))
     totals = tuple(
-        _control_total(currency, parts, sold) for currency, parts in sorted(sums.items())
+        _control_total(currency, sums[currency], sold) for currency in sorted({*sums, *sold})
     )
     return Reconciliation(outcomes=outcomes, totals=totals, findings=tuple(findings))
 
@@ -136,23 +144,17 @@ def _place(subscription_id: str, service: Period) -> tuple[str, date, date]:
     return subscription_id, service.start, service.end
 
 
-def _outcome(
-    line: CostLine,
-    contract: BillingContract | None,
-    held: AbstractSet[str],
-    *,
-    answered: bool,
-) -> Outcome:
-    if answered:
-        return Outcome.CREDITED if line.subtotal < 0 else Outcome.BILLED
-    if line.customer_id in held:
-        return Outcome.HELD
-    if contract is not None and line.sku in contract.excluded_skus:
-        return Outcome.EXCLUDED
-    starts = line.charged.start if line.charged else line.ordered_on
-    if contract is not None and starts is not None and starts < contract.starts:
-        return Outcome.EXCLUDED  # served before the contract began
-    return Outcome.UNEXPLAINED
+def _settled(line: CostLine) -> Outcome:
+    return Outcome.CREDITED if line.subtotal < 0 else Outcome.BILLED
+
+
+def _excluded(line: CostLine, contract: BillingContract | None) -> bool:
+    """Not passed on by agreement, or served before the contract began."""
+    if contract is None:
+        return False
+    if line.sku in contract.excluded_skus:
+        return True
+    return line.falls_on is not None and line.falls_on < contract.starts
 
 
 def _unexplained(line: CostLine) -> Finding:

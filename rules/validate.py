@@ -84,8 +84,15 @@ def customer_agreement(facts: Facts) -> list[Finding]:
 
 
 def delegated_admin(facts: Facts) -> list[Finding]:
-    """GDAP must be active, with an active access assignment, and not about to end."""
-    usable = [r for r in facts.relationships if r.status in {"active", "expiring"}]
+    """GDAP must be active, with an active access assignment, and not about to end.
+
+    Its status may lag behind its end: the end is believed.
+    """
+    usable = [
+        r
+        for r in facts.relationships
+        if r.status in {"active", "expiring"} and (r.ends_on is None or r.ends_on > facts.today)
+    ]
     if not usable:
         last = max((r.ends_on for r in facts.relationships if r.ends_on), default=None)
         return [

@@ -1,0 +1,257 @@
+"""Where did every cent of Microsoft's bill go? Nothing is lost and nothing is made to fit."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from domain.charge import ChargeType
+from domain.problems import Severity
+from domain.subscription import CostInvoice, CostKind
+from rules.reconcile import Outcome, complete, reconcile
+from tests.builders import (
+    OFFER,
+    a_change,
+    a_charge,
+    a_contract,
+    a_line,
+    a_pass_on,
+    checks,
+    day,
+    period,
+)
+
+
+def check(lines, charges=(), *, contract=None, held=(), sold=None):
+    contract = contract or a_contract()
+    result = reconcile(
+        lines=lines,
+        charges=charges,
+        contracts={contract.customer_id: contract},
+        held=set(held),
+        sold=sold or {},
+    )
+    for totals in result.totals:
+        billed = [line.subtotal for line in lines if line.currency == totals.currency]
+        assert totals.microsoft == sum(billed, Decimal(0))
+    return result
+
+
+def only(result):
+    (totals,) = result.totals
+    return totals
+
+
+# --- is the import whole? ----------------------------------------------------------------------------
+
+
+def head(total):
+    return CostInvoice(
+        id="I1",
+        currency="USD",
+        total=Decimal(total),
+        issued_on=day("2026-11-08"),
+        billed=period("2026-10-01", "2026-11-01"),
+    )
+
+
+def test_lines_that_sum_to_the_invoice_are_complete():
+    assert complete(head("100.00"), [a_line()]) == []
+
+
+@pytest.mark.parametrize("lines", [[], [a_line(quantity=9)], [a_line(), a_line()]])
+def test_an_import_that_does_not_sum_blocks(lines):
+    (finding,) = complete(head("100.00"), lines)
+    assert (finding.check, finding.severity) == ("import.incomplete", Severity.BLOCK)
+    assert f"The {len(lines)} imported lines of I1" in finding.sentence
+
+
+# --- the outcomes --------------------------------------------------------------------------------------
+
+
+def test_a_line_that_the_customer_was_charged_for_is_billed():
+    result = check([a_line()], [a_charge()], sold={"USD": Decimal(120)})
+    assert list(result.outcomes.values()) == [Outcome.BILLED]
+    totals = only(result)
+    assert (totals.billed, totals.residual, totals.sold) == (100, 0, 120)
+    assert result.findings == ()
+
+
+def test_a_credit_that_was_passed_on_is_credited():
+    service = period("2026-10-16", "2026-11-14")
+    line = a_line("cancelImmediate", "2026-10-16", "2026-11-14", -10, "9.35")
+    credit = a_charge("-112.26", type=ChargeType.CANCEL, service=service, quantity=Decimal(-10))
+    result = check([line], [credit])
+    assert (only(result).credited, only(result).residual) == (Decimal("-93.50"), 0)
+    assert result.findings == ()
+
+
+def test_the_pair_of_a_change_is_answered_by_its_difference():
+    lines = a_change("addQuantity", "2026-10-20", "2026-11-14", 10, 15, effective="8.06")
+    charge = a_charge(
+        service=period("2026-10-20", "2026-11-14"),
+        quantity=Decimal(5),
+        type=ChargeType.ADD_QUANTITY,
+    )
+    result = check(lines, [charge])
+    assert sorted(result.outcomes.values()) == [Outcome.BILLED, Outcome.CREDITED]
+    assert (only(result).billed, only(result).credited) == (Decimal("120.90"), Decimal("-80.60"))
+    assert result.findings == ()
+
+
+def test_changes_that_undo_each_other_need_no_charge():
+    lines = [
+        *a_change("addQuantity", "2026-10-20", "2026-11-14", 10, 15),
+        *a_change("removeQuantity", "2026-10-20", "2026-11-14", 15, 10),
+    ]
+    result = check(lines)
+    assert only(result).residual == 0
+    assert result.findings == ()
+
+
+def test_seats_that_undo_each_other_at_two_prices_do_not_vanish():
+    lines = [
+        *a_change("addQuantity", "2026-10-20", "2026-11-14", 10, 15, effective="8.06"),
+        *a_change("removeQuantity", "2026-10-20", "2026-11-14", 15, 10, effective="8.05"),
+    ]
+    result = check(lines)
+    assert only(result).residual == Decimal("0.05")
+    assert checks(result.findings) == ["reconcile.not_billed"] * 4
+
+
+def test_what_the_customer_waits_for_is_held():
+    result = check([a_line()], held={"c1"})
+    assert (only(result).held, only(result).residual) == (100, 0)
+    assert result.findings == ()
+
+
+def test_what_was_billed_before_the_hold_stays_billed():
+    assert only(check([a_line()], [a_charge()], held={"c1"})).billed == 100
+
+
+def test_excluded_products_are_excluded_even_on_hold():
+    contract = a_contract(excluded_skus=(OFFER,))
+    for held in ((), ("c1",)):
+        result = check([a_line()], contract=contract, held=held)
+        assert (only(result).excluded, only(result).residual) == (100, 0)
+
+
+def test_changes_of_an_excluded_product_are_excluded_though_they_undo_each_other():
+    lines = [
+        *a_change("addQuantity", "2026-10-20", "2026-11-14", 10, 15),
+        *a_change("removeQuantity", "2026-10-20", "2026-11-14", 15, 10),
+    ]
+    result = check(lines, contract=a_contract(excluded_skus=(OFFER,)))
+    assert set(result.outcomes.values()) == {Outcome.EXCLUDED}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        a_line(first="2026-09-30", end="2026-10-30"),
+        a_pass_on(CostKind.ONE_TIME, "100.00", charged=None, ordered_on=day("2026-09-30")),
+        a_pass_on(CostKind.CREDIT, "-100.00", ordered_on=day("2026-09-30")),
+    ],
+)
+def test_what_was_served_before_the_contract_is_excluded(line):
+    result = check([line])
+    assert list(result.outcomes.values()) == [Outcome.EXCLUDED]
+    assert result.findings == ()
+
+
+def test_a_credit_granted_under_the_contract_is_not_excluded_for_what_it_credits():
+    line = a_pass_on(
+        CostKind.CREDIT,
+        "-100.00",
+        charged=period("2026-09-01", "2026-10-01"),
+        ordered_on=day("2026-10-05"),
+    )
+    assert list(check([line]).outcomes.values()) == [Outcome.UNEXPLAINED]
+
+
+def test_what_nothing_explains_stays_in_the_residual_and_is_named():
+    result = check([a_line()])
+    assert only(result).residual == 100
+    (finding,) = result.findings
+    assert (finding.check, finding.severity) == ("reconcile.not_billed", Severity.WARN)
+    assert "Microsoft billed 100.00 USD for Business Premium" in finding.sentence
+
+
+def test_a_line_worth_nothing_is_not_worth_a_finding():
+    result = check([a_line(unit="0")])
+    assert list(result.outcomes.values()) == [Outcome.UNEXPLAINED]
+    assert result.findings == ()
+
+
+def test_a_customer_without_a_contract_is_not_explained_away():
+    assert only(check([a_line(customer_id="c2")])).residual == 100
+
+
+# --- lines that are passed on ------------------------------------------------------------------------------
+
+
+def test_a_passed_on_line_is_answered_by_name():
+    line = a_pass_on(CostKind.USAGE, "50.00")
+    usage = a_charge("57.50", type=ChargeType.USAGE, cost_lines=(line.key,))
+    assert only(check([line], [usage])).billed == 50
+    assert only(check([line], [replace(usage, cost_lines=("another",))])).residual == 50
+
+
+def test_a_line_that_came_late_is_answered_by_the_adjustment_that_names_it():
+    line = a_pass_on(CostKind.USAGE, "5.00", key="late")
+    adjustment = a_charge("5.75", type=ChargeType.ADJUSTMENT, cost_lines=("late",))
+    assert only(check([line], [adjustment])).billed == 5
+
+
+# --- seats and charges that do not fit ---------------------------------------------------------------------
+
+
+def test_another_number_of_seats_than_microsofts_is_told_once():
+    lines = a_change("addQuantity", "2026-10-20", "2026-11-14", 10, 15)
+    charge = a_charge(service=period("2026-10-20", "2026-11-14"), quantity=Decimal(4))
+    (finding,) = check(lines, [charge]).findings
+    assert finding.check == "reconcile.quantity"
+    assert finding.sentence == (
+        "Business Premium, 2026-10-20 to 2026-11-13: Microsoft billed 5 seats, the customer 4."
+    )
+
+
+def test_a_charge_that_no_line_answers_is_told():
+    (finding,) = check([], [a_charge()]).findings
+    assert (finding.check, finding.severity) == ("reconcile.no_cost", Severity.WARN)
+    assert "120.00 USD" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    "charge",
+    [
+        a_charge("0.00"),
+        a_charge(type=ChargeType.ADJUSTMENT),
+        a_charge(type=ChargeType.USAGE, cost_lines=("cost/I1/x",)),
+    ],
+)
+def test_what_needs_no_line_is_not(charge):
+    assert check([], [charge]).findings == ()
+
+
+# --- currencies --------------------------------------------------------------------------------------------
+
+
+def test_each_currency_has_its_own_total():
+    result = check(
+        [a_line(), a_line(key="e", currency="EUR", customer_id="c2", subscription_id="s2")],
+        [a_charge()],
+        held={"c2"},
+    )
+    assert [(t.currency, t.billed, t.held, t.residual) for t in result.totals] == [
+        ("EUR", 0, 100, 0),
+        ("USD", 100, 0, 0),
+    ]
+
+
+def test_what_was_sold_in_a_currency_without_cost_is_shown():
+    result = check([a_line()], [a_charge(currency="EUR")], sold={"EUR": Decimal(120)})
+    assert [(t.currency, t.microsoft, t.sold) for t in result.totals] == [
+        ("EUR", 0, 120),
+        ("USD", 100, 0),
+    ]

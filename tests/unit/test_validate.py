@@ -1,0 +1,232 @@
+"""Each check: when it holds a customer, when it must not, and what it says of missing data."""
+
+from dataclasses import replace
+
+import pytest
+
+from domain.problems import Severity
+from rules.validate import CHECKS, Facts, validate
+from tests.builders import (
+    a_contract,
+    a_customer,
+    a_line,
+    a_relationship,
+    a_subscription,
+    a_tax_profile,
+    an_agreement,
+    checks,
+    day,
+    period,
+)
+
+
+def facts(**fields):
+    return Facts(
+        **{
+            "customer": a_customer(),
+            "agreements": [an_agreement()],
+            "relationships": [a_relationship()],
+            "subscriptions": [a_subscription()],
+            "cost_lines": [a_line()],
+            "contract": a_contract(),
+            "tax_profile": a_tax_profile(),
+            "period": period("2026-10-01", "2026-11-01"),
+            "today": day("2026-11-08"),
+            **fields,
+        }
+    )
+
+
+def found(**fields):
+    return [(f.check, f.severity.value) for f in validate(facts(**fields))]
+
+
+def test_a_customer_in_order_has_no_findings():
+    assert found() == []
+    assert len(CHECKS) == 6
+
+
+# --- relationship ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("relationship", ["none", "advisor", ""])
+def test_only_a_reseller_may_bill(relationship):
+    (finding,) = validate(facts(customer=a_customer(relationship=relationship)))
+    assert (finding.check, finding.severity) == ("relationship.not_reseller", Severity.HOLD)
+    assert f"is {relationship or 'unknown'}, not reseller" in finding.sentence
+
+
+# --- agreement ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("agreements", [[], [an_agreement(type="MicrosoftCloudAgreement")]])
+def test_the_customer_agreement_must_be_there(agreements):
+    assert found(agreements=agreements) == [("agreement.missing", "hold")]
+
+
+def test_an_old_agreement_beside_the_right_one_does_no_harm():
+    both = [an_agreement(type="MicrosoftCloudAgreement"), an_agreement()]
+    assert found(agreements=both) == []
+
+
+def test_an_agreement_signed_with_microsoft_directly_counts_without_a_date():
+    assert found(agreements=[an_agreement(agreed_on=None, signed_directly=True)]) == []
+
+
+# --- delegated administration -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "relationships",
+    [
+        [],
+        [a_relationship(status="expired")],
+        [a_relationship(status="terminated"), a_relationship(status="approvalPending")],
+        [a_relationship(status="somethingNew")],
+        [a_relationship(ends_on=day("2026-11-08"))],  # its status has not caught up
+    ],
+)
+def test_an_active_relationship_must_be_there(relationships):
+    assert found(relationships=relationships) == [("gdap.missing", "hold")]
+
+
+def test_the_end_of_the_last_relationship_is_told():
+    ended = [
+        a_relationship(status="expired", ends_on=day("2026-01-31")),
+        a_relationship(status="expired", ends_on=day("2026-10-09")),
+        a_relationship(status="approvalPending", ends_on=None),
+    ]
+    (finding,) = validate(facts(relationships=ended))
+    assert finding.sentence == "The delegated admin relationship ended on 2026-10-09."
+
+
+def test_a_relationship_without_an_assignment_gives_no_access():
+    assert found(relationships=[a_relationship(active_assignments=0)]) == [
+        ("gdap.no_assignment", "hold")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ends_on", "told"),
+    [
+        ("2026-11-09", [("gdap.expiring", "warn")]),
+        ("2026-12-08", [("gdap.expiring", "warn")]),
+        ("2026-12-09", []),
+    ],
+)
+def test_an_end_within_thirty_days_is_a_warning(ends_on, told):
+    assert found(relationships=[a_relationship(status="expiring", ends_on=day(ends_on))]) == told
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        a_relationship(),
+        a_relationship(ends_on=None),
+        a_relationship(ends_on=day("2026-11-20"), auto_extends=True),
+    ],
+)
+def test_the_latest_end_of_several_counts(other):
+    soon = a_relationship(id="gdap-2", ends_on=day("2026-11-10"))
+    assert found(relationships=[soon, other]) == []
+
+
+def test_a_later_relationship_without_assignment_does_not_count():
+    soon = a_relationship(ends_on=day("2026-11-10"))
+    assert found(relationships=[soon, a_relationship(active_assignments=0)]) == [
+        ("gdap.expiring", "warn")
+    ]
+
+
+# --- mapping -----------------------------------------------------------------------------------------
+
+
+def test_without_a_contract_nothing_else_is_asked_of_it():
+    assert found(contract=None) == [("mapping.no_contract", "hold")]
+
+
+def test_a_contract_needs_an_account():
+    assert found(contract=a_contract(account_id="")) == [("mapping.no_account", "hold")]
+
+
+@pytest.mark.parametrize(
+    ("ends", "told"),
+    [
+        (None, []),
+        ("2026-10-02", []),
+        ("2026-10-01", [("mapping.contract_ended", "hold")]),
+        ("2026-01-01", [("mapping.contract_ended", "hold")]),
+    ],
+)
+def test_a_contract_that_ended_before_the_period_holds(ends, told):
+    assert found(contract=a_contract(ends=day(ends) if ends else None)) == told
+
+
+# --- partner of record ---------------------------------------------------------------------------------
+
+
+def test_a_strange_partner_is_told_with_how_often_it_stands_there():
+    strange = facts(
+        contract=a_contract(expected_partner_id="111"),
+        subscriptions=[a_subscription(partner_of_record="222"), a_subscription(id="s2")],
+        cost_lines=[a_line(partner_id="222"), a_line(subscription_id="s3", reseller_id="222")],
+    )
+    (finding,) = validate(strange)
+    assert (finding.check, finding.severity) == ("partner_of_record.drift", Severity.HOLD)
+    assert "Partner 222 stands on 2 of the customer's subscriptions; 111 is expected" in (
+        finding.sentence
+    )
+
+
+@pytest.mark.parametrize(
+    ("expected", "line"),
+    [
+        ("", {"partner_id": "222"}),
+        ("111", {"partner_id": "111"}),
+        ("111", {"partner_id": "999", "reseller_id": "111"}),
+        ("111", {}),
+    ],
+)
+def test_the_expected_partner_and_no_partner_at_all_are_fine(expected, line):
+    contract = a_contract(expected_partner_id=expected)
+    assert found(contract=contract, cost_lines=[a_line(**line)]) == []
+
+
+# --- tax -----------------------------------------------------------------------------------------------
+
+
+def test_the_tax_must_be_known_on_the_last_day_of_the_period():
+    assert found(tax_profile=None) == [("tax.no_profile", "hold")]
+    lapsing = replace(a_tax_profile(), valid_until=day("2026-10-30"))
+    assert found(tax_profile=lapsing) == [("tax.lapsed", "hold")]
+    assert found(tax_profile=replace(lapsing, valid_until=day("2026-10-31"))) == []
+
+
+# --- policy ----------------------------------------------------------------------------------------------
+
+
+def test_a_partner_may_set_the_severity_of_a_check():
+    broken = facts(agreements=[], relationships=[])
+    policy = {"agreement.missing": Severity.WARN, "gdap.expiring": Severity.HOLD}
+    findings = validate(broken, policy)
+    assert [(f.check, f.severity.value) for f in findings] == [
+        ("agreement.missing", "warn"),
+        ("gdap.missing", "hold"),
+    ]
+    assert checks(findings) == checks(validate(broken))
+
+
+def test_every_finding_says_what_to_do_and_has_a_key_from_meaning():
+    everything = facts(
+        customer=a_customer(relationship="none"),
+        agreements=[],
+        relationships=[],
+        contract=a_contract(account_id=""),
+        tax_profile=None,
+    )
+    findings = validate(everything)
+    assert len(findings) == 5
+    for finding in findings:
+        assert finding.hint
+        assert finding.customer_id == "c1"
+        assert finding.key == f"finding/{finding.check}/c1/{finding.record}"
