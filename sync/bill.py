@@ -6,12 +6,13 @@ with a hold gets no document, and its charges are proposed again by the next run
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 
+from domain.contract import BillingContract
 from domain.period import Period
 from domain.problems import Finding, InputError, Severity
 from domain.run import Run, RunStatus, UnitStatus
@@ -25,6 +26,7 @@ from rules.events import check_history, history
 from rules.pricing import PriceBook
 from rules.rating import rate_customer
 from rules.validate import Facts, Policy, validate
+from sync.findings import held_customers, replace_everywhere
 from sync.ledger import Ledger, Outcome
 from sync.messages import BillUnit, StartRun
 from sync.ports import Ports
@@ -44,14 +46,34 @@ class Draft:
 
     document: Invoice | None
     findings: tuple[Finding, ...]
+    """What the checks of a draft found."""
+    standing: tuple[Finding, ...] = ()
+    """What others found before, and what still stands: a record that could not be read."""
 
     @property
     def held(self) -> bool:
         """Say whether any finding keeps the customer out."""
-        return any(finding.severity is not Severity.WARN for finding in self.findings)
+        return any(f.severity is not Severity.WARN for f in (*self.findings, *self.standing))
 
 
-def draft(file: CustomerFile, period: Period, today: date, policy: Policy) -> Draft:
+def propose(ports: Ports, customer_id: str, period: Period) -> tuple[CustomerFile, Draft]:
+    """Read one customer's file and compute its draft; writes nothing."""
+    file = ports.store.customer_file(customer_id)
+    standing = [
+        finding
+        for finding in ports.store.findings(customer_id=customer_id)
+        if finding.check not in {*_CHECKS, *_RECONCILE_CHECKS}
+    ]
+    return file, draft(file, period, ports.now().date(), ports.policy, standing)
+
+
+def draft(
+    file: CustomerFile,
+    period: Period,
+    today: date,
+    policy: Policy,
+    standing: Sequence[Finding] = (),
+) -> Draft:
     """Compute one customer's document for a month; pure, writes nothing."""
     customer, contract = file.customer, file.contract
     findings = validate(
@@ -68,11 +90,10 @@ def draft(file: CustomerFile, period: Period, today: date, policy: Policy) -> Dr
             period=period,
             today=today,
         ),
-        policy,
     )
     decision = tax.decide(file.tax_profile, customer.id, period.last_day)
     if contract is None or isinstance(decision, Finding) or contract.starts >= period.end:
-        return Draft(document=None, findings=tuple(findings))
+        return Draft(document=None, findings=_judged(findings, policy), standing=tuple(standing))
     rated = rate_customer(
         contract=contract,
         subscriptions=file.subscriptions,
@@ -87,8 +108,7 @@ def draft(file: CustomerFile, period: Period, today: date, policy: Policy) -> Dr
         lines = [line for line in file.cost_lines if line.subscription_id == subscription.id]
         told = [event for event in file.events if event.subscription_id == subscription.id]
         findings.extend(check_history(subscription, history(subscription, lines, told), today))
-    unique = {finding.key: finding for finding in findings}
-    result = Draft(document=None, findings=tuple(unique.values()))
+    result = Draft(document=None, findings=_judged(findings, policy), standing=tuple(standing))
     if result.held:
         return result
     document = assemble(
@@ -100,6 +120,12 @@ def draft(file: CustomerFile, period: Period, today: date, policy: Policy) -> Dr
         tax=Tax(percent=decision.percent, note=decision.note, buyer_tax_id=decision.buyer_tax_id),
     )
     return replace(result, document=document)
+
+
+def _judged(findings: Iterable[Finding], policy: Policy) -> tuple[Finding, ...]:
+    """Return each finding once, with the severity that the partner's policy gives its check."""
+    unique = {finding.key: finding for finding in findings}
+    return tuple(replace(f, severity=policy.get(f.check, f.severity)) for f in unique.values())
 
 
 # Every check that draft() may find, so that one that is gone is closed.
@@ -135,12 +161,18 @@ _RECONCILE_CHECKS = ("reconcile.not_billed", "reconcile.quantity", "reconcile.no
 
 
 def period_invoices(ports: Ports, period: Period) -> list[CostInvoice]:
-    """Ask Partner Center for the invoices of a month; reading their heads is the completeness."""
-    return [
-        head
-        for head in ports.partner_center.invoices()
-        if not isinstance(head, Finding) and head.billed.start == period.start
-    ]
+    """Ask Partner Center for the invoices of a month; reading their heads is the completeness.
+
+    Raises InputError where one cannot be read: it may be of this month.
+    """
+    heads: list[CostInvoice] = []
+    for head in ports.partner_center.invoices():
+        if isinstance(head, CostInvoice):
+            if head.billed.start == period.start:
+                heads.append(head)
+        elif head.severity is not Severity.WARN:
+            raise InputError(head.sentence, hint=head.hint)
+    return heads
 
 
 def plan(ports: Ports, message: StartRun) -> list[BillUnit]:
@@ -186,8 +218,7 @@ def work(ports: Ports, unit: BillUnit) -> None:
     if ledger.settled(unit.key):
         return
     period = unit.month
-    file = ports.store.customer_file(unit.customer_id)
-    result = draft(file, period, ports.now().date(), ports.policy)
+    file, result = propose(ports, unit.customer_id, period)
     saved = ports.store.replace_findings(_CHECKS, unit.customer_id, result.findings)
     found = ports.store.unit(unit.key)
     stale = _drafts(file.documents, period)
@@ -208,7 +239,7 @@ def work(ports: Ports, unit: BillUnit) -> None:
             counts={
                 "documents": int(result.document is not None),
                 "lines": lines,
-                "findings": len(result.findings),
+                "findings": len(result.findings) + len(result.standing),
             },
         )
 
@@ -220,34 +251,43 @@ def _drafts(documents: Iterable[Invoice], period: Period) -> list[Invoice]:
 
 
 def close(ports: Ports, run: Run) -> Run:
-    """Reconcile the month of a bill run and return the run with totals, counts and its end."""
-    period = Period.month(run.window)
-    lines = ports.store.cost_lines([head.id for head in period_invoices(ports, period)])
-    documents = ports.store.documents(period=run.window)
-    contracts = {contract.customer_id: contract for contract in ports.store.contracts()}
-    held = {
-        finding.customer_id
-        for finding in ports.store.findings()
-        if finding.severity is not Severity.WARN and finding.customer_id
-    }
-    standing = [d for d in documents if d.status is not DocumentStatus.VOID]
+    """Reconcile the month of a bill run and return the run with totals, counts and its end.
+
+    A run for one customer answers for that customer's lines alone.
+    """
+
+    def mine(customer_id: str) -> bool:
+        return run.scope in {"", customer_id}
+
+    heads = period_invoices(ports, Period.month(run.window))
+    stored = ports.store.cost_lines([head.id for head in heads])
+    lines = [line for line in stored if mine(line.customer_id)]
+    standing = [
+        document
+        for document in ports.store.documents(period=run.window, customer_id=run.scope)
+        if document.status is not DocumentStatus.VOID
+    ]
+    held = held_customers(ports.store.findings(customer_id=run.scope))
     sold: dict[str, Decimal] = defaultdict(Decimal)
     for document in standing:
         sold[document.currency] += document.subtotal.amount
     result = reconcile.reconcile(
         lines=lines,
         charges=[line.charge for document in standing for line in document.lines],
-        contracts=contracts,
+        contracts={contract.customer_id: contract for contract in ports.store.contracts()},
         held=held,
         sold=sold,
     )
-    _save_findings(ports, result.findings)
+    if run.scope:
+        ports.store.replace_findings(_RECONCILE_CHECKS, run.scope, result.findings)
+    else:
+        replace_everywhere(ports.store, _RECONCILE_CHECKS, result.findings)
     return replace(
         run,
         status=RunStatus.DONE_WITH_HOLDS if held else RunStatus.DONE,
         totals=result.totals,
         counts={
-            "customers": len(ports.store.customers()),
+            "customers": sum(mine(customer.id) for customer in ports.store.customers()),
             "held": len(held),
             "invoices": sum(d.kind is DocumentKind.INVOICE for d in standing),
             "credit_notes": sum(d.kind is DocumentKind.CREDIT_NOTE for d in standing),
@@ -258,59 +298,58 @@ def close(ports: Ports, run: Run) -> Run:
     )
 
 
-def _save_findings(ports: Ports, findings: Sequence[Finding]) -> None:
-    """Replace what the reconciliation found before, customer by customer."""
-    by_customer: dict[str, list[Finding]] = defaultdict(list)
-    for finding in ports.store.findings():
-        if finding.check in _RECONCILE_CHECKS:
-            by_customer[finding.customer_id] = []
-    for finding in findings:
-        by_customer[finding.customer_id].append(finding)
-    for customer_id, own in sorted(by_customer.items()):
-        ports.store.replace_findings(_RECONCILE_CHECKS, customer_id, own)
-
-
 def approve(ports: Ports, message: StartRun) -> list[Invoice]:
     """Number, freeze and issue the drafts of a month; returns the documents that were issued.
 
     One approval of a month at a time: numbers are consecutive per kind. A draft of a customer that
-    is on hold by now stays a draft.
+    is on hold by now stays a draft. Raises InputError, with nothing issued, where a draft must not
+    be. A second approval finds no draft and writes nothing.
     """
     if message.period is None:
         raise InputError("an approval needs a period", hint="give it as --period 2026-10")
     period = message.period
-    if not _approvable(ports, message):
+    found = ports.store.run(message.run_key)
+    if found and found.status is RunStatus.DONE and not _approvable(ports, message):
         return []
     issued: list[Invoice] = []
 
     def settle() -> Outcome:
         today = ports.now().date()
-        standing = [
-            d for d in ports.store.documents(period=period) if d.status is not DocumentStatus.DRAFT
-        ]
-        numbers = {
-            kind: sum(1 for d in standing if d.kind is kind and d.number) for kind in DocumentKind
-        }
         terms = {contract.key: contract for contract in ports.store.contracts()}
-        for document in _approvable(ports, message):
-            _refuse_doubles(ports, document)
+        drafts = _approvable(ports, message)
+        for document in drafts:
+            _refuse_unfit(ports, document, terms)
+        numbers = Counter(d.kind for d in ports.store.documents(period=period) if d.number)
+        for document in drafts:
             numbers[document.kind] += 1
-            contract = terms[document.contract_key]
             final = replace(
                 document,
                 number=_number(document, numbers[document.kind]),
                 status=DocumentStatus.ISSUED,
                 issued_on=today,
-                due_on=today + timedelta(days=contract.payment_days),
+                due_on=today + timedelta(days=terms[document.contract_key].payment_days),
                 fingerprint=fingerprint(document),
             )
             ports.store.settle_document(final)
             issued.append(final)
-        return Outcome(counts={"issued": len(issued)})
+        return Outcome(counts={"issued": numbers.total()})
 
+    started = ports.now()
     Ledger(ports.store, ports.now).run_once(
         f"approve/{period}", "approve", message.run_key, settle, repeatable=True
     )
+    documents = ports.store.documents(period=period, customer_id=message.customer_id or "")
+    run = Run(
+        key=message.run_key,
+        kind="approve",
+        scope=message.customer_id or "",
+        window=period,
+        status=RunStatus.DONE,
+        started_at=started,
+        finished_at=ports.now(),
+        counts={"issued": sum(1 for d in documents if d.number)},
+    )
+    ports.store.save([run])
     return issued
 
 
@@ -320,14 +359,19 @@ def _approvable(ports: Ports, message: StartRun) -> list[Invoice]:
         status=DocumentStatus.DRAFT,
         customer_id=message.customer_id or "",
     )
-    held = {f.customer_id for f in ports.store.findings() if f.severity is not Severity.WARN}
+    held = held_customers(ports.store.findings())
     return sorted(
         (d for d in drafts if d.customer_id not in held), key=lambda d: (d.customer_name, d.key)
     )
 
 
-def _refuse_doubles(ports: Ports, document: Invoice) -> None:
+def _refuse_unfit(ports: Ports, document: Invoice, terms: Mapping[str, BillingContract]) -> None:
     """A charge stands on one document; a draft that repeats one was overtaken and is stale."""
+    if document.contract_key not in terms:
+        raise InputError(
+            f"the contract {document.contract_key} of the draft {document.key} is gone",
+            hint="restore the contract, or delete the draft in Dataverse",
+        )
     keys = {line.key for line in document.lines}
     for other in ports.store.documents(customer_id=document.customer_id):
         if other.status not in STANDS:
@@ -336,7 +380,7 @@ def _refuse_doubles(ports: Ports, document: Invoice) -> None:
         if double:
             raise InputError(
                 f"the draft {document.key} repeats {len(double)} charges of {other.number}",
-                hint="bill the customer again: the draft is older than that document",
+                hint="delete the draft in Dataverse: the next month's run bills what is missing",
             )
 
 

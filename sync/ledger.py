@@ -8,6 +8,7 @@ died loses it, and the next delivery takes over.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -15,12 +16,20 @@ from domain.problems import Conflict, WorkerError
 from domain.run import UnitOfWork, UnitStatus
 from sync.ports import Store
 
-LEASE = timedelta(minutes=30)
-"""Longer than any unit works; a dead worker's unit waits at most this long."""
+LEASE = timedelta(minutes=10)
+"""As long as the host hides a message whose worker died: when it comes again, the unit is free.
+
+A unit that works longer may be taken over by a second message; both write the same, and the first
+to settle wins.
+"""
 
 
 class Busy(WorkerError):  # noqa: N818 - it is a state, not a fault
-    """Another worker holds the unit: leave the message for later."""
+    """Another worker holds the unit until then (aware UTC): leave the message for later."""
+
+    def __init__(self, message: str, until: datetime) -> None:
+        super().__init__(message, hint="run the command again after that")
+        self.until = until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +101,9 @@ class Ledger:
             and unit.lease_until is not None
             and unit.lease_until > now
         ):
-            raise Busy(f"{key} is being worked until {unit.lease_until:%H:%M}")
+            raise Busy(
+                f"{key} is being worked until {unit.lease_until:%H:%M} UTC", unit.lease_until
+            )
         claimed = replace(
             unit,
             run_key=run_key,
@@ -106,20 +117,20 @@ class Ledger:
         try:
             version = self.store.put_unit(claimed, version)
         except Conflict as error:
-            raise Busy(f"{key} was claimed by another worker") from error
+            raise Busy(f"{key} was claimed by another worker", now) from error
         try:
             outcome = work()
         except Exception as error:
-            self.store.put_unit(
-                replace(
-                    claimed,
-                    status=UnitStatus.FAILED,
-                    finished_at=self.now(),
-                    lease_until=None,
-                    problem=f"{type(error).__name__}: {error}"[:1000],
-                ),
-                version,
+            failed = replace(
+                claimed,
+                status=UnitStatus.FAILED,
+                finished_at=self.now(),
+                lease_until=None,
+                problem=f"{type(error).__name__}: {error}"[:1000],
             )
+            # Where the store is what failed, the note fails too: the lease ends by itself.
+            with suppress(WorkerError):
+                self.store.put_unit(failed, version)
             raise
         ended = replace(
             claimed,

@@ -7,13 +7,17 @@ invoice whose lines do not sum to its head is not imported at all.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
+from domain.customer import Agreement, Customer
 from domain.problems import Finding
-from domain.subscription import CostInvoice
+from domain.subscription import Subscription
 from rules import reconcile
+from sync.findings import replace_everywhere
 from sync.ledger import Outcome
 from sync.messages import PullUnit, StartRun
 from sync.ports import Ports, Record
@@ -44,7 +48,8 @@ def sift(records: Iterable[T | Finding]) -> tuple[list[T], list[Finding]]:
 def plan(ports: Ports, message: StartRun) -> list[PullUnit]:
     """List the units of a day's sync; customers not stored yet are entered, so that rows have one.
 
-    Nothing is written before Partner Center has answered.
+    A stored customer that Partner Center no longer lists is asked for by id: why it is gone is a
+    finding. Nothing is written before Partner Center has answered.
     """
     day = message.day or ports.now().date()
     if message.customer_id:
@@ -54,15 +59,15 @@ def plan(ports: Ports, message: StartRun) -> list[PullUnit]:
     customers, bad = sift(ports.partner_center.customers())
     invoices, bad_invoices = sift(ports.partner_center.invoices())
     since = day - timedelta(days=INVOICE_DAYS)
-    known = {customer.id for customer in ports.store.customers()}
+    known = dict.fromkeys(customer.id for customer in ports.store.customers())
     new: list[Record] = [c for c in customers if c.id not in known]
     if new:
         ports.store.save(new)
     ports.store.replace_findings(("wire.customer", "wire.invoice"), "", [*bad, *bad_invoices])
     units = [PullUnit(run_key=message.run_key, part="relationships", day=day)]
     units.extend(
-        PullUnit(run_key=message.run_key, part="customer", scope=customer.id, day=day)
-        for customer in customers
+        PullUnit(run_key=message.run_key, part="customer", scope=customer_id, day=day)
+        for customer_id in dict.fromkeys([*(c.id for c in customers), *known])
     )
     units.append(PullUnit(run_key=message.run_key, part="changes", day=day))
     units.extend(
@@ -79,48 +84,54 @@ def work(ports: Ports, unit: PullUnit) -> Outcome:
         case "customer":
             return _customer(ports, unit)
         case "relationships":
-            return _save(ports, "gdap", *sift(ports.directory.relationships()))
+            found = sift(ports.directory.relationships())
+            return _save(ports, "gdap", "wire.relationship", *found)
         case "changes":
             since = unit.day - timedelta(days=AUDIT_DAYS)
             until = unit.day + timedelta(days=1)
             events = ports.partner_center.subscription_events(since, until)
-            return _save(ports, "events", *sift(events))
+            return _save(ports, "events", "wire.audit_record", *sift(events))
         case "costs":
             return _costs(ports, unit.scope)
 
 
+_CUSTOMER_CHECKS = (
+    "customer.unreachable",
+    "wire.customer",
+    "wire.qualification",
+    "wire.agreement",
+    "wire.subscription",
+)
+
+
 def _customer(ports: Ports, unit: PullUnit) -> Outcome:
-    """Read one customer whole: details, agreements, subscriptions."""
-    answer = ports.partner_center.customer(unit.scope)
-    details, bad = sift([answer])
-    agreements, bad_agreements = sift(ports.partner_center.agreements(unit.scope))
-    subscriptions, bad_subscriptions = sift(ports.partner_center.subscriptions(unit.scope))
-    records: list[Record] = [*details, *agreements, *subscriptions]
+    """Read one customer whole: details, agreements, subscriptions; of a lost one there is none."""
+    details, findings = sift([ports.partner_center.customer(unit.scope)])
+    records: list[Record] = [*details]
+    if not any(finding.check == "customer.unreachable" for finding in findings):
+        agreements, bad = sift(ports.partner_center.agreements(unit.scope))
+        subscriptions, worse = sift(ports.partner_center.subscriptions(unit.scope))
+        records += [*agreements, *subscriptions]
+        findings += [*bad, *worse]
     saved = ports.store.save(records)
-    findings = [*bad, *bad_agreements, *bad_subscriptions]
-    _replace_wire_findings(ports, unit.scope, findings)
+    ports.store.replace_findings(_CUSTOMER_CHECKS, unit.scope, findings)
+    kinds = Counter(type(record) for record in records)
     return Outcome(
         counts={
-            "customers": len(details),
-            "agreements": len(agreements),
-            "subscriptions": len(subscriptions),
+            "customers": kinds[Customer],
+            "agreements": kinds[Agreement],
+            "subscriptions": kinds[Subscription],
             "findings": len(findings),
             "written": saved.created + saved.updated,
         }
     )
 
 
-_CUSTOMER_CHECKS = ("wire.customer", "wire.agreement", "wire.subscription")
-
-
-def _replace_wire_findings(ports: Ports, customer_id: str, findings: Sequence[Finding]) -> None:
-    ports.store.replace_findings(_CUSTOMER_CHECKS, customer_id, findings)
-
-
 def _save(
-    ports: Ports, name: str, records: Sequence[Record], findings: Sequence[Finding]
+    ports: Ports, name: str, check: str, records: Sequence[Record], findings: Sequence[Finding]
 ) -> Outcome:
-    saved = ports.store.save([*records, *findings])
+    saved = ports.store.save(records)
+    replace_everywhere(ports.store, (check,), findings)
     return Outcome(
         counts={
             name: len(records),
@@ -130,10 +141,13 @@ def _save(
     )
 
 
+_COST_CHECKS = ("wire.cost_line", "wire.line", "wire.usage")
+
+
 def _costs(ports: Ports, invoice_id: str) -> Outcome:
     """Import one of Microsoft's invoices with the usage that explains its metered lines.
 
-    The unit stays open (held) while the import is not complete: nothing of it is saved, and the
+    The unit stays open (held) while the import is not complete: no line of it is saved, and the
     next run tries again.
     """
     heads, _ = sift(ports.partner_center.invoices())
@@ -142,37 +156,38 @@ def _costs(ports: Ports, invoice_id: str) -> Outcome:
         return Outcome(held=True, counts={"cost_lines": 0})
     lines, bad = sift(ports.partner_center.cost_lines(invoice_id))
     incomplete = reconcile.complete(invoice, lines)
-    ports.store.replace_findings(
-        ("import.incomplete",), "", _of_all_invoices(ports, invoice, incomplete)
+    replace_everywhere(
+        ports.store,
+        ("import.incomplete",),
+        incomplete,
+        record=f"Microsoft invoice {invoice_id}",
     )
     if incomplete:
-        ports.store.save(list(bad))
+        _replace_cost_findings(ports, invoice_id, bad)
         return Outcome(held=True, counts={"cost_lines": len(lines), "findings": len(bad) + 1})
     folder = ports.archive.folder(f"usage/{invoice_id}")
     files = ports.partner_center.download_usage(invoice_id, folder)
     used = usage.load(files, scratch=folder / "scratch")
     explained = usage.with_shares(lines, used.shares)
-    records: list[Record] = [*explained, *used.summaries, *bad, *used.findings]
-    saved = ports.store.save(records)
+    saved = ports.store.save([*explained, *used.summaries])
+    findings = [*bad, *used.findings]
+    _replace_cost_findings(ports, invoice_id, findings)
     return Outcome(
         counts={
             "cost_lines": len(explained),
             "usage_lines": used.lines,
             "usage_summaries": len(used.summaries),
-            "findings": len(bad) + len(used.findings),
+            "findings": len(findings),
             "written": saved.created + saved.updated,
         }
     )
 
 
-def _of_all_invoices(
-    ports: Ports, invoice: CostInvoice, incomplete: Sequence[Finding]
-) -> list[Finding]:
-    """Keep what is known of the other invoices: findings are replaced per check."""
-    record = f"Microsoft invoice {invoice.id}"
-    others = [
-        finding
-        for finding in ports.store.findings()
-        if finding.check == "import.incomplete" and finding.record != record
+def _replace_cost_findings(ports: Ports, invoice_id: str, findings: Sequence[Finding]) -> None:
+    """Name the invoice on each finding, so that its next import replaces them and no others."""
+    mine = f"invoice {invoice_id}: "
+    named = [
+        replace(one, record=mine + one.record.removeprefix(f"invoice {invoice_id} "))
+        for one in findings
     ]
-    return [*others, *incomplete]
+    replace_everywhere(ports.store, _COST_CHECKS, named, record=mine)

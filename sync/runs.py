@@ -48,8 +48,8 @@ def read(queue: str, body: str | bytes) -> StartRun | PullUnit | BillUnit | Clos
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "message"
         raise InputError(
-            f"a message on queue {queue} is not readable: {where}: {first['msg']}",
-            hint="it is put aside; send it again in the form of docs",
+            f"the {queue} message is not readable: {where}: {first['msg']}",
+            hint="sync/README.md shows the form of each message",
         ) from None
 
 
@@ -67,21 +67,14 @@ def start(ports: Ports, message: StartRun) -> Run | None:
     checked(message)
     if message.kind == "approve":
         bill.approve(ports, message)
-        return None
+        return ports.store.run(message.run_key)
     found = ports.store.run(message.run_key)
     if found is not None and found.status is RunStatus.DONE:
         return found
     units: Sequence[PullUnit | BillUnit] = (
         pull.plan(ports, message) if message.kind == "sync" else bill.plan(ports, message)
     )
-    run = found or Run(
-        key=message.run_key,
-        kind=message.kind,
-        scope=message.customer_id or "",
-        window=message.period or str(message.day),
-        status=RunStatus.RUNNING,
-        started_at=ports.now(),
-    )
+    run = found or _new_run(ports, message)
     if found is None:
         ports.store.save([run])
     queue = "pull" if message.kind == "sync" else "bill"
@@ -94,6 +87,17 @@ def start(ports: Ports, message: StartRun) -> Run | None:
     else:
         ports.queue.send("close", [CloseRun(run_key=message.run_key).model_dump_json()])
     return run
+
+
+def _new_run(ports: Ports, message: StartRun) -> Run:
+    return Run(
+        key=message.run_key,
+        kind=message.kind,
+        scope=message.customer_id or "",
+        window=message.period or str(message.day),
+        status=RunStatus.RUNNING,
+        started_at=ports.now(),
+    )
 
 
 def _after(ports: Ports, run_key: str) -> None:
@@ -117,6 +121,7 @@ def close(ports: Ports, run_key: str) -> Run:
             status=RunStatus.DONE_WITH_HOLDS if held else RunStatus.DONE,
             counts=_sums(units),
         )
+    ended = replace(ended, problem="")
     lost = [unit for unit in units if unit.status in {UnitStatus.FAILED, UnitStatus.PARKED}]
     if lost:
         ended = replace(
@@ -139,9 +144,22 @@ def _sums(units: Sequence[UnitOfWork]) -> dict[str, int]:
     return dict(sorted(sums.items()))
 
 
-def give_up(ports: Ports, queue: str, body: str | bytes) -> None:
-    """Park the unit of a message that failed for the last time, and let its run close."""
-    message = read(queue, body)
-    if isinstance(message, PullUnit | BillUnit):
-        Ledger(ports.store, ports.now).park(message.key, "its message failed too often")
-        _after(ports, message.run_key)
+def give_up(
+    ports: Ports, queue: str, body: str | bytes, problem: str = "its message failed too often"
+) -> None:
+    """Note on its unit, or on its run, that a message is not tried again, and let the run close."""
+    match read(queue, body):
+        case PullUnit() | BillUnit() as unit:
+            Ledger(ports.store, ports.now).park(unit.key, problem)
+            _after(ports, unit.run_key)
+        case StartRun() as message:
+            _fail(ports, ports.store.run(message.run_key) or _new_run(ports, message), problem)
+        case CloseRun() as message:
+            found = ports.store.run(message.run_key)
+            if found is not None:
+                _fail(ports, found, problem)
+
+
+def _fail(ports: Ports, run: Run, problem: str) -> None:
+    failed = replace(run, status=RunStatus.FAILED, problem=problem[:1000], finished_at=ports.now())
+    ports.store.save([failed])

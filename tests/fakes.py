@@ -1,0 +1,326 @@
+"""The ports of the use cases in memory: short, strict, counting every write."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from domain.contract import BillingContract, MarkupRule, PriceListItem, SheetPrice, TaxProfile
+from domain.customer import Agreement, Customer, DelegatedAdminRelationship
+from domain.problems import Conflict, Finding, NotFound, Severity
+from domain.run import Run, UnitOfWork
+from domain.subscription import (
+    CostInvoice,
+    CostLine,
+    Subscription,
+    SubscriptionEvent,
+)
+from invoice.document import DocumentStatus, Invoice
+from invoice.file import CustomerFile, Saved
+from sync.ports import Ports, Record
+
+
+class Crash(BaseException):
+    """The process dies: nothing may catch it, no note can be left."""
+
+
+class MemoryStore:
+    """The system of record as dictionaries; every row that is written has a line in `writes`."""
+
+    def __init__(self) -> None:
+        self.rows: dict[type, dict[str, Any]] = {}
+        self.found: dict[str, Finding] = {}
+        self.papers: dict[str, Invoice] = {}
+        self.ledger: dict[str, tuple[UnitOfWork, str]] = {}
+        self.writes: list[str] = []
+        self.fault: BaseException | None = None
+        self.fault_at = 0
+        """The write before which `fault` is raised, counted from 1."""
+
+    def _write(self, what: str) -> None:
+        if self.fault is not None and len(self.writes) + 1 >= self.fault_at:
+            raise self.fault
+        self.writes.append(what)
+
+    def table(self, kind: type) -> dict[str, Any]:
+        return self.rows.setdefault(kind, {})
+
+    def _own(self, kind: type, customer_id: str, *, shared: bool = False) -> tuple[Any, ...]:
+        owners = {customer_id, ""} if shared else {customer_id}
+        rows = self.table(kind)
+        return tuple(rows[key] for key in sorted(rows) if rows[key].customer_id in owners)
+
+    def save(self, records: Sequence[Record]) -> Saved:
+        saved = Saved()
+        for record in records:
+            rows = self.found if isinstance(record, Finding) else self.table(type(record))
+            old = rows.get(record.key)
+            new: Any = record
+            if isinstance(record, Finding) and old is not None:
+                new = replace(record, seen=old.seen)  # the day it was opened stays
+            if old == new:
+                saved += Saved(unchanged=1)
+                continue
+            self._write(f"save {record.key}")
+            rows[record.key] = new
+            saved += Saved(created=1) if old is None else Saved(updated=1)
+        return saved
+
+    def customers(self) -> Sequence[Customer]:
+        return sorted(self.table(Customer).values(), key=lambda customer: customer.name)
+
+    def customer_file(self, customer_id: str) -> CustomerFile:
+        customer = self.table(Customer).get(f"customer/{customer_id}")
+        if customer is None:
+            raise NotFound(f"customer {customer_id} is not stored", service="Store")
+        contract = next(iter(self._own(BillingContract, customer_id)), None)
+        return CustomerFile(
+            customer=customer,
+            agreements=self._own(Agreement, customer_id),
+            relationships=self._own(DelegatedAdminRelationship, customer_id),
+            subscriptions=self._own(Subscription, customer_id),
+            events=self._own(SubscriptionEvent, customer_id),
+            cost_lines=self._own(CostLine, customer_id),
+            contract=contract,
+            tax_profile=self.table(TaxProfile).get(contract.tax_profile_key) if contract else None,
+            price_list=self._own(PriceListItem, customer_id, shared=True),
+            rules=self._own(MarkupRule, customer_id, shared=True),
+            documents=tuple(self.documents(customer_id=customer_id)),
+        )
+
+    def cost_lines(self, invoice_ids: Sequence[str]) -> Sequence[CostLine]:
+        rows = self.table(CostLine)
+        return [rows[key] for key in sorted(rows) if rows[key].invoice_id in invoice_ids]
+
+    def contracts(self) -> Sequence[BillingContract]:
+        return [row for _, row in sorted(self.table(BillingContract).items())]
+
+    def save_document(self, document: Invoice) -> Saved:
+        old = self.papers.get(document.key)
+        if old == document:
+            return Saved(unchanged=1)
+        if old is not None and old.status is not DocumentStatus.DRAFT:
+            raise Conflict(f"{document.key} is no draft any more", service="Store")
+        self._write(f"document {document.key}")
+        self.papers[document.key] = document
+        return Saved(created=1) if old is None else Saved(updated=1)
+
+    def discard_draft(self, document_key: str) -> None:
+        old = self.papers.get(document_key)
+        if old is None:
+            return
+        if old.status is not DocumentStatus.DRAFT:
+            raise Conflict(f"{document_key} is no draft any more", service="Store")
+        self._write(f"discard {document_key}")
+        del self.papers[document_key]
+
+    def documents(
+        self, *, period: str = "", status: DocumentStatus | None = None, customer_id: str = ""
+    ) -> Sequence[Invoice]:
+        chosen = [
+            one
+            for one in self.papers.values()
+            if (not period or f"{one.period.start:%Y-%m}" == period)
+            and (status is None or one.status is status)
+            and (not customer_id or one.customer_id == customer_id)
+        ]
+        return sorted(chosen, key=lambda one: (one.number, one.key))
+
+    def settle_document(self, document: Invoice) -> None:
+        if self.papers[document.key] == document:
+            return
+        if self.papers[document.key].lines != document.lines:
+            raise Conflict(f"{document.key} has other lines", service="Store")
+        self._write(f"settle {document.key}")
+        self.papers[document.key] = document
+
+    def findings(self, *, customer_id: str = "") -> Sequence[Finding]:
+        return [
+            one
+            for _, one in sorted(self.found.items())
+            if not customer_id or one.customer_id == customer_id
+        ]
+
+    def replace_findings(
+        self, checks: Sequence[str], customer_id: str, findings: Sequence[Finding]
+    ) -> Saved:
+        saved = self.save(findings)
+        kept = {one.key for one in findings}
+        for key, one in sorted(self.found.items()):
+            if one.check in checks and one.customer_id == customer_id and key not in kept:
+                self._write(f"close {key}")
+                del self.found[key]
+                saved += Saved(updated=1)
+        return saved
+
+    def run(self, key: str) -> Run | None:
+        found: Run | None = self.table(Run).get(key)
+        return found
+
+    def runs(self, limit: int = 50) -> Sequence[Run]:
+        newest = sorted(self.table(Run).values(), key=lambda run: run.started_at, reverse=True)
+        return newest[:limit]
+
+    def units(self, run_key: str) -> Sequence[UnitOfWork]:
+        return [unit for _, (unit, _) in sorted(self.ledger.items()) if unit.run_key == run_key]
+
+    def unit(self, key: str) -> tuple[UnitOfWork, str] | None:
+        return self.ledger.get(key)
+
+    def put_unit(self, unit: UnitOfWork, version: str | None) -> str:
+        stored = self.ledger.get(unit.key)
+        if (stored[1] if stored else None) != version:
+            raise Conflict(f"{unit.key} has another version", service="Store")
+        self._write(f"unit {unit.key} {unit.status}")
+        new = str(int(version or 0) + 1)
+        self.ledger[unit.key] = (unit, new)
+        return new
+
+
+@dataclass
+class MemoryPartnerCenter:
+    """What Partner Center shows; a Finding stands in the place of what cannot be read."""
+
+    people: list[Customer | Finding] = field(default_factory=list)
+    details: dict[str, Customer | Finding] = field(default_factory=dict)
+    """By customer id, where it differs from the list entry."""
+    signed: list[Agreement | Finding] = field(default_factory=list)
+    running: list[Subscription | Finding] = field(default_factory=list)
+    events: list[SubscriptionEvent | Finding] = field(default_factory=list)
+    heads: list[CostInvoice | Finding] = field(default_factory=list)
+    lines: list[CostLine | Finding] = field(default_factory=list)
+    usage: dict[str, list[Mapping[str, str]]] = field(default_factory=dict)
+    """Daily rated usage by invoice id, as Microsoft writes it."""
+    down: BaseException | None = None
+
+    def _up(self) -> None:
+        if self.down is not None:
+            raise self.down
+
+    def customers(self) -> Iterator[Customer | Finding]:
+        self._up()
+        yield from self.people
+
+    def customer(self, customer_id: str) -> Customer | Finding:
+        self._up()
+        listed = {one.id: one for one in self.people if isinstance(one, Customer)}
+        return self.details.get(customer_id) or listed[customer_id]
+
+    def agreements(self, customer_id: str) -> Iterator[Agreement | Finding]:
+        yield from (one for one in self.signed if one.customer_id == customer_id)
+
+    def subscriptions(self, customer_id: str) -> Iterator[Subscription | Finding]:
+        yield from (one for one in self.running if one.customer_id == customer_id)
+
+    def subscription_events(
+        self, since: date, until: date
+    ) -> Iterator[SubscriptionEvent | Finding]:
+        for one in self.events:
+            if isinstance(one, Finding) or since <= one.effective < until:
+                yield one
+
+    def invoices(self) -> Iterator[CostInvoice | Finding]:
+        self._up()
+        yield from self.heads
+
+    def cost_lines(self, invoice_id: str) -> Iterator[CostLine | Finding]:
+        for one in self.lines:
+            if isinstance(one, Finding) or one.invoice_id == invoice_id:
+                yield one
+
+    def download_usage(self, invoice_id: str, directory: Path) -> tuple[Path, ...]:
+        rows = self.usage.get(invoice_id)
+        if not rows:
+            return ()
+        path = directory / "part-0.json.gz"
+        text = "\n".join(json.dumps(row) for row in rows)
+        path.write_bytes(gzip.compress(text.encode()))
+        return (path,)
+
+    def sheet_prices(self, market: str, view: str) -> Iterator[SheetPrice | Finding]:
+        yield from ()
+
+
+@dataclass
+class MemoryDirectory:
+    known: list[DelegatedAdminRelationship | Finding] = field(default_factory=list)
+
+    def relationships(self) -> Iterator[DelegatedAdminRelationship | Finding]:
+        yield from self.known
+
+
+@dataclass
+class FolderArchive:
+    root: Path
+
+    def put(self, name: str, content: bytes) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+    def folder(self, name: str) -> Path:
+        path = self.root / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+@dataclass
+class ListQueue:
+    """Messages in the order of sending; nothing is leased, a test delivers what it likes."""
+
+    waiting: deque[tuple[str, str]] = field(default_factory=deque)
+    sent: list[tuple[str, str]] = field(default_factory=list)
+
+    def send(self, kind: str, messages: Iterable[str]) -> int:
+        bodies = [(kind, message) for message in messages]
+        self.waiting.extend(bodies)
+        self.sent.extend(bodies)
+        return len(bodies)
+
+
+@dataclass
+class Clock:
+    moment: datetime = datetime(2026, 11, 9, 6, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.moment
+
+    def advance(self, delta: timedelta) -> None:
+        self.moment += delta
+
+
+@dataclass
+class Office:
+    """One partner: all ports, kept apart so that a test can reach into each."""
+
+    folder: Path
+    partner_center: MemoryPartnerCenter = field(default_factory=MemoryPartnerCenter)
+    directory: MemoryDirectory = field(default_factory=MemoryDirectory)
+    store: MemoryStore = field(default_factory=MemoryStore)
+    queue: ListQueue = field(default_factory=ListQueue)
+    clock: Clock = field(default_factory=Clock)
+    policy: Mapping[str, Severity] = field(default_factory=dict)
+
+    @property
+    def ports(self) -> Ports:
+        return Ports(
+            partner_center=self.partner_center,
+            directory=self.directory,
+            store=self.store,
+            archive=FolderArchive(self.folder),
+            queue=self.queue,
+            now=self.clock,
+            policy=self.policy,
+        )
+
+    def written(self, act: Callable[[], object]) -> list[str]:
+        """What an act writes."""
+        before = len(self.store.writes)
+        act()
+        return self.store.writes[before:]

@@ -1,0 +1,474 @@
+"""Billing a month: the input is proved, a hold keeps a customer out, twice is once."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from domain.contract import BillingContract, MarkupRule
+from domain.customer import DelegatedAdminRelationship
+from domain.period import Period
+from domain.problems import InputError, Severity
+from domain.run import RunStatus, UnitStatus
+from domain.subscription import CostKind
+from invoice.document import DocumentKind, DocumentStatus
+from sync import bill
+from sync.ledger import LEASE
+from sync.messages import BillUnit, StartRun
+from tests.builders import (
+    CUSTOMER,
+    a_contract,
+    a_line,
+    a_pass_on,
+    a_rule,
+    an_agreement,
+    day,
+    issued,
+)
+from tests.fakes import Crash
+from tests.usecases.office import (
+    APPROVE,
+    BILL,
+    NORTHWIND,
+    SYNC,
+    a_fault,
+    an_invoice_head,
+    an_office,
+    totals,
+    work,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+BILL_FABRIKAM = StartRun(kind="bill", period="2026-10", customer_id=CUSTOMER)
+
+
+@pytest.fixture
+def office(tmp_path):
+    return an_office(tmp_path)
+
+
+@pytest.fixture
+def synced(office):
+    work(office, SYNC)
+    return office
+
+
+def run_of(office, message=BILL):
+    return office.store.run(message.run_key)
+
+
+def unit_of(office, customer_id=CUSTOMER):
+    return office.store.ledger[f"bill/{customer_id}/2026-10"][0]
+
+
+# --- the input is proved ---------------------------------------------------------------------------
+
+
+def refused(office, message=BILL):
+    """The sentence of a refusal, which must not have written anything."""
+    writes = len(office.store.writes)
+    with pytest.raises(InputError) as caught:
+        work(office, message)
+    assert len(office.store.writes) == writes
+    return f"{caught.value} ({caught.value.hint})"
+
+
+def test_without_microsofts_invoice_nothing_is_billed(synced):
+    synced.partner_center.heads = []
+    assert refused(synced) == (
+        "Microsoft has not issued an invoice for 2026-10 yet "
+        "(bill a month from about the 8th of the next one on)"
+    )
+
+
+def test_an_invoice_that_was_not_imported_refuses_the_run(office):
+    assert refused(office) == (
+        "The 0 imported lines of I1 sum to 0 USD, the invoice says 150.00: not reconcilable. "
+        "(run sync first; then bill again)"
+    )
+
+
+def test_an_incomplete_import_refuses_the_run(office):
+    office.partner_center.heads = [an_invoice_head("151.00")]
+    work(office, SYNC)
+    assert refused(office).startswith("The 0 imported lines of I1 sum to 0 USD")
+
+
+def test_an_invoice_head_that_cannot_be_read_refuses_the_run(synced):
+    fault = a_fault("wire.invoice", "", severity=Severity.BLOCK, sentence="Unreadable.", hint="Ask")
+    synced.partner_center.heads.append(fault)
+    assert refused(synced) == "Unreadable. (Ask)"
+
+
+def test_an_invoice_that_is_not_billed_on_is_no_obstacle(synced):
+    synced.partner_center.heads.append(a_fault("wire.invoice", ""))
+    work(synced, BILL)
+    assert run_of(synced).status is RunStatus.DONE
+
+
+def test_a_run_without_a_month_is_refused(synced):
+    assert refused(synced, StartRun(kind="bill")).startswith("kind bill needs a period")
+
+
+def test_a_customer_that_is_not_there_is_refused(synced):
+    message = BILL.model_copy(update={"customer_id": "nobody"})
+    assert refused(synced, message).startswith("there is no customer nobody")
+
+
+# --- drafts ----------------------------------------------------------------------------------------
+
+
+def test_the_month_is_drafted_to_the_cent(synced):
+    work(synced, BILL)
+    assert totals(synced) == {"Fabrikam Toys draft": "142.80", "Northwind Traders draft": "65.45"}
+    assert run_of(synced).status is RunStatus.DONE
+    northwind = synced.store.documents(customer_id=NORTHWIND)[0]
+    assert [str(line.amount.amount) for line in northwind.lines] == ["33.00", "22.00"]
+
+
+def test_the_second_run_of_a_settled_month_writes_nothing(synced):
+    work(synced, BILL)
+    assert synced.written(lambda: work(synced, BILL)) == []
+
+
+def test_a_late_message_of_a_settled_unit_writes_nothing(synced):
+    work(synced, BILL)
+    unit = BillUnit(run_key=BILL.run_key, customer_id=CUSTOMER, period="2026-10")
+    assert synced.written(lambda: bill.work(synced.ports, unit)) == []
+
+
+def test_one_customer_can_be_billed_alone(synced):
+    work(synced, BILL_FABRIKAM)
+    assert totals(synced) == {"Fabrikam Toys draft": "142.80"}
+    run = run_of(synced, BILL_FABRIKAM)
+    assert (run.status, run.counts["customers"], run.counts["cost_lines"]) == (
+        RunStatus.DONE,
+        1,
+        1,
+    )
+    (total,) = run.totals
+    assert (total.microsoft, total.billed, total.residual) == (Decimal(100), Decimal(100), 0)
+    assert synced.store.findings() == []  # Northwind is not unexplained, it was not asked for
+    work(synced, BILL)
+    assert totals(synced) == {"Fabrikam Toys draft": "142.80", "Northwind Traders draft": "65.45"}
+    assert run_of(synced).counts["cost_lines"] == 2
+
+
+def test_a_hold_of_another_customer_is_none_of_this_run(office):
+    del office.store.table(BillingContract)["contract/c2"]
+    work(office, SYNC, BILL, BILL_FABRIKAM)
+    assert run_of(office).status is RunStatus.DONE_WITH_HOLDS
+    assert run_of(office, BILL_FABRIKAM).status is RunStatus.DONE
+
+
+def test_a_dry_run_computes_the_same_and_writes_nothing(synced):
+    drafts = []
+
+    def propose():
+        units = bill.plan(synced.ports, BILL)
+        found = [bill.propose(synced.ports, unit.customer_id, unit.month) for unit in units]
+        drafts.extend(draft.document for _, draft in found)
+
+    assert synced.written(propose) == []
+    work(synced, BILL)
+    assert drafts == list(synced.store.documents())
+
+
+def test_a_contract_that_starts_later_bills_nothing(synced):
+    synced.store.save([a_contract(tax_profile_key="tax/de", starts=day("2026-11-01"))])
+    work(synced, BILL)
+    assert totals(synced) == {"Northwind Traders draft": "65.45"}
+    assert run_of(synced).totals[0].excluded == Decimal("100.00")
+
+
+def test_a_draft_is_replaced_by_what_is_right_now(synced):
+    """The worker died between the draft and the settling, and a rule was mended meanwhile."""
+    die_after(synced, "document invoice/c1/2026-10/USD/1")
+    rule = synced.store.table(MarkupRule)["rule/licences"]
+    synced.store.save([replace(rule, value=Decimal(25))])
+    work(synced, BILL)
+    assert totals(synced)["Fabrikam Toys draft"] == "148.75"  # 100.00 + 25 % + 19 %
+    assert len(synced.store.documents()) == 2
+
+
+def test_a_stale_draft_is_discarded_when_the_customer_is_held(synced):
+    die_after(synced, "document invoice/c1/2026-10/USD/1")
+    synced.store.table(DelegatedAdminRelationship).clear()
+    work(synced, BILL)
+    assert totals(synced) == {}
+    assert unit_of(synced).status is UnitStatus.HELD
+
+
+def die_after(office, write):
+    """Bill until a row is written, then die; the lease of the dead worker runs out."""
+
+    class Stop(list):
+        def append(self, what):
+            super().append(what)
+            if what == write:
+                raise Crash
+
+    office.store.writes = Stop(office.store.writes)
+    with pytest.raises(Crash):
+        work(office, BILL)
+    office.store.writes = list(office.store.writes)
+    office.queue.waiting.clear()
+    office.clock.advance(LEASE)
+
+
+# --- holds -----------------------------------------------------------------------------------------
+
+
+def test_a_held_customer_has_no_document_and_the_others_go_on(office):
+    office.partner_center.signed = [an_agreement(customer_id=NORTHWIND)]
+    work(office, SYNC, BILL)
+    assert totals(office) == {"Northwind Traders draft": "65.45"}
+    assert (run_of(office).status, unit_of(office).status) == (
+        RunStatus.DONE_WITH_HOLDS,
+        UnitStatus.HELD,
+    )
+    (finding,) = office.store.findings()
+    assert finding.sentence == "The customer has not accepted the Microsoft Customer Agreement."
+    (total,) = run_of(office).totals
+    assert (total.billed, total.held, total.residual) == (Decimal(50), Decimal(100), 0)
+
+
+def test_held_again_for_the_same_reasons_writes_nothing(office):
+    office.partner_center.signed = [an_agreement(customer_id=NORTHWIND)]
+    work(office, SYNC, BILL)
+    assert office.written(lambda: work(office, BILL)) == []
+
+
+def test_a_held_customer_is_billed_when_the_cause_is_gone_and_only_then(office):
+    office.partner_center.signed = [an_agreement(customer_id=NORTHWIND)]
+    work(office, SYNC, BILL, BILL)
+    assert "Fabrikam Toys draft" not in totals(office)
+    office.store.save([an_agreement()])
+    work(office, BILL)
+    assert totals(office) == {"Fabrikam Toys draft": "142.80", "Northwind Traders draft": "65.45"}
+    assert office.store.findings() == []
+    assert (run_of(office).status, run_of(office).counts["held"]) == (RunStatus.DONE, 0)
+    assert run_of(office).totals[0].held == 0
+
+
+def test_a_customer_held_for_another_reason_gets_the_new_finding(office):
+    office.partner_center.signed = [an_agreement(customer_id=NORTHWIND)]
+    work(office, SYNC, BILL)
+    office.store.save([an_agreement()])
+    del office.store.table(BillingContract)["contract/c1"]
+    work(office, BILL)
+    assert [one.check for one in office.store.findings()] == ["mapping.no_contract"]
+
+
+@pytest.mark.parametrize("check", ["wire.subscription", "wire.cost_line", "customer.unreachable"])
+def test_a_record_that_could_not_be_read_holds_its_customer(synced, check):
+    synced.store.save([a_fault(check)])
+    work(synced, BILL)
+    assert totals(synced) == {"Northwind Traders draft": "65.45"}
+    assert unit_of(synced).status is UnitStatus.HELD
+    assert [one.check for one in synced.store.findings()] == [check]
+    assert synced.written(lambda: work(synced, BILL)) == []
+    synced.store.replace_findings((check,), CUSTOMER, [])
+    work(synced, BILL)
+    assert totals(synced)["Fabrikam Toys draft"] == "142.80"
+
+
+def test_a_warning_holds_nobody(synced):
+    synced.store.save([a_fault("wire.customer", severity=Severity.WARN)])
+    work(synced, BILL)
+    assert totals(synced)["Fabrikam Toys draft"] == "142.80"
+    assert run_of(synced).status is RunStatus.DONE
+
+
+def test_the_partners_policy_judges_every_check_of_a_draft(office):
+    """Without rules for seats there is a hold; the partner may say that it is only told."""
+    del office.store.table(MarkupRule)["rule/licences"]
+    work(office, SYNC, BILL)
+    assert [one.check for one in office.store.findings()] == ["price.missing"]
+    assert unit_of(office).status is UnitStatus.HELD
+    office.policy = {"price.missing": Severity.WARN}
+    work(office, BILL)
+    found = {one.check: one.severity for one in office.store.findings()}
+    assert found["price.missing"] is Severity.WARN
+    assert unit_of(office).status is UnitStatus.SETTLED
+
+
+def test_every_check_that_a_draft_may_find_is_closed_when_it_is_gone():
+    """A check name that billing does not know would stay open for ever."""
+    made = set()
+    files = [ROOT / "invoice" / "assemble.py", *sorted((ROOT / "rules").glob("*.py"))]
+    for path in files:
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+                continue
+            texts = [arg.value for arg in call.args if isinstance(arg, ast.Constant)]
+            texts += [
+                key.value.value
+                for key in call.keywords
+                if key.arg == "check" and isinstance(key.value, ast.Constant)
+            ]
+            if call.func.id == "Finding" or call.func.id.startswith("_"):
+                made.update(t for t in texts if isinstance(t, str) and is_check(t))
+    known = {*bill._CHECKS, *bill._RECONCILE_CHECKS, "import.incomplete"}
+    assert made <= known
+    assert len(made) > 20
+
+
+def is_check(text: str) -> bool:
+    family, _, name = text.partition(".")
+    return family.isidentifier() and name.isidentifier()
+
+
+# --- approval --------------------------------------------------------------------------------------
+
+
+def test_approval_numbers_and_freezes_the_drafts(synced):
+    work(synced, BILL, APPROVE)
+    assert totals(synced) == {
+        "Fabrikam Toys INV-202610-0001": "142.80",
+        "Northwind Traders INV-202610-0002": "65.45",
+    }
+    for one in synced.store.documents():
+        assert one.status is DocumentStatus.ISSUED
+        assert (one.issued_on, one.due_on) == (day("2026-11-09"), day("2026-12-09"))
+        assert len(one.fingerprint) == 64
+    run = run_of(synced, APPROVE)
+    assert (run.status, dict(run.counts)) == (RunStatus.DONE, {"issued": 2})
+
+
+def test_the_second_approval_writes_nothing(synced):
+    work(synced, BILL, APPROVE)
+    assert synced.written(lambda: work(synced, APPROVE)) == []
+
+
+def test_an_approval_without_drafts_is_a_run_that_issued_none(synced):
+    work(synced, APPROVE)
+    assert dict(run_of(synced, APPROVE).counts) == {"issued": 0}
+    assert synced.written(lambda: work(synced, APPROVE)) == []
+
+
+def test_an_approval_needs_a_month(synced):
+    with pytest.raises(InputError, match="needs a period"):
+        bill.approve(synced.ports, StartRun(kind="approve"))
+
+
+def test_only_drafts_are_approved_and_numbers_go_on_per_kind(synced):
+    work(synced, BILL)
+    draft = synced.store.documents(customer_id=CUSTOMER)[0]
+    credit = replace(draft, key="invoice/c1/2026-10/USD/2", kind=DocumentKind.CREDIT_NOTE, lines=())
+    void = replace(issued(draft, "INV-202610-0001"), key="v", status=DocumentStatus.VOID)
+    for one in (credit, void):
+        synced.store.papers[one.key] = one
+    work(synced, APPROVE)
+    assert totals(synced) == {
+        "Fabrikam Toys CN-202610-0001": "0.00",
+        "Fabrikam Toys INV-202610-0001": "142.80",  # void, its number is spent
+        "Fabrikam Toys INV-202610-0002": "142.80",
+        "Northwind Traders INV-202610-0003": "65.45",
+    }
+    assert synced.store.papers["v"] == void
+
+
+def test_a_draft_of_a_customer_on_hold_stays_a_draft_until_the_hold_is_gone(synced):
+    work(synced, BILL)
+    synced.store.save([a_fault("wire.subscription")])
+    work(synced, APPROVE)
+    assert totals(synced) == {
+        "Fabrikam Toys draft": "142.80",
+        "Northwind Traders INV-202610-0001": "65.45",
+    }
+    synced.store.replace_findings(("wire.subscription",), CUSTOMER, [])
+    work(synced, APPROVE)
+    assert totals(synced)["Fabrikam Toys INV-202610-0002"] == "142.80"
+    assert dict(run_of(synced, APPROVE).counts) == {"issued": 2}
+
+
+def test_one_customer_can_be_approved_alone(synced):
+    work(synced, BILL, APPROVE.model_copy(update={"customer_id": NORTHWIND}))
+    assert totals(synced) == {
+        "Fabrikam Toys draft": "142.80",
+        "Northwind Traders INV-202610-0001": "65.45",
+    }
+
+
+def test_a_draft_that_repeats_a_charge_is_refused_and_nothing_is_issued(synced):
+    work(synced, BILL)
+    draft = synced.store.documents(customer_id=NORTHWIND)[0]
+    synced.store.papers["other"] = replace(
+        issued(draft, "INV-202609-0007"), key="other", period=Period.month("2026-09")
+    )
+    writes = [line for line in synced.store.writes if line.startswith("settle")]
+    with pytest.raises(InputError) as caught:
+        work(synced, APPROVE)
+    assert str(caught.value) == (
+        "the draft invoice/c2/2026-10/USD/1 repeats 2 charges of INV-202609-0007"
+    )
+    assert [line for line in synced.store.writes if line.startswith("settle")] == writes
+    synced.store.discard_draft(draft.key)  # as the hint says
+    synced.queue.waiting.clear()
+    work(synced, APPROVE)
+    assert totals(synced)["Fabrikam Toys INV-202610-0001"] == "142.80"
+
+
+def test_a_draft_whose_contract_is_gone_is_refused(synced):
+    work(synced, BILL)
+    del synced.store.table(BillingContract)["contract/c1"]
+    with pytest.raises(InputError, match="the contract contract/c1 of the draft"):
+        work(synced, APPROVE)
+
+
+# --- the close -------------------------------------------------------------------------------------
+
+
+def test_the_totals_conserve_and_what_is_not_billed_is_named(office):
+    """A line for a subscription that the customer never had: in the residual, by name."""
+    stray = a_pass_on(CostKind.ONE_TIME, "7.50", customer_id="c9", customer_name="Nobody")
+    office.partner_center.lines.append(stray)
+    office.partner_center.heads = [an_invoice_head("157.50")]
+    work(office, SYNC, BILL)
+    (total,) = run_of(office).totals
+    assert total.microsoft == Decimal("157.50")
+    assert total.residual == Decimal("7.50")
+    parts = total.billed + total.credited + total.held + total.excluded + total.residual
+    assert parts == total.microsoft
+    (finding,) = office.store.findings()
+    assert finding.sentence.startswith("Microsoft billed 7.50 USD for Azure plan")
+
+
+def test_a_credit_is_told_apart(office):
+    office.partner_center.lines += [
+        a_pass_on(CostKind.CREDIT, "-20.00", customer_id=NORTHWIND, ordered_on=day("2026-10-20"))
+    ]
+    office.partner_center.heads = [an_invoice_head("130.00")]
+    office.store.save([a_rule("0", key="rule/credits", kind="credit")])
+    work(office, SYNC, BILL)
+    (total,) = run_of(office).totals
+    assert (total.billed, total.credited, total.residual) == (Decimal(150), Decimal(-20), 0)
+    assert totals(office)["Northwind Traders draft"] == "41.65"  # (55 - 20) + 19 %
+
+
+def test_a_change_of_seats_that_microsoft_bills_next_month_is_named_not_hidden(synced):
+    synced.store.save([replace(a_line("new"), billable_quantity=Decimal(11))])
+    work(synced, BILL)
+    assert [one.check for one in synced.store.findings()] == ["history.mismatch"]
+
+
+def test_the_run_is_saved_once(synced):
+    written = synced.written(lambda: work(synced, BILL))
+    assert written.count("save bill/2026-10") == 2  # its beginning and its end
+
+
+def test_each_currency_has_its_total(office):
+    office.partner_center.heads.append(an_invoice_head("8.00", id="I2", currency="EUR"))
+    office.partner_center.lines.append(
+        a_pass_on(CostKind.ONE_TIME, "8.00", invoice_id="I2", currency="EUR", customer_id="c9")
+    )
+    work(office, SYNC, BILL)
+    assert [
+        (one.currency, str(one.microsoft), str(one.residual), str(one.sold))
+        for one in run_of(office).totals
+    ] == [("EUR", "8.00", "8.00", "0.00"), ("USD", "150.00", "0.00", "175.00")]

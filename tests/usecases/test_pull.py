@@ -1,0 +1,286 @@
+"""Pulling Microsoft's side: complete or not at all, one bad record never hides the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from domain.customer import Agreement, Customer, DelegatedAdminRelationship
+from domain.problems import Severity, Unavailable
+from domain.run import RunStatus, UnitStatus
+from domain.subscription import CostLine, Subscription, SubscriptionEvent, UsageSummary
+from sync import pull
+from sync.messages import StartRun
+from tests.builders import a_customer, a_line, a_relationship, a_subscription, day, seats
+from tests.usecases.office import (
+    NORTHWIND,
+    SYNC,
+    a_fault,
+    an_invoice_head,
+    an_office,
+    work,
+)
+
+TOMORROW = StartRun(kind="sync", day=day("2026-11-10"))
+
+
+@pytest.fixture
+def office(tmp_path):
+    return an_office(tmp_path)
+
+
+def checks(office):
+    return sorted((one.check, one.customer_id) for one in office.store.findings())
+
+
+def counts(office, message=SYNC):
+    return dict(office.store.run(message.run_key).counts)
+
+
+def test_everything_of_microsofts_side_is_stored(office):
+    office.partner_center.events = [seats("2026-10-20", 12)]
+    work(office, SYNC)
+    stored = {kind.__name__: len(rows) for kind, rows in office.store.rows.items()}
+    expected = {
+        Customer: 2,
+        Agreement: 2,
+        Subscription: 2,
+        DelegatedAdminRelationship: 2,
+        SubscriptionEvent: 1,
+        CostLine: 2,
+        UsageSummary: 2,
+    }
+    assert {kind.__name__: stored[kind.__name__] for kind in expected} == {
+        kind.__name__: count for kind, count in expected.items()
+    }
+    assert office.store.run(SYNC.run_key).status is RunStatus.DONE
+    assert counts(office)["usage_lines"] == 2
+
+
+def test_nothing_is_written_before_partner_center_has_answered(office):
+    office.partner_center.down = Unavailable("no answer", service="Partner Center")
+    writes = len(office.store.writes)
+    with pytest.raises(Unavailable):
+        work(office, SYNC)
+    assert len(office.store.writes) == writes
+
+
+def test_an_invoice_list_that_breaks_off_writes_nothing_either(office):
+    def broken():
+        raise Unavailable("no answer", service="Partner Center")
+        yield
+
+    office.partner_center.invoices = broken
+    writes = len(office.store.writes)
+    with pytest.raises(Unavailable):
+        work(office, SYNC)
+    assert len(office.store.writes) == writes
+
+
+def test_new_customers_are_entered_before_their_units(office):
+    units = pull.plan(office.ports, SYNC)
+    assert [one.id for one in office.store.customers()] == ["c1", NORTHWIND]
+    assert [(unit.part, unit.scope) for unit in units] == [
+        ("relationships", ""),
+        ("customer", "c1"),
+        ("customer", NORTHWIND),
+        ("changes", ""),
+        ("costs", "I1"),
+    ]
+
+
+def test_a_known_customer_keeps_its_details_when_it_is_listed_again(office):
+    office.partner_center.details["c1"] = a_customer(registration_number="DE1", details_known=True)
+    office.partner_center.people[0] = a_customer(details_known=False)
+    work(office, SYNC, TOMORROW)
+    assert office.store.customers()[0].registration_number == "DE1"
+
+
+def test_the_second_sync_of_a_day_does_nothing_and_of_the_next_day_writes_no_record(office):
+    work(office, SYNC)
+    assert office.written(lambda: work(office, SYNC)) == []
+    written = office.written(lambda: work(office, TOMORROW))
+    assert {line.partition("/")[0] for line in written} == {"unit pull", "save sync"}
+
+
+def test_a_sync_of_one_customer_reads_that_customer_alone(office):
+    message = SYNC.model_copy(update={"customer_id": "c1"})
+    office.store.save([a_customer()])
+    work(office, message)
+    assert message.run_key == "sync/2026-11-09/c1"
+    assert counts(office, message)["subscriptions"] == 1
+    assert not office.store.table(CostLine)
+
+
+def test_bad_records_become_findings_and_the_others_go_on(office):
+    office.partner_center.running.insert(0, a_fault("wire.subscription"))
+    office.partner_center.signed.append(a_fault("wire.agreement", NORTHWIND))
+    office.partner_center.people.append(a_fault("wire.customer", "c3"))
+    office.partner_center.heads.append(a_fault("wire.invoice", ""))
+    office.partner_center.events = [a_fault("wire.audit_record"), seats("2026-10-20", 12)]
+    office.directory.known.insert(0, a_fault("wire.relationship", NORTHWIND))
+    work(office, SYNC)
+    assert checks(office) == [
+        ("wire.agreement", NORTHWIND),
+        ("wire.audit_record", "c1"),
+        ("wire.customer", "c3"),
+        ("wire.invoice", ""),
+        ("wire.relationship", NORTHWIND),
+        ("wire.subscription", "c1"),
+    ]
+    assert counts(office)["subscriptions"] == 2
+    assert counts(office)["gdap"] == 2
+    assert office.store.run(SYNC.run_key).status is RunStatus.DONE
+
+
+@pytest.mark.parametrize(
+    ("list_name", "check"),
+    [
+        ("running", "wire.subscription"),
+        ("signed", "wire.agreement"),
+        ("events", "wire.audit_record"),
+    ],
+)
+def test_a_finding_is_closed_when_the_record_can_be_read_again(office, list_name, check):
+    getattr(office.partner_center, list_name).append(a_fault(check))
+    work(office, SYNC)
+    assert checks(office) == [(check, "c1")]
+    getattr(office.partner_center, list_name).pop()
+    work(office, TOMORROW)
+    assert checks(office) == []
+
+
+def test_a_relationship_that_can_be_read_again_closes_its_finding(office):
+    office.directory.known.append(a_fault("wire.relationship", NORTHWIND))
+    work(office, SYNC)
+    office.directory.known[-1] = a_relationship(id="gdap-3", customer_id=NORTHWIND)
+    work(office, TOMORROW)
+    assert checks(office) == []
+
+
+def test_an_unreachable_customer_is_held_and_no_more_is_asked_about_it(office):
+    office.partner_center.details["c1"] = a_fault("customer.unreachable")
+
+    def refused(customer_id):
+        assert customer_id != "c1"
+        return iter(())
+
+    office.partner_center.agreements = refused
+    work(office, SYNC)
+    assert checks(office) == [("customer.unreachable", "c1")]
+    assert office.store.run(SYNC.run_key).status is RunStatus.DONE
+    del office.partner_center.details["c1"]
+    del office.partner_center.agreements
+    work(office, TOMORROW)
+    assert checks(office) == []
+
+
+def test_a_customer_that_is_listed_no_more_is_asked_for_by_id(office):
+    work(office, SYNC)
+    del office.partner_center.people[0]
+    office.partner_center.details["c1"] = a_fault("customer.unreachable")
+    work(office, TOMORROW)
+    assert checks(office) == [("customer.unreachable", "c1")]
+
+
+def test_usage_shares_are_attached_to_the_metered_lines(office):
+    work(office, SYNC)
+    (line,) = [line for line in office.store.cost_lines(["I1"]) if line.customer_id == NORTHWIND]
+    assert [(share.entitlement_id, share.cost) for share in line.shares] == [
+        ("azure-1", Decimal(30)),
+        ("azure-2", Decimal(20)),
+    ]
+
+
+def test_an_incomplete_invoice_is_not_imported_and_is_tried_again(office):
+    office.partner_center.heads = [an_invoice_head("151.00")]
+    work(office, SYNC)
+    (finding,) = office.store.findings()
+    assert finding.severity is Severity.BLOCK
+    assert finding.sentence == (
+        "The 2 imported lines of I1 sum to 150.00 USD, the invoice says 151.00: not reconcilable."
+    )
+    assert not office.store.table(CostLine)
+    assert office.store.ledger["pull/costs/I1"][0].status is UnitStatus.HELD
+    assert office.store.run(SYNC.run_key).status is RunStatus.DONE_WITH_HOLDS
+
+    office.partner_center.lines.append(
+        a_line("new", "2026-10-20", "2026-11-20", 1, "1.00", key="cost/I1/late")
+    )
+    work(office, SYNC)  # the same day: what is settled is left, what is held is worked
+    assert len(office.store.table(CostLine)) == 3
+    assert office.store.run(SYNC.run_key).status is RunStatus.DONE
+    assert checks(office) == []
+
+
+def test_what_is_wrong_with_one_invoice_is_not_closed_by_another(office):
+    other = an_invoice_head("10.00", id="I2", currency="EUR")
+    office.partner_center.heads = [an_invoice_head("151.00"), other]
+    work(office, SYNC)
+    assert [one.record for one in office.store.findings()] == [
+        "Microsoft invoice I1",
+        "Microsoft invoice I2",
+    ]
+    office.partner_center.heads = [an_invoice_head(), other]
+    work(office, SYNC)
+    assert [one.record for one in office.store.findings()] == ["Microsoft invoice I2"]
+
+
+def test_a_cost_line_that_cannot_be_read_is_named_and_closed_by_the_next_import(office):
+    good = office.partner_center.lines[0]
+    office.partner_center.lines[0] = a_fault("wire.cost_line", record="invoice I1 line 7")
+    work(office, SYNC)
+    assert [(one.check, one.record) for one in office.store.findings()] == [
+        ("import.incomplete", "Microsoft invoice I1"),
+        ("wire.cost_line", "invoice I1: line 7"),
+    ]
+    office.partner_center.lines[0] = good
+    work(office, TOMORROW)
+    assert checks(office) == []
+    assert len(office.store.table(CostLine)) == 2
+
+
+def test_a_usage_line_that_cannot_be_read_holds_its_customer(office):
+    row = {**office.partner_center.usage["I1"][1], "Quantity": "much"}
+    office.partner_center.usage["I1"].append(row)
+    work(office, SYNC)
+    (finding,) = office.store.findings()
+    assert (finding.check, finding.customer_id) == ("wire.usage", NORTHWIND)
+    assert finding.record.startswith("invoice I1: usage file part-0.json.gz")
+
+
+def test_old_invoices_are_not_pulled(office):
+    limit = day("2026-11-09") - timedelta(days=pull.INVOICE_DAYS)
+    office.partner_center.heads += [
+        an_invoice_head(id="I0", issued_on=limit),
+        an_invoice_head(id="I-1", issued_on=limit - timedelta(days=1)),
+    ]
+    scopes = {unit.scope for unit in pull.plan(office.ports, SYNC) if unit.part == "costs"}
+    assert scopes == {"I1", "I0"}
+
+
+def test_an_imported_invoice_is_not_imported_again(office):
+    work(office, SYNC)
+    office.partner_center.lines = [replace(office.partner_center.lines[0], name="Changed")]
+    work(office, TOMORROW)
+    assert {line.name for line in office.store.cost_lines(["I1"])} == {
+        "Azure plan",
+        "Business Premium",
+    }
+
+
+def test_an_invoice_that_has_gone_meanwhile_stays_open(office):
+    work(office, SYNC.model_copy(update={"customer_id": "c1"}))
+    unit = next(u for u in pull.plan(office.ports, SYNC) if u.part == "costs")
+    office.partner_center.heads = []
+    assert pull.work(office.ports, unit).held
+
+
+def test_the_snapshot_of_today_replaces_that_of_yesterday(office):
+    work(office, SYNC)
+    office.partner_center.running[0] = a_subscription(quantity=12)
+    work(office, TOMORROW)
+    assert office.store.customer_file("c1").subscriptions[0].quantity == 12
