@@ -9,7 +9,7 @@ equals what one correct document would have said.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -28,6 +28,7 @@ MAX_LINES_A_DAY = 40
 """More charges than this for one subscription on one day are a fault, not a busy day."""
 
 _CYCLES = {ChargeType.NEW, ChargeType.CYCLE, ChargeType.RENEW}
+_ENDS = {ChargeType.CONVERT, ChargeType.CANCEL}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,40 +41,57 @@ class Tax:
 
 
 def subtract(
-    proposed: Sequence[Charge], documents: Iterable[Invoice], *, until: date
+    proposed: Sequence[Charge],
+    documents: Iterable[Invoice],
+    *,
+    contract: BillingContract,
+    until: date,
 ) -> list[Charge]:
     """Return the charges and adjustments that no document holds yet (void ones hold nothing).
 
-    `until` bounds the comparison: what was billed for service from that day on is left alone.
+    Only documents under this contract and in its currency are answered; what others hold is left to
+    them, and not billed again. `until` bounds the comparison: what was billed for service from that
+    day on is left alone.
     """
     billed: dict[str, list[InvoiceLine]] = defaultdict(list)
+    told: Counter[str] = Counter()
+    elsewhere: set[str] = set()
     for document in documents:
-        if document.status is DocumentStatus.VOID:
-            continue
+        ours = document.contract_key == contract.key and document.currency == contract.currency
         for line in document.lines:
-            if line.charge.service.start < until:
-                billed[line.charge.answers or line.charge.key].append(line)
+            key = line.charge.answers or line.charge.key
+            told[key] += 1
+            if document.status is DocumentStatus.VOID:
+                continue
+            if not ours:
+                elsewhere.add(key)
+            elif line.charge.service.start < until:
+                billed[key].append(line)
     missing: list[Charge] = []
     for charge in proposed:
         lines = billed.pop(charge.key, [])
-        if not lines:
+        if lines:
+            missing.extend(_answer(charge.key, lines, charge, told[charge.key]))
+        elif charge.key not in elsewhere:
             missing.append(charge)
-            continue
-        right, done = charge.amount, total((line.amount for line in lines), charge.amount.currency)
-        if right != done:
-            missing.append(_adjustment(lines, right - done, f"{right} is right: {charge.why}"))
-    for lines in billed.values():
-        done = total((line.amount for line in lines), lines[0].amount.currency)
-        if done:
-            missing.append(_adjustment(lines, -done, "nothing is right any more"))
+    for key, lines in billed.items():
+        missing.extend(_answer(key, lines, None, told[key]))
     return missing
 
 
-def _adjustment(lines: Sequence[InvoiceLine], difference: Money, right: str) -> Charge:
+def _answer(
+    key: str, lines: Sequence[InvoiceLine], right: Charge | None, told: int
+) -> Iterator[Charge]:
+    """Yield the adjustment that a charge needs, if any; `told` counts its lines so far."""
     first = lines[0].charge
-    done = total((line.amount for line in lines), difference.currency)
-    return Charge(
-        key=f"{first.key}/adjustment/{len(lines)}",
+    done = total((line.amount for line in lines), first.amount.currency)
+    difference = (right.amount if right else Money.zero(done.currency)) - done
+    if not difference:
+        return
+    known = {cost for line in lines for cost in line.charge.cost_lines}
+    due = f"{right.amount} is right: {right.why}" if right else "nothing is due"
+    yield Charge(
+        key=f"{key}/adjustment/{told}",
         customer_id=first.customer_id,
         subscription_id=first.subscription_id,
         type=ChargeType.ADJUSTMENT,
@@ -85,19 +103,20 @@ def _adjustment(lines: Sequence[InvoiceLine], difference: Money, right: str) -> 
         unit_price=difference.amount,
         exact=Fraction(difference.amount),
         amount=difference,
-        why=f"{done} was billed, {right}; the difference is {difference}",
+        why=f"{done} was billed for {first.service}, {due}; the difference is {difference}",
         reasons=(
             Reason(
                 rule="adjustment",
                 inputs={
-                    "answers": first.key,
+                    "answers": key,
                     "document": lines[0].invoice_key,
                     "billed": str(done.amount),
                     "difference": str(difference.amount),
                 },
             ),
         ),
-        answers=first.key,
+        answers=key,
+        cost_lines=tuple(cost for cost in right.cost_lines if cost not in known) if right else (),
     )
 
 
@@ -109,9 +128,18 @@ def check_bounds(charges: Sequence[Charge]) -> list[Finding]:
         charge = next(c for c in charges if c.key == key)
         findings.append(_bound(charge, "bounds.same_key", f"the charge {key} is proposed twice"))
     by_subscription: dict[str, list[Charge]] = defaultdict(list)
+    ended: dict[str, list[date]] = defaultdict(list)
     for charge in charges:
         if charge.type in _CYCLES:
             by_subscription[charge.subscription_id].append(charge)
+        elif charge.type in _ENDS and charge.quantity < 0:
+            ended[charge.subscription_id].append(charge.service.start)
+
+    def covered_until(cycle: Charge) -> date:
+        """A cycle that was given back in part covers no more than its other days."""
+        cuts = (day for day in ended[cycle.subscription_id] if day >= cycle.service.start)
+        return min(cycle.service.end, *cuts, date.max)
+
     for cycles in by_subscription.values():
         cycles.sort(key=lambda charge: charge.service)
         findings.extend(
@@ -121,7 +149,7 @@ def check_bounds(charges: Sequence[Charge]) -> list[Finding]:
                 f"{later.service} is billed although {earlier.service} covers part of it",
             )
             for earlier, later in pairwise(cycles)
-            if later.service.start < earlier.service.end
+            if later.service.start < covered_until(earlier)
         )
     days = Counter(
         (charge.subscription_id, charge.service.start)
@@ -163,24 +191,17 @@ def assemble(
     same = [d for d in documents if d.period == period and d.currency == contract.currency]
     replaced = [d for d in same if d.status is DocumentStatus.DRAFT]
     others = [d for d in documents if d not in replaced]
-    charges = subtract(proposed, others, until=period.end)
+    charges = subtract(proposed, others, contract=contract, until=period.end)
     if not charges:
         return None
+    # What is corrected is taxed as it was: a rate that changed since must not stay on the books.
+    standing = [d for d in others if d.status is not DocumentStatus.VOID]
+    taxed = {line.key: line.tax_percent for document in standing for line in document.lines}
     month = f"{period.start:%Y-%m}"
     key = f"invoice/{customer.id}/{month}/{contract.currency}/{len(same) - len(replaced) + 1}"
     ordered = sorted(charges, key=lambda c: (c.name, c.subscription_id, c.service, c.key))
     lines = tuple(
-        InvoiceLine(
-            key=charge.key,
-            invoice_key=key,
-            position=position,
-            charge=charge,
-            tax_percent=tax.percent,
-            tax=Money.rounded(
-                Fraction(charge.amount.amount) * Fraction(tax.percent) / 100,
-                contract.currency,
-            ),
-        )
+        _line(charge, key, position, taxed.get(charge.answers, tax.percent))
         for position, charge in enumerate(ordered, start=1)
     )
     asked = total((line.amount for line in lines), contract.currency)
@@ -199,4 +220,16 @@ def assemble(
         lines=lines,
         tax_note=tax.note,
         buyer_tax_id=tax.buyer_tax_id,
+    )
+
+
+def _line(charge: Charge, invoice_key: str, position: int, percent: Decimal) -> InvoiceLine:
+    exact = Fraction(charge.amount.amount) * Fraction(percent) / 100
+    return InvoiceLine(
+        key=charge.key,
+        invoice_key=invoice_key,
+        position=position,
+        charge=charge,
+        tax_percent=percent,
+        tax=Money.rounded(exact, charge.amount.currency),
     )

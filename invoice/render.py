@@ -40,7 +40,7 @@ def to_text(document: Invoice) -> str:
         out.append(f"Tax id  {document.buyer_tax_id}")
     out += [
         "",
-        f"{'':>3} {'Product and service period':<56} {'Quantity':>10} {'Amount':>14} {'Tax':>11}",
+        f"{'':>3} {'Product, and how its amount comes about':<56} {'Quantity':>10} {'Amount':>14} {'Tax':>11}",
     ]
     for line in document.lines:
         out.extend(_line_text(line))
