@@ -3,7 +3,8 @@
 Each line is read as text and transformed once: `json_transform` keeps every digit of a number where
 DuckDB's own JSON reader goes through a double. A line that is no JSON, has no identity, no day, or
 an amount that is no number or has more than 18 decimals is a finding and is left out; the others go
-on, and the counts say how many there were of each.
+on, and the counts say how many there were of each. GUIDs and currencies come in either case; they
+are written as on Microsoft's invoice lines, which they must match.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ WITH raw AS (
 )
 SELECT
   file, l,
-  j.CustomerId AS customer, j.SubscriptionId AS plan, j.ProductId AS product, j.SkuId AS sku,
-  coalesce(j.EntitlementId, '') AS entitlement,
+  lower(j.CustomerId) AS customer, lower(j.SubscriptionId) AS plan,
+  j.ProductId AS product, j.SkuId AS sku, lower(coalesce(j.EntitlementId, '')) AS entitlement,
   coalesce(j.EntitlementDescription, '') AS entitlement_name,
   coalesce(nullif(j.MeterCategory, ''), 'Other') AS category,
   try_cast(left(j.UsageDate, 10) AS DATE) AS day,
-  j.BillingCurrency AS currency, j.Quantity AS quantity, j.BillingPreTaxTotal AS cost,
+  upper(j.BillingCurrency) AS currency, j.Quantity AS quantity, j.BillingPreTaxTotal AS cost,
   CASE
     WHEN j IS NULL THEN 'is no JSON object'
     WHEN coalesce(j.CustomerId, '') = '' THEN 'has no CustomerId'
