@@ -11,7 +11,9 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +32,6 @@ def main(arguments: Sequence[str]) -> int:
         parser.print_help()
         return BAD_INPUT
     command: Callable[[argparse.Namespace], int] = options.run
-    if options.debug:
-        return command(options)
     from domain.problems import (  # noqa: PLC0415 - the parser must answer without the product
         ConfigurationError,
         InputError,
@@ -43,6 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return command(options)
     except WorkerError as error:
+        if options.debug:
+            traceback.print_exc()
         hint = f" ({error.hint})" if error.hint else ""
         print(f"csp-billing: {error}{hint}", file=sys.stderr)
         bad = (ConfigurationError, InputError, NotAuthorised, Unavailable)
@@ -50,7 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        # Whoever read us has seen enough; the last flush of a closed pipe would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
 
 
@@ -152,6 +155,17 @@ def _settings(options: argparse.Namespace) -> Settings:
     return Settings.from_env(environ)
 
 
+@contextmanager
+def _opened(options: argparse.Namespace) -> Iterator[Worker]:
+    """A worker for the command, after the banner that names its mode."""
+    from app import screen  # noqa: PLC0415
+    from app.wiring import opened  # noqa: PLC0415
+
+    with opened(_settings(options)) as worker:
+        screen.banner(worker)
+        yield worker
+
+
 def _demo(options: argparse.Namespace) -> int:
     from app import demo  # noqa: PLC0415
 
@@ -160,44 +174,38 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _sync(options: argparse.Namespace) -> int:
-    from app import output  # noqa: PLC0415
-    from app.wiring import opened  # noqa: PLC0415
+    from app import output, screen  # noqa: PLC0415
     from sync.messages import StartRun  # noqa: PLC0415
 
-    with opened(_settings(options)) as worker:
-        output.banner(worker)
+    with _opened(options) as worker:
         key = worker.request(StartRun(kind="sync", day=worker.today()))
-        with output.progress("sync") as show:
+        with screen.progress("sync") as show:
             worker.drain(show)
         return output.run(worker, key, as_json=options.json)
 
 
 def _bill(options: argparse.Namespace) -> int:
-    from app import output  # noqa: PLC0415
-    from app.wiring import opened  # noqa: PLC0415
+    from app import output, screen  # noqa: PLC0415
     from sync.messages import StartRun  # noqa: PLC0415
 
-    with opened(_settings(options)) as worker:
-        output.banner(worker)
+    with _opened(options) as worker:
         message = StartRun(
             kind="bill", period=_period(options, worker), customer_id=options.customer
         )
         if options.dry_run:
             return output.dry_run(worker, message, as_json=options.json)
         key = worker.request(message)
-        with output.progress("bill") as show:
+        with screen.progress("bill") as show:
             worker.drain(show)
         return output.run(worker, key, as_json=options.json)
 
 
 def _approve(options: argparse.Namespace) -> int:
     from app import output  # noqa: PLC0415
-    from app.wiring import opened  # noqa: PLC0415
     from sync import bill  # noqa: PLC0415
     from sync.messages import StartRun  # noqa: PLC0415
 
-    with opened(_settings(options)) as worker:
-        output.banner(worker)
+    with _opened(options) as worker:
         period = _period(options, worker)
         issued = bill.approve(
             worker.ports, StartRun(kind="approve", period=period, customer_id=options.customer)
@@ -213,10 +221,8 @@ def _period(options: argparse.Namespace, worker: Worker) -> str:
 
 def _runs(options: argparse.Namespace) -> int:
     from app import output  # noqa: PLC0415
-    from app.wiring import opened  # noqa: PLC0415
 
-    with opened(_settings(options)) as worker:
-        output.banner(worker)
+    with _opened(options) as worker:
         if options.key:
             return output.run(worker, options.key, as_json=options.json, units=True)
         return output.runs(worker.store.runs(), as_json=options.json)
@@ -224,19 +230,15 @@ def _runs(options: argparse.Namespace) -> int:
 
 def _explain(options: argparse.Namespace) -> int:
     from app import output  # noqa: PLC0415
-    from app.wiring import opened  # noqa: PLC0415
 
-    with opened(_settings(options)) as worker:
-        output.banner(worker)
+    with _opened(options) as worker:
         return output.explain(worker, options.invoice, options.line, as_json=options.json)
 
 
 def _provision(options: argparse.Namespace) -> int:
     from app import output  # noqa: PLC0415
-    from app.wiring import opened  # noqa: PLC0415
 
-    with opened(_settings(options)) as worker:
-        output.banner(worker)
+    with _opened(options) as worker:
         return output.provision(worker, apply=options.apply, as_json=options.json)
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from app import demo_data, output
+from app import demo_data, output, screen
 from app.settings import Settings
-from app.wiring import Worker, opened
+from app.wiring import EMBEDDED_DATABASE, Worker, opened
 from dataverse.client import Query
 from dataverse.provision import Provisioner
 from domain.period import Period
@@ -40,33 +40,48 @@ def run(settings: Settings, *, out: Path, fresh: bool, as_json: bool) -> int:
             f"the demo has contracts for scenario partner-month, not {settings.scenario}",
             hint="unset CSP_SCENARIO",
         )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--out {out}: {error.strerror}", hint="choose a folder that can be written"
+        ) from None
     if fresh and settings.mode == "embedded":
-        shutil.rmtree(settings.state_dir, ignore_errors=True)
+        _forget(settings.state_dir)
     with opened(settings) as worker:
-        output.banner(worker)
+        screen.banner(worker)
         _provision(worker)
         _work(worker, StartRun(kind="sync", day=worker.today()))
         _key_in(worker)
         key = _work(worker, StartRun(kind="bill", period=PERIOD))
         issued = bill.approve(worker.ports, StartRun(kind="approve", period=PERIOD))
-        output.note(f"approve: {len(issued)} documents issued")
+        screen.note(f"approve: {len(issued)} documents issued")
         found = worker.run(key)
         data = write_results(worker, found, PERIOD, out)
         if as_json:
-            print(json.dumps(data, indent=2, ensure_ascii=False))
+            screen.print_json(data)
         else:
             _show(worker, found, out)
-    return output.DONE
+    # Its holds are stories of the scenario: a demo that shows them is done.
+    failed = found is None or output.exit_code(found) == output.FAILED
+    return output.FAILED if failed else output.DONE
+
+
+def _forget(state: Path) -> None:
+    """Remove what embedded mode made, and nothing else that may lie in the folder."""
+    for path in (*state.glob(f"{EMBEDDED_DATABASE}*"), state / "refresh-token.embedded"):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(state / "archive", ignore_errors=True)
 
 
 def _provision(worker: Worker) -> None:
     plan = Provisioner(worker.dataverse, sleep=worker.dataverse.http.sleep).apply()
-    output.note(f"provision: {len(plan.steps)} operations")
+    screen.note(f"provision: {len(plan.steps)} operations")
 
 
 def _work(worker: Worker, message: StartRun) -> str:
     key = worker.request(message)
-    with output.progress(message.kind) as show:
+    with screen.progress(message.kind) as show:
         worker.drain(show)
     return key
 
@@ -92,7 +107,7 @@ def _key_in(worker: Worker) -> None:
             *demo_data.markup_rules(customers),
         ]
     )
-    output.note(f"contracts and prices: {saved.created} new, {saved.unchanged} as they were")
+    screen.note(f"contracts and prices: {saved.created} new, {saved.unchanged} as they were")
 
 
 def write_results(worker: Worker, found: Run | None, period: str, out: Path) -> dict[str, object]:
@@ -134,13 +149,12 @@ def _file_name(document: Invoice) -> str:
 
 def _show(worker: Worker, found: Run | None, out: Path) -> None:
     """Print the month, and leave the same as a picture."""
-    screen = output.console()
-    recording = Console(record=True, width=output.PLAIN_WIDTH, file=io.StringIO())
-    for to in (screen, recording):
+    recording = Console(record=True, width=screen.PLAIN_WIDTH, file=io.StringIO())
+    for to in (screen.console(), recording):
         _month(worker, found, to)
         output.findings(worker, to)
     out.joinpath("demo.svg").write_text(
-        output.picture(recording, "python3 dev.py demo"), encoding="utf-8"
+        screen.picture(recording, "python3 dev.py demo"), encoding="utf-8"
     )
     print(f"\nLook at {out / 'health.html'}; the invoices are in {out / 'invoices'}.")
     first = next((d for d in worker.store.documents(period=PERIOD) if d.number), None)
@@ -153,7 +167,7 @@ def _month(worker: Worker, found: Run | None, to: Console) -> None:
         return
     counts = found.counts
     pulled = worker.run(f"sync/{worker.today()}")
-    output.table(
+    screen.table(
         f"The month {PERIOD}",
         (">customers", ">subscriptions", ">charges", ">invoices", ">credit notes", ">holds"),
         [

@@ -7,8 +7,8 @@ from typing import Any
 
 import azure.functions as func
 
+from app.output import run_as_data
 from domain.problems import InputError, WorkerError
-from domain.run import Run
 
 MAX_BODY = 4096
 
@@ -50,33 +50,6 @@ def read(req: func.HttpRequest) -> func.HttpResponse:
     if run is None:
         return _answer(404, {"error": "there is no such run", "hint": "it may still be waiting"})
     return _answer(200, run_as_data(run))
-
-
-def run_as_data(run: Run) -> dict[str, Any]:
-    """Return a run as plain data; money is text."""
-    return {
-        "run_id": run.key.replace("/", "."),
-        "kind": run.kind,
-        "window": run.window,
-        "status": run.status.value,
-        "started_at": run.started_at.isoformat(),
-        "finished_at": run.finished_at.isoformat() if run.finished_at else None,
-        "counts": dict(run.counts),
-        "totals": [
-            {
-                "currency": total.currency,
-                "microsoft": str(total.microsoft),
-                "billed": str(total.billed),
-                "credited": str(total.credited),
-                "held": str(total.held),
-                "excluded": str(total.excluded),
-                "residual": str(total.residual),
-                "sold": str(total.sold),
-            }
-            for total in run.totals
-        ],
-        "problem": run.problem,
-    }
 
 
 def _answer(

@@ -1,17 +1,11 @@
-"""What the command line shows: tables for people, one JSON document for programs, progress.
-
-Everything for people about the course of the work goes to stderr; results go to stdout.
-"""
+"""What the commands answer: tables for people, or one JSON document for programs; the exit code."""
 
 from __future__ import annotations
 
-import json
-import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from app.screen import banner, note, print_json, table
 from domain.problems import InputError, NotFound, Severity, WorkerError
 from domain.run import Run, RunStatus
 
@@ -19,109 +13,42 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from app.settings import Settings
-    from app.wiring import Progress, Worker
+    from app.wiring import Worker
     from dataverse.provision import Plan
     from invoice.document import Invoice
     from sync.messages import StartRun
 
 DONE, FAILED, BAD_INPUT, HOLDS = 0, 1, 2, 3
-PLAIN_WIDTH = 110
-
-
-def console(*, errors: bool = False) -> Console:
-    """A console that is plain and wide enough when nobody watches."""
-    from rich.console import Console  # noqa: PLC0415 - heavy
-
-    stream = sys.stderr if errors else sys.stdout
-    width = None if stream.isatty() else PLAIN_WIDTH
-    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
-
-
-def picture(recorded: Console, title: str) -> str:
-    """Return what a recording console has shown as an SVG that loads nothing from elsewhere."""
-    drawn = recorded.export_svg(title=title, unique_id="csp-billing")
-    return re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
-
-
-def note(text: str) -> None:
-    """Tell a person how the work goes."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def banner(worker: Worker) -> None:
-    """Name the mode first: nobody may mistake invented data for a tenant's."""
-    settings = worker.settings
-    what = {
-        "embedded": f"invented data (scenario {settings.scenario}, seed {settings.seed}); "
-        "nothing leaves this process",
-        "emulator": f"emulators at {settings.emulator_url}",
-        "cloud": f"Microsoft cloud, Dataverse {settings.dataverse_url}",
-    }[settings.mode]
-    note(f"CSP Billing · mode {settings.mode} · {what} · {worker.today()}")
-
-
-@contextmanager
-def progress(title: str) -> Iterator[Callable[[Progress], None]]:
-    """Show how far the work is: a bar on a terminal, a line now and then elsewhere."""
-    if not sys.stderr.isatty():
-        done = 0
-
-        def tell(step: Progress) -> None:
-            nonlocal done
-            done = step.done
-            if step.done % 20 == 0:
-                note(f"{title}: {step.done} done, {step.waiting} waiting")
-
-        yield tell
-        note(f"{title}: {done} messages worked")
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn  # noqa: PLC0415 - heavy
-    from rich.progress import Progress as Bar  # noqa: PLC0415
-
-    columns = (
-        TextColumn("{task.description:<10}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[what]}"),
-    )
-    with Bar(*columns, console=console(errors=True)) as bar:
-        task = bar.add_task(title, total=None, what="")
-
-        def show(step: Progress) -> None:
-            total = step.done + step.waiting
-            bar.update(task, completed=step.done, total=total, what=_subject(step))
-
-        yield show
-
-
-def _subject(step: Progress) -> str:
-    keys = json.loads(step.body)
-    return (
-        f"{step.queue} {keys.get('part', '')} {keys.get('scope') or keys.get('customer_id') or ''}"
-    )
-
-
-def table(
-    title: str,
-    headings: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    to: Console | None = None,
-) -> None:
-    """Print a table; columns whose heading starts with `>` are numbers, at the right."""
-    from rich.table import Table  # noqa: PLC0415 - heavy
-
-    drawn = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        right = heading.startswith(">")
-        drawn.add_column(
-            heading.removeprefix(">"), justify="right" if right else "left", no_wrap=right
-        )
-    for row in rows:
-        drawn.add_row(*row)
-    (to or console()).print(drawn)
 
 
 # --- runs ----------------------------------------------------------------------------------------
+
+
+def run_as_data(run: Run) -> dict[str, Any]:
+    """Return a run as plain data; money is text."""
+    return {
+        "run_id": run.key.replace("/", "."),
+        "kind": run.kind,
+        "window": run.window,
+        "status": run.status.value,
+        "started_at": run.started_at.isoformat(),
+        "finished_at": run.finished_at.isoformat() if run.finished_at else None,
+        "counts": dict(run.counts),
+        "totals": [
+            {
+                "currency": total.currency,
+                "microsoft": str(total.microsoft),
+                "billed": str(total.billed),
+                "credited": str(total.credited),
+                "held": str(total.held),
+                "excluded": str(total.excluded),
+                "residual": str(total.residual),
+                "sold": str(total.sold),
+            }
+            for total in run.totals
+        ],
+        "problem": run.problem,
+    }
 
 
 def run(worker: Worker, key: str, *, as_json: bool, units: bool = False) -> int:
@@ -131,8 +58,6 @@ def run(worker: Worker, key: str, *, as_json: bool, units: bool = False) -> int:
         raise InputError(f"there is no run {key}", hint="list them with: python -m app runs")
     listed = worker.store.units(key) if units else ()
     if as_json:
-        from app.http_api import run_as_data  # noqa: PLC0415 - heavy
-
         data = run_as_data(found)
         if units:
             data["units"] = [
@@ -145,7 +70,7 @@ def run(worker: Worker, key: str, *, as_json: bool, units: bool = False) -> int:
                 }
                 for unit in listed
             ]
-        print(json.dumps(data, indent=2))
+        print_json(data)
     else:
         _run_tables(found)
         if units:
@@ -155,7 +80,7 @@ def run(worker: Worker, key: str, *, as_json: bool, units: bool = False) -> int:
                 [(u.key, u.status.value, str(u.attempt), u.problem) for u in listed],
             )
         if found.kind == "bill":
-            findings(worker)
+            findings(worker, customer_id=found.scope)
     return exit_code(found)
 
 
@@ -204,12 +129,14 @@ def totals(found: Run, to: Console | None = None) -> None:
     )
 
 
-def findings(worker: Worker, to: Console | None = None) -> None:
+def findings(worker: Worker, to: Console | None = None, *, customer_id: str = "") -> None:
     """Show the customers on hold, why, and what to do."""
     names = {customer.id: customer.name for customer in worker.store.customers()}
     rows = [
         (names.get(f.customer_id, "(partner)"), f.sentence, f.hint)
-        for f in sorted(worker.store.findings(), key=lambda f: (f.customer_id, f.check))
+        for f in sorted(
+            worker.store.findings(customer_id=customer_id), key=lambda f: (f.customer_id, f.check)
+        )
         if f.severity is not Severity.WARN
     ]
     if rows:
@@ -219,9 +146,7 @@ def findings(worker: Worker, to: Console | None = None) -> None:
 def runs(found: Sequence[Run], *, as_json: bool) -> int:
     """List runs, newest first."""
     if as_json:
-        from app.http_api import run_as_data  # noqa: PLC0415 - heavy
-
-        print(json.dumps([run_as_data(one) for one in found], indent=2))
+        print_json([run_as_data(one) for one in found])
         return DONE
     if not found:
         print("No runs yet. Start with: python -m app sync")
@@ -251,7 +176,7 @@ def documents(found: Sequence[Invoice], *, as_json: bool, empty: str) -> int:
     if as_json:
         from invoice.explain import explain_document  # noqa: PLC0415
 
-        print(json.dumps([explain_document(one) for one in found], indent=2, ensure_ascii=False))
+        print_json([explain_document(one) for one in found])
         return DONE
     if not found:
         print(empty)
@@ -286,20 +211,16 @@ def dry_run(worker: Worker, message: StartRun, *, as_json: bool) -> int:
         result = bill.draft(file, unit.month, worker.today(), worker.ports.policy)
         drafts.append((file.customer.name, result))
     if as_json:
-        print(
-            json.dumps(
-                [
-                    {
-                        "customer": name,
-                        "held": one.held,
-                        "document": explain_document(one.document) if one.document else None,
-                        "findings": [f.sentence for f in one.findings],
-                    }
-                    for name, one in drafts
-                ],
-                indent=2,
-                ensure_ascii=False,
-            )
+        print_json(
+            [
+                {
+                    "customer": name,
+                    "held": one.held,
+                    "document": explain_document(one.document) if one.document else None,
+                    "findings": [f.sentence for f in one.findings],
+                }
+                for name, one in drafts
+            ]
         )
     else:
         for name, one in drafts:
@@ -322,7 +243,7 @@ def explain(worker: Worker, name: str, line: int | None, *, as_json: bool) -> in
         )
     if line is None:
         if as_json:
-            print(json.dumps(explain_document(found), indent=2, ensure_ascii=False))
+            print_json(explain_document(found))
         else:
             print(to_text(found), end="")
         return DONE
@@ -333,7 +254,7 @@ def explain(worker: Worker, name: str, line: int | None, *, as_json: bool) -> in
         )
     data = explain_line(chosen)
     if as_json:
-        print(json.dumps(data, indent=2, ensure_ascii=False))
+        print_json(data)
         return DONE
     print(f"{found.number or found.key}, line {line}: {data['name']}")
     print(data["why"])
@@ -359,15 +280,12 @@ def provision(worker: Worker, *, apply: bool, as_json: bool) -> int:
     )
     plan: Plan = provisioner.apply() if apply else provisioner.plan()
     if as_json:
-        print(
-            json.dumps(
-                {
-                    "applied": apply,
-                    "operations": [str(step) for step in plan.steps],
-                    "refused": [finding.sentence for finding in plan.refusals],
-                },
-                indent=2,
-            )
+        print_json(
+            {
+                "applied": apply,
+                "operations": [str(step) for step in plan.steps],
+                "refused": [finding.sentence for finding in plan.refusals],
+            }
         )
     elif apply:
         print(f"{len(plan.steps)} operations done." if plan.steps else "Nothing to do.")
@@ -401,7 +319,7 @@ def check_config(settings: Settings, *, as_json: bool) -> int:
                 reached.append((system, f"NOT reached: {error}{hint}"))
     bad = any(answer.startswith("NOT") for _, answer in reached)
     if as_json:
-        print(json.dumps({"settings": dict(rows), "systems": dict(reached)}, indent=2))
+        print_json({"settings": dict(rows), "systems": dict(reached)})
     else:
         table("Settings", ("CSP_...", "value"), [(name.upper(), value) for name, value in rows])
         table("Systems", ("system", "answer"), reached)
@@ -412,7 +330,7 @@ def whatif(answer: dict[str, Any] | list[dict[str, Any]], *, as_json: bool) -> i
     """Show the answer to a scenario file."""
     answers = answer if isinstance(answer, list) else [answer]
     if as_json:
-        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        print_json(answer)
     else:
         for number, one in enumerate(answers, start=1):
             table(

@@ -1,20 +1,39 @@
 """Queue functions: one for each kind of message, each works one unit through the ledger.
 
-The connection is `WORKER_QUEUE` (in the cloud WORKER_QUEUE__queueServiceUri, by identity). A unit
-that fails is delivered again after host.json's pause, at most maxDequeueCount times.
+The connection is `WORKER_QUEUE` (in the cloud WORKER_QUEUE__queueServiceUri, by identity). A message
+that fails is delivered again after host.json's pause, at most maxDequeueCount times; then the host
+puts it on the poison queue of its kind, whose function notes on unit and run that it was given up.
 """
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
+
 import azure.functions as func
 
+from domain.problems import InputError
+
+log = logging.getLogger(__name__)
 bp = func.Blueprint()  # type: ignore[no-untyped-call]
 
 
 def _handle(queue: str, message: func.QueueMessage) -> None:
     from app.wiring import worker  # noqa: PLC0415 - importing the app must touch nothing
 
-    worker().handle(queue, message.get_body())
+    try:
+        worker().handle(queue, message.get_body())
+    except InputError as error:  # trying again is of no use
+        _give_up(queue, message, str(error))
+
+
+def _give_up(queue: str, message: func.QueueMessage, problem: str = "") -> None:
+    from app.wiring import worker  # noqa: PLC0415
+
+    log.error("gave up message %s of queue %s. %s", message.id, queue, problem)
+    # One that is not readable names no run to note it on: the log has it.
+    with suppress(InputError):
+        worker().give_up(queue, message.get_body(), problem)
 
 
 @bp.queue_trigger(arg_name="message", queue_name="start", connection="WORKER_QUEUE")
@@ -39,3 +58,27 @@ def bill_customer(message: func.QueueMessage) -> None:
 def close_run(message: func.QueueMessage) -> None:
     """Reconcile a run and store its totals."""
     _handle("close", message)
+
+
+@bp.queue_trigger(arg_name="message", queue_name="start-poison", connection="WORKER_QUEUE")
+def give_up_start(message: func.QueueMessage) -> None:
+    """Fail the run that could not begin."""
+    _give_up("start", message)
+
+
+@bp.queue_trigger(arg_name="message", queue_name="pull-poison", connection="WORKER_QUEUE")
+def give_up_pull(message: func.QueueMessage) -> None:
+    """Park the part that could not be read."""
+    _give_up("pull", message)
+
+
+@bp.queue_trigger(arg_name="message", queue_name="bill-poison", connection="WORKER_QUEUE")
+def give_up_bill(message: func.QueueMessage) -> None:
+    """Park the customer that could not be billed."""
+    _give_up("bill", message)
+
+
+@bp.queue_trigger(arg_name="message", queue_name="close-poison", connection="WORKER_QUEUE")
+def give_up_close(message: func.QueueMessage) -> None:
+    """Fail the run that could not be closed."""
+    _give_up("close", message)

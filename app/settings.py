@@ -131,7 +131,8 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise ConfigurationError(
-                _sentence(error), hint="every setting is explained in app/settings.py and listed by check-config"
+                _sentence(error),
+                hint="every setting is explained in app/settings.py and listed by check-config",
             ) from None
 
 

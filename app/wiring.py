@@ -7,7 +7,9 @@ and that session can reach nothing else. Heavy imports stay inside, so that `--h
 from __future__ import annotations
 
 import os
+import sqlite3
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from app.settings import Settings
 from dataverse.client import DataverseClient
 from dataverse.store import DataverseStore
-from domain.problems import ConfigurationError, Conflict, WorkerError
+from domain.problems import ConfigurationError, NotFound
 from domain.run import Run
 from partner_center.client import PartnerCenterClient
 from partner_center.graph import BillingExports, GraphDirectory
@@ -48,6 +50,9 @@ if TYPE_CHECKING:
     from emulator import Emulator
 
 Now = Callable[[], datetime]
+EMBEDDED_DATABASE = "dataverse.sqlite"
+NOT_AN_EMULATOR = (NotFound, ValueError, KeyError, TypeError)
+"""What reading an overview comes to where something else answers: no such page, other content."""
 TOKEN_SECRET = "partner-refresh-token"  # noqa: S105 - the name of the secret, not the secret
 
 
@@ -108,34 +113,51 @@ class Worker:
         """Work one message."""
         runs.handle(self.ports, queue, body)
 
+    def give_up(self, queue: str, body: str | bytes, problem: str = "") -> None:
+        """Note that a message is not tried again, and why."""
+        runs.give_up(self.ports, queue, body, problem or "its message failed too often")
+
     def drain(self, on_progress: Callable[[Progress], None] = lambda _: None) -> None:
         """Work messages in this process until the queues are empty.
 
         A fault of the plan of a run is raised at once, before anything is written. A unit that
-        fails is tried again and then parked, and the others go on.
+        fails is tried again and then parked, and the others go on. A unit that another worker holds
+        waits for the end of its lease; Busy is raised where that is beyond our patience.
         """
         queue = self.ports.queue
         assert isinstance(queue, MemoryQueue)
         done = 0
-        while True:
+        busy: Busy | None = None
+        while len(queue):
             message = next((m for kind in KINDS if (m := queue.receive(kind)) is not None), None)
             if message is None:
-                return
+                self._wait_for(busy)
+                continue
             try:
                 self.handle(message.kind, message.body)
-            except (Busy, Conflict):
-                queue.release(message)  # somebody else is at it, or was faster: look again
-            except WorkerError:
+            except Busy as error:
+                busy = error
+                queue.release(message, after=error.until - self.ports.now())
+                continue
+            except Exception as error:
                 if message.kind in {"start", "close"}:
                     raise
                 queue.release(message)
                 if message.dequeue_count >= 2:
-                    runs.give_up(self.ports, message.kind, message.body)
+                    self.give_up(message.kind, message.body, f"{type(error).__name__}: {error}")
                     queue.delete(message)
             else:
                 queue.delete(message)
             done += 1
             on_progress(Progress(message.kind, message.body, done, len(queue)))
+
+    def _wait_for(self, busy: Busy | None) -> None:
+        """Wait for the end of a lease; embedded, time passes without waiting."""
+        assert busy is not None, "only a busy unit's message is out of sight"
+        seconds = (busy.until - self.ports.now()).total_seconds()
+        if self.systems.sleep is None and seconds > self.settings.patience_seconds:
+            raise busy
+        (self.systems.sleep or time.sleep)(max(seconds, 0))
 
     def close(self) -> None:
         """Give back what this mode holds open."""
@@ -265,15 +287,22 @@ def _embedded(settings: Settings, session: requests.Session) -> Systems:
 
     from emulator import Emulator  # noqa: PLC0415 - only this mode may know it
 
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
     try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
         emulator = Emulator(
             seed=settings.seed,
             scenario=settings.scenario,
-            dataverse_file=str(settings.state_dir / "dataverse.sqlite"),
+            dataverse_file=str(settings.state_dir / EMBEDDED_DATABASE),
         )
     except ValueError as error:
-        raise ConfigurationError(str(error), hint="set CSP_SCENARIO to a known name") from None
+        raise ConfigurationError(
+            f"CSP_SCENARIO: {error}", hint="set it to a known name, or unset it"
+        ) from None
+    except (OSError, sqlite3.Error) as error:
+        raise ConfigurationError(
+            f"CSP_STATE_DIR: {settings.state_dir} cannot hold the state: {error}",
+            hint="choose another folder, or forget what is there with: demo --fresh",
+        ) from None
     mount_wsgi(session, {emulator.base_urls[name]: app for name, app in emulator.apps.items()})
     given = emulator.credentials
     return Systems(
@@ -293,13 +322,24 @@ def _embedded(settings: Settings, session: requests.Session) -> Systems:
 
 def _emulated(settings: Settings, session: requests.Session) -> Systems:
     """Ask a running emulator where its hosts are and what time it is there."""
-    control = Http(settings.emulator_url or "", service="Emulator", session=session)
+    control = Http(
+        settings.emulator_url or "",
+        service="Emulator",
+        session=session,
+        patience=Patience(seconds=settings.patience_seconds),
+    )
 
     def now() -> datetime:
         return datetime.fromisoformat(control.request("GET", "/_emulator/clock").json()["now"])
 
-    overview = control.request("GET", "/_emulator").json()
-    given = overview["credentials"]
+    try:
+        overview = control.request("GET", "/_emulator").json()
+        given = overview["credentials"]
+    except NOT_AN_EMULATOR as error:
+        raise ConfigurationError(
+            f"CSP_EMULATOR_URL: {settings.emulator_url} is not the control plane of an emulator",
+            hint="give the address that `python -m app emulate` prints as control",
+        ) from error
     return Systems(
         urls=overview["base_urls"],
         registration=Registration(
