@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +42,8 @@ def main(arguments: Sequence[str]) -> int:
     )
 
     try:
-        return command(options)
+        code = command(options)
+        sys.stdout.flush()
     except WorkerError as error:
         if options.debug:
             traceback.print_exc()
@@ -55,6 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         # Whoever read us has seen enough; the last flush of a closed pipe would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,12 +88,16 @@ def _parser() -> argparse.ArgumentParser:
 
     bill = with_json(add("bill", _bill, "draft the invoices of a month"))
     _add_period(bill)
-    bill.add_argument("--customer", metavar="ID", help="only this customer (tenant id)")
+    bill.add_argument(
+        "--customer", type=_customer, metavar="ID", help="only this customer (tenant id)"
+    )
     bill.add_argument("--dry-run", action="store_true", help="compute and show, write nothing")
 
     approve = with_json(add("approve", _approve, "number, freeze and issue the drafts of a month"))
     _add_period(approve)
-    approve.add_argument("--customer", metavar="ID", help="only this customer (tenant id)")
+    approve.add_argument(
+        "--customer", type=_customer, metavar="ID", help="only this customer (tenant id)"
+    )
 
     listing = with_json(add("runs", _runs, "list the latest runs, or show one with its units"))
     listing.add_argument("key", nargs="?", metavar="RUN", help="e.g. bill/2026-10")
@@ -126,9 +133,19 @@ def _month(text: str) -> str:
     from domain.period import Period  # noqa: PLC0415
 
     try:
-        Period.month(text)
+        period = Period.month(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+    if not 2000 <= period.start.year < 2100:
+        msg = f"{text!r} is not a month of this century"
+        raise argparse.ArgumentTypeError(msg)
+    return text
+
+
+def _customer(text: str) -> str:
+    if not re.fullmatch(r"[0-9A-Za-z-]{1,64}", text):
+        msg = f"{text!r} is not a tenant id as Partner Center shows it"
+        raise argparse.ArgumentTypeError(msg)
     return text
 
 

@@ -1,0 +1,366 @@
+"""The command line: exit codes, one JSON document, one sentence for a fault, nothing heavy for help."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+from app.wiring import opened
+from domain.run import RunStatus
+from tests.app.conftest import command
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("pydantic", "requests", "duckdb", "msal", "azure", "rich", "jinja2", "werkzeug")
+NO_SYSTEM = {"CSP_PATIENCE_SECONDS": "0"}
+NOBODY = "0b6f8f6e-0000-0000-0000-000000000001"
+NO_INVOICE = (
+    "Microsoft has not issued an invoice for 2031-01 yet "
+    "(bill a month from about the 8th of the next one on)"
+)
+EXAMPLE = {
+    "currency": "USD",
+    "subscriptions": [
+        {
+            "id": "s1",
+            "sku": "CFQ7TTC0LH18:0001",
+            "term": "P1Y",
+            "billing_cycle": "monthly",
+            "start": "2026-02-15",
+            "quantity": 10,
+            "unit_price": "12.00",
+        }
+    ],
+    "bill": {"from": "2026-02-01", "to": "2026-03-01"},
+}
+
+
+@pytest.fixture
+def scenario(tmp_path):
+    path = tmp_path / "scenario.json"
+    path.write_text(json.dumps(EXAMPLE))
+    return path
+
+
+@pytest.fixture
+def closed_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+# --- help ------------------------------------------------------------------------------------------
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, contextlib, io\n"
+        "from app.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        "    main(['--help'])\n"
+        f"print(sorted(m for m in sys.modules if m.split('.')[0] in {HEAVY!r}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_names_every_command():
+    answer = command("--help")
+    assert answer.code == 0
+    for name in "demo sync bill approve runs explain provision emulate check-config whatif".split():
+        assert re.search(rf"^    {name}\b", answer.out, re.MULTILINE), name
+        detail = command(name, "--help")
+        assert (detail.code, detail.err) == (0, "")
+
+
+def test_without_a_command_the_help_is_shown():
+    answer = command()
+    assert (answer.code, answer.out.startswith("usage: python -m app")) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("sing",), "invalid choice: 'sing'"),
+        (("bill", "--period", "2026-13"), "'2026-13' is not a month written as YYYY-MM"),
+        (("bill", "--period", "October"), "'October' is not a month written as YYYY-MM"),
+        (("bill", "--period", "1999-10"), "'1999-10' is not a month of this century"),
+        (("approve", "--customer", "my tenant"), "'my tenant' is not a tenant id as"),
+        (("explain", "INV-1", "first"), "argument LINE: invalid int value: 'first'"),
+        (("emulate", "--port", "70000"), "'70000' is not a port between 0 and 65000"),
+        (("provision", "--plan", "--apply"), "not allowed with argument"),
+    ],
+)
+def test_wrong_usage_is_told_with_the_usage(arguments, complaint):
+    answer = command(*arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert complaint in answer.err
+
+
+# --- every command, with and without --json ----------------------------------------------------------
+
+
+def test_sync_again_is_done(copy):
+    plain, data = command("sync", state=copy), command("sync", "--json", state=copy)
+    assert (plain.code, data.code) == (0, 0)
+    assert plain.out.startswith("Run sync/2026-11-09: done. agreements ")
+    assert (data.data["run_id"], data.data["status"]) == ("sync.2026-11-09", "done")
+
+
+def test_bill_again_is_done_with_holds(copy):
+    plain, data = command("bill", state=copy), command("bill", "--json", state=copy)
+    assert (plain.code, data.code) == (3, 3)
+    for told in ("Where Microsoft's bill went", "On hold", "Umbra Unmapped", "59,264.23"):
+        assert told in plain.out
+    assert data.data["counts"]["invoices"] == 20
+    assert [total["residual"] for total in data.data["totals"]] == ["0.00", "0.00"]
+
+
+def test_a_dry_run_shows_the_holds_and_writes_nothing(demo):
+    before = (demo.state / "dataverse.sqlite").read_bytes()
+    plain = command("bill", "--dry-run", state=demo.state)
+    data = command("bill", "--dry-run", "--json", state=demo.state)
+    assert (plain.code, data.code) == (3, 3)
+    assert "Umbra Unmapped: on hold. The customer has no billing contract." in plain.out
+    assert len(data.data) == 25
+    assert {one["customer"] for one in data.data if one["held"]} == {
+        name for name in demo.names.values() if demo.held(name)
+    }
+    assert {json.dumps(one["document"]) for one in data.data} == {"null"}  # all is issued
+    assert (demo.state / "dataverse.sqlite").read_bytes() == before
+
+
+def test_a_dry_run_of_one_customer(demo):
+    fabrikam = demo.of("Fabrikam Toys").customer_id
+    answer = command("bill", "--dry-run", "--json", "--customer", fabrikam, state=demo.state)
+    assert (answer.code, [one["customer"] for one in answer.data]) == (0, ["Fabrikam Toys"])
+
+
+def test_approve_again_issues_nothing(copy):
+    plain, data = command("approve", state=copy), command("approve", "--json", state=copy)
+    assert (plain.code, data.code) == (0, 0)
+    assert plain.out == "No draft to issue: 2026-10.\n"
+    assert data.data == []
+
+
+def test_runs_are_listed_and_shown_with_their_units(demo):
+    plain, data = command("runs", state=demo.state), command("runs", "--json", state=demo.state)
+    assert [one["run_id"] for one in data.data] == [key.replace("/", ".") for key in demo.runs]
+    for key in demo.runs:
+        assert key in plain.out
+    one = command("runs", "bill/2026-10", "--json", state=demo.state)
+    assert (one.code, len(one.data["units"])) == (3, 25)
+    shown = command("runs", "bill/2026-10", state=demo.state)
+    assert (shown.code, shown.out.count("bill/") >= 25) == (3, True)
+
+
+def test_explain_a_document_and_a_line(demo):
+    number = demo.of("Fabrikam Toys").number
+    plain = command("explain", number, state=demo.state)
+    assert plain.code == 0
+    assert plain.out == (demo.out / "invoices" / f"{number}-fabrikam-toys.txt").read_text("utf-8")
+    data = command("explain", number, "--json", state=demo.state).data
+    assert (data["number"], data["total"]) == (number, str(demo.of("Fabrikam Toys").total.amount))
+    line = command("explain", number, "3", state=demo.state)
+    assert line.out.startswith(f"{number}, line 3: ")
+    told = command("explain", number, "3", "--json", state=demo.state).data
+    assert told["position"] == 3
+    assert told["why"] in line.out
+    assert command("explain", demo.of("Fabrikam Toys").key, state=demo.state).out == plain.out
+
+
+def test_provision_plans_and_applies(tmp_path):
+    settings = {"CSP_SCENARIO": "empty"}
+    plan = command("provision", state=tmp_path, **settings)
+    assert plan.code == 0
+    planned = command("provision", "--plan", "--json", state=tmp_path, **settings).data
+    assert planned["applied"] is False
+    assert len(planned["operations"]) > 20
+    done = command("provision", "--apply", "--json", state=tmp_path, **settings)
+    assert (done.code, done.data["operations"]) == (0, planned["operations"])
+    again = command("provision", "--apply", state=tmp_path, **settings)
+    assert (again.code, again.out) == (0, "Nothing to do.\n")
+
+
+def test_check_config_reaches_every_system_and_shows_no_secret(demo):
+    secrets = {"CSP_CLIENT_SECRET": "hunter2", "CSP_REFRESH_TOKEN": "0.AXsecret"}
+    plain = command("check-config", state=demo.state, **secrets)
+    data = command("check-config", "--json", state=demo.state, **secrets)
+    assert (plain.code, data.code) == (0, 0)
+    assert data.data["systems"] == {
+        "Partner Center": "reached",
+        "Microsoft Graph": "reached",
+        "Dataverse": "reached",
+    }
+    assert data.data["settings"]["client_secret"] == "***"
+    for answer in (plain, data):
+        assert "hunter2" not in answer.out + answer.err
+        assert "AXsecret" not in answer.out + answer.err
+
+
+def test_whatif(scenario):
+    plain, data = command("whatif", str(scenario)), command("whatif", str(scenario), "--json")
+    assert (plain.code, data.code, data.err) == (0, 0, "")
+    assert "Subtotal 120.00, tax 0.00, total 120.00" in plain.out
+    assert data.data["total"] == "120.00"
+
+
+# --- faults ----------------------------------------------------------------------------------------
+
+CLOUD = {
+    "CSP_MODE": "cloud",
+    "CSP_TENANT_ID": "contoso.onmicrosoft.com",
+    "CSP_CLIENT_ID": "0b6f8f6e-0000-0000-0000-000000000001",
+    "CSP_CLIENT_SECRET": "hunter2",
+    "CSP_REFRESH_TOKEN": "0.AXsecret",
+    **NO_SYSTEM,
+}
+
+
+def cloud(port: int) -> dict[str, str]:
+    """Every system at a port where nobody listens."""
+    address = f"http://127.0.0.1:{port}"
+    systems = ("LOGIN", "PARTNER_CENTER", "PRICE", "GRAPH", "DATAVERSE")
+    return CLOUD | {f"CSP_{name}_URL": address for name in systems}
+
+
+@pytest.mark.parametrize("arguments", [("sync",), ("bill",), ("approve",), ("runs",), ("demo",)])
+def test_an_emulator_that_is_not_there(arguments, closed_port, tmp_path):
+    url = f"http://127.0.0.1:{closed_port}"
+    answer = command(
+        *arguments,
+        state=tmp_path / "state",
+        CSP_MODE="emulator",
+        CSP_EMULATOR_URL=url,
+        CSP_PATIENCE_SECONDS="0",
+    )
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.complaint.startswith("csp-billing: Emulator: ")
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("arguments", [("sync",), ("bill",), ("approve",), ("provision",)])
+def test_a_cloud_that_is_not_there(arguments, closed_port, tmp_path):
+    answer = command(*arguments, state=tmp_path / "state", **cloud(closed_port))
+    assert (answer.code, answer.out) == (2, "")
+    assert "hunter2" not in answer.err
+    assert answer.complaint.startswith("csp-billing: ")
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_check_config_names_each_system_that_is_not_reached(closed_port, tmp_path):
+    answer = command("check-config", "--json", state=tmp_path, **cloud(closed_port))
+    assert answer.code == 2
+    assert all(told.startswith("NOT reached: ") for told in answer.data["systems"].values())
+    assert "hunter2" not in answer.out + answer.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (
+            ("bill", "--period", "2031-01"),
+            NO_INVOICE,
+        ),
+        (
+            ("bill", "--dry-run", "--period", "2031-01"),
+            NO_INVOICE,
+        ),
+        (
+            ("bill", "--customer", NOBODY),
+            f"there is no customer {NOBODY} (give the tenant id; run sync first if the customer is new)",
+        ),
+        (
+            ("explain", "INV-203101-0001"),
+            "there is no invoice INV-203101-0001 (give its number (INV-202610-0001) or its key)",
+        ),
+        (
+            ("explain", "INV-202610-0001", "99"),
+            "INV-202610-0001 has no line 99 (its lines are 1 to 9)",
+        ),
+        (
+            ("runs", "bill/2031-01"),
+            "there is no run bill/2031-01 (list them with: python -m app runs)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_is_not_there_is_one_sentence_and_nothing_is_written(
+    demo, arguments, complaint, as_json
+):
+    before = (demo.state / "dataverse.sqlite").read_bytes()
+    answer = command(*arguments, *(["--json"] if as_json else []), state=demo.state)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.complaint == f"csp-billing: {complaint}"
+    assert (demo.state / "dataverse.sqlite").read_bytes() == before
+
+
+def test_a_month_that_was_not_synced_is_refused(tmp_path):
+    command("provision", "--apply", state=tmp_path, CSP_SCENARIO="small")
+    answer = command("bill", state=tmp_path, CSP_SCENARIO="small")
+    assert answer.code == 2
+    assert "imported lines" in answer.complaint
+    assert answer.complaint.endswith("not reconcilable. (run sync first; then bill again)")
+
+
+def test_an_environment_without_tables_says_so(tmp_path):
+    answer = command("sync", state=tmp_path, CSP_SCENARIO="small")
+    assert answer.code != 0
+    assert "provision" in answer.complaint
+
+
+def test_debug_shows_the_trace_and_keeps_the_exit_code(demo):
+    answer = command("--debug", "explain", "INV-203101-0001", state=demo.state)
+    assert answer.code == 2
+    assert "Traceback" in answer.err
+    assert "InputError: there is no invoice INV-203101-0001" in answer.err
+
+
+def test_a_failed_run_has_exit_code_1(copy):
+    with opened(Settings.from_env({"CSP_STATE_DIR": str(copy)})) as worker:
+        run = worker.run("sync/2026-11-09")
+        worker.store.save([replace(run, status=RunStatus.FAILED, problem="1 units failed")])
+    answer = command("runs", "sync/2026-11-09", state=copy)
+    assert answer.code == 1
+    assert "Problem: 1 units failed" in answer.out
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault(demo):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "runs"],
+        cwd=ROOT,
+        env={**os.environ, "CSP_STATE_DIR": str(demo.state)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    told = process.stderr.read().decode()
+    process.stderr.close()
+    assert (process.wait(), len(told.splitlines())) == (0, 1), told
+
+
+def test_names_in_every_script_are_printed_whatever_the_terminal_says(demo):
+    number = demo.of("Rheinische Kunstschule").number
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "explain", number],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "CSP_STATE_DIR": str(demo.state),
+            "PYTHONIOENCODING": "ascii",
+            "PYTHONUTF8": "0",
+        },
+        capture_output=True,
+        check=True,
+    )
+    assert "Lehrkräfte" in done.stdout.decode()
