@@ -199,7 +199,8 @@ def assemble(
     taxed = {line.key: line.tax_percent for document in standing for line in document.lines}
     month = f"{period.start:%Y-%m}"
     key = f"invoice/{customer.id}/{month}/{contract.currency}/{len(same) - len(replaced) + 1}"
-    ordered = sorted(charges, key=lambda c: (c.name, c.subscription_id, c.service, c.key))
+    # What begins on one day stays in the order in which it happened.
+    ordered = sorted(charges, key=lambda c: (c.name, c.subscription_id, c.service.start))
     lines = tuple(
         _line(charge, key, position, taxed.get(charge.answers, tax.percent))
         for position, charge in enumerate(ordered, start=1)

@@ -70,11 +70,13 @@ def reconcile(
     contracts: Mapping[str, BillingContract],
     held: AbstractSet[str],
     sold: Mapping[str, Decimal],
+    period: Period | None = None,
 ) -> Reconciliation:
     """Give every line of the period's invoices its outcome.
 
-    `charges` are those on the period's documents, `held` the customers on hold, `sold` what the
-    documents ask for by currency.
+    `charges` are those on documents that stand, `held` the customers on hold, `sold` what the
+    documents ask for by currency. With a `period`, only charges whose service starts in it are
+    asked for their line: what was billed late is answered by an earlier invoice of Microsoft.
     """
     by_line: set[str] = set()
     by_service: dict[tuple[str, date, date], Decimal] = defaultdict(Decimal)
@@ -114,7 +116,8 @@ def reconcile(
         if outcome is Outcome.UNEXPLAINED and line.subtotal:
             findings.append(_unexplained(line))
     findings.extend(_seat_differences(lines, by_service, seats))
-    findings.extend(_unanswered(all_charges, seats))
+    asked = [c for c in all_charges if period is None or c.service.start in period]
+    findings.extend(_unanswered(asked, seats))
     totals = tuple(
         _control_total(currency, sums[currency], sold) for currency in sorted({*sums, *sold})
     )

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from domain.charge import ChargeType
+from domain.period import Period
 from domain.problems import Severity
 from domain.subscription import CostInvoice, CostKind
 from rules.reconcile import Outcome, complete, reconcile
@@ -232,6 +233,19 @@ def test_a_charge_that_no_line_answers_is_told():
 )
 def test_what_needs_no_line_is_not(charge):
     assert check([], [charge]).findings == ()
+
+
+def test_a_charge_that_was_billed_late_is_answered_by_an_earlier_invoice():
+    for month, told in (("2026-11", []), ("2026-10", ["reconcile.no_cost"])):
+        result = reconcile(
+            lines=[],
+            charges=[a_charge()],
+            contracts={},
+            held=set(),
+            sold={},
+            period=Period.month(month),
+        )
+        assert checks(result.findings) == told
 
 
 # --- currencies --------------------------------------------------------------------------------------------
