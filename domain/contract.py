@@ -57,10 +57,6 @@ class BillingContract:
     excluded_skus: tuple[str, ...] = ()
     """product:sku that are not passed on (internal use), each still shown as excluded."""
 
-    def covers(self, period: Period) -> bool:
-        """Say whether the contract is in force on the period's first day."""
-        return self.starts <= period.start and (self.ends is None or period.start < self.ends)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceListItem:

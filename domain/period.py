@@ -8,7 +8,6 @@ anchor on the 31st clamps in short months and springs back in long ones.
 from __future__ import annotations
 
 import calendar
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
@@ -113,18 +112,3 @@ class BillingCycle(StrEnum):
             msg = f"{self.value} has no cycles"
             raise ValueError(msg)
         return add_months(anchor, n * self.months)
-
-
-def charge_cycles(anchor: date, cycle: BillingCycle, until: date) -> Iterator[Period]:
-    """Yield the full charge cycles from the anchor that start before `until`, in order.
-
-    The last may reach beyond `until`: the caller clips what is served, and keeps the full cycle as
-    the divisor of the proration.
-    """
-    n = 0
-    start = anchor
-    while start < until:
-        n += 1
-        end = cycle.nth(anchor, n)
-        yield Period(start, end)
-        start = end

@@ -9,10 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from fractions import Fraction
 
 from domain.contract import TaxProfile, TaxTreatment
-from domain.money import Money
 from domain.problems import Finding, Severity
 
 
@@ -23,12 +21,6 @@ class TaxDecision:
     percent: Decimal
     note: str
     buyer_tax_id: str
-
-    def of(self, amount: Money) -> Money:
-        """Tax on one line, half-up to the minor unit."""
-        return Money.rounded(
-            Fraction(amount.amount) * Fraction(self.percent) / 100, amount.currency
-        )
 
 
 def decide(profile: TaxProfile | None, customer_id: str, on: date) -> TaxDecision | Finding:

@@ -271,6 +271,13 @@ def test_a_one_time_purchase_is_passed_on_marked_up():
     )
 
 
+def test_what_is_passed_on_is_rounded_once():
+    line = a_pass_on(CostKind.ONE_TIME, "1.00")
+    (charge,) = rate([line], rules=[a_rule("0.499996")]).charges
+    assert charge.exact == Fraction("1.00499996")
+    assert str(charge.amount) == "1.00 USD"  # by way of 1.0050 it would be 1.01
+
+
 @pytest.mark.parametrize(
     ("method", "value", "asked", "how"),
     [
