@@ -37,7 +37,7 @@ def _url(text: str) -> str:
     if not parts.hostname or parts.scheme not in ({"http", "https"} if local else {"https"}):
         msg = "must be an https address (http only on 127.0.0.1)"
         raise ValueError(msg)
-    if parts.username or parts.query or parts.fragment:
+    if parts.port == 0 or "@" in parts.netloc or parts.query or parts.fragment:
         msg = "must be a plain address, without user, query or fragment"
         raise ValueError(msg)
     return text.rstrip("/")
@@ -96,7 +96,14 @@ class Settings(BaseModel):
     def _parse(cls, value: Any) -> Any:
         import json  # noqa: PLC0415 - only for a setting that few use
 
-        return json.loads(value) if isinstance(value, str) else value
+        try:
+            policy = json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            policy = None
+        if not isinstance(policy, dict):
+            msg = 'must be a JSON object, e.g. {"gdap.missing": "warn"}'
+            raise ValueError(msg)  # noqa: TRY004 - pydantic reports ValueErrors
+        return policy
 
     @model_validator(mode="after")
     def _complete(self) -> Settings:

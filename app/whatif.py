@@ -8,6 +8,7 @@ refused with one sentence; nothing is ignored in silence.
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -36,24 +37,38 @@ from rules.proration import PriceQuestion, UnitPrice, rate_history
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_YEARS = 40
+MAX_PLACES = 18
+_NUMBER = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
 
 
-def _number(value: Any) -> Any:
+def _number(value: Any) -> Decimal:
     """Accept a number or the text of one; nothing that has passed through a float."""
-    if isinstance(value, bool | float):
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         msg = "must be a number or the text of one"
         raise ValueError(msg)  # noqa: TRY004 - pydantic reports ValueErrors
-    return Decimal(value) if isinstance(value, int | str) and _is_number(value) else value
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        msg = f"{value[:30]!r} is not a number"
+        raise ValueError(msg)
+    number = Decimal(value)
+    if not number.is_finite() or _places(number) > MAX_PLACES:
+        msg = f"must be a number of at most {MAX_PLACES} decimals"
+        raise ValueError(msg)
+    return number
 
 
-def _is_number(value: int | str) -> bool:
+def _day(value: Any) -> date:
+    """Accept a date as written in JSON; a number would be taken for a time stamp."""
     try:
-        return Decimal(value).is_finite()
-    except ArithmeticError:
-        return False
+        if isinstance(value, str) and len(value) == 10:
+            return date.fromisoformat(value)
+    except ValueError:
+        pass
+    msg = "must be a date written as 2026-02-15"
+    raise ValueError(msg)
 
 
 Amount = Annotated[Decimal, BeforeValidator(_number), Field(strict=True, ge=-(10**12), le=10**12)]
+Day = Annotated[date, BeforeValidator(_day)]
 Seats = Annotated[int, Field(strict=True, ge=0, le=10**7)]
 
 
@@ -73,11 +88,11 @@ class _Contract(_Part):
 
 class _Promotion(_Part):
     percent: Annotated[Amount, Field(gt=0, le=100)]
-    until: date | None = None
+    until: Day | None = None
 
 
 class _Event(_Part):
-    date: date
+    date: Day
     type: Literal["set_quantity", "cancel", "convert", "renew"]
     quantity: Seats | None = None
     sku: str | None = None
@@ -116,13 +131,13 @@ class _Subscription(_Part):
     sku: str
     term: TermDuration | None
     billing_cycle: BillingCycle
-    start: date
+    start: Day
     quantity: Seats
     unit_price: Annotated[Amount, Field(ge=0)] | None = None
     annual_price: Annotated[Amount, Field(ge=0)] | None = None
-    custom_term_end: date | None = None
+    custom_term_end: Day | None = None
     promotion: _Promotion | None = None
-    auto_renew: bool = True
+    auto_renew: Annotated[bool, Field(strict=True)] = True
     events: tuple[_Event, ...] | None = None
 
     @model_validator(mode="after")
@@ -156,7 +171,7 @@ class _Subscription(_Part):
 
 class _Usage(_Part):
     meter: Annotated[str, Field(min_length=1)]
-    date: date
+    date: Day
     quantity: Amount
     unit_price: Amount
     cost: Amount | None = None
@@ -172,8 +187,8 @@ class _Rule(_Part):
 
 
 class _Bill(_Part):
-    start: date = Field(alias="from")
-    to: date
+    start: Day = Field(alias="from")
+    to: Day
 
     @model_validator(mode="after")
     def _fits(self) -> _Bill:
@@ -188,7 +203,7 @@ class Scenario(_Part):
 
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
     side: Literal["sell"] = "sell"
-    as_of: date | None = None
+    as_of: Day | None = None
     contract: _Contract = _Contract()
     subscriptions: tuple[_Subscription, ...] | None = None
     usage: tuple[_Usage, ...] | None = None
@@ -210,7 +225,9 @@ def rate_file(path: Path) -> dict[str, Any] | list[dict[str, Any]]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: larger than {MAX_BYTES} bytes", hint="split the file")
-        content = json.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+        content = json.loads(
+            path.read_text(encoding="utf-8"), parse_float=Decimal, object_pairs_hook=_once
+        )
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}", hint="give the path of a JSON file") from None
     except (ValueError, RecursionError) as error:
@@ -218,6 +235,15 @@ def rate_file(path: Path) -> dict[str, Any] | list[dict[str, Any]]:
     if isinstance(content, list):
         return [rate(_read(path, part, f"[{n}].")) for n, part in enumerate(content)]
     return rate(_read(path, content, ""))
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse an object that says one thing twice: which of the two is meant, nobody knows."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1)
+        raise ValueError(f"the field {twice} stands twice in one object")
+    return found
 
 
 def _read(path: Path, content: Any, where: str) -> Scenario:
@@ -488,7 +514,7 @@ def _meter_charge(
         unit_price=amount.amount,
         exact=exact,
         amount=amount,
-        why=f"{len(lines)} usage lines of {meter}: {plain(basis)} × (100 + {plain(percent)}) / 100"
+        why=f"{len(lines)} usage {'line' if len(lines) == 1 else 'lines'} of {meter}: {plain(basis)} × (100 + {plain(percent)}) / 100"
         f" = {amount}",
         reasons=(Reason(rule="usage.percent", inputs=inputs),),
     )

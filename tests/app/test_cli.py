@@ -337,7 +337,7 @@ def test_a_failed_run_has_exit_code_1(copy):
 
 def test_a_reader_that_has_seen_enough_is_no_fault(demo):
     process = subprocess.Popen(
-        [sys.executable, "-m", "app", "runs"],
+        [sys.executable, "-m", "app", "runs", "--json"],
         cwd=ROOT,
         env={**os.environ, "CSP_STATE_DIR": str(demo.state)},
         stdout=subprocess.PIPE,

@@ -1,0 +1,156 @@
+"""Settings: modes, what each needs, what is refused, and that no secret is ever printed."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.settings import ON_AZURE, Settings
+from domain.problems import ConfigurationError, Severity
+
+CLOUD = {
+    "CSP_MODE": "cloud",
+    "CSP_TENANT_ID": "contoso.onmicrosoft.com",
+    "CSP_CLIENT_ID": "0b6f8f6e-0000-0000-0000-000000000001",
+    "CSP_CLIENT_SECRET": "hunter2",
+    "CSP_DATAVERSE_URL": "https://contoso.crm.dynamics.com",
+}
+
+
+def refused(**variables: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.from_env(variables)
+    return str(caught.value)
+
+
+def test_with_nothing_set_the_mode_is_embedded():
+    settings = Settings.from_env({"PATH": "/usr/bin", "HOME": "/home/ana"})
+    assert (settings.mode, settings.scenario, settings.seed) == ("embedded", "partner-month", 1)
+
+
+def test_an_empty_variable_is_not_set():
+    assert Settings.from_env({"CSP_MODE": "", "CSP_SEED": ""}) == Settings.from_env({})
+
+
+def test_the_cloud_is_microsofts():
+    settings = Settings.from_env(CLOUD)
+    assert settings.mode == "cloud"
+    assert settings.graph_url == "https://graph.microsoft.com"
+
+
+@pytest.mark.parametrize(
+    "name", ["CSP_TENANT_ID", "CSP_CLIENT_ID", "CSP_CLIENT_SECRET", "CSP_DATAVERSE_URL"]
+)
+def test_the_cloud_needs_all_it_signs_in_with(name):
+    variables = {key: value for key, value in CLOUD.items() if key != name}
+    assert refused(**variables) == f"settings: mode cloud needs {name}"
+
+
+def test_everything_that_is_missing_is_named_at_once():
+    assert refused(CSP_MODE="cloud") == (
+        "settings: mode cloud needs CSP_TENANT_ID, CSP_CLIENT_ID, CSP_CLIENT_SECRET, "
+        "CSP_DATAVERSE_URL"
+    )
+    assert refused(CSP_MODE="emulator") == "settings: mode emulator needs CSP_EMULATOR_URL"
+
+
+@pytest.mark.parametrize("name", ON_AZURE)
+@pytest.mark.parametrize("mode", [None, "embedded", "emulator"])
+def test_on_azure_only_an_explicit_cloud_starts(name, mode):
+    variables = {name: "app-1"} | ({"CSP_MODE": mode} if mode else {})
+    assert refused(**variables) == (
+        f"this is Azure ({name} is set), but CSP_MODE is {mode or 'not set'}"
+    )
+    assert Settings.from_env(CLOUD | {name: "app-1"}).mode == "cloud"
+
+
+def test_a_variable_that_is_no_setting_is_refused():
+    assert refused(CSP_SEDE="2") == "CSP_SEDE: is not a setting"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("CSP_MODE", "production", "Input should be 'embedded', 'emulator' or 'cloud'"),
+        ("CSP_SEED", "one", "Input should be a valid integer"),
+        ("CSP_SEED", "-1", "greater than or equal to 0"),
+        ("CSP_PATIENCE_SECONDS", "forever", "Input should be a valid number"),
+        ("CSP_PATIENCE_SECONDS", "nan", "Input should be"),
+        ("CSP_TENANT_ID", "../../etc", "String should match pattern"),
+        ("CSP_ARCHIVE_CONTAINER", "My Archive", "String should match pattern"),
+        ("CSP_SEVERITIES", "{", "must be a JSON object"),
+        ("CSP_SEVERITIES", "[]", "must be a JSON object"),
+        (
+            "CSP_SEVERITIES",
+            '{"gdap.missing": "ignore"}',
+            "Input should be 'warn', 'hold' or 'block'",
+        ),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_variable(name, value, fault):
+    told = refused(**{name: value})
+    assert told.startswith(f"{name}")
+    assert fault in told
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://contoso.crm.dynamics.com",
+        "ftp://contoso.crm.dynamics.com",
+        "contoso.crm.dynamics.com",
+        "https://",
+        "https://ana:pw@contoso.crm.dynamics.com",
+        "https://:pw@contoso.crm.dynamics.com",
+        "https://contoso.crm.dynamics.com/?debug=1",
+        "https://contoso.crm.dynamics.com/#top",
+        "https://contoso.crm.dynamics.com:port",
+        "https://contoso.crm.dynamics.com:99999",
+        "https://[::1",
+        "http://127.0.0.1.evil.example",
+    ],
+)
+def test_an_address_is_https_and_nothing_more(url):
+    assert refused(CSP_DATAVERSE_URL=url).startswith("CSP_DATAVERSE_URL: ")
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://contoso.crm.dynamics.com/", "https://contoso.crm.dynamics.com"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://localhost:8080/", "http://localhost:8080"),
+    ],
+)
+def test_a_right_address_loses_its_last_slash(url, kept):
+    assert Settings.from_env({"CSP_DATAVERSE_URL": url}).dataverse_url == kept
+
+
+def test_severities_are_a_policy_by_check():
+    settings = Settings.from_env({"CSP_SEVERITIES": '{"gdap.missing": "warn"}'})
+    assert settings.severities == {"gdap.missing": Severity.WARN}
+
+
+def test_secrets_print_stars_wherever_they_are_shown():
+    settings = Settings.from_env(
+        CLOUD
+        | {
+            "CSP_REFRESH_TOKEN": "0.AXsecret",
+            "CSP_STORAGE_CONNECTION_STRING": "AccountKey=abc123==",
+        }
+    )
+    shown = f"{settings} {settings!r} {settings.model_dump()} {dict(settings)}"
+    for secret in ("hunter2", "AXsecret", "abc123"):
+        assert secret not in shown
+    assert settings.client_secret is not None
+    assert settings.client_secret.reveal() == "hunter2"
+
+
+def test_a_fault_does_not_repeat_the_value_that_may_be_a_secret():
+    told = refused(CSP_CLIENT_SECRETE="hunter2", CSP_MODE="hunter2")
+    assert "hunter2" not in told
+    assert "CSP_CLIENT_SECRETE: is not a setting" in told
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        Settings.from_env({}).mode = "cloud"

@@ -1,0 +1,337 @@
+"""Scenario files: an answer that a calculator confirms, or one sentence that names the field."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+
+from tests.app.conftest import command
+
+# The example of the format, with an event of the convert kind and a renewal far ahead.
+SCENARIO = {
+    "currency": "USD",
+    "side": "sell",
+    "as_of": "2026-04-01",
+    "contract": {
+        "frequency": "P1M",
+        "anchor_day": 1,
+        "timing": "advance",
+        "align": "charge_cycle",
+        "proration": "days",
+        "rounding": "half_up",
+    },
+    "subscriptions": [
+        {
+            "id": "s1",
+            "sku": "CFQ7TTC0LH18:0001",
+            "term": "P1Y",
+            "billing_cycle": "monthly",
+            "start": "2026-02-15",
+            "quantity": 10,
+            "unit_price": "12.00",
+            "custom_term_end": None,
+            "promotion": None,
+            "events": [
+                {"date": "2026-03-01", "type": "set_quantity", "quantity": 15},
+                {"date": "2027-02-15", "type": "renew", "unit_price": "13.00"},
+            ],
+        }
+    ],
+    "usage": [
+        {
+            "meter": "m1",
+            "date": "2026-03-04",
+            "quantity": "24.0",
+            "unit_price": "0.192",
+            "cost": "4.61",
+        }
+    ],
+    "markup_rules": [{"match": {"kind": "usage"}, "percent": "15"}],
+    "tax": None,
+    "bill": {"from": "2026-02-01", "to": "2026-04-01"},
+}
+
+
+@pytest.fixture
+def ask(tmp_path):
+    """Answer a scenario, or any text, as a program would ask."""
+
+    def answer(content, *, as_json=True):
+        path = tmp_path / "scenario.json"
+        text = content if isinstance(content, str) else json.dumps(content)
+        path.write_text(text, encoding="utf-8")
+        return command("whatif", str(path), *(["--json"] if as_json else []))
+
+    return answer
+
+
+def changed(**fields):
+    return {**copy.deepcopy(SCENARIO), **fields}
+
+
+def seats(**fields):
+    made = changed()
+    made["subscriptions"][0].update(fields)
+    return made
+
+
+def lines(answer):
+    return [
+        (line["charge_type"], line["service_start"], line["service_end"], line["amount"])
+        for line in answer["lines"]
+    ]
+
+
+def test_the_example_of_the_format(ask):
+    answer = ask(SCENARIO)
+    assert (answer.code, answer.err) == (0, "")
+    assert lines(answer.data) == [
+        ("new", "2026-02-15", "2026-03-15", "120.00"),
+        ("add_quantity", "2026-03-01", "2026-03-15", "30.00"),
+        ("cycle_charge", "2026-03-15", "2026-04-15", "180.00"),
+        ("usage", "2026-03-04", "2026-03-05", "5.30"),
+    ]
+    assert (answer.data["subtotal"], answer.data["tax"], answer.data["total"]) == (
+        "335.30",
+        "0.00",
+        "335.30",
+    )
+    assert answer.data["findings"] == []
+    added = answer.data["lines"][1]
+    assert {name: added[name] for name in added if name not in {"why", "reasons"}} == {
+        "subscription": "s1",
+        "charge_type": "add_quantity",
+        "name": "CFQ7TTC0LH18:0001",
+        "service_start": "2026-03-01",
+        "service_end": "2026-03-15",
+        "days": 14,
+        "cycle_days": 28,
+        "quantity": "5",
+        "unit_price": "12.00",
+        "amount": "30.00",
+        "tax": "0.00",
+    }
+    assert "5 added × 12 USD × 14/28 days" in added["why"]
+    assert [reason["rule"] for reason in added["reasons"]] == [
+        "price.unit",
+        "proration.days",
+        "rounding.half_up",
+    ]
+
+
+def test_for_people_the_same(ask):
+    answer = ask(SCENARIO, as_json=False)
+    assert answer.code == 0
+    assert "Subtotal 335.30, tax 0.00, total 335.30" in answer.out
+    assert "1 usage line of m1: 4.61 × (100 + 15) / 100 = 5.30 USD" in answer.out
+
+
+def test_a_list_is_answered_by_a_list(ask):
+    answer = ask([SCENARIO, seats(quantity=20)])
+    assert [one["lines"][0]["amount"] for one in answer.data] == ["120.00", "240.00"]
+    assert ask([]).data == []
+
+
+def test_what_is_left_out_or_null_is_empty(ask):
+    bare = {name: SCENARIO[name] for name in ("currency", "bill")}
+    for scenario in (bare, {**bare, "subscriptions": None, "usage": None, "markup_rules": None}):
+        answer = ask(scenario)
+        assert (answer.code, answer.data["lines"], answer.data["total"]) == (0, [], "0.00")
+
+
+def test_exact_numbers_are_never_floats(ask):
+    """2.675 x 1 rounds half up to 2.68; the float nearest to it would give 2.67."""
+    for price in ('"2.675"', "2.675"):
+        text = json.dumps(seats(quantity=1, events=None)).replace('"12.00"', price)
+        assert ask(text).data["lines"][0]["amount"] == "2.68"
+    text = json.dumps(changed()).replace('"4.61"', "0.1").replace('"15"', '"5"')
+    assert ask(text).data["lines"][-1]["amount"] == "0.11"  # 0.105
+
+
+def test_a_later_event_is_not_known_yet(ask):
+    answer = ask(changed(as_of="2026-02-20"))
+    assert lines(answer.data) == [
+        ("new", "2026-02-15", "2026-03-15", "120.00"),
+        ("cycle_charge", "2026-03-15", "2026-04-15", "120.00"),
+    ]
+
+
+def test_a_renewal_at_another_price(ask):
+    answer = ask(
+        changed(as_of="2027-03-01", usage=None, bill={"from": "2027-02-15", "to": "2027-03-01"})
+    )
+    assert lines(answer.data) == [("renew", "2027-02-15", "2027-03-15", "195.00")]
+
+
+def test_a_year_in_twelve_instalments_sums_exactly(ask):
+    answer = ask(
+        {
+            **seats(unit_price=None, annual_price="100.00", quantity=1, events=None),
+            "usage": None,
+            "as_of": None,
+            "bill": {"from": "2026-02-15", "to": "2027-02-15"},
+        }
+    )
+    assert len(answer.data["lines"]) == 12
+    assert answer.data["total"] == "100.00"
+
+
+def test_a_promotion_ends_before_its_day(ask):
+    answer = ask(
+        {**seats(promotion={"percent": "10", "until": "2026-03-15"}, events=None), "usage": None}
+    )
+    assert [line["amount"] for line in answer.data["lines"]] == ["108.00", "120.00"]
+
+
+def test_a_purchase_that_is_made_once(ask):
+    once = {"term": None, "billing_cycle": "one_time", "events": None, "start": "2026-03-10"}
+    answer = ask({**seats(**once), "usage": None})
+    assert lines(answer.data) == [("one_time", "2026-03-10", "2026-03-10", "120.00")]
+    outside = ask({**seats(**{**once, "start": "2026-04-01"}), "usage": None})
+    assert outside.data["lines"] == []
+
+
+def test_markups_are_for_seats_too(ask):
+    rules = [{"match": {"kind": "subscription"}, "percent": "5"}]
+    answer = ask({**seats(events=None), "usage": None, "markup_rules": rules})
+    assert answer.data["lines"][0]["amount"] == "126.00"
+
+
+# --- rated with findings ---------------------------------------------------------------------------
+
+
+def test_a_refused_reduction_is_a_finding_and_the_rest_is_rated(ask):
+    late = [{"date": "2026-02-22", "type": "set_quantity", "quantity": 5}]  # day 8
+    answer = ask({**seats(events=late), "usage": None})
+    assert answer.code == 3
+    assert [line["amount"] for line in answer.data["lines"]] == ["120.00", "120.00"]
+    (finding,) = answer.data["findings"]
+    assert finding["check"] == "window.closed"
+    allowed = {**seats(events=late), "usage": None, "contract": {"reductions": "any"}}
+    assert ask(allowed).code == 0
+
+
+def test_usage_without_a_rule_is_a_finding(ask):
+    answer = ask(changed(markup_rules=[]))
+    assert (answer.code, len(answer.data["lines"])) == (3, 3)
+    assert answer.data["findings"][0]["sentence"] == "No markup rule covers the usage of m1."
+    plain = ask(changed(markup_rules=[]), as_json=False)
+    assert (plain.code, "Finding: No markup rule covers" in plain.out) == (3, True)
+
+
+def test_two_rules_for_one_thing_are_a_finding(ask):
+    answer = ask(changed(markup_rules=[{"percent": "5"}, {"percent": "6"}]))
+    assert answer.code == 3
+    assert {finding["check"] for finding in answer.data["findings"]} == {"price.tie"}
+    assert answer.data["lines"] == []
+
+
+# --- faults ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scenario", "fault"),
+    [
+        (changed(colour="red"), "colour: is not a field of this format"),
+        (seats(seats=3), "subscriptions.0.seats: is not a field of this format"),
+        (changed(contract={"align": "contract"}), "contract.align: Input should be 'charge_cycle'"),
+        (changed(side="cost"), "side: Input should be 'sell'"),
+        (changed(currency="dollars"), "currency: String should match pattern"),
+        (
+            changed(bill={"from": "2026-04-01", "to": "2026-04-01"}),
+            "bill: from must come before to",
+        ),
+        (changed(bill={"from": "2026-04-01"}), "bill.to: Field required"),
+        (seats(annual_price="144"), "subscriptions.0: needs one of unit_price and annual_price"),
+        (seats(unit_price=None), "subscriptions.0: needs one of unit_price and annual_price"),
+        (
+            seats(quantity=-1),
+            "subscriptions.0.quantity: Input should be greater than or equal to 0",
+        ),
+        (seats(quantity=2.5), "subscriptions.0.quantity: Input should be a valid integer"),
+        (seats(quantity="10"), "subscriptions.0.quantity: Input should be a valid integer"),
+        (seats(unit_price="-1"), "subscriptions.0.unit_price: Input should be greater than"),
+        (seats(unit_price="twelve"), "subscriptions.0.unit_price: 'twelve' is not a number"),
+        (seats(unit_price="1_000"), "subscriptions.0.unit_price: '1_000' is not a number"),
+        (seats(unit_price="١٢"), "is not a number"),
+        (seats(unit_price=" 12"), "' 12' is not a number"),
+        (seats(unit_price="1e3"), "'1e3' is not a number"),
+        (seats(unit_price=True), "subscriptions.0.unit_price: must be a number or the text of one"),
+        (seats(unit_price="1e999999999"), "is not a number"),
+        (seats(start="2026-02-30"), "subscriptions.0.start: must be a date written as 2026-02-15"),
+        (seats(start=1771113600), "subscriptions.0.start: must be a date written as 2026-02-15"),
+        (seats(start="2026-02-15T00:00:00"), "subscriptions.0.start: must be a date"),
+        (seats(auto_renew="no"), "subscriptions.0.auto_renew: Input should be a valid boolean"),
+        (seats(billing_cycle="annual", term="P1M"), "a term of P1M cannot be billed annual"),
+        (seats(billing_cycle="fortnightly"), "subscriptions.0.billing_cycle: Input should be"),
+        (seats(custom_term_end="2026-02-01"), "custom_term_end must lie inside the first term"),
+        (seats(custom_term_end="2027-02-16"), "custom_term_end must lie inside the first term"),
+        (seats(promotion={"percent": "101"}), "promotion.percent: Input should be less than"),
+        (
+            seats(events=[{"date": "2026-02-01", "type": "cancel"}]),
+            "the cancel on 2026-02-01 comes before the start 2026-02-15",
+        ),
+        (
+            seats(events=[{"date": "2026-03-01", "type": "cancel", "quantity": 3}]),
+            "subscriptions.0.events.0: a cancel has no quantity",
+        ),
+        (
+            seats(events=[{"date": "2026-03-01", "type": "set_quantity"}]),
+            "subscriptions.0.events.0: a set_quantity needs a quantity",
+        ),
+        (
+            seats(events=[{"date": "2026-03-01", "type": "convert", "sku": "A:1"}]),
+            "a convert needs a sku and one of unit_price and annual_price",
+        ),
+        (
+            changed(subscriptions=[*SCENARIO["subscriptions"], *SCENARIO["subscriptions"]]),
+            "two subscriptions have one id",
+        ),
+        ([SCENARIO, changed(colour="red")], "[1].colour: is not a field of this format"),
+        ([SCENARIO, 5], "[1]: Input should be"),
+    ],
+)
+def test_a_scenario_that_does_not_fit_is_refused_by_field(ask, scenario, fault):
+    answer = ask(scenario)
+    assert (answer.code, answer.out) == (2, "")
+    assert "scenario.json: " in answer.complaint
+    assert fault in answer.complaint
+    assert answer.complaint.endswith("(the format is described in docs/whatif.md)")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "not readable as JSON: Expecting value: line 1 column 1 (char 0)"),
+        ('{"currency": "USD"', "not readable as JSON: Expecting ',' delimiter"),
+        ("5", "the scenario: Input should be"),
+        ("[" * 100_000, "not readable as JSON"),
+        ('{"currency": "USD", "currency": "EUR"}', "the field currency stands twice in one object"),
+    ],
+)
+def test_a_file_that_is_no_scenario(ask, text, fault):
+    answer = ask(text)
+    assert (answer.code, answer.out) == (2, "")
+    assert fault in answer.complaint
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e-99999999", "1e99999999", "1e-19"])
+def test_numbers_that_are_none_or_absurd_are_refused_at_once(ask, number):
+    answer = ask(json.dumps(SCENARIO).replace('"12.00"', number))
+    assert answer.code == 2
+    assert "subscriptions.0.unit_price: " in answer.complaint
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    missing = command("whatif", str(tmp_path / "none.json"))
+    assert (missing.code, "No such file" in missing.complaint) == (2, True)
+    folder = command("whatif", str(tmp_path))
+    assert (folder.code, "Is a directory" in folder.complaint) == (2, True)
+    (tmp_path / "latin.json").write_bytes(b'{"currency": "\xe9"}')
+    latin = command("whatif", str(tmp_path / "latin.json"))
+    assert (latin.code, "not readable as JSON" in latin.complaint) == (2, True)
+    (tmp_path / "long.json").write_bytes(b" " * (16 * 1024 * 1024 + 1))
+    long = command("whatif", str(tmp_path / "long.json"))
+    assert (long.code, "larger than" in long.complaint) == (2, True)
