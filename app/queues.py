@@ -21,10 +21,7 @@ bp = func.Blueprint()  # type: ignore[no-untyped-call]
 def _handle(queue: str, message: func.QueueMessage) -> None:
     from app.wiring import worker  # noqa: PLC0415 - importing the app must touch nothing
 
-    try:
-        worker().handle(queue, message.get_body())
-    except InputError as error:  # trying again is of no use
-        _give_up(queue, message, str(error))
+    worker().handle(queue, message.get_body())
 
 
 def _give_up(queue: str, message: func.QueueMessage, problem: str = "") -> None:
@@ -39,7 +36,10 @@ def _give_up(queue: str, message: func.QueueMessage, problem: str = "") -> None:
 @bp.queue_trigger(arg_name="message", queue_name="start", connection="WORKER_QUEUE")
 def start_run(message: func.QueueMessage) -> None:
     """Begin a run: plan it and enter its units."""
-    _handle("start", message)
+    try:
+        _handle("start", message)
+    except InputError as error:  # a month that is not complete is not so in ten minutes either
+        _give_up("start", message, str(error))
 
 
 @bp.queue_trigger(arg_name="message", queue_name="pull", connection="WORKER_QUEUE")

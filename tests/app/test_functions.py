@@ -1,0 +1,370 @@
+"""The functions as the Azure host sees them: names, triggers, thin bodies, nothing at import."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import azure.functions as func
+import pytest
+
+import function_app
+from app import wiring
+from app.settings import Settings
+from domain.problems import ConfigurationError, Unavailable
+from domain.run import RunStatus, UnitStatus
+from sync.ledger import Busy
+
+ROOT = Path(__file__).resolve().parents[2]
+SYNC = '{"kind": "sync", "day": "2026-11-09"}'
+UNIT = '{"run_key": "bill/2026-10", "customer_id": "c1", "period": "2026-10"}'
+QUEUES = {
+    "start_run": "start",
+    "pull_part": "pull",
+    "bill_customer": "bill",
+    "close_run": "close",
+    "give_up_start": "start-poison",
+    "give_up_pull": "pull-poison",
+    "give_up_bill": "bill-poison",
+    "give_up_close": "close-poison",
+}
+FUNCTIONS = {
+    function.get_function_name(): function for function in function_app.app.get_functions()
+}
+
+
+def body_of(name):
+    return FUNCTIONS[name].get_user_function()
+
+
+# --- what the host indexes ---------------------------------------------------------------------------
+
+
+def test_importing_the_app_needs_no_setting_no_network_and_nothing_heavy():
+    code = (
+        "import os, socket, sys\n"
+        "for name in list(os.environ):\n"
+        "    if name.startswith(('CSP_', 'WEBSITE_')): del os.environ[name]\n"
+        "def closed(*_, **__): raise AssertionError('a socket at import')\n"
+        "socket.socket.connect = socket.getaddrinfo = socket.create_connection = closed\n"
+        "import function_app\n"
+        "heavy = ('app.wiring', 'requests', 'msal', 'duckdb', 'rich', 'emulator', 'dataverse',\n"
+        "         'partner_center', 'azure.storage', 'azure.identity')\n"
+        "print(sorted(m for m in sys.modules if m.startswith(heavy)))\n"
+        "print(len(function_app.app.get_functions()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["[]", str(len(FUNCTIONS))]
+
+
+def test_the_functions_and_their_triggers():
+    found = {}
+    for name, function in FUNCTIONS.items():
+        bindings = [one.get_dict_repr() for one in function.get_bindings()]
+        (found[name],) = [one for one in bindings if one["type"].endswith("Trigger")]
+    assert set(found) == {*QUEUES, "daily_sync", "monthly_bill", "start", "read"}
+    for name, queue in QUEUES.items():
+        assert found[name]["type"] == "queueTrigger"
+        assert (found[name]["queueName"], found[name]["connection"]) == (queue, "WORKER_QUEUE")
+    for name, schedule in (("daily_sync", "%SYNC_SCHEDULE%"), ("monthly_bill", "%BILL_SCHEDULE%")):
+        assert found[name]["type"] == "timerTrigger"
+        assert (found[name]["schedule"], found[name]["runOnStartup"]) == (schedule, False)
+    for name, route, method in (("start", "runs", "POST"), ("read", "runs/{run_id}", "GET")):
+        assert found[name]["type"] == "httpTrigger"
+        assert found[name]["route"] == route
+        assert [one.value for one in found[name]["methods"]] == [method]
+        assert found[name]["authLevel"] is func.AuthLevel.FUNCTION
+
+
+def test_every_queue_that_is_sent_to_has_a_function_and_one_for_its_poison():
+    from sync.messages import MODELS
+    from transport.queues import KINDS
+
+    assert set(MODELS) == set(KINDS)
+    assert set(QUEUES.values()) == {*KINDS, *(f"{kind}-poison" for kind in KINDS)}
+
+
+def test_a_function_body_is_thin():
+    for name in FUNCTIONS:
+        code = body_of(name).__code__
+        lines = {line for _, _, line in code.co_lines() if line}
+        assert max(lines) - min(lines) <= 20, name
+
+
+def test_the_host_file_has_the_values_for_work_that_is_bound_by_apis():
+    host = json.loads((ROOT / "host.json").read_text(encoding="utf-8"))
+    assert host["version"] == "2.0"
+    assert host["extensionBundle"] == {
+        "id": "Microsoft.Azure.Functions.ExtensionBundle",
+        "version": "[4.*, 5.0.0)",
+    }
+    queues = host["extensions"]["queues"]
+    assert (queues["batchSize"], queues["newBatchThreshold"]) == (4, 2)
+    assert queues["maxDequeueCount"] == 5
+    assert queues["messageEncoding"] == "base64"  # as AzureQueue writes
+    assert re.fullmatch("00:0[1-5]:00", queues["visibilityTimeout"])  # else 5 tries in a second
+    assert host["functionTimeout"] == "00:30:00"
+    sampling = host["logging"]["applicationInsights"]["samplingSettings"]
+    assert sampling == {"isEnabled": True, "excludedTypes": "Request;Exception"}
+    assert "retry" not in host  # withdrawn; queue triggers retry by the values above
+
+
+# --- what they do ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def worker(tmp_path, monkeypatch):
+    """The worker of this process, embedded, with tables, in place of that of the host."""
+    settings = Settings.from_env({"CSP_STATE_DIR": str(tmp_path), "CSP_SCENARIO": "small"})
+    with wiring.opened(settings) as made:
+        from dataverse.provision import Provisioner
+
+        Provisioner(made.dataverse, sleep=made.dataverse.http.sleep).apply()
+        monkeypatch.setattr(wiring, "worker", lambda: made)
+        yield made
+
+
+def waiting(worker):
+    """What is on the queues, taken off."""
+    found = []
+    for kind in ("start", "pull", "bill", "close"):
+        while (message := worker.ports.queue.receive(kind)) is not None:
+            found.append((kind, json.loads(message.body)))
+            worker.ports.queue.delete(message)
+    return found
+
+
+def post(body):
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return body_of("start")(func.HttpRequest("POST", "/api/runs", body=content))
+
+
+def get(run_id):
+    request = func.HttpRequest(
+        "GET", f"/api/runs/{run_id}", body=b"", route_params={"run_id": run_id}
+    )
+    return body_of("read")(request)
+
+
+def data(response):
+    return json.loads(response.get_body())
+
+
+def message(body):
+    return func.QueueMessage(id="m1", body=body.encode())
+
+
+class Timer:
+    past_due = False
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("daily_sync", {"kind": "sync", "day": "2026-11-09", "period": None}),
+        ("monthly_bill", {"kind": "bill", "day": None, "period": "2026-10"}),
+    ],
+)
+def test_a_timer_only_asks(worker, name, expected):
+    worker.systems.emulator.control.clear_log()
+    body_of(name)(Timer())
+    assert waiting(worker) == [("start", {"v": 1, "customer_id": None, **expected})]
+    assert worker.systems.emulator.control.requests() == []
+
+
+@pytest.mark.parametrize(
+    ("day", "month"),
+    [("2026-01-01", "2025-12"), ("2026-03-31", "2026-02"), ("2028-03-01", "2028-02")],
+)
+def test_last_month(day, month):
+    from datetime import date
+
+    from app.timers import month_before
+
+    assert month_before(date.fromisoformat(day)) == month
+
+
+@pytest.mark.parametrize(
+    ("body", "run_id"),
+    [
+        ({"kind": "sync"}, "sync.2026-11-09"),
+        ({"kind": "sync", "day": "2026-11-08"}, "sync.2026-11-08"),
+        ({"kind": "bill", "period": "2026-10"}, "bill.2026-10"),
+        ({"kind": "bill", "period": "2026-10", "customer_id": "c1"}, "bill.2026-10.c1"),
+        ({"kind": "approve", "period": "2026-10"}, "approve.2026-10"),
+    ],
+)
+def test_a_request_for_a_run_is_accepted_and_the_same_request_is_the_same_run(worker, body, run_id):
+    for _ in range(2):
+        response = post(body)
+        assert response.status_code == 202
+        assert data(response) == {"run_id": run_id, "status": "accepted"}
+        assert response.headers["Location"] == f"/api/runs/{run_id}"
+        assert int(response.headers["Retry-After"]) > 0
+        assert response.mimetype == "application/json"
+    sent = waiting(worker)
+    assert sent[0] == sent[1]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "sentence"),
+    [
+        (b"", 400, "the start message is not readable: message: Invalid JSON"),
+        (b"\xff\xfe", 400, "the start message is not readable: message: Invalid JSON"),
+        (b"[]", 400, "message: Input should be an object"),
+        ({"kind": "pay"}, 400, "kind: Input should be 'sync', 'bill' or 'approve'"),
+        ({"kind": "bill"}, 400, "kind bill needs a period"),
+        ({"kind": "bill", "period": "last"}, 400, "period: String should match pattern"),
+        ({"kind": "sync", "day": "today"}, 400, "day: Input should be a valid date"),
+        ({"kind": "sync", "amount": "1"}, 400, "amount: Extra inputs are not permitted"),
+        (b" " * 4097, 413, "the body is larger than 4096 bytes"),
+    ],
+)
+def test_a_bad_request_is_told_in_one_sentence(worker, body, status, sentence):
+    response = post(body)
+    assert response.status_code == status
+    assert sentence in data(response)["error"]
+    assert "\n" not in data(response)["error"]
+    assert waiting(worker) == []
+
+
+def test_a_run_can_be_read_while_it_runs_and_when_it_is_done(worker):
+    assert get("sync.2026-11-09").status_code == 404
+    post({"kind": "sync"})
+    start = worker.ports.queue.receive("start")
+    body_of("start_run")(message(start.body))
+    worker.ports.queue.delete(start)
+    response = get("sync.2026-11-09")
+    assert (response.status_code, data(response)["status"]) == (200, "running")
+    worker.drain()
+    done = data(get("sync.2026-11-09"))
+    assert (done["run_id"], done["status"]) == ("sync.2026-11-09", "done")
+    assert done["counts"]["customers"] == 3
+    assert done["finished_at"].startswith("2026-11-09T06:00")
+
+
+@pytest.mark.parametrize("run_id", ["", "x", "bill.2026-10'--", "..", "bill/2026-10", "é" * 300])
+def test_a_run_that_is_not_there_is_404(worker, run_id):
+    response = get(run_id)
+    assert response.status_code == 404
+    assert data(response) == {"error": "there is no such run", "hint": "it may still be waiting"}
+
+
+def test_an_approval_can_be_read_like_any_run(worker):
+    post({"kind": "approve", "period": "2026-10"})
+    worker.drain()
+    told = data(get("approve.2026-10"))
+    assert (told["status"], told["counts"]) == ("done", {"issued": 0})
+
+
+def test_each_queue_function_works_its_kind(worker):
+    post({"kind": "sync"})
+    worked = []
+    functions = {queue: name for name, queue in QUEUES.items()}
+    while True:
+        kinds = ("start", "pull", "bill", "close")
+        leased = next((m for kind in kinds if (m := worker.ports.queue.receive(kind))), None)
+        if leased is None:
+            break
+        body_of(functions[leased.kind])(message(leased.body))
+        worker.ports.queue.delete(leased)
+        worked.append(leased.kind)
+    assert worked[0] == "start"
+    assert worked[-1] == "close"
+    assert worker.run("sync/2026-11-09").status is RunStatus.DONE
+
+
+def test_bad_input_is_given_up_at_once_and_the_run_says_why(worker, caplog):
+    """Billing before the sync: trying five times would not make it complete."""
+    with caplog.at_level(logging.ERROR):
+        body_of("start_run")(message('{"kind": "bill", "period": "2026-10"}'))
+    told = data(get("bill.2026-10"))
+    assert told["status"] == "failed"
+    assert "not reconcilable" in told["problem"]
+    assert "gave up message m1 of queue start." in caplog.text
+
+
+def test_a_message_that_is_not_readable_is_logged_without_its_content(worker, caplog):
+    with caplog.at_level(logging.ERROR):
+        body_of("start_run")(message('{"secret": "hunter2"}'))
+        body_of("give_up_bill")(message("hunter2"))
+    assert caplog.text.count("gave up message m1 of queue") == 2
+    assert "hunter2" not in caplog.text
+
+
+def test_a_fault_is_left_to_the_host_to_try_again(worker, monkeypatch):
+    def fails(queue, body):
+        raise Unavailable("no answer", service="Dataverse", status=503)
+
+    monkeypatch.setattr(type(worker), "handle", lambda self, queue, body: fails(queue, body))
+    with pytest.raises(Unavailable):
+        body_of("bill_customer")(message(UNIT))
+
+
+def test_the_functions_of_the_poison_queues_park_and_fail(worker):
+    worker.ports.queue.send("start", [SYNC])
+    start = worker.ports.queue.receive("start")
+    worker.handle("start", start.body)
+    pull = worker.ports.queue.receive("pull")
+    body_of("give_up_pull")(message(pull.body))
+    parked = [u for u in worker.store.units("sync/2026-11-09") if u.status is UnitStatus.PARKED]
+    assert [unit.problem for unit in parked] == ["its message failed too often"]
+    body_of("give_up_close")(message('{"run_key": "sync/2026-11-09"}'))
+    assert worker.run("sync/2026-11-09").status is RunStatus.FAILED
+    body_of("give_up_start")(message('{"kind": "bill", "period": "2026-10"}'))
+    assert data(get("bill.2026-10"))["problem"] == "its message failed too often"
+
+
+def test_a_system_that_does_not_answer_is_503_not_a_stack_trace(worker, monkeypatch):
+    def down(*_):
+        raise Unavailable("no answer", service="Dataverse", status=503)
+
+    monkeypatch.setattr(type(worker), "run", down)
+    monkeypatch.setattr(type(worker), "request", down)
+    for response in (get("bill.2026-10"), post({"kind": "sync"})):
+        assert response.status_code == 503
+        assert data(response)["error"] == "Dataverse 503: no answer"
+
+
+def test_a_worker_that_cannot_be_built_is_503(monkeypatch):
+    def broken():
+        raise ConfigurationError("mode cloud needs CSP_TENANT_ID", hint="set it")
+
+    monkeypatch.setattr(wiring, "worker", broken)
+    response = post({"kind": "sync"})
+    assert (response.status_code, data(response)["hint"]) == (503, "set it")
+
+
+def test_the_worker_of_the_host_needs_a_queue_and_is_built_once(monkeypatch, tmp_path):
+    for name in ("CSP_MODE", "CSP_SCENARIO"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CSP_STATE_DIR", str(tmp_path))
+    wiring.worker.cache_clear()
+    with pytest.raises(ConfigurationError, match="there is no queue to send messages to"):
+        wiring.worker()
+    monkeypatch.setenv("CSP_STORAGE_CONNECTION_STRING", "UseDevelopmentStorage=true")
+    try:
+        assert wiring.worker() is wiring.worker()
+        wiring.worker().close()
+    finally:
+        wiring.worker.cache_clear()
+
+
+def test_what_another_worker_holds_comes_again(worker, monkeypatch):
+    def busy(self, queue, body):
+        raise Busy("bill/c1/2026-10 is being worked until 06:10 UTC", self.ports.now())
+
+    monkeypatch.setattr(type(worker), "handle", busy)
+    with pytest.raises(Busy):
+        body_of("bill_customer")(message(UNIT))
