@@ -252,13 +252,7 @@ def _rate_line(line: CostLine, day: date, book: PriceBook, currency: str) -> Cha
         exact=exact,
         amount=amount,
         unit_cost=round_half_up(Fraction(line.subtotal) / Fraction(quantity), 10),
-        why=_marked_up_sentence(
-            f"Microsoft's {'credit' if is_credit else 'charge'} for {service}",
-            f"{plain(line.subtotal)} {line.currency}",
-            rule,
-            amount,
-            quantity,
-        ),
+        why=_passed_on_sentence(line, service, quantity, exact / Fraction(quantity), amount),
         reasons=(
             Reason(rule="cost.line", inputs={"line": line.key, "subtotal": plain(line.subtotal)}),
             _markup_reason(rule),
@@ -308,23 +302,17 @@ def _markup_reason(rule: MarkupRule) -> Reason:
     )
 
 
-def _marked_up_sentence(
-    what: str, start: str, rule: MarkupRule, amount: Money, quantity: Decimal = Decimal(1)
+def _passed_on_sentence(
+    line: CostLine, service: Period, quantity: Decimal, unit: Fraction, amount: Money
 ) -> str:
-    """One line that can be recomputed with a pocket calculator."""
-    value = plain(rule.value)
-    match rule.method:
-        case MarkupMethod.PERCENT if not rule.value:
-            how = f"{start} passed on as it is"
-        case MarkupMethod.PERCENT:
-            how = f"{start} × (100 + {value}) / 100"
-        case MarkupMethod.MARGIN:
-            how = f"{start} × 100 / (100 - {value})"
-        case MarkupMethod.UPLIFT:
-            how = f"{start} + {plain(quantity)} × {value}"
-        case _:
-            how = f"{plain(quantity)} × {value}"
-    return f"{what}: {how} = {amount.amount:f} {amount.currency}"
+    """What the customer reads: our price, never our cost; that and the markup are reasons."""
+    asked = f"{amount.amount:f} {amount.currency}"
+    if line.kind is CostKind.CREDIT:
+        return f"Microsoft's credit for {service}: {asked}"
+    price = round_half_up(unit, 6)
+    if Money.rounded(Fraction(price) * Fraction(quantity), amount.currency) != amount:
+        return f"{plain(quantity)} for {service}: {asked} in all"
+    return f"{plain(quantity)} × {plain(price)} {amount.currency} ({service}) = {asked}"
 
 
 # --- usage -----------------------------------------------------------------------------------------
@@ -394,12 +382,9 @@ def _rate_usage(
                 exact=exact,
                 amount=amount,
                 unit_cost=used.cost,
-                why=_marked_up_sentence(
-                    f"{_count(count, 'usage line')} on "
-                    f"{_count(len(used.cost_lines), 'line')} of Microsoft's invoice for {service}",
-                    f"{plain(used.cost)} {used.line.currency}",
-                    rule,
-                    amount,
+                why=(
+                    f"{_count(count, 'usage line')} of Microsoft for {service} = "
+                    f"{amount.amount:f} {amount.currency}"
                 ),
                 reasons=(
                     Reason(
@@ -408,7 +393,8 @@ def _rate_usage(
                             "azure_subscription": entitlement,
                             "meter_category": category,
                             "usage_lines": str(count),
-                            "cost": plain(used.cost),
+                            "invoice_lines": str(len(used.cost_lines)),
+                            "cost": f"{plain(used.cost)} {used.line.currency}",
                         },
                     ),
                     _markup_reason(rule),

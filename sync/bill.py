@@ -83,7 +83,7 @@ def draft(
             relationships=file.relationships,
             subscriptions=file.subscriptions,
             cost_lines=[
-                line for line in file.cost_lines if line.charged and line.charged.start in period
+                line for line in file.cost_lines if (day := line.falls_on) and day in period
             ],
             contract=contract,
             tax_profile=file.tax_profile,
