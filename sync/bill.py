@@ -100,7 +100,7 @@ def draft(
         told=file.events,
         cost_lines=file.cost_lines,
         book=PriceBook(file.price_list, file.rules),
-        window=Period(contract.starts, period.end),
+        window=Period(contract.starts, min(contract.ends or period.end, period.end)),
     )
     findings.extend(rated.findings)
     findings.extend(check_bounds(rated.charges))
@@ -259,24 +259,28 @@ def close(ports: Ports, run: Run) -> Run:
     def mine(customer_id: str) -> bool:
         return run.scope in {"", customer_id}
 
-    heads = period_invoices(ports, Period.month(run.window))
+    period = Period.month(run.window)
+    heads = period_invoices(ports, period)
     stored = ports.store.cost_lines([head.id for head in heads])
     lines = [line for line in stored if mine(line.customer_id)]
-    standing = [
+    # A month may be billed late, by a later month's document: all that stand may answer its lines.
+    answering = [
         document
-        for document in ports.store.documents(period=run.window, customer_id=run.scope)
+        for document in ports.store.documents(customer_id=run.scope)
         if document.status is not DocumentStatus.VOID
     ]
+    standing = [document for document in answering if document.period == period]
     held = held_customers(ports.store.findings(customer_id=run.scope))
     sold: dict[str, Decimal] = defaultdict(Decimal)
     for document in standing:
         sold[document.currency] += document.subtotal.amount
     result = reconcile.reconcile(
         lines=lines,
-        charges=[line.charge for document in standing for line in document.lines],
+        charges=[line.charge for document in answering for line in document.lines],
         contracts={contract.customer_id: contract for contract in ports.store.contracts()},
         held=held,
         sold=sold,
+        period=period,
     )
     if run.scope:
         ports.store.replace_findings(_RECONCILE_CHECKS, run.scope, result.findings)
