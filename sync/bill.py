@@ -92,7 +92,8 @@ def draft(
         ),
     )
     decision = tax.decide(file.tax_profile, customer.id, period.last_day)
-    if contract is None or isinstance(decision, Finding) or contract.starts >= period.end:
+    until = min(contract.ends or period.end, period.end) if contract else period.end
+    if contract is None or isinstance(decision, Finding) or contract.starts >= until:
         return Draft(document=None, findings=_judged(findings, policy), standing=tuple(standing))
     rated = rate_customer(
         contract=contract,
@@ -100,7 +101,7 @@ def draft(
         told=file.events,
         cost_lines=file.cost_lines,
         book=PriceBook(file.price_list, file.rules),
-        window=Period(contract.starts, min(contract.ends or period.end, period.end)),
+        window=Period(contract.starts, until),
     )
     findings.extend(rated.findings)
     findings.extend(check_bounds(rated.charges))

@@ -284,6 +284,20 @@ def test_a_warning_holds_nobody(synced):
     assert run_of(synced).status is RunStatus.DONE
 
 
+@pytest.mark.parametrize(("ends", "charged"), [("2026-10-14", 0), ("2026-10-15", 1)])
+def test_what_is_served_after_the_contract_ended_is_not_charged(synced, ends, charged):
+    """Fabrikam's cycle starts on 14 October: the day on which the contract ends is not in it."""
+    contract = synced.store.table(BillingContract)["contract/c1"]
+    synced.store.save([replace(contract, ends=day(ends))])
+    work(synced, BILL)
+    lines = [
+        line
+        for document in synced.store.documents(customer_id=contract.customer_id)
+        for line in document.lines
+    ]
+    assert len(lines) == charged
+
+
 def test_the_partners_policy_judges_every_check_of_a_draft(office):
     """Without rules for seats there is a hold; the partner may say that it is only told."""
     del office.store.table(MarkupRule)["rule/licences"]
