@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -32,12 +33,24 @@ def test_every_system_has_a_port_and_the_names_come_back(desk):
     assert desk.emulator.base_urls == PUBLIC_URLS
 
 
-def test_a_chosen_port_is_the_control_planes_and_the_others_follow(desk):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    if port > 65000:
-        pytest.skip("no room above the port found")
+def a_free_block(size, first):
+    """Find ports in a row below the range from which the system hands out its own."""
+    for port in range(first, 32_000, size):
+        with contextlib.ExitStack() as probes:
+            try:
+                for offset in range(size):
+                    probe = probes.enter_context(socket.socket())
+                    probe.bind(("127.0.0.1", port + offset))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free ports in a row")
+
+
+def test_a_chosen_port_is_the_control_planes_and_the_others_follow(desk, worker_id):
+    # Each test process looks in a range of its own.
+    first = 20_000 + 1_000 * int(worker_id.removeprefix("gw").replace("master", "0"))
+    port = a_free_block(len(PUBLIC_URLS), first)
     with Loopback(desk.emulator, port=port).start():
         urls = desk.emulator.base_urls
         assert urls["control"] == f"http://127.0.0.1:{port}"
