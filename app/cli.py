@@ -8,13 +8,14 @@ holds. A fault is one line: what, where, and what to do.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -270,7 +271,8 @@ def _emulate(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise InputError(f"--scenario: {error}") from None
     try:
-        server = serve(emulator, port=options.port)
+        with redirect_stderr(io.StringIO()):  # the server has advice of its own on a taken port
+            server = serve(emulator, port=options.port)
     except OSError as error:
         raise InputError(
             f"--port {options.port}: {error.strerror or error}", hint="choose another port, or 0"

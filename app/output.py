@@ -207,9 +207,8 @@ def dry_run(worker: Worker, message: StartRun, *, as_json: bool) -> int:
 
     drafts = []
     for unit in bill.plan(worker.ports, message):
-        file = worker.store.customer_file(unit.customer_id)
-        result = bill.draft(file, unit.month, worker.today(), worker.ports.policy)
-        drafts.append((file.customer.name, result))
+        file, draft = bill.propose(worker.ports, unit.customer_id, unit.month)
+        drafts.append((file.customer.name, draft))
     if as_json:
         print_json(
             [
@@ -217,7 +216,7 @@ def dry_run(worker: Worker, message: StartRun, *, as_json: bool) -> int:
                     "customer": name,
                     "held": one.held,
                     "document": explain_document(one.document) if one.document else None,
-                    "findings": [f.sentence for f in one.findings],
+                    "findings": [f.sentence for f in one.told],
                 }
                 for name, one in drafts
             ]
@@ -227,7 +226,9 @@ def dry_run(worker: Worker, message: StartRun, *, as_json: bool) -> int:
             if one.document is not None:
                 print(to_text(one.document))
             elif one.held:
-                print(f"{name}: on hold. " + " ".join(f.sentence for f in one.findings) + "\n")
+                print(f"{name}: on hold. " + " ".join(f.sentence for f in one.told) + "\n")
+        if not any(one.document or one.held for _, one in drafts):
+            print(f"Nothing to bill: {message.period}.")
     return HOLDS if any(one.held for _, one in drafts) else DONE
 
 

@@ -51,9 +51,14 @@ class Draft:
     """What others found before, and what still stands: a record that could not be read."""
 
     @property
+    def told(self) -> tuple[Finding, ...]:
+        """Everything that a person should know about the customer."""
+        return (*self.findings, *self.standing)
+
+    @property
     def held(self) -> bool:
         """Say whether any finding keeps the customer out."""
-        return any(f.severity is not Severity.WARN for f in (*self.findings, *self.standing))
+        return any(finding.severity is not Severity.WARN for finding in self.told)
 
 
 def propose(ports: Ports, customer_id: str, period: Period) -> tuple[CustomerFile, Draft]:
@@ -240,7 +245,7 @@ def work(ports: Ports, unit: BillUnit) -> None:
             counts={
                 "documents": int(result.document is not None),
                 "lines": lines,
-                "findings": len(result.findings) + len(result.standing),
+                "findings": len(result.told),
             },
         )
 

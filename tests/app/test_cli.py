@@ -17,6 +17,7 @@ from app.settings import Settings
 from app.wiring import opened
 from domain.run import RunStatus
 from tests.app.conftest import command
+from tests.usecases.office import a_fault
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("pydantic", "requests", "duckdb", "msal", "azure", "rich", "jinja2", "werkzeug")
@@ -144,6 +145,21 @@ def test_a_dry_run_of_one_customer(demo):
     fabrikam = demo.of("Fabrikam Toys").customer_id
     answer = command("bill", "--dry-run", "--json", "--customer", fabrikam, state=demo.state)
     assert (answer.code, [one["customer"] for one in answer.data]) == (0, ["Fabrikam Toys"])
+
+
+def test_a_dry_run_says_so_when_there_is_nothing_to_bill(demo):
+    woodgrove = demo.of("Woodgrove Bank").customer_id
+    answer = command("bill", "--dry-run", "--customer", woodgrove, state=demo.state)
+    assert (answer.code, answer.out) == (0, "Nothing to bill: 2026-10.\n")
+
+
+def test_a_dry_run_holds_whom_the_run_would_hold(demo, copy):
+    fabrikam = demo.of("Fabrikam Toys").customer_id
+    with opened(Settings.from_env({"CSP_STATE_DIR": str(copy)})) as worker:
+        worker.store.save([a_fault("wire.subscription", fabrikam)])
+    answer = command("bill", "--dry-run", "--customer", fabrikam, state=copy)
+    assert answer.code == 3
+    assert answer.out.startswith("Fabrikam Toys: on hold. Microsoft's subscription s9 cannot be")
 
 
 def test_approve_again_issues_nothing(copy):
