@@ -220,12 +220,12 @@ def _bill(options: argparse.Namespace) -> int:
 
 def _approve(options: argparse.Namespace) -> int:
     from app import output  # noqa: PLC0415
-    from sync import bill  # noqa: PLC0415
+    from sync import approval  # noqa: PLC0415
     from sync.messages import StartRun  # noqa: PLC0415
 
     with _opened(options) as worker:
         period = _period(options, worker)
-        issued = bill.approve(
+        issued = approval.approve(
             worker.ports, StartRun(kind="approve", period=period, customer_id=options.customer)
         )
         return output.documents(issued, as_json=options.json, empty=f"No draft to issue: {period}.")

@@ -25,7 +25,7 @@ from domain.run import Run
 from invoice.document import Invoice
 from invoice.render import to_html, to_text
 from reports.health import HealthReport, page, summary
-from sync import bill
+from sync import approval
 from sync.messages import StartRun
 
 PERIOD = "2026-10"
@@ -54,7 +54,7 @@ def run(settings: Settings, *, out: Path, fresh: bool, as_json: bool) -> int:
         _work(worker, StartRun(kind="sync", day=worker.today()))
         _key_in(worker)
         key = _work(worker, StartRun(kind="bill", period=PERIOD))
-        issued = bill.approve(worker.ports, StartRun(kind="approve", period=PERIOD))
+        issued = approval.approve(worker.ports, StartRun(kind="approve", period=PERIOD))
         screen.note(f"approve: {len(issued)} documents issued")
         found = worker.run(key)
         data = write_results(worker, found, PERIOD, out)

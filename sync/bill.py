@@ -1,4 +1,4 @@
-"""Bill the customers of one month: prove the input, draft what is missing, reconcile, approve.
+"""Bill the customers of one month: prove the input, draft what is missing, reconcile.
 
 Drafting one customer is a pure computation over its file; only a difference is written. A customer
 with a hold gets no document, and its charges are proposed again by the next run.
@@ -6,20 +6,18 @@ with a hold gets no document, and its charges are proposed again by the next run
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 
-from domain.contract import BillingContract
 from domain.period import Period
 from domain.problems import Finding, InputError, Severity
 from domain.run import Run, RunStatus, UnitStatus
 from domain.subscription import CostInvoice
 from invoice.assemble import Tax, assemble, check_bounds
 from invoice.document import DocumentKind, DocumentStatus, Invoice
-from invoice.explain import fingerprint
 from invoice.file import CustomerFile
 from rules import reconcile, tax
 from rules.events import check_history, history
@@ -30,14 +28,6 @@ from sync.findings import held_customers, replace_everywhere
 from sync.ledger import Ledger, Outcome
 from sync.messages import BillUnit, StartRun
 from sync.ports import Ports
-
-STANDS = {
-    DocumentStatus.APPROVED,
-    DocumentStatus.ISSUED,
-    DocumentStatus.HANDED_OFF,
-    DocumentStatus.PAID,
-}
-"""Documents that the customer has been told of, or is about to be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,94 +296,3 @@ def close(ports: Ports, run: Run) -> Run:
             "residual_findings": len(result.findings),
         },
     )
-
-
-def approve(ports: Ports, message: StartRun) -> list[Invoice]:
-    """Number, freeze and issue the drafts of a month; returns the documents that were issued.
-
-    One approval of a month at a time: numbers are consecutive per kind. A draft of a customer that
-    is on hold by now stays a draft. Raises InputError, with nothing issued, where a draft must not
-    be. A second approval finds no draft and writes nothing.
-    """
-    if message.period is None:
-        raise InputError("an approval needs a period", hint="give it as --period 2026-10")
-    period = message.period
-    found = ports.store.run(message.run_key)
-    if found and found.status is RunStatus.DONE and not _approvable(ports, message):
-        return []
-    issued: list[Invoice] = []
-
-    def settle() -> Outcome:
-        today = ports.now().date()
-        terms = {contract.key: contract for contract in ports.store.contracts()}
-        drafts = _approvable(ports, message)
-        for document in drafts:
-            _refuse_unfit(ports, document, terms)
-        numbers = Counter(d.kind for d in ports.store.documents(period=period) if d.number)
-        for document in drafts:
-            numbers[document.kind] += 1
-            final = replace(
-                document,
-                number=_number(document, numbers[document.kind]),
-                status=DocumentStatus.ISSUED,
-                issued_on=today,
-                due_on=today + timedelta(days=terms[document.contract_key].payment_days),
-                fingerprint=fingerprint(document),
-            )
-            ports.store.settle_document(final)
-            issued.append(final)
-        return Outcome(counts={"issued": numbers.total()})
-
-    started = ports.now()
-    Ledger(ports.store, ports.now).run_once(
-        f"approve/{period}", "approve", message.run_key, settle, repeatable=True
-    )
-    documents = ports.store.documents(period=period, customer_id=message.customer_id or "")
-    run = Run(
-        key=message.run_key,
-        kind="approve",
-        scope=message.customer_id or "",
-        window=period,
-        status=RunStatus.DONE,
-        started_at=started,
-        finished_at=ports.now(),
-        counts={"issued": sum(1 for d in documents if d.number)},
-    )
-    ports.store.save([run])
-    return issued
-
-
-def _approvable(ports: Ports, message: StartRun) -> list[Invoice]:
-    drafts = ports.store.documents(
-        period=message.period or "",
-        status=DocumentStatus.DRAFT,
-        customer_id=message.customer_id or "",
-    )
-    held = held_customers(ports.store.findings())
-    return sorted(
-        (d for d in drafts if d.customer_id not in held), key=lambda d: (d.customer_name, d.key)
-    )
-
-
-def _refuse_unfit(ports: Ports, document: Invoice, terms: Mapping[str, BillingContract]) -> None:
-    """A charge stands on one document; a draft that repeats one was overtaken and is stale."""
-    if document.contract_key not in terms:
-        raise InputError(
-            f"the contract {document.contract_key} of the draft {document.key} is gone",
-            hint="restore the contract, or delete the draft in Dataverse",
-        )
-    keys = {line.key for line in document.lines}
-    for other in ports.store.documents(customer_id=document.customer_id):
-        if other.status not in STANDS:
-            continue
-        double = keys & {line.key for line in other.lines}
-        if double:
-            raise InputError(
-                f"the draft {document.key} repeats {len(double)} charges of {other.number}",
-                hint="delete the draft in Dataverse: the next month's run bills what is missing",
-            )
-
-
-def _number(document: Invoice, n: int) -> str:
-    prefix = "CN" if document.kind is DocumentKind.CREDIT_NOTE else "INV"
-    return f"{prefix}-{document.period.start:%Y%m}-{n:04d}"

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from domain.problems import InputError
 from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
-from sync import bill, pull
+from sync import approval, bill, pull
 from sync.ledger import Ledger
 from sync.messages import MODELS, BillUnit, CloseRun, PullUnit, StartRun
 from sync.ports import Ports
@@ -66,7 +66,7 @@ def start(ports: Ports, message: StartRun) -> Run | None:
     """Begin a run, or go on with one that has open units; a finished run stays as it is."""
     checked(message)
     if message.kind == "approve":
-        bill.approve(ports, message)
+        approval.approve(ports, message)
         return ports.store.run(message.run_key)
     found = ports.store.run(message.run_key)
     if found is not None and found.status is RunStatus.DONE:

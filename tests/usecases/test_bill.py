@@ -16,7 +16,7 @@ from domain.problems import InputError, Severity
 from domain.run import RunStatus, UnitStatus
 from domain.subscription import CostKind
 from invoice.document import DocumentKind, DocumentStatus
-from sync import bill
+from sync import approval, bill
 from sync.ledger import LEASE
 from sync.messages import BillUnit, StartRun
 from tests.builders import (
@@ -367,7 +367,7 @@ def test_an_approval_without_drafts_is_a_run_that_issued_none(synced):
 
 def test_an_approval_needs_a_month(synced):
     with pytest.raises(InputError, match="needs a period"):
-        bill.approve(synced.ports, StartRun(kind="approve"))
+        approval.approve(synced.ports, StartRun(kind="approve"))
 
 
 def test_only_drafts_are_approved_and_numbers_go_on_per_kind(synced):
