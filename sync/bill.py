@@ -18,6 +18,7 @@ from domain.run import Run, RunStatus, UnitStatus
 from domain.subscription import CostInvoice
 from invoice.assemble import Tax, assemble, check_bounds
 from invoice.document import DocumentKind, DocumentStatus, Invoice
+from invoice.explain import fingerprint
 from invoice.file import CustomerFile
 from rules import reconcile, tax
 from rules.events import check_history, history
@@ -208,18 +209,23 @@ def plan(ports: Ports, message: StartRun) -> list[BillUnit]:
 def work(ports: Ports, unit: BillUnit) -> None:
     """Draft one customer's month and save the difference, once.
 
-    A customer that is held again for the same reasons is left as it is: nothing is written.
+    A settled month is worked again only while its document is a draft: a rule that was mended
+    mends the draft. What comes out as it was, held or drafted, is left alone: nothing is written.
     """
     ledger = Ledger(ports.store, ports.now)
-    if ledger.settled(unit.key):
-        return
+    settled = ledger.settled(unit.key)
     period = unit.month
+    if settled and not drafted(ports, unit.period, unit.customer_id):
+        return
     file, result = propose(ports, unit.customer_id, period)
     saved = ports.store.replace_findings(_CHECKS, unit.customer_id, result.findings)
     found = ports.store.unit(unit.key)
     stale = _drafts(file.documents, period)
-    same = not (saved.created or saved.updated)
-    if result.held and same and not stale and found and found[0].status is UnitStatus.HELD:
+    told = [fingerprint(document) for document in stale]
+    wanted = [fingerprint(result.document)] if result.document else []
+    held_before = found is not None and found[0].status is UnitStatus.HELD
+    as_before = held_before if result.held else settled
+    if as_before and told == wanted and not (saved.created or saved.updated):
         return
 
     def settle() -> Outcome:
@@ -239,7 +245,15 @@ def work(ports: Ports, unit: BillUnit) -> None:
             },
         )
 
-    ledger.run_once(unit.key, "bill", unit.run_key, settle)
+    ledger.run_once(unit.key, "bill", unit.run_key, settle, repeatable=settled)
+
+
+def drafted(ports: Ports, period: str, customer_id: str = "") -> set[str]:
+    """Return the customers whose document of a month is still a draft."""
+    drafts = ports.store.documents(
+        period=period, status=DocumentStatus.DRAFT, customer_id=customer_id
+    )
+    return {draft.customer_id for draft in drafts}
 
 
 def _drafts(documents: Iterable[Invoice], period: Period) -> list[Invoice]:

@@ -63,13 +63,14 @@ def checked(message: StartRun) -> StartRun:
 
 
 def start(ports: Ports, message: StartRun) -> Run | None:
-    """Begin a run, or go on with one that has open units; a finished run stays as it is."""
+    """Begin a run, or go on with one that has open units or drafts; a finished one stays as it is."""
     checked(message)
     if message.kind == "approve":
         approval.approve(ports, message)
         return ports.store.run(message.run_key)
     found = ports.store.run(message.run_key)
-    if found is not None and found.status is RunStatus.DONE:
+    drafted = bill.drafted(ports, message.period or "") if message.kind == "bill" else set()
+    if found is not None and found.status is RunStatus.DONE and not drafted:
         return found
     units: Sequence[PullUnit | BillUnit] = (
         pull.plan(ports, message) if message.kind == "sync" else bill.plan(ports, message)
@@ -81,6 +82,7 @@ def start(ports: Ports, message: StartRun) -> Run | None:
     needed = set(
         Ledger(ports.store, ports.now).queue(queue, message.run_key, [unit.key for unit in units])
     )
+    needed.update(u.key for u in units if isinstance(u, BillUnit) and u.customer_id in drafted)
     waiting = [unit.model_dump_json() for unit in units if unit.key in needed]
     if waiting:
         ports.queue.send(queue, waiting)

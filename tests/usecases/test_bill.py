@@ -298,6 +298,21 @@ def test_what_is_served_after_the_contract_ended_is_not_charged(synced, ends, ch
     assert len(lines) == charged
 
 
+def test_a_mended_rule_mends_the_draft_and_leaves_what_was_issued(synced):
+    work(synced, BILL)
+    assert totals(synced)["Fabrikam Toys draft"] == "142.80"
+    rule = synced.store.table(MarkupRule)["rule/licences"]
+    synced.store.save([replace(rule, value=Decimal(30))])
+    work(synced, BILL)
+    assert totals(synced)["Fabrikam Toys draft"] == "154.70"  # 130.00 + 19 %
+    work(synced, APPROVE)
+    synced.store.save([rule])
+    before = list(synced.store.writes)
+    work(synced, BILL)
+    assert totals(synced)["Fabrikam Toys INV-202610-0001"] == "154.70"
+    assert synced.store.writes == before
+
+
 def test_the_partners_policy_judges_every_check_of_a_draft(office):
     """Without rules for seats there is a hold; the partner may say that it is only told."""
     del office.store.table(MarkupRule)["rule/licences"]
