@@ -17,7 +17,6 @@ from rich.console import Console
 from app import demo_data, output, screen
 from app.settings import Settings
 from app.wiring import EMBEDDED_DATABASE, Worker, opened
-from dataverse.client import Query
 from dataverse.provision import Provisioner
 from domain.period import Period
 from domain.problems import InputError
@@ -90,8 +89,7 @@ def _key_in(worker: Worker) -> None:
     """Enter what a finance team would: accounts, tax, contracts, prices, rules."""
     customers = list(worker.store.customers())
     wanted = demo_data.accounts(customers)
-    rows = worker.dataverse.read(Query(table="account", select=("accountid", "accountnumber")))
-    known = {row["accountnumber"]: str(row["accountid"]) for row in rows}
+    known = {account.number: account.id for account in worker.store.accounts()}
     ids = {}
     for tenant_id, account in wanted.items():
         if account.number not in known:

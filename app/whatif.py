@@ -1,14 +1,10 @@
-"""Rate a scenario file: a quote, a forecast, and an outside check of the engine.
+"""Rate a scenario: a quote, a forecast, and an outside check of the engine.
 
-The format is section 8 of the design, in its first form: sell side, charge cycles, proration by
-actual days, percent markups. A field that is not known, and a value that is not offered yet, is
-refused with one sentence; nothing is ignored in silence.
+Sell side, charge cycles, proration by actual days, percent markups. The format is `app.scenario`.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,249 +12,22 @@ from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
-
+from app.scenario import Scenario, Subscription, Usage, places_of, read_file
 from domain.charge import Charge, ChargeType, Reason
 from domain.money import Money, allocate, minor_units, plain
-from domain.period import BillingCycle, Period, TermDuration, add_months
-from domain.problems import Finding, InputError, Severity
+from domain.period import BillingCycle, Period
+from domain.problems import Finding, Severity
 from domain.subscription import EventType, SubscriptionEvent
 from rules.events import order
 from rules.proration import PriceQuestion, UnitPrice, rate_history
 
-MAX_BYTES = 16 * 1024 * 1024
-MAX_YEARS = 40
-MAX_PLACES = 18
-_NUMBER = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
-
-
-def _number(value: Any) -> Decimal:
-    """Accept a number or the text of one; nothing that has passed through a float."""
-    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
-        msg = "must be a number or the text of one"
-        raise ValueError(msg)  # noqa: TRY004 - pydantic reports ValueErrors
-    if isinstance(value, str) and not _NUMBER.fullmatch(value):
-        msg = f"{value[:30]!r} is not a number"
-        raise ValueError(msg)
-    number = Decimal(value)
-    if not number.is_finite() or _places(number) > MAX_PLACES:
-        msg = f"must be a number of at most {MAX_PLACES} decimals"
-        raise ValueError(msg)
-    return number
-
-
-def _day(value: Any) -> date:
-    """Accept a date as written in JSON; a number would be taken for a time stamp."""
-    try:
-        if isinstance(value, str) and len(value) == 10:
-            return date.fromisoformat(value)
-    except ValueError:
-        pass
-    msg = "must be a date written as 2026-02-15"
-    raise ValueError(msg)
-
-
-Amount = Annotated[Decimal, BeforeValidator(_number), Field(strict=True, ge=-(10**12), le=10**12)]
-Day = Annotated[date, BeforeValidator(_day)]
-Seats = Annotated[int, Field(strict=True, ge=0, le=10**7)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Contract(_Part):
-    frequency: Literal["P1M"] = "P1M"
-    anchor_day: Annotated[int, Field(strict=True, ge=1, le=31)] = 1
-    timing: Literal["advance", "arrears"] = "advance"
-    align: Literal["charge_cycle"] = "charge_cycle"
-    proration: Literal["days"] = "days"
-    rounding: Literal["half_up"] = "half_up"
-    reductions: Literal["window", "any"] = "window"
-
-
-class _Promotion(_Part):
-    percent: Annotated[Amount, Field(gt=0, le=100)]
-    until: Day | None = None
-
-
-class _Event(_Part):
-    date: Day
-    type: Literal["set_quantity", "cancel", "convert", "renew"]
-    quantity: Seats | None = None
-    sku: str | None = None
-    unit_price: Amount | None = None
-    annual_price: Amount | None = None
-
-    @model_validator(mode="after")
-    def _fits(self) -> _Event:
-        wanted = {
-            "set_quantity": {"quantity"},
-            "cancel": set(),
-            "convert": {"sku", "unit_price", "annual_price", "quantity"},
-            "renew": {"unit_price", "annual_price", "quantity", "sku"},
-        }[self.type]
-        given = {
-            name
-            for name in ("quantity", "sku", "unit_price", "annual_price")
-            if getattr(self, name) is not None
-        }
-        if given - wanted:
-            msg = f"a {self.type} has no {', '.join(sorted(given - wanted))}"
-            raise ValueError(msg)
-        if self.type == "set_quantity" and self.quantity is None:
-            msg = "a set_quantity needs a quantity"
-            raise ValueError(msg)
-        if self.type == "convert" and (
-            self.sku is None or (self.unit_price is None) == (self.annual_price is None)
-        ):
-            msg = "a convert needs a sku and one of unit_price and annual_price"
-            raise ValueError(msg)
-        return self
-
-
-class _Subscription(_Part):
-    id: Annotated[str, Field(min_length=1, max_length=100)]
-    sku: str
-    term: TermDuration | None
-    billing_cycle: BillingCycle
-    start: Day
-    quantity: Seats
-    unit_price: Annotated[Amount, Field(ge=0)] | None = None
-    annual_price: Annotated[Amount, Field(ge=0)] | None = None
-    custom_term_end: Day | None = None
-    promotion: _Promotion | None = None
-    auto_renew: Annotated[bool, Field(strict=True)] = True
-    events: tuple[_Event, ...] | None = None
-
-    @model_validator(mode="after")
-    def _fits(self) -> _Subscription:
-        if (self.unit_price is None) == (self.annual_price is None):
-            msg = "needs one of unit_price and annual_price"
-            raise ValueError(msg)
-        if self.annual_price is not None and self.billing_cycle is not BillingCycle.MONTHLY:
-            msg = "annual_price is for monthly billing; give unit_price for other cycles"
-            raise ValueError(msg)
-        one_time = self.billing_cycle is BillingCycle.ONE_TIME
-        if one_time and (self.term is not None or self.events or self.custom_term_end):
-            msg = "a one_time purchase has no term, no term end and no events"
-            raise ValueError(msg)
-        months = self.billing_cycle.months
-        if self.term is not None and months is not None and months > self.term.months:
-            msg = f"a term of {self.term} cannot be billed {self.billing_cycle}"
-            raise ValueError(msg)
-        ends = self.custom_term_end
-        if ends is not None and (
-            ends <= self.start or (self.term and ends > add_months(self.start, self.term.months))
-        ):
-            msg = "custom_term_end must lie inside the first term"
-            raise ValueError(msg)
-        for event in self.events or ():
-            if event.date < self.start:
-                msg = f"the {event.type} on {event.date} comes before the start {self.start}"
-                raise ValueError(msg)
-        return self
-
-
-class _Usage(_Part):
-    meter: Annotated[str, Field(min_length=1)]
-    date: Day
-    quantity: Amount
-    unit_price: Amount
-    cost: Amount | None = None
-
-
-class _Match(_Part):
-    kind: Literal["usage", "subscription"] | None = None
-
-
-class _Rule(_Part):
-    match: _Match = _Match()
-    percent: Amount
-
-
-class _Bill(_Part):
-    start: Day = Field(alias="from")
-    to: Day
-
-    @model_validator(mode="after")
-    def _fits(self) -> _Bill:
-        if not self.start < self.to <= add_months(self.start, 12 * MAX_YEARS):
-            msg = f"from must come before to, at most {MAX_YEARS} years"
-            raise ValueError(msg)
-        return self
-
-
-class Scenario(_Part):
-    """One scenario, checked."""
-
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
-    side: Literal["sell"] = "sell"
-    as_of: Day | None = None
-    contract: _Contract = _Contract()
-    subscriptions: tuple[_Subscription, ...] | None = None
-    usage: tuple[_Usage, ...] | None = None
-    markup_rules: tuple[_Rule, ...] | None = None
-    tax: None = None
-    bill: _Bill
-
-    @model_validator(mode="after")
-    def _fits(self) -> Scenario:
-        ids = [subscription.id for subscription in self.subscriptions or ()]
-        if len(ids) != len(set(ids)):
-            msg = "two subscriptions have one id"
-            raise ValueError(msg)
-        return self
-
 
 def rate_file(path: Path) -> dict[str, Any] | list[dict[str, Any]]:
-    """Read a scenario file and answer it; InputError names file and field of what is wrong."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path}: larger than {MAX_BYTES} bytes", hint="split the file")
-        content = json.loads(
-            path.read_text(encoding="utf-8"), parse_float=Decimal, object_pairs_hook=_once
-        )
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}", hint="give the path of a JSON file") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not readable as JSON: {error}", hint="check the file") from None
-    if isinstance(content, list):
-        return [rate(_read(path, part, f"[{n}].")) for n, part in enumerate(content)]
-    return rate(_read(path, content, ""))
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse an object that says one thing twice: which of the two is meant, nobody knows."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        twice = next(key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1)
-        raise ValueError(f"the field {twice} stands twice in one object")
-    return found
-
-
-def _read(path: Path, content: Any, where: str) -> Scenario:
-    try:
-        return Scenario.model_validate(content)
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        field = where + ".".join(str(part) for part in fault["loc"])
-        what = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            what = "is not a field of this format"
-        raise InputError(
-            f"{path}: {field.rstrip('.') or 'the scenario'}: {what}",
-            hint="the format is described in docs/whatif.md",
-        ) from None
+    """Answer a scenario file; a list of scenarios with a list of answers."""
+    scenarios = read_file(path)
+    return [rate(one) for one in scenarios] if isinstance(scenarios, list) else rate(scenarios)
 
 
 def rate(scenario: Scenario) -> dict[str, Any]:
@@ -327,7 +96,7 @@ def _price(charge: Charge) -> str:
 
 
 def _rate_subscription(
-    scenario: Scenario, subscription: _Subscription, window: Period, factor: Fraction
+    scenario: Scenario, subscription: Subscription, window: Period, factor: Fraction
 ) -> tuple[list[Charge], list[Finding]]:
     if subscription.billing_cycle is BillingCycle.ONE_TIME:
         return _one_time(scenario, subscription, window, factor), []
@@ -343,7 +112,7 @@ def _rate_subscription(
     )
 
 
-def _history(scenario: Scenario, subscription: _Subscription) -> list[SubscriptionEvent]:
+def _history(scenario: Scenario, subscription: Subscription) -> list[SubscriptionEvent]:
     purchase = SubscriptionEvent(
         subscription_id=subscription.id,
         customer_id="",
@@ -381,7 +150,7 @@ def _history(scenario: Scenario, subscription: _Subscription) -> list[Subscripti
 class _Prices:
     """The prices of one subscription over time: of the purchase, of renewals, of conversions."""
 
-    def __init__(self, subscription: _Subscription, factor: Fraction, currency: str) -> None:
+    def __init__(self, subscription: Subscription, factor: Fraction, currency: str) -> None:
         self.subscription = subscription
         self.factor = factor
         self.places = minor_units(currency)
@@ -415,7 +184,7 @@ class _Prices:
         if annual is None:
             value = Fraction(unit or 0)
             return value, Reason(rule="price.unit", inputs={"unit_price": plain(value)})
-        instalments = allocate(annual, [1] * 12, max(self.places, _places(annual)))
+        instalments = allocate(annual, [1] * 12, max(self.places, places_of(annual)))
         nth = question.cycle_index % 12
         return Fraction(instalments[nth]), Reason(
             rule="price.instalment",
@@ -427,13 +196,8 @@ class _Prices:
         )
 
 
-def _places(number: Decimal) -> int:
-    exponent = number.as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
-
-
 def _one_time(
-    scenario: Scenario, subscription: _Subscription, window: Period, factor: Fraction
+    scenario: Scenario, subscription: Subscription, window: Period, factor: Fraction
 ) -> list[Charge]:
     day = subscription.start
     if day not in window or not subscription.quantity:
@@ -463,7 +227,7 @@ def _one_time(
 
 
 def _rate_usage(scenario: Scenario, window: Period) -> tuple[list[Charge], list[Finding]]:
-    by_meter: dict[str, list[_Usage]] = defaultdict(list)
+    by_meter: dict[str, list[Usage]] = defaultdict(list)
     for usage in scenario.usage or ():
         known = scenario.as_of is None or usage.date <= scenario.as_of
         if usage.date in window and known:
@@ -481,7 +245,7 @@ def _rate_usage(scenario: Scenario, window: Period) -> tuple[list[Charge], list[
 
 
 def _meter_charge(
-    scenario: Scenario, meter: str, lines: Sequence[_Usage], percent: Decimal
+    scenario: Scenario, meter: str, lines: Sequence[Usage], percent: Decimal
 ) -> Charge:
     basis = sum(
         (

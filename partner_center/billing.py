@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, date, timedelta
 from decimal import Decimal
 from hashlib import sha256
@@ -82,13 +83,18 @@ class InvoiceWire(Wire):
         )
 
 
+def _blocking(fault: Finding) -> Finding:
+    """A head that cannot be read may be of the month that is billed: nothing is billed past it."""
+    return replace(fault, severity=Severity.BLOCK)
+
+
 def invoices_of(documents: Iterable[Any]) -> Iterator[CostInvoice | Finding]:
     """Translate invoices with their amendments; what has no lines of ours is told, not billed."""
     for document in documents:
         name = label("invoice", document)
         found = read(InvoiceWire, document, lambda wire: wire, check="invoice", record=name)
         if isinstance(found, Finding):
-            yield found
+            yield _blocking(found)
             continue
         for one in (found, *found.amendments):
             record = f"invoice {one.id}"
@@ -97,7 +103,8 @@ def invoices_of(documents: Iterable[Any]) -> Iterator[CostInvoice | Finding]:
             elif one.document_type.lower() == "void_note":
                 reason, hint = "was voided", "Bill the invoice that replaces it."
             else:
-                yield read(InvoiceWire, one, InvoiceWire.to_domain, check="invoice", record=record)
+                head = read(InvoiceWire, one, InvoiceWire.to_domain, check="invoice", record=record)
+                yield _blocking(head) if isinstance(head, Finding) else head
                 continue
             yield Finding(
                 check="wire.invoice",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from domain.problems import InvariantBroken
+from domain.problems import InvariantBroken, Unavailable
 from transport.auth import identity
 from transport.session import Now
 
@@ -146,11 +146,21 @@ class AzureQueue:
 
     def send(self, kind: str, messages: Iterable[str]) -> int:
         """Put JSON messages on the queue of their kind; returns how many."""
-        client = self._client(_known(kind))
+        from azure.core.exceptions import AzureError  # noqa: PLC0415 - heavy
+
         count = 0
-        for message in messages:
-            client.send_message(_checked(message))
-            count += 1
+        try:
+            client = self._client(_known(kind))
+            for message in messages:
+                client.send_message(_checked(message))
+                count += 1
+        except AzureError as error:
+            raise Unavailable(
+                f"could not put a message on queue {kind} after {count} of them",
+                service="Queue Storage",
+                status=getattr(error, "status_code", None),
+                hint="check the queue's address, that it exists, and the identity's role on it",
+            ) from error
         return count
 
     def receive(self, kind: str, *, lease: timedelta = LEASE) -> Message | None:

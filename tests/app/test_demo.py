@@ -472,3 +472,9 @@ def test_a_folder_that_cannot_be_made_is_told_before_any_work(tmp_path):
     assert answer.code == 2
     assert answer.complaint.endswith("Not a directory (choose a folder that can be written)")
     assert not (tmp_path / "state").exists()
+
+
+def test_the_picture_in_the_readme_is_what_the_demo_shows(demo):
+    """After a change that is meant: python3 dev.py demo, then copy out/demo.svg to docs/."""
+    shown = Path(__file__).resolve().parents[2] / "docs/demo.svg"
+    assert shown.read_text(encoding="utf-8") == (demo.out / "demo.svg").read_text(encoding="utf-8")
