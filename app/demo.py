@@ -57,6 +57,7 @@ def run(settings: Settings, *, out: Path, fresh: bool, as_json: bool) -> int:
         screen.note(f"approve: {len(issued)} documents issued")
         found = worker.run(key)
         data = write_results(worker, found, PERIOD, out)
+        _draw(worker, found, out)
         if as_json:
             screen.print_json(data)
         else:
@@ -145,15 +146,18 @@ def _file_name(document: Invoice) -> str:
     return f"{document.number or 'draft'}-{customer or document.customer_id}"
 
 
-def _show(worker: Worker, found: Run | None, out: Path) -> None:
-    """Print the month, and leave the same as a picture."""
+def _draw(worker: Worker, found: Run | None, out: Path) -> None:
+    """Leave what a terminal shows as a picture."""
     recording = Console(record=True, width=screen.PLAIN_WIDTH, file=io.StringIO())
-    for to in (screen.console(), recording):
-        _month(worker, found, to)
-        output.findings(worker, to)
+    _month(worker, found, recording)
     out.joinpath("demo.svg").write_text(
         screen.picture(recording, "python3 dev.py demo"), encoding="utf-8"
     )
+
+
+def _show(worker: Worker, found: Run | None, out: Path) -> None:
+    """Print the month and where its results are."""
+    _month(worker, found, screen.console())
     print(f"\nLook at {out / 'health.html'}; the invoices are in {out / 'invoices'}.")
     first = next((d for d in worker.store.documents(period=PERIOD) if d.number), None)
     if first is not None:
@@ -186,3 +190,4 @@ def _month(worker: Worker, found: Run | None, to: Console) -> None:
     to.print()
     output.totals(found, to)
     to.print()
+    output.findings(worker, to)
