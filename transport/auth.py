@@ -118,7 +118,7 @@ def user_tokens(
         if not tokens:
             raise ConfigurationError(
                 "no refresh token is stored for the partner's user",
-                hint="sign in once with the consent command and store the refresh token",
+                hint="sign in once by the secure application model and set CSP_REFRESH_TOKEN to its refresh token",
             )
         problem: NotAuthorised | None = None
         for token in tokens:
