@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.print_help()
         return BAD_INPUT
     command: Callable[[argparse.Namespace], int] = options.run
-    from domain.problems import (  # noqa: PLC0415 - the parser must answer without the product
+    from domain.problems import (
         ConfigurationError,
         InputError,
         NotAuthorised,
@@ -131,7 +131,7 @@ def _add_period(command: Any) -> None:
 
 
 def _month(text: str) -> str:
-    from domain.period import Period  # noqa: PLC0415
+    from domain.period import Period
 
     try:
         period = Period.month(text)
@@ -161,10 +161,10 @@ def _port(text: str) -> int:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    from app.settings import Settings  # noqa: PLC0415
+    from app.settings import Settings
 
     if options.debug:
-        import logging  # noqa: PLC0415
+        import logging
 
         logging.basicConfig(level=logging.INFO, stream=sys.stderr)
         logging.getLogger("transport").setLevel(logging.DEBUG)
@@ -176,8 +176,8 @@ def _settings(options: argparse.Namespace) -> Settings:
 @contextmanager
 def _opened(options: argparse.Namespace) -> Iterator[Worker]:
     """A worker for the command, after the banner that names its mode."""
-    from app import screen  # noqa: PLC0415
-    from app.wiring import opened  # noqa: PLC0415
+    from app import screen
+    from app.wiring import opened
 
     with opened(_settings(options)) as worker:
         screen.banner(worker)
@@ -185,15 +185,15 @@ def _opened(options: argparse.Namespace) -> Iterator[Worker]:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from app import demo  # noqa: PLC0415
+    from app import demo
 
     settings = _settings(options)
     return demo.run(settings, out=options.out, fresh=options.fresh, as_json=options.json)
 
 
 def _sync(options: argparse.Namespace) -> int:
-    from app import output, screen  # noqa: PLC0415
-    from sync.messages import StartRun  # noqa: PLC0415
+    from app import output, screen
+    from sync.messages import StartRun
 
     with _opened(options) as worker:
         key = worker.request(StartRun(kind="sync", day=worker.today()))
@@ -203,8 +203,8 @@ def _sync(options: argparse.Namespace) -> int:
 
 
 def _bill(options: argparse.Namespace) -> int:
-    from app import output, screen  # noqa: PLC0415
-    from sync.messages import StartRun  # noqa: PLC0415
+    from app import output, screen
+    from sync.messages import StartRun
 
     with _opened(options) as worker:
         message = StartRun(
@@ -219,9 +219,9 @@ def _bill(options: argparse.Namespace) -> int:
 
 
 def _approve(options: argparse.Namespace) -> int:
-    from app import output  # noqa: PLC0415
-    from sync import approval  # noqa: PLC0415
-    from sync.messages import StartRun  # noqa: PLC0415
+    from app import output
+    from sync import approval
+    from sync.messages import StartRun
 
     with _opened(options) as worker:
         period = _period(options, worker)
@@ -232,13 +232,13 @@ def _approve(options: argparse.Namespace) -> int:
 
 
 def _period(options: argparse.Namespace, worker: Worker) -> str:
-    from app.timers import month_before  # noqa: PLC0415
+    from app.timers import month_before
 
     return options.period or month_before(worker.today())
 
 
 def _runs(options: argparse.Namespace) -> int:
-    from app import output  # noqa: PLC0415
+    from app import output
 
     with _opened(options) as worker:
         if options.key:
@@ -247,22 +247,22 @@ def _runs(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from app import output  # noqa: PLC0415
+    from app import output
 
     with _opened(options) as worker:
         return output.explain(worker, options.invoice, options.line, as_json=options.json)
 
 
 def _provision(options: argparse.Namespace) -> int:
-    from app import output  # noqa: PLC0415
+    from app import output
 
     with _opened(options) as worker:
         return output.provision(worker, apply=options.apply, as_json=options.json)
 
 
 def _emulate(options: argparse.Namespace) -> int:
-    from domain.problems import ConfigurationError, InputError  # noqa: PLC0415
-    from emulator import Emulator, serve  # noqa: PLC0415 - only this command and embedded mode
+    from domain.problems import ConfigurationError, InputError
+    from emulator import Emulator, serve
 
     if os.environ.get("CSP_MODE") == "cloud":
         raise ConfigurationError("the emulators are not for mode cloud", hint="unset CSP_MODE")
@@ -291,12 +291,12 @@ def _emulate(options: argparse.Namespace) -> int:
 
 
 def _check_config(options: argparse.Namespace) -> int:
-    from app import output  # noqa: PLC0415
+    from app import output
 
     return output.check_config(_settings(options), as_json=options.json)
 
 
 def _whatif(options: argparse.Namespace) -> int:
-    from app import output, whatif  # noqa: PLC0415
+    from app import output, whatif
 
     return output.whatif(whatif.rate_file(options.file), as_json=options.json)

@@ -174,7 +174,7 @@ def runs(found: Sequence[Run], *, as_json: bool) -> int:
 def documents(found: Sequence[Invoice], *, as_json: bool, empty: str) -> int:
     """List documents."""
     if as_json:
-        from invoice.explain import explain_document  # noqa: PLC0415
+        from invoice.explain import explain_document
 
         print_json([explain_document(one) for one in found])
         return DONE
@@ -201,9 +201,9 @@ def documents(found: Sequence[Invoice], *, as_json: bool, empty: str) -> int:
 
 def dry_run(worker: Worker, message: StartRun, *, as_json: bool) -> int:
     """Compute the drafts of a month and show them; nothing is written."""
-    from invoice.explain import explain_document  # noqa: PLC0415
-    from invoice.render import to_text  # noqa: PLC0415
-    from sync import bill  # noqa: PLC0415
+    from invoice.explain import explain_document
+    from invoice.render import to_text
+    from sync import bill
 
     drafts = []
     for unit in bill.plan(worker.ports, message):
@@ -234,8 +234,8 @@ def dry_run(worker: Worker, message: StartRun, *, as_json: bool) -> int:
 
 def explain(worker: Worker, name: str, line: int | None, *, as_json: bool) -> int:
     """Say why a document, or one line of it, asks for what it asks."""
-    from invoice.explain import explain_document, explain_line  # noqa: PLC0415
-    from invoice.render import to_text  # noqa: PLC0415
+    from invoice.explain import explain_document, explain_line
+    from invoice.render import to_text
 
     found = next((d for d in worker.store.documents() if name in {d.number, d.key}), None)
     if found is None:
@@ -274,7 +274,7 @@ def explain(worker: Worker, name: str, line: int | None, *, as_json: bool) -> in
 
 def provision(worker: Worker, *, apply: bool, as_json: bool) -> int:
     """Plan or make the tables."""
-    from dataverse.provision import Provisioner  # noqa: PLC0415
+    from dataverse.provision import Provisioner
 
     provisioner = Provisioner(
         worker.dataverse, sleep=worker.dataverse.http.sleep, progress=note if apply else _quiet
@@ -301,7 +301,7 @@ def _quiet(_: str) -> None:
 
 def check_config(settings: Settings, *, as_json: bool) -> int:
     """Show what is set and whether each system answers; exit code 2 when one does not."""
-    from app.wiring import opened  # noqa: PLC0415
+    from app.wiring import opened
 
     rows: list[tuple[str, str]] = [
         (name, "(not set)" if value is None else str(value)) for name, value in settings

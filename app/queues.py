@@ -19,13 +19,13 @@ bp = func.Blueprint()  # type: ignore[no-untyped-call]
 
 
 def _handle(queue: str, message: func.QueueMessage) -> None:
-    from app.wiring import worker  # noqa: PLC0415 - importing the app must touch nothing
+    from app.wiring import worker
 
     worker().handle(queue, message.get_body())
 
 
 def _give_up(queue: str, message: func.QueueMessage, problem: str = "") -> None:
-    from app.wiring import worker  # noqa: PLC0415
+    from app.wiring import worker
 
     log.error("gave up message %s of queue %s. %s", message.id, queue, problem)
     # One that is not readable names no run to note it on: the log has it.

@@ -22,7 +22,7 @@ PLAIN_WIDTH = 110
 
 def console(*, errors: bool = False) -> Console:
     """A console that is plain and wide enough when nobody watches."""
-    from rich.console import Console  # noqa: PLC0415 - heavy
+    from rich.console import Console
 
     stream = sys.stderr if errors else sys.stdout
     width = None if stream.isatty() else PLAIN_WIDTH
@@ -67,8 +67,8 @@ def progress(title: str) -> Iterator[Callable[[Progress], None]]:
         yield tell
         note(f"{title}: {done} messages worked")
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn  # noqa: PLC0415 - heavy
-    from rich.progress import Progress as Bar  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
 
     columns = (
         TextColumn("{task.description:<10}"),
@@ -100,7 +100,7 @@ def table(
     to: Console | None = None,
 ) -> None:
     """Print a table; columns whose heading starts with `>` are numbers, at the right."""
-    from rich.table import Table  # noqa: PLC0415 - heavy
+    from rich.table import Table
 
     drawn = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for heading in headings:

@@ -94,7 +94,7 @@ class Settings(BaseModel):
     @field_validator("severities", mode="before")
     @classmethod
     def _parse(cls, value: Any) -> Any:
-        import json  # noqa: PLC0415 - only for a setting that few use
+        import json
 
         try:
             policy = json.loads(value) if isinstance(value, str) else value

@@ -14,7 +14,7 @@ bp = func.Blueprint()  # type: ignore[no-untyped-call]
 @bp.timer_trigger(arg_name="timer", schedule="%SYNC_SCHEDULE%", run_on_startup=False)
 def daily_sync(timer: func.TimerRequest) -> None:
     """Ask for the sync of today."""
-    from app.wiring import worker  # noqa: PLC0415 - importing the app must touch nothing
+    from app.wiring import worker
 
     del timer
     worker().request(StartRun(kind="sync", day=worker().today()))
@@ -23,7 +23,7 @@ def daily_sync(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="%BILL_SCHEDULE%", run_on_startup=False)
 def monthly_bill(timer: func.TimerRequest) -> None:
     """Ask for the bills of last month: Microsoft's invoices are out about the 8th."""
-    from app.wiring import worker  # noqa: PLC0415
+    from app.wiring import worker
 
     del timer
     worker().request(StartRun(kind="bill", period=month_before(worker().today())))

@@ -283,9 +283,9 @@ def _systems(settings: Settings, session: requests.Session) -> Systems:
 
 def _embedded(settings: Settings, session: requests.Session) -> Systems:
     """Run the emulators here. Waiting passes on their clock, so no one waits."""
-    from datetime import timedelta  # noqa: PLC0415
+    from datetime import timedelta
 
-    from emulator import Emulator  # noqa: PLC0415 - only this mode may know it
+    from emulator import Emulator
 
     try:
         settings.state_dir.mkdir(parents=True, exist_ok=True)
