@@ -111,7 +111,7 @@ def _refuse_unfit(ports: Ports, document: Invoice, terms: Mapping[str, BillingCo
         if double:
             raise InputError(
                 f"the draft {document.key} repeats {len(double)} charges of {other.number}",
-                hint="delete the draft in Dataverse: the next month's run bills what is missing",
+                hint="bill the month again: the draft is older than that document",
             )
 
 
