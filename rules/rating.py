@@ -40,6 +40,9 @@ class Rated:
     findings: tuple[Finding, ...]
 
 
+_ENDED = {"deleted", "expired"}
+
+
 def rate_customer(
     *,
     contract: BillingContract,
@@ -80,6 +83,10 @@ def rate_customer(
         # A conversion changes the name as well: the old product's charges keep theirs.
         names = {line.sku: line.name for line in lines if line.sku != subscription.sku}
         found = [replace(charge, name=names.get(charge.sku, charge.name)) for charge in found]
+        if subscription.status in _ENDED:
+            # When it ended is told by Microsoft's lines alone: what they do not bill was not served.
+            billed = {line.charged for line in lines}
+            found = [charge for charge in found if charge.service in billed]
         charges.extend(found)
         findings.extend(faults)
 

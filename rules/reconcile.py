@@ -63,6 +63,47 @@ def complete(invoice: CostInvoice, lines: Sequence[CostLine]) -> list[Finding]:
     ]
 
 
+def check_seats(
+    charges: Iterable[Charge], lines: Iterable[CostLine], period: Period
+) -> list[Finding]:
+    """Compare the seats of a proposed month with Microsoft's lines, before a document exists.
+
+    Microsoft's invoice of the month is complete, so seats that it does not bill, or bills in
+    another number, mean that a change was missed: the customer is held, not asked.
+    """
+    ours: dict[tuple[str, date, date], list[Charge]] = defaultdict(list)
+    for charge in charges:
+        if not charge.cost_lines and charge.service.start in period:
+            ours[_place(charge.subscription_id, charge.service)].append(charge)
+    theirs: dict[tuple[str, date, date], Decimal] = defaultdict(Decimal)
+    for line in lines:
+        if line.kind is CostKind.LICENCE and line.charged:
+            theirs[_place(line.subscription_id, line.charged)] += line.seats
+    findings: list[Finding] = []
+    for place, group in ours.items():
+        seats = sum((charge.quantity for charge in group), Decimal(0))
+        asked = sum((charge.amount.amount for charge in group), Decimal(0))
+        billed = theirs.get(place)
+        if seats == billed or (billed is None and not asked):
+            continue
+        one = group[0]
+        told = "none" if billed is None else f"{billed:f}"
+        findings.append(
+            Finding(
+                check="seats.no_cost" if billed is None else "seats.difference",
+                severity=Severity.HOLD,
+                customer_id=one.customer_id,
+                record=f"subscription {one.subscription_id} {one.service}",
+                sentence=(
+                    f"{one.name}, {one.service}: {seats:f} seats would be charged, "
+                    f"Microsoft billed {told}."
+                ),
+                hint="compare the subscription's changes with Microsoft's invoice; then run sync",
+            )
+        )
+    return findings
+
+
 def reconcile(
     *,
     lines: Sequence[CostLine],

@@ -101,6 +101,7 @@ def draft(
     )
     findings.extend(rated.findings)
     findings.extend(check_bounds(rated.charges))
+    findings.extend(reconcile.check_seats(rated.charges, file.cost_lines, period))
     for subscription in file.subscriptions:
         lines = [line for line in file.cost_lines if line.subscription_id == subscription.id]
         told = [event for event in file.events if event.subscription_id == subscription.id]
@@ -153,6 +154,8 @@ _CHECKS = (
     "bounds.same_key",
     "bounds.overlap",
     "bounds.too_many",
+    "seats.no_cost",
+    "seats.difference",
 )
 _RECONCILE_CHECKS = ("reconcile.not_billed", "reconcile.quantity", "reconcile.no_cost")
 

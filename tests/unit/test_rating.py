@@ -85,6 +85,24 @@ def test_an_agreed_price_needs_no_cost():
     assert result.charges[0].unit_cost is None
 
 
+@pytest.mark.parametrize("status", ["deleted", "expired"])
+def test_of_what_has_ended_only_what_microsoft_billed_is_charged(status):
+    """Partner Center lists ended subscriptions for years, and does not say when they ended."""
+    gone = a_subscription(status=status)
+    agreed = [a_price("12.00")]
+    assert rate([], subscriptions=[gone], prices=agreed).charges == ()
+    lines = [a_line("new"), a_line("cancelImmediate", "2026-10-18", quantity=-10)]
+    assert amounts(rate(lines, subscriptions=[gone], prices=agreed).charges) == [
+        "120.00",
+        "-104.52",  # 27 of 31 days
+    ]
+
+
+def test_a_suspended_subscription_keeps_billing():
+    suspended = a_subscription(status="suspended")
+    assert amounts(rate([a_line("new")], subscriptions=[suspended]).charges) == ["115.00"]
+
+
 def test_without_a_cost_a_markup_is_a_finding_and_no_charge():
     result = rate([], subscriptions=[a_subscription()])
     assert result.charges == ()

@@ -14,7 +14,13 @@ from domain.customer import DelegatedAdminRelationship
 from domain.period import Period
 from domain.problems import InputError, Severity
 from domain.run import RunStatus, UnitStatus
-from domain.subscription import CostKind
+from domain.subscription import (
+    CostKind,
+    EventSource,
+    EventType,
+    Subscription,
+    SubscriptionEvent,
+)
 from invoice.document import DocumentKind, DocumentStatus
 from sync import approval, bill
 from sync.ledger import LEASE
@@ -311,6 +317,23 @@ def test_a_mended_rule_mends_the_draft_and_leaves_what_was_issued(synced):
     work(synced, BILL)
     assert totals(synced)["Fabrikam Toys INV-202610-0001"] == "154.70"
     assert synced.store.writes == before
+
+
+def test_seats_that_microsoft_billed_otherwise_hold_the_customer(synced):
+    """A change that was missed shows in Microsoft's line; no invoice leaves with the old number."""
+    subscription = next(iter(synced.store.table(Subscription).values()))
+    missed = SubscriptionEvent(
+        subscription_id=subscription.id,
+        customer_id=subscription.customer_id,
+        effective=day("2026-10-20"),
+        type=EventType.SET_QUANTITY,
+        quantity=25,
+        source=EventSource.AUDIT,
+    )
+    synced.store.save([missed])
+    work(synced, BILL)
+    assert "seats.no_cost" in [one.check for one in synced.store.findings()]
+    assert "Fabrikam Toys draft" not in totals(synced)
 
 
 def test_the_partners_policy_judges_every_check_of_a_draft(office):
