@@ -64,17 +64,21 @@ def complete(invoice: CostInvoice, lines: Sequence[CostLine]) -> list[Finding]:
 
 
 def check_seats(
-    charges: Iterable[Charge], lines: Iterable[CostLine], period: Period
+    proposed: Iterable[Charge], lines: Iterable[CostLine], asked: Iterable[Charge]
 ) -> list[Finding]:
-    """Compare the seats of a proposed month with Microsoft's lines, before a document exists.
+    """Compare the seats that are about to be asked for with Microsoft's lines.
 
-    Microsoft's invoice of the month is complete, so seats that it does not bill, or bills in
-    another number, mean that a change was missed: the customer is held, not asked.
+    Microsoft's invoices are complete, so seats that they do not bill, or bill in another number,
+    mean that a change was missed: the customer is held, not asked. `asked` are the charges of the
+    draft, `proposed` all that should exist: what was asked for earlier counts with the rest of its
+    days.
     """
+    new = {_place(one.subscription_id, one.service) for one in asked if not one.answers}
     ours: dict[tuple[str, date, date], list[Charge]] = defaultdict(list)
-    for charge in charges:
-        if not charge.cost_lines and charge.service.start in period:
-            ours[_place(charge.subscription_id, charge.service)].append(charge)
+    for charge in proposed:
+        place = _place(charge.subscription_id, charge.service)
+        if not charge.cost_lines and place in new:
+            ours[place].append(charge)
     theirs: dict[tuple[str, date, date], Decimal] = defaultdict(Decimal)
     for line in lines:
         if line.kind is CostKind.LICENCE and line.charged:
@@ -82,9 +86,9 @@ def check_seats(
     findings: list[Finding] = []
     for place, group in ours.items():
         seats = sum((charge.quantity for charge in group), Decimal(0))
-        asked = sum((charge.amount.amount for charge in group), Decimal(0))
+        money = sum((charge.amount.amount for charge in group), Decimal(0))
         billed = theirs.get(place)
-        if seats == billed or (billed is None and not asked):
+        if seats == billed or (billed is None and not money):
             continue
         one = group[0]
         told = "none" if billed is None else f"{billed:f}"

@@ -101,7 +101,6 @@ def draft(
     )
     findings.extend(rated.findings)
     findings.extend(check_bounds(rated.charges))
-    findings.extend(reconcile.check_seats(rated.charges, file.cost_lines, period))
     for subscription in file.subscriptions:
         lines = [line for line in file.cost_lines if line.subscription_id == subscription.id]
         told = [event for event in file.events if event.subscription_id == subscription.id]
@@ -117,7 +116,12 @@ def draft(
         documents=file.documents,
         tax=Tax(percent=decision.percent, note=decision.note, buyer_tax_id=decision.buyer_tax_id),
     )
-    return replace(result, document=document)
+    if document is None:
+        return result
+    asked = [line.charge for line in document.lines]
+    findings.extend(reconcile.check_seats(rated.charges, file.cost_lines, asked))
+    result = replace(result, findings=_judged(findings, policy))
+    return result if result.held else replace(result, document=document)
 
 
 def _judged(findings: Iterable[Finding], policy: Policy) -> tuple[Finding, ...]:

@@ -273,33 +273,40 @@ def test_what_was_sold_in_a_currency_without_cost_is_shown():
 
 # --- seats against Microsoft's lines, before a document exists -----------------------------------------
 
-OCTOBER = Period.month("2026-10")
+
+def seats(charges, lines, asked=None):
+    return check_seats(charges, lines, charges if asked is None else asked)
 
 
 def test_the_same_seats_in_the_same_days_are_no_finding():
     change = [a_line("addQuantity", quantity=-10), a_line("addQuantity", quantity=15)]
     charges = [a_charge(), a_charge("60.00", key="added", quantity=Decimal(5))]
-    assert check_seats(charges, [a_line(), *change], OCTOBER) == []
+    assert seats(charges, [a_line(), *change]) == []
 
 
 def test_seats_that_microsoft_does_not_bill_hold_the_customer():
-    (finding,) = check_seats([a_charge()], [a_line(subscription_id="another")], OCTOBER)
+    (finding,) = seats([a_charge()], [a_line(subscription_id="another")])
     assert (finding.check, finding.severity) == ("seats.no_cost", Severity.HOLD)
     assert "10 seats would be charged, Microsoft billed none" in finding.sentence
 
 
 def test_another_number_of_seats_holds_the_customer():
-    (finding,) = check_seats([a_charge()], [a_line(quantity=12)], OCTOBER)
+    (finding,) = seats([a_charge()], [a_line(quantity=12)])
     assert (finding.check, finding.severity) == ("seats.difference", Severity.HOLD)
     assert "10 seats would be charged, Microsoft billed 12" in finding.sentence
 
 
 def test_changes_of_a_day_that_come_to_nothing_need_no_line():
     charges = [a_charge("36.00", key="up"), a_charge("-36.00", key="down", quantity=Decimal(-10))]
-    assert check_seats(charges, [], OCTOBER) == []
+    assert seats(charges, []) == []
 
 
-def test_earlier_months_and_passed_on_lines_are_not_compared():
+def test_what_was_asked_for_earlier_counts_with_the_rest_of_its_days():
+    late = a_charge("24.00", key="late", quantity=Decimal(2))
+    assert seats([a_charge(), late], [a_line(quantity=12)], asked=[late]) == []
+
+
+def test_settled_months_and_passed_on_lines_are_not_compared():
     earlier = a_charge(service=period("2026-09-14", "2026-10-14"))
     usage = a_charge(type=ChargeType.USAGE, cost_lines=("cost/I1/usage",))
-    assert check_seats([earlier, usage], [], OCTOBER) == []
+    assert seats([earlier, usage], [], asked=[usage]) == []
