@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -29,7 +31,9 @@ from domain.problems import InputError
 MAX_BYTES = 16 * 1024 * 1024
 MAX_YEARS = 40
 MAX_PLACES = 18
+YEARS = range(1900, 2201)
 _NUMBER = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def _number(value: Any) -> Decimal:
@@ -50,15 +54,36 @@ def _number(value: Any) -> Decimal:
 def _day(value: Any) -> date:
     """Accept a date as written in JSON; a number would be taken for a time stamp."""
     try:
-        if isinstance(value, str) and len(value) == 10:
-            return date.fromisoformat(value)
-    except ValueError:
-        pass
-    msg = "must be a date written as 2026-02-15"
-    raise ValueError(msg)
+        # fromisoformat alone would take 2026-W07-1 as well.
+        day = date.fromisoformat(value) if _DAY.fullmatch(value) else None
+    except (TypeError, ValueError):
+        day = None
+    if day is None:
+        msg = "must be a date written as 2026-02-15"
+        raise ValueError(msg)
+    if day.year not in YEARS:
+        msg = f"must be a date between {YEARS[0]} and {YEARS[-1]}"
+        raise ValueError(msg)
+    return day
+
+
+def _currency(value: str) -> str:
+    if not re.fullmatch(r"[A-Z]{3}", value):
+        msg = "must be three capital letters, as in USD"
+        raise ValueError(msg)
+    return value
+
+
+def _named(value: str) -> str:
+    if not value or len(value) > 100 or any(unicodedata.category(c) == "Cc" for c in value):
+        msg = "must be 1 to 100 characters, none of them a control character"
+        raise ValueError(msg)
+    return value
 
 
 Amount = Annotated[Decimal, BeforeValidator(_number), Field(strict=True, ge=-(10**12), le=10**12)]
+Price = Annotated[Amount, Field(ge=0)]
+Name = Annotated[str, AfterValidator(_named)]
 Day = Annotated[date, BeforeValidator(_day)]
 Seats = Annotated[int, Field(strict=True, ge=0, le=10**7)]
 
@@ -94,9 +119,9 @@ class Event(Part):
     date: Day
     type: Literal["set_quantity", "cancel", "convert", "renew"]
     quantity: Seats | None = None
-    sku: str | None = None
-    unit_price: Amount | None = None
-    annual_price: Amount | None = None
+    sku: Name | None = None
+    unit_price: Price | None = None
+    annual_price: Price | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Event:
@@ -122,20 +147,23 @@ class Event(Part):
         ):
             msg = "a convert needs a sku and one of unit_price and annual_price"
             raise ValueError(msg)
+        if self.unit_price is not None and self.annual_price is not None:
+            msg = f"a {self.type} has one of unit_price and annual_price"
+            raise ValueError(msg)
         return self
 
 
 class Subscription(Part):
     """One subscription with its price for a unit and billing cycle, and its changes."""
 
-    id: Annotated[str, Field(min_length=1, max_length=100)]
-    sku: str
+    id: Name
+    sku: Name
     term: TermDuration | None
     billing_cycle: BillingCycle
     start: Day
     quantity: Seats
-    unit_price: Annotated[Amount, Field(ge=0)] | None = None
-    annual_price: Annotated[Amount, Field(ge=0)] | None = None
+    unit_price: Price | None = None
+    annual_price: Price | None = None
     custom_term_end: Day | None = None
     promotion: Promotion | None = None
     auto_renew: Annotated[bool, Field(strict=True)] = True
@@ -146,7 +174,10 @@ class Subscription(Part):
         if (self.unit_price is None) == (self.annual_price is None):
             msg = "needs one of unit_price and annual_price"
             raise ValueError(msg)
-        if self.annual_price is not None and self.billing_cycle is not BillingCycle.MONTHLY:
+        yearly = [self.annual_price, *(event.annual_price for event in self.events or ())]
+        if any(price is not None for price in yearly) and (
+            self.billing_cycle is not BillingCycle.MONTHLY
+        ):
             msg = "annual_price is for monthly billing; give unit_price for other cycles"
             raise ValueError(msg)
         one_time = self.billing_cycle is BillingCycle.ONE_TIME
@@ -163,17 +194,26 @@ class Subscription(Part):
         ):
             msg = "custom_term_end must lie inside the first term"
             raise ValueError(msg)
+        if self.promotion and self.promotion.until and self.promotion.until <= self.start:
+            msg = f"the promotion ends on {self.promotion.until}, before the start {self.start}"
+            raise ValueError(msg)
+        renewed = {self.start}
         for event in self.events or ():
             if event.date < self.start:
                 msg = f"the {event.type} on {event.date} comes before the start {self.start}"
                 raise ValueError(msg)
+            if event.type == "renew" and event.date in renewed:
+                msg = f"two terms start on {event.date}: the renew is one too many"
+                raise ValueError(msg)
+            if event.type == "renew":
+                renewed.add(event.date)
         return self
 
 
 class Usage(Part):
     """What one meter counted on one day."""
 
-    meter: Annotated[str, Field(min_length=1)]
+    meter: Name
     date: Day
     quantity: Amount
     unit_price: Amount
@@ -190,7 +230,7 @@ class Rule(Part):
     """A markup in percent."""
 
     match: Match = Match()
-    percent: Amount
+    percent: Annotated[Amount, Field(ge=-100)]
 
 
 class Bill(Part):
@@ -210,7 +250,7 @@ class Bill(Part):
 class Scenario(Part):
     """One scenario, checked."""
 
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    currency: Annotated[str, AfterValidator(_currency)]
     side: Literal["sell"] = "sell"
     as_of: Day | None = None
     contract: Contract = Contract()
@@ -241,15 +281,37 @@ def read_file(path: Path) -> Scenario | list[Scenario]:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path}: larger than {MAX_BYTES} bytes", hint="split the file")
         content = json.loads(
-            path.read_text(encoding="utf-8"), parse_float=Decimal, object_pairs_hook=_once
+            path.read_text(encoding="utf-8-sig"),
+            parse_float=_exact,
+            parse_int=_whole,
+            object_pairs_hook=_once,
         )
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}", hint="give the path of a JSON file") from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise InputError(
+            f"{path}: not readable as JSON: nested too deeply", hint="check the file"
+        ) from None
+    except ValueError as error:
         raise InputError(f"{path}: not readable as JSON: {error}", hint="check the file") from None
     if isinstance(content, list):
         return [_read(path, part, f"[{n}].") for n, part in enumerate(content)]
     return _read(path, content, "")
+
+
+def _exact(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except ArithmeticError:  # an exponent that even a Decimal cannot hold
+        msg = f"{text[:30]} is out of range for a number"
+        raise ValueError(msg) from None
+
+
+def _whole(text: str) -> int:
+    if len(text) > 31:
+        msg = f"{text[:30]}... has {len(text)} digits, more than a number here may have"
+        raise ValueError(msg)
+    return int(text)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -261,15 +323,27 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+_WORDS = {
+    "extra_forbidden": "is not a field of this format",
+    "missing": "is missing",
+    "model_type": "must be an object with fields",
+    "tuple_type": "must be a list",
+    "string_type": "must be text",
+    "string_unicode": "must be text of whole characters",
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "none_required": "is not offered yet; leave it out",
+}
+"""What pydantic says in words of Python, in words of the format; the rest it says well itself."""
+
+
 def _read(path: Path, content: Any, where: str) -> Scenario:
     try:
         return Scenario.model_validate(content)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         field = where + ".".join(str(part) for part in fault["loc"])
-        what = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            what = "is not a field of this format"
+        what = _WORDS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
         raise InputError(
             f"{path}: {field.rstrip('.') or 'the scenario'}: {what}",
             hint="the format is described in docs/whatif.md",

@@ -16,12 +16,15 @@ from typing import Any
 
 from app.scenario import Scenario, Subscription, Usage, places_of, read_file
 from domain.charge import Charge, ChargeType, Reason
-from domain.money import Money, allocate, minor_units, plain
+from domain.money import Money, allocate, minor_units, plain, round_half_up
 from domain.period import BillingCycle, Period
 from domain.problems import Finding, Severity
 from domain.subscription import EventType, SubscriptionEvent
 from rules.events import order
 from rules.proration import PriceQuestion, UnitPrice, rate_history
+
+EXACT_PLACES = 20
+"""More decimals than a price, a discount and a markup make together; what is beyond is nothing."""
 
 
 def rate_file(path: Path) -> dict[str, Any] | list[dict[str, Any]]:
@@ -79,7 +82,7 @@ def _line(charge: Charge, tax: Decimal) -> dict[str, Any]:
         "days": charge.service.days,
         "cycle_days": charge.full.days,
         "quantity": plain(charge.quantity),
-        "unit_price": str(charge.unit_price) if charge.unit_price == 0 else _price(charge),
+        "unit_price": _price(charge),
         "amount": str(charge.amount.amount),
         "tax": str(tax),
         "why": charge.why,
@@ -156,8 +159,11 @@ class _Prices:
         self.places = minor_units(currency)
 
     def __call__(self, question: PriceQuestion) -> UnitPrice | Finding:
-        value, reason = self._listed(question)
-        reasons = [reason]
+        unit, annual = self._listed(question)
+        value = Fraction((unit if annual is None else annual) or 0)
+        reasons: list[Reason] = []
+        if annual is None:
+            reasons.append(Reason(rule="price.unit", inputs={"unit_price": plain(value)}))
         promotion = self.subscription.promotion
         if promotion and (promotion.until is None or question.on < promotion.until):
             value *= (100 - Fraction(promotion.percent)) / 100
@@ -168,9 +174,28 @@ class _Prices:
             value *= self.factor
             percent = plain((self.factor - 1) * 100)
             reasons.append(Reason(rule="price.markup", inputs={"percent": percent}))
+        if annual is not None:
+            value, reason = self._instalment(annual, value, question.cycle_index % 12)
+            reasons.append(reason)
         return UnitPrice(value=value, reasons=tuple(reasons))
 
-    def _listed(self, question: PriceQuestion) -> tuple[Fraction, Reason]:
+    def _instalment(self, listed: Decimal, annual: Fraction, nth: int) -> tuple[Fraction, Reason]:
+        """Split the year's price after discount and markup: the instalments sum to that, exactly."""
+        exact = round_half_up(annual, EXACT_PLACES)
+        places = max(self.places, places_of(exact.normalize()))
+        value = allocate(exact, [1] * 12, places)[nth]
+        return Fraction(value), Reason(
+            rule="price.instalment",
+            inputs={
+                "annual_price": plain(listed),
+                "annual_price_asked": plain(exact),
+                "instalment": f"{nth + 1} of 12",
+                "unit_price": plain(value),
+            },
+        )
+
+    def _listed(self, question: PriceQuestion) -> tuple[Decimal | None, Decimal | None]:
+        """Return unit price and annual price; one of them is None."""
         unit, annual = self.subscription.unit_price, self.subscription.annual_price
         for event in sorted(self.subscription.events or (), key=lambda event: event.date):
             if event.unit_price is None and event.annual_price is None:
@@ -181,19 +206,7 @@ class _Prices:
             )
             if renewed or converted:
                 unit, annual = event.unit_price, event.annual_price
-        if annual is None:
-            value = Fraction(unit or 0)
-            return value, Reason(rule="price.unit", inputs={"unit_price": plain(value)})
-        instalments = allocate(annual, [1] * 12, max(self.places, places_of(annual)))
-        nth = question.cycle_index % 12
-        return Fraction(instalments[nth]), Reason(
-            rule="price.instalment",
-            inputs={
-                "annual_price": plain(annual),
-                "instalment": f"{nth + 1} of 12",
-                "unit_price": plain(instalments[nth]),
-            },
-        )
+        return unit, annual
 
 
 def _one_time(
@@ -217,7 +230,7 @@ def _one_time(
             service=service,
             full=service,
             quantity=Decimal(subscription.quantity),
-            unit_price=Money.rounded(price, scenario.currency).amount,
+            unit_price=round_half_up(price, 10),
             exact=exact,
             amount=amount,
             why=f"{subscription.quantity} bought once on {day} × {plain(price)} = {amount}",

@@ -304,7 +304,7 @@ class _Walk:
             if self.enforce_windows:
                 loose = sum(lot.quantity for lot in term.lots if _open(lot.opened, event.effective))
                 if -change > loose:
-                    self._refuse(event, f"reduction by {-change}", term.lots[-1].opened)
+                    self._refuse(event, f"reduction by {-change}", term.lots[-1].opened, loose)
                     return
             taken = _take(term.lots, -change)
             self._credit(ChargeType.REMOVE_QUANTITY, term, n, rest, cycle, taken)
@@ -405,12 +405,17 @@ class _Walk:
         self.prices[memo] = answer
         return answer
 
-    def _refuse(self, event: SubscriptionEvent, what: str, opened: date) -> None:
+    def _refuse(self, event: SubscriptionEvent, what: str, opened: date, loose: int = 0) -> None:
         last = opened + timedelta(days=WINDOW_DAYS - 1)
+        why = (
+            f"only {loose} {'seat' if loose == 1 else 'seats'} can still be given back"
+            if loose
+            else f"the last day for it was {last}"
+        )
         self._find(
             event,
             "window.closed",
-            f"a {what} on {event.effective} was refused: the last day for it was {last}",
+            f"a {what} on {event.effective} was refused: {why}",
             hint="schedule the change for the renewal, or set contract.reductions to any",
             severity=Severity.WARN,
         )
