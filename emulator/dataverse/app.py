@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import uuid
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -34,6 +35,8 @@ from emulator.dataverse.tracking import Tracking
 TokenCheck = Callable[[str, str], Any]  # (token, audience) -> claims; ValueError(reason) -> 401
 _API = re.compile(r"/api/data/v9\.[0-2](?:/|$)", re.IGNORECASE)
 _LONGEST_URL = 32_768
+# What SQLite says of conditions that nest too deep for it, in FetchXML and in lambdas.
+_TOO_DEEP = ("parser stack overflow", "Expression tree is too large")
 _REQUESTS = uuid.UUID("d0a7a5e0-2026-5000-9000-0000c5bdb112")
 
 
@@ -229,6 +232,10 @@ class DataverseApp:
             return self._route(call)
         except errors.DataverseError as problem:
             return failure(problem, call.prefer)
+        except (RecursionError, sqlite3.OperationalError) as problem:
+            if isinstance(problem, sqlite3.Error) and not str(problem).startswith(_TOO_DEEP):
+                raise
+            return failure(errors.too_deep(), call.prefer)
 
     def _route(self, call: Call) -> Reply:
         steps = address.split(call.path)

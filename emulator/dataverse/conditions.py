@@ -28,6 +28,7 @@ _SPECIAL = {
     "OlderThanXMonths": "olderthan-x-months",
 }
 _TRUE = {"true", "1", "True"}
+_GROUP = 100
 
 
 def operator_of(function: str) -> str:
@@ -83,9 +84,9 @@ def build(
         negation = "NOT " if op == "not-between" else ""
         return f"{sql} {negation}BETWEEN ? AND ?", [cell(column, value) for value in raw]
     if op in ("contain-values", "not-contain-values", "does-not-contain-values"):
-        hits = " OR ".join([f"(',' || {sql} || ',') LIKE ?"] * len(raw))
+        hits = chain("or", [f"(',' || {sql} || ',') LIKE ?"] * len(raw))
         negation = "" if op == "contain-values" else "NOT "
-        return f"{negation}({hits})", [f"%,{value},%" for value in raw]
+        return f"{negation}{hits}", [f"%,{value},%" for value in raw]
     pattern = _pattern(op, raw)
     if pattern is not None:
         negation = "NOT " if op.startswith("not") else ""
@@ -104,6 +105,14 @@ def build(
         parts.append(f"{sql} {within_day if inside else sign} ?")
         bounds.append(text[:10] if column.date_only else text)
     return f"({' AND '.join(parts)})", bounds
+
+
+def chain(op: str, parts: Sequence[str]) -> str:
+    """Parts joined by `and` or `or`, in groups: SQLite counts a chain's length as its depth."""
+    while len(parts) > _GROUP:
+        groups = range(0, len(parts), _GROUP)
+        parts = [f"({f' {op} '.join(parts[start : start + _GROUP])})" for start in groups]
+    return f"({f' {op} '.join(parts)})"
 
 
 def like_literal(text: str) -> str:

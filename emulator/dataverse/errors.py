@@ -67,6 +67,11 @@ def bad_query(message: str) -> DataverseError:
     return DataverseError(400, "0x80060888", message)
 
 
+def too_deep() -> DataverseError:
+    """A condition nests deeper than the platform follows."""
+    return DataverseError(400, "0x80060888", "Recursion depth exceeded the allowed limit.")
+
+
 def bad_payload(entity_set: str, detail: str) -> DataverseError:
     """An undeclared property or a value of the wrong type in a body."""
     return DataverseError(

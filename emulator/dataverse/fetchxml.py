@@ -221,10 +221,10 @@ class FetchXml:
                 continue
             parts.append(sql)
             parameters += given
-        joined = f" {element.get('type', 'and').upper()} ".join(parts)
-        if element.get("type", "and") not in ("and", "or"):
+        kind = element.get("type", "and")
+        if kind not in ("and", "or"):
             raise errors.bad_query("A filter's type is 'and' or 'or'.")
-        return (f"({joined})" if parts else "1"), parameters
+        return (conditions.chain(kind, parts) if parts else "1"), parameters
 
     def _condition(self, plan: _Plan, element: ET.Element, alias: str) -> Fragment:
         alias = element.get("entityname") or alias

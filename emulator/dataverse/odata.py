@@ -18,6 +18,9 @@ from emulator.dataverse import errors
 COMPARISONS = frozenset({"eq", "ne", "gt", "ge", "lt", "le"})
 TEXT_FUNCTIONS = frozenset({"contains", "startswith", "endswith"})
 _CRM = "Microsoft.Dynamics.CRM."
+# How deep Dataverse lets a filter nest is not published; below SQLite's own limit it always works.
+DEEPEST = 20
+_ITEM = re.compile(r"'((?:[^']|'')*)'|([^\s,']+)")
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<string>'(?:[^']|'')*')
@@ -25,7 +28,7 @@ _TOKEN = re.compile(
     | (?P<instant>\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?)
     | (?P<date>\d{4}-\d\d-\d\d)
     | (?P<number>-?\d+(?:\.\d+)?)
-    | (?P<list>\[[^\]]*\])
+    | (?P<list>\[(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\]"'])*\])
     | (?P<name>@?[A-Za-z_][\w.]*(?:/[A-Za-z_$][\w.]*)*)
     | (?P<mark>[(),:=])
     )\s*""",
@@ -80,7 +83,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Logic:
-    """`and`, `or` over two parts, `not` over one."""
+    """`and`, `or` over two parts or more, `not` over one."""
 
     op: str
     parts: tuple[Node, ...]
@@ -114,6 +117,7 @@ class Parser:
             self.tokens.append((match.lastgroup, match[match.lastgroup], position))
             position = match.end()
         self.at = 0
+        self.depth = 0
 
     def parse(self) -> Node:
         """The whole filter."""
@@ -147,26 +151,31 @@ class Parser:
             raise self._wrong()
 
     def _or(self) -> Node:
-        node = self._and()
+        parts = [self._and()]
         while self._word("or"):
-            node = Logic("or", (node, self._and()))
-        return node
+            parts.append(self._and())
+        return Logic("or", tuple(parts)) if len(parts) > 1 else parts[0]
 
     def _and(self) -> Node:
-        node = self._not()
+        parts = [self._not()]
         while self._word("and"):
-            node = Logic("and", (node, self._not()))
-        return node
+            parts.append(self._not())
+        return Logic("and", tuple(parts)) if len(parts) > 1 else parts[0]
 
     def _not(self) -> Node:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise errors.too_deep()
         if self._word("not"):
-            return Logic("not", (self._not(),))
-        if self._peek() == ("mark", "("):
+            node: Node = Logic("not", (self._not(),))
+        elif self._peek() == ("mark", "("):
             self._mark("(")
             node = self._or()
             self._mark(")")
-            return node
-        return self._comparison()
+        else:
+            node = self._comparison()
+        self.depth -= 1
+        return node
 
     def _comparison(self) -> Node:
         left = self._operand()
@@ -274,7 +283,9 @@ def _literal(kind: str, text: str) -> Literal:
         try:
             return Literal(kind, json.loads(text, parse_float=Decimal))
         except ValueError:
-            items = [i.strip().strip("'") for i in text[1:-1].split(",") if i.strip()]
+            items = [
+                bare or quoted.replace("''", "'") for quoted, bare in _ITEM.findall(text[1:-1])
+            ]
             return Literal(kind, items)
     return Literal(kind, text)
 

@@ -83,8 +83,8 @@ class Scope:
                 sql, parameters = self.where(node.parts[0])
                 return f"NOT COALESCE({sql}, 0)", parameters
             pieces = [self.where(part) for part in node.parts]
-            joined = f" {node.op.upper()} ".join(sql for sql, _ in pieces)
-            return f"({joined})", [p for _, parameters in pieces for p in parameters]
+            joined = conditions.chain(node.op, [sql for sql, _ in pieces])
+            return joined, [p for _, parameters in pieces for p in parameters]
         if isinstance(node, odata.Text):
             return self._text(node)
         if isinstance(node, odata.Condition):

@@ -126,6 +126,56 @@ def test_filters(dv, text, found):
     assert keys(dv, text) == found
 
 
+@pytest.mark.parametrize(
+    "listed",
+    [
+        """["g]h","Visio [100%]"]""",
+        r"""["say \"]\"","visio [100%]"]""",
+        "['O''Neil, ]','Visio [100%]']",
+    ],
+)
+def test_brackets_commas_and_quotes_inside_a_listed_text_are_text(dv, listed):
+    dv.patch("nce_subscriptions(nce_externalkey='k3')", {"nce_name": "Visio [100%]"})
+    text = f"Microsoft.Dynamics.CRM.In(PropertyName='nce_name',PropertyValues={listed})"
+    assert keys(dv, text) == "3"
+
+
+def test_long_chains_of_conditions_work(dv):
+    chain = " or ".join(f"nce_quantity eq {number}" for number in range(4, 1004))
+    assert keys(dv, chain) == "013"
+    assert keys(dv, " and ".join(["nce_quantity gt 9"] * 1000)) == "013"
+    either = "".join(
+        f"<condition attribute='nce_quantity' operator='eq' value='{number}'/>"
+        for number in range(200)
+    )
+    fetch = f"<fetch><entity name='nce_subscription'><filter type='or'>{either}</filter></entity></fetch>"
+    answer = dv.send("GET", "nce_subscriptions", query={"fetchXml": fetch})
+    assert len(answer.json["value"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [("(", ")"), ("not ", ""), ("nce_quantity eq 3 or (", ")")],
+)
+def test_conditions_nest_so_far_and_no_further(dv, start, end):
+    assert keys(dv, start * 18 + "nce_quantity eq 3" + end * 18) == "2"
+    for depth in (30, 400):
+        answer = dv.get(
+            "nce_subscriptions", filter=start * depth + "nce_quantity eq 3" + end * depth
+        )
+        assert (answer.status, answer.code) == (400, "0x80060888")
+        assert "depth" in answer.message
+
+
+@pytest.mark.parametrize("depth", [400, 1000])
+def test_filters_of_fetchxml_nest_so_far_and_no_further(dv, depth):
+    condition = "<condition attribute='nce_quantity' operator='eq' value='3'/>"
+    nested = "<filter>" * depth + condition + "</filter>" * depth
+    fetch = f"<fetch><entity name='nce_subscription'>{nested}</entity></fetch>"
+    answer = dv.send("GET", "nce_subscriptions", query={"fetchXml": fetch})
+    assert (answer.status, answer.code) == (400, "0x80060888")
+
+
 def test_filters_by_guid_and_by_alias(dv):
     account = dv.values("accounts", filter="name eq 'Contoso'")[0]["accountid"]
     assert keys(dv, f"_nce_accountid_value eq {account}") == "2"
