@@ -61,6 +61,9 @@ class Batch:
             raise errors.DataverseError(
                 400, "0x80060888", f"The batch holds more than {LARGEST} operations."
             )
+        names = [part.content_id for group, _ in plan for part in group if part.content_id]
+        if len(set(names)) != len(names):
+            raise errors.bad_query("A Content-ID occurs more than once in the batch.")
         stubborn = call.prefer.wants("odata.continue-on-error")
         boundary = f"batchresponse_{self.next_request_id()}"
         out: list[bytes] = []

@@ -71,6 +71,9 @@ class Definitions:
         for needed in ("DisplayName", "DisplayCollectionName"):
             if custom and not label_text(body.get(needed)):
                 raise errors.invalid_argument(f"Required field '{needed}' is missing")
+        for needed in ("HasActivities", "HasNotes"):
+            if custom and not isinstance(body.get(needed), bool):
+                raise errors.invalid_argument(f"Required field '{needed}' is missing")
         given = [dict(item) for item in body.get("Attributes", ())]
         names = [item for item in given if item.get("IsPrimaryName")]
         if len(names) != 1 or kind_of(names[0]) != "String":

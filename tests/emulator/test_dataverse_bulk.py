@@ -285,6 +285,14 @@ def test_change_sets_hold_no_reads_and_batches_no_batches(dv):
     assert statuses(batch(dv, part("POST", "/api/data/v9.2/$batch", "x"))) == [400]
 
 
+def test_a_content_id_names_one_part_of_the_whole_batch(dv):
+    twice = [change_set(make("A", content_id="1")), change_set(make("B", content_id="1"))]
+    for parts in (twice, [change_set(make("A", content_id="1"), make("B", content_id="1"))]):
+        answer = batch(dv, *parts)
+        assert (answer.status, answer.code) == (400, "0x80060888")
+    assert names(dv) == []
+
+
 def test_a_malformed_batch_is_answered_with_plain_json(dv):
     headers = {"Content-Type": 'multipart/mixed; boundary="batch_1"'}
     for body in (b"", b"--batch_1\r\nno end", b"nothing"):

@@ -48,6 +48,16 @@ def test_a_table_gets_its_derived_names_and_system_columns(dv):
     assert [key["SchemaName"] for key in table["Keys"]] == ["nce_SubscriptionKey"]
 
 
+@pytest.mark.parametrize(
+    "needed", ["DisplayName", "DisplayCollectionName", "HasNotes", "HasActivities", "Attributes"]
+)
+def test_a_table_needs_its_required_properties(dv, needed):
+    body = small_table("nce_Category")
+    del body[needed]
+    assert dv.post("EntityDefinitions", body).code == "0x80040203"
+    assert dv.get("EntityDefinitions(LogicalName='nce_category')").status == 404
+
+
 def test_creating_answers_with_the_metadata_id(dv):
     answer = dv.post("EntityDefinitions", small_table("nce_Category"))
     assert answer.status == 204
