@@ -8,14 +8,13 @@ holds. A fault is one line: what, where, and what to do.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -271,8 +270,7 @@ def _emulate(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise InputError(f"--scenario: {error}") from None
     try:
-        with redirect_stderr(io.StringIO()):  # the server has advice of its own on a taken port
-            server = serve(emulator, port=options.port)
+        server = serve(emulator, port=options.port)
     except OSError as error:
         raise InputError(
             f"--port {options.port}: {error.strerror or error}", hint="choose another port, or 0"

@@ -7,6 +7,8 @@ this is for one machine, and binds to 127.0.0.1.
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -16,7 +18,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from emulator.control import PUBLIC_URLS
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
     from emulator.machine import Emulator
 
@@ -49,19 +51,14 @@ class Loopback:
             for offset, name in enumerate(
                 sorted(emulator.apps, key=lambda name: name != "control")
             ):
-                self._servers[name] = make_server(
-                    host,
-                    port + offset if port else 0,
-                    emulator.apps[name],
-                    threaded=True,
-                    request_handler=_QuietHandler,
+                self._servers[name] = _listening(
+                    host, port + offset if port else 0, emulator.apps[name]
                 )
-        except (OSError, SystemExit) as error:
+        except OSError as error:
             self._close()
-            # Werkzeug leaves the program over a taken port; a caller wants to know and go on.
             raise OSError(f"a port of {host} from {port} on is taken") from error
         for name, server in self._servers.items():
-            emulator.base_urls[name] = f"http://{host}:{server.server_port}"
+            emulator.base_urls[name] = f"http://{host}:{server.port}"
 
     def start(self) -> Loopback:
         """Begin to answer."""
@@ -103,3 +100,15 @@ class Loopback:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def _listening(host: str, port: int, app: WSGIApplication) -> BaseWSGIServer:
+    """A server on a socket bound here: Werkzeug itself prints and leaves over a taken port."""
+    with socket.socket() as ours:
+        if os.name == "posix":  # elsewhere the option would let two programs share the port
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        ours.bind((host, port))
+        ours.listen(128)
+        return make_server(
+            host, port, app, threaded=True, request_handler=_QuietHandler, fd=ours.fileno()
+        )

@@ -58,12 +58,13 @@ def test_a_chosen_port_is_the_control_planes_and_the_others_follow(desk, worker_
         assert ports == list(range(port, port + len(urls)))
 
 
-def test_a_taken_port_is_told_and_leaves_nothing_open(desk):
+def test_a_taken_port_is_told_and_leaves_nothing_open(desk, capsys):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(OSError, match="is taken"):
             Loopback(desk.emulator, port=taken.getsockname()[1])
+    assert capsys.readouterr() == ("", "")
     assert desk.emulator.base_urls == PUBLIC_URLS
 
 
