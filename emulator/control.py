@@ -301,7 +301,16 @@ def fault_response(system: str, fault: Fault, now: datetime) -> Response:
             429,
             {"Retry-After": wait},
         )
-    elif system in ("graph", "price", "dataverse"):
+    elif system == "dataverse":
+        code, message = {
+            429: (
+                "0x80072322",
+                "Number of requests exceeded the limit of 6000 over time window of 300 seconds.",
+            ),
+            503: ("", "The service is unavailable."),
+        }.get(fault.status, ("0x80040216", "An unexpected error occurred."))
+        response = wire.json_response({"error": {"code": code, "message": message}}, fault.status)
+    elif system in ("graph", "price"):
         code = {429: "TooManyRequests", 503: "ServiceUnavailable"}.get(fault.status, "UnknownError")
         inner = {"date": wire.stamp(now).removesuffix("Z")}
         response = wire.json_response(
@@ -312,6 +321,8 @@ def fault_response(system: str, fault: Fault, now: datetime) -> Response:
         # A 5xx of a gateway is a page for people; a client must not try to read JSON from it.
         page = f"<html><body><h1>{fault.status}</h1></body></html>"
         response = Response(page, status=fault.status, content_type="text/html")
+    if fault.status == 429:
+        response.headers.setdefault("Retry-After", "10")
     response.headers.update(fault.headers)
     return response
 

@@ -62,6 +62,22 @@ def test_429_of_graph_is_an_odata_error(desk):
     assert answer.json()["error"]["code"] == "TooManyRequests"
 
 
+@pytest.mark.parametrize(
+    "system", ["login", "partner_center", "price", "graph", "blob", "dataverse"]
+)
+def test_every_429_says_how_long_to_wait(desk, system):
+    desk.control.fail_next(system, status=429)
+    answer = desk.call(system, "GET", "/anything", token="t")
+    assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (429, True)
+
+
+@pytest.mark.parametrize(("status", "code"), [(429, "0x80072322"), (503, ""), (500, "0x80040216")])
+def test_injected_faults_of_dataverse_look_like_its_own(desk, status, code):
+    desk.control.fail_next("dataverse", status=status)
+    answer = desk.call("dataverse", "GET", "/api/data/v9.2/WhoAmI", token="t")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
 def test_any_body_can_be_given(desk):
     body = {"code": 900311, "description": "Too many updates.", "data": [], "source": "X"}
     post(desk, "fail-next", system="*", path="/v1/", status=400, body=body)
