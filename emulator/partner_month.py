@@ -316,6 +316,24 @@ def _relationships(author: Author) -> None:
         activated="2026-06-02",
         days=180,
     )
+    # Between two states at this very moment: on the way up, and on the way down.
+    for status in ("approved", "activating"):
+        author.relationship(
+            f"Northwind successor {status}",
+            tenants["Northwind Traders"],
+            created="2026-11-06",
+            assigned=(),
+            fixed_status=status,
+        )
+    for status in ("terminationRequested", "terminating"):
+        author.relationship(
+            f"Northwind predecessor {status}",
+            tenants["Northwind Traders"],
+            created="2025-02-01",
+            activated="2025-02-02",
+            assigned=("deleting",),
+            fixed_status=status,
+        )
     # Sent to no one in particular yet; sent and not answered; ended by the customer.
     author.relationship(
         "Unaddressed invitation",

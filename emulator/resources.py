@@ -143,6 +143,8 @@ def read_patch(body: Resource, current: Resource, state: State, now: datetime) -
         raise CommerceError(400, "2054", "The billing cycle cannot change here.")
     if body.get("termDuration", state.term) != state.term:
         raise CommerceError(400, "800097", "The term cannot change here.")
+    if body.get("nextChargeInstructions"):
+        raise CommerceError(400, "3000", "A change of billing at the next charge is not emulated.")
     if not isinstance(quantity, int):
         raise CommerceError(400, "3000", "The quantity is not a whole number.")
     if status not in {"active", "suspended", "deleted", state.status}:

@@ -113,7 +113,7 @@ class Relationship:
     created: datetime
     activated: datetime | None = None
     extends: bool = False
-    # A status that the clock does not decide: created, approvalPending, terminated.
+    # A status that the clock does not decide: everything but active, expiring and expired.
     fixed_status: str | None = None
     assignments: tuple[Assignment, ...] = ()
     through_provider: str | None = None

@@ -110,7 +110,8 @@ def test_rows_are_untidy_in_the_known_ways(teller: Teller):
     assert any(line["ChargeType"][:1].islower() for line in lines)
     statuses = Counter(each["status"] for each in teller.world.gdap_relationships())
     assert set(statuses) == {
-        "active", "expiring", "expired", "terminated", "created", "approvalPending",
+        "created", "approvalPending", "approved", "activating", "active", "expiring", "expired",
+        "terminationRequested", "terminating", "terminated",
     }  # fmt: skip
     unaddressed = [each for each in teller.world.gdap_relationships() if each["customer"] is None]
     assert unaddressed[0]["endDateTime"] is None

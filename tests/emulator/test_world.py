@@ -369,6 +369,7 @@ def test_patch_resets_what_the_body_leaves_out(small: World):
         ({"status": "deleted"}, "900117"),
         ({"status": "expired"}, "800096"),
         ({"billingCycle": "annual"}, "2054"),
+        ({"nextChargeInstructions": {"quantity": 1, "product": {}}}, "3000"),
         ({"termDuration": "P3Y"}, "800097"),
         ({"partnerId": "not a number"}, "2071"),
         ({"autoRenewEnabled": False, "scheduledNextTermInstructions": {"quantity": 1}}, "3000"),
