@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 import uuid
 import weakref
 from collections.abc import Iterator
@@ -65,10 +66,22 @@ class Store:
         # typeshed only knows aggregates of integers
         connection.create_aggregate("exact_sum", 1, _ExactSum)  # type: ignore[arg-type]
         connection.create_aggregate("exact_avg", 1, _ExactAverage)  # type: ignore[arg-type]
-        connection.execute("PRAGMA journal_mode = WAL")
+        self._write_ahead()
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.executescript(_LAYOUT)
         self.load_schema()
+
+    def _write_ahead(self) -> None:
+        """Enter WAL mode; SQLite does not wait for a process that enters it at this moment."""
+        for last in (*[False] * 300, True):
+            try:
+                self.connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as problem:
+                if last or problem.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def close(self) -> None:
         """Close the file; the store is of no use afterwards."""

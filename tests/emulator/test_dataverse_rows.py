@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from threading import Barrier, Thread
+from threading import Barrier, Thread, Timer
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -657,6 +659,19 @@ def test_processes_that_start_on_one_new_file_fill_it_once(tmp_path):
         subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) for _ in range(3)
     ]
     assert [process.communicate(timeout=60)[0].strip() for process in started] == ["3", "3", "3"]
+
+
+def test_a_start_waits_for_another_process_that_is_at_the_file(tmp_path):
+    file = str(tmp_path / "org.sqlite")
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    with closing(other):
+        other.execute("BEGIN IMMEDIATE")
+        release = Timer(0.2, other.execute, ["COMMIT"])
+        release.start()
+        dataverse = Dataverse(file)
+        release.join()
+    with closing(dataverse.app):
+        assert len(dataverse.values("transactioncurrencies")) == 3
 
 
 def test_reset_returns_to_a_new_environment(dv, row):
