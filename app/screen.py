@@ -24,9 +24,15 @@ def console(*, errors: bool = False) -> Console:
     """A console that is plain and wide enough when nobody watches."""
     from rich.console import Console
 
+    class Plain(Console):
+        """A console that leaves a closed pipe to the command line: rich would exit with 1."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
     stream = sys.stderr if errors else sys.stdout
     width = None if stream.isatty() else PLAIN_WIDTH
-    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+    return Plain(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
 
 
 def picture(recorded: Console, title: str) -> str:
@@ -65,7 +71,7 @@ def progress(title: str) -> Iterator[Callable[[Progress], None]]:
                 note(f"{title}: {step.done} done, {step.waiting} waiting")
 
         yield tell
-        note(f"{title}: {done} messages worked")
+        note(f"{title}: {done} {'message' if done == 1 else 'messages'} worked")
         return
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar

@@ -98,7 +98,7 @@ class Settings(BaseModel):
 
         try:
             policy = json.loads(value) if isinstance(value, str) else value
-        except ValueError:
+        except (ValueError, RecursionError):
             policy = None
         if not isinstance(policy, dict):
             msg = 'must be a JSON object, e.g. {"gdap.missing": "warn"}'

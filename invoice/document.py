@@ -92,6 +92,15 @@ class Invoice:
         return total((line.tax for line in self.lines), self.currency)
 
     @property
+    def taxed(self) -> tuple[tuple[Decimal, Money], ...]:
+        """Each rate with the sum of the taxes that were rounded line by line at it."""
+        rates = sorted({line.tax_percent for line in self.lines})
+        return tuple(
+            (rate, total((x.tax for x in self.lines if x.tax_percent == rate), self.currency))
+            for rate in rates
+        )
+
+    @property
     def total(self) -> Money:
         """What is asked for; negative in a credit note."""
         return self.subtotal + self.tax

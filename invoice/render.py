@@ -5,6 +5,7 @@ The page is complete in itself (no script, no outside file) and every value is e
 
 from __future__ import annotations
 
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from textwrap import wrap
@@ -25,6 +26,11 @@ def title(document: Invoice) -> str:
     if document.status is DocumentStatus.DRAFT:
         return f"{kind} (draft)"
     return f"{kind} {document.number}"
+
+
+def tax_title(rate: Decimal) -> str:
+    """Name a tax so that each line can be computed again; a document's note explains a zero."""
+    return f"Tax, {plain(rate)} % of each line" if rate else "Tax"
 
 
 def to_text(document: Invoice) -> str:
@@ -49,7 +55,7 @@ def to_text(document: Invoice) -> str:
     out += [
         rule,
         f"{'Subtotal':>71} {document.subtotal.amount:>14,f} {money}",
-        f"{'Tax':>71} {document.tax.amount:>14,f} {money}",
+        *(f"{tax_title(rate):>71} {tax.amount:>14,f} {money}" for rate, tax in document.taxed),
         f"{'Total':>71} {document.total.amount:>14,f} {money}",
     ]
     if document.tax_note:
@@ -72,7 +78,9 @@ def _line_text(line: InvoiceLine) -> list[str]:
 
 def to_html(document: Invoice) -> str:
     """Return the document as one HTML page."""
-    return _template("document.html").render(document=document, title=title(document), plain=plain)
+    return _template("document.html").render(
+        document=document, title=title(document), plain=plain, tax_title=tax_title
+    )
 
 
 @cache

@@ -3,7 +3,8 @@
 An `Http` speaks to one base URL and sends its token nowhere else. What comes back is bounded in
 size and read with exact numbers. Failures are the `ServiceError` tree of `domain.problems`, told by
 status, error code and request id, and free of secrets. A call is repeated only where repeating is
-harmless: by its method, by an If-Match, or because the caller says that a key makes it so.
+harmless: by its method, by an If-Match, because the caller says that a key makes it so, or because
+a 429 says that it was turned away at the door.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from http.client import RemoteDisconnected
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -109,6 +111,8 @@ class Patience:
     seconds: float = 300.0
     first_wait: float = 1.0
     longest_wait: float = 60.0
+    only_refused: bool = False
+    """For calls that must not act twice: only 429 is tried again, it says that nothing was done."""
 
     def wait(self, problem: BaseException, tries: int, waited: float, jitter: float) -> float:
         """Decide whether a call that may be repeated is: seconds to wait, or infinity.
@@ -119,6 +123,8 @@ class Patience:
         if tries >= self.tries or not isinstance(problem, Throttled | Unavailable):
             return math.inf
         if problem.status is not None and problem.status not in _REPEATED:  # None: no answer
+            return math.inf
+        if self.only_refused and not isinstance(problem, Throttled):
             return math.inf
         wait = problem.retry_after
         if wait is None:
@@ -266,7 +272,7 @@ class Http:
 
         return persist(
             once,
-            patience=self._patience if repeatable else Patience(tries=1),
+            patience=replace(self._patience, only_refused=not repeatable),
             sleep=self.sleep,
             jitter=self._jitter,
         )
@@ -328,7 +334,9 @@ class Http:
         request_id = next(
             (headers[name] for headers in known for name in _REQUEST_IDS if headers.get(name)), ""
         )
-        return _error_type(status)(
+        error_type = _error_type(status)
+        later = issubclass(error_type, Throttled | Unavailable)
+        return error_type(
             sentence or _phrase(status),
             service=self.service,
             status=status,
@@ -336,6 +344,7 @@ class Http:
             # Partner Center sometimes answers the id twice, as "a,a".
             request_id=request_id.split(",")[0].strip(),
             retry_after=_retry_after(response.headers, sentence, self._now),
+            hint=f"{self.service} is busy or down; run this again later" if later else "",
         )
 
 
@@ -400,6 +409,8 @@ def _cause(error: BaseException) -> str:
     while inner is not None:
         if isinstance(inner, OSError) and inner.strerror:
             return inner.strerror.lower()
+        if isinstance(inner, RemoteDisconnected):
+            return "the connection was cut before an answer came"
         reason = getattr(inner, "reason", None)
         first = inner.args[0] if inner.args else None
         following = reason if isinstance(reason, BaseException) else inner.__cause__

@@ -380,3 +380,22 @@ def test_names_in_every_script_are_printed_whatever_the_terminal_says(demo):
         check=True,
     )
     assert "Lehrkräfte" in done.stdout.decode()
+
+
+@pytest.mark.parametrize("arguments", [["check-config"], ["runs", "--json"]])
+def test_whoever_reads_may_stop_reading(demo, arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "CSP_STATE_DIR": str(demo.state)},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr

@@ -79,6 +79,7 @@ def test_a_variable_that_is_no_setting_is_refused():
         ("CSP_ARCHIVE_CONTAINER", "My Archive", "String should match pattern"),
         ("CSP_SEVERITIES", "{", "must be a JSON object"),
         ("CSP_SEVERITIES", "[]", "must be a JSON object"),
+        ("CSP_SEVERITIES", "[" * 100_000, "must be a JSON object"),
         (
             "CSP_SEVERITIES",
             '{"gdap.missing": "ignore"}',

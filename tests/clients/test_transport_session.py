@@ -1,6 +1,7 @@
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from http.client import RemoteDisconnected
 
 import pytest
 from werkzeug.wrappers import Request, Response
@@ -143,6 +144,7 @@ def test_a_wait_longer_than_our_patience_is_the_callers_to_wait(http_for, waits)
 
     assert waits == []
     assert caught.value.retry_after == 3600.0
+    assert caught.value.hint == "test is busy or down; run this again later"
 
 
 @pytest.mark.parametrize(
@@ -166,6 +168,28 @@ def test_only_harmless_calls_are_repeated(http_for, method, headers, keyed, call
         with pytest.raises(Unavailable, match=r"no answer from api\.example\.test"):
             http.request(method, "/x", headers=headers, keyed=keyed)
     assert len(script.requests) == calls
+
+
+def test_a_call_that_was_turned_away_at_the_door_is_repeated_whatever_it_does(http_for, waits):
+    http, script = http_for(failing(429, Retry_After="7"), ok())
+
+    assert http.request("POST", "/x").status == 200
+    assert (waits, len(script.requests)) == ([7.0], 2)
+
+
+def test_a_post_that_may_have_acted_is_never_repeated(http_for, waits):
+    http, script = http_for(failing(503, Retry_After="7"), ok())
+
+    with pytest.raises(Unavailable):
+        http.request("POST", "/x")
+    assert (waits, len(script.requests)) == ([], 1)
+
+
+def test_a_cut_connection_is_told_in_words(http_for):
+    http, _ = http_for(RemoteDisconnected("Remote end closed connection without response"))
+
+    with pytest.raises(Unavailable, match=r"the connection was cut before an answer came$"):
+        http.request("POST", "/x")
 
 
 @pytest.mark.parametrize(

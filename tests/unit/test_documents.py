@@ -120,7 +120,7 @@ Tax id  DE123
       Microsoft's credit for 2026-10-20: -7 USD passed on as it is = -7.00 USD
 --------------------------------------------------------------------------------------------------
                                                                Subtotal       1,227.50 USD
-                                                                    Tax         233.23 USD
+                                                 Tax, 19 % of each line         233.23 USD
                                                                   Total       1,460.73 USD
 
 Reverse charge.
@@ -154,7 +154,15 @@ def test_a_page_says_the_same_and_escapes_names():
     assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in page
     assert "Support &lt;b&gt;&amp; more&lt;/b&gt;" in page
     assert "&lt;i&gt;note&lt;/i&gt;" in page
-    for shown in ("INV-202610-0001", "1,234.50", "234.56", "1,460.73", "123.45", "2026-10-20</td>"):
+    for shown in (
+        "Tax, 19 % of each line",
+        "INV-202610-0001",
+        "1,234.50",
+        "234.56",
+        "1,460.73",
+        "123.45",
+        "2026-10-20</td>",
+    ):
         assert shown in page
     assert "http" not in page
 
