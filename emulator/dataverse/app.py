@@ -155,7 +155,9 @@ class DataverseApp:
         user = ""
         try:
             user = self._authenticate(headers.get("authorization", ""))
-            reply = self._admit(call, user)
+            # As it was sent: how much a client encodes is its own affair.
+            sent = f"{root}{call.path}?{environ.get('QUERY_STRING', '')}"
+            reply = self._admit(call, user, url_length=len(sent))
         except errors.DataverseError as problem:
             reply = failure(problem, call.prefer)
         request_id = self._next_request_id()
@@ -189,8 +191,8 @@ class DataverseApp:
         known = claims if isinstance(claims, dict) else {}
         return str(known.get("appid") or known.get("azp") or "any").lower()
 
-    def _admit(self, call: Call, user: str) -> Reply:
-        if len(call.url) > _LONGEST_URL:
+    def _admit(self, call: Call, user: str, *, url_length: int) -> Reply:
+        if url_length > _LONGEST_URL:
             raise errors.DataverseError(414, "", "The request URI is too long; use $batch.")
         rows = call.body.count(b'"@odata.type"')
         cost = self.settings.request_cost_ms + self.settings.row_cost_ms * rows

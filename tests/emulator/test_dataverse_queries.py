@@ -588,6 +588,11 @@ def test_long_urls_belong_into_a_batch(dv):
     assert dv.get("nce_subscriptions", filter=text).status == 414
 
 
+def test_the_length_of_an_url_is_that_of_its_sent_form(dv):
+    text = "+or+".join(["nce_quantity+eq+3"] * 1500)
+    assert len(dv.send("GET", f"nce_subscriptions?$filter={text}").json["value"]) == 1
+
+
 # Change tracking
 
 
