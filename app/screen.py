@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ def picture(recorded: Console, title: str) -> str:
 
 
 def note(text: str) -> None:
-    """Tell a person how the work goes."""
-    print(text, file=sys.stderr, flush=True)
+    """Tell a person how the work goes; the work goes on when nobody listens any more."""
+    with suppress(BrokenPipeError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def banner(worker: Worker) -> None:

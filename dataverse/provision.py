@@ -165,7 +165,12 @@ class Provisioner:
                 self._wait_for_keys()
                 self._wait_for_columns()
             self._progress(step.sentence)
-            self._do(step)
+            try:
+                self._do(step)
+            except ServiceError as problem:
+                # Also where somebody else provisions at the same time: the next plan sees it.
+                problem.hint = f"while it should {step.sentence}; apply again, it continues"
+                raise
         if last is None:
             self._wait_for_keys()
         return plan

@@ -399,3 +399,20 @@ def test_whoever_reads_may_stop_reading(demo, arguments):
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
+
+
+def test_work_goes_on_when_nobody_listens_to_its_progress(demo):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "runs", "--json"],
+        cwd=ROOT,
+        env={**os.environ, "CSP_STATE_DIR": str(demo.state)},
+        stdout=subprocess.PIPE,
+        stderr=writing,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)

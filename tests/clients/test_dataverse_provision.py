@@ -62,6 +62,21 @@ def test_a_crash_anywhere_is_healed_by_applying_again(environment, path, kind):
     assert environment.store().save([a_customer()]).created == 1
 
 
+def test_who_provisions_at_the_same_time_is_told_to_go_on(environment):
+    others = iter([environment.provisioner().apply])
+
+    def meanwhile(sentence):
+        if sentence.startswith("create table"):
+            next(others, lambda: None)()
+
+    with pytest.raises(ServiceError, match="already exists") as caught:
+        environment.provisioner(progress=meanwhile).apply()
+    assert caught.value.hint == (
+        "while it should create table csp_customer (CSP customer); apply again, it continues"
+    )
+    assert str(environment.provisioner().apply()) == "nothing to do"
+
+
 def test_a_crash_after_each_step_is_healed(environment):
     """Stop after every tenth step, then go on: the end is the same."""
 
