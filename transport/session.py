@@ -335,7 +335,11 @@ class Http:
             (headers[name] for headers in known for name in _REQUEST_IDS if headers.get(name)), ""
         )
         error_type = _error_type(status)
-        later = issubclass(error_type, Throttled | Unavailable)
+        hint = ""
+        if issubclass(error_type, Throttled | Unavailable):
+            hint = f"{self.service} is busy or down; run this again later"
+        elif issubclass(error_type, Conflict):
+            hint = "somebody else changed the same record; run this again"
         return error_type(
             sentence or _phrase(status),
             service=self.service,
@@ -344,7 +348,7 @@ class Http:
             # Partner Center sometimes answers the id twice, as "a,a".
             request_id=request_id.split(",")[0].strip(),
             retry_after=_retry_after(response.headers, sentence, self._now),
-            hint=f"{self.service} is busy or down; run this again later" if later else "",
+            hint=hint,
         )
 
 

@@ -185,6 +185,14 @@ def test_a_post_that_may_have_acted_is_never_repeated(http_for, waits):
     assert (waits, len(script.requests)) == ([], 1)
 
 
+def test_who_loses_a_race_is_told_to_go_on(http_for):
+    http, _ = http_for(failing(412))
+
+    with pytest.raises(Conflict) as caught:
+        http.request("PATCH", "/x", headers={"If-Match": '"1"'})
+    assert caught.value.hint == "somebody else changed the same record; run this again"
+
+
 def test_a_cut_connection_is_told_in_words(http_for):
     http, _ = http_for(RemoteDisconnected("Remote end closed connection without response"))
 
