@@ -42,13 +42,6 @@ def round_half_up(value: Exact, places: int) -> Decimal:
     return _from_units(units if value >= 0 else -units, places)
 
 
-def round_down(value: Exact, places: int) -> Decimal:
-    """Cut to `places` decimals toward zero (Microsoft's ROUNDDOWN)."""
-    scaled = abs(Fraction(value)) * 10**places
-    units = scaled.numerator // scaled.denominator
-    return _from_units(units if value >= 0 else -units, places)
-
-
 def _from_units(units: int, places: int) -> Decimal:
     # Built from digits: scaleb and quantize would round to the context's 28 digits.
     digits = tuple(int(digit) for digit in str(abs(units)))

@@ -51,29 +51,34 @@ def rate_customer(
     cost_lines: Sequence[CostLine],
     book: PriceBook,
     window: Period,
+    today: date,
 ) -> Rated:
     """Propose every charge whose service starts in `window`, for one customer.
 
     `told` are the stored events, `cost_lines` all stored lines of the customer. Excluded products
-    make no charge; that they are excluded is told by the reconciliation.
+    make no charge; that they are excluded is told by the reconciliation. The end of each history
+    is compared with what Partner Center shows `today`.
     """
     charges: list[Charge] = []
     findings: list[Finding] = []
     lines_of: dict[str, list[CostLine]] = defaultdict(list)
     for line in cost_lines:
         lines_of[line.subscription_id].append(line)
+    events_of: dict[str, list[SubscriptionEvent]] = defaultdict(list)
+    for event in told:
+        events_of[event.subscription_id].append(event)
     known = {subscription.id for subscription in subscriptions}
 
     for subscription in subscriptions:
-        if (
-            subscription.kind is not SubscriptionKind.LICENCE
-            or subscription.sku in contract.excluded_skus
-        ):
+        if subscription.kind is not SubscriptionKind.LICENCE:
             continue
         lines = lines_of[subscription.id]
-        own = [event for event in told if event.subscription_id == subscription.id]
+        history = events.history(subscription, lines, events_of[subscription.id])
+        findings.extend(events.check_history(subscription, history, today))
+        if subscription.sku in contract.excluded_skus:
+            continue
         found, faults = rate_history(
-            events.history(subscription, lines, own),
+            history,
             price_for=_LicencePrices(subscription, lines, book, contract.currency),
             window=window,
             currency=contract.currency,

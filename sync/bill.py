@@ -21,7 +21,6 @@ from invoice.document import DocumentKind, DocumentStatus, Invoice
 from invoice.explain import fingerprint
 from invoice.file import CustomerFile
 from rules import reconcile, tax
-from rules.events import check_history, history
 from rules.pricing import PriceBook
 from rules.rating import rate_customer
 from rules.validate import Facts, Policy, validate
@@ -98,13 +97,10 @@ def draft(
         cost_lines=file.cost_lines,
         book=PriceBook(file.price_list, file.rules),
         window=Period(contract.starts, until),
+        today=today,
     )
     findings.extend(rated.findings)
     findings.extend(check_bounds(rated.charges))
-    for subscription in file.subscriptions:
-        lines = [line for line in file.cost_lines if line.subscription_id == subscription.id]
-        told = [event for event in file.events if event.subscription_id == subscription.id]
-        findings.extend(check_history(subscription, history(subscription, lines, told), today))
     result = Draft(document=None, findings=_judged(findings, policy), standing=tuple(standing))
     if result.held:
         return result

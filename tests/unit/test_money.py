@@ -3,7 +3,7 @@ from fractions import Fraction
 
 import pytest
 
-from domain.money import Money, allocate, minor_units, plain, round_down, round_half_up, total
+from domain.money import Money, allocate, minor_units, plain, round_half_up, total
 
 
 def usd(text: str) -> Money:
@@ -46,11 +46,6 @@ def test_what_rounds_to_nothing_has_no_sign():
 def test_minor_units_are_those_of_the_currency(currency, places, rounded):
     assert minor_units(currency) == places
     assert str(Money.rounded(Decimal("1234.5675"), currency).amount) == rounded
-
-
-def test_round_down_cuts_toward_zero():
-    assert round_down(Decimal("3.869"), 2) == Decimal("3.86")
-    assert round_down(Decimal("-3.869"), 2) == Decimal("-3.86")
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def rate(
         cost_lines=lines,
         book=PriceBook(prices, rules),
         window=window,
+        today=day("2026-11-09"),
     )
 
 
@@ -96,6 +97,12 @@ def test_of_what_has_ended_only_what_microsoft_billed_is_charged(status):
         "120.00",
         "-104.52",  # 27 of 31 days
     ]
+
+
+def test_a_history_that_ends_with_other_seats_than_are_shown_is_told():
+    result = rate([a_line("new")], subscriptions=[a_subscription(quantity=12)])
+    assert checks(result.findings) == ["history.mismatch"]
+    assert amounts(result.charges) == ["115.00"]
 
 
 def test_a_suspended_subscription_keeps_billing():
