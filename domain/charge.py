@@ -22,6 +22,7 @@ class ChargeType(StrEnum):
     REMOVE_QUANTITY = "remove_quantity"
     CANCEL = "cancel_immediate"
     CONVERT = "convert"
+    TRANSFER = "transfer"
     USAGE = "usage"
     ONE_TIME = "one_time"
     CREDIT = "customer_credit"

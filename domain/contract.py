@@ -7,7 +7,7 @@ from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 
-from domain.period import BillingCycle, Period, TermDuration
+from domain.period import BillingCycle, Frequency, Grid, Period, TermDuration
 
 
 class TaxTreatment(StrEnum):
@@ -36,6 +36,31 @@ class TaxProfile:
     """Note printed on the invoice (reverse charge, exemption reason)."""
 
 
+class Timing(StrEnum):
+    """When a charge falls due: at the start or at the end of what it pays for."""
+
+    ADVANCE = "advance"
+    ARREARS = "arrears"
+
+
+class Alignment(StrEnum):
+    """Whose cycles the lines follow: Microsoft's, from the purchase day, or the contract's own."""
+
+    CHARGE_CYCLE = "charge_cycle"
+    CONTRACT = "contract"
+
+
+class Proration(StrEnum):
+    """What a part of a cycle costs."""
+
+    DAYS = "days"
+    """Its days, of the actual days of the cycle."""
+    FIXED_30 = "fixed_30"
+    """Its days, of 30 for each month of the cycle; never more than the whole."""
+    MONTHS = "months"
+    """Its months, one that has begun counting whole, of the months of the cycle."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BillingContract:
     """How the charges of one customer are billed to one account."""
@@ -49,13 +74,25 @@ class BillingContract:
     starts: date
     """First day whose service is billed by us."""
     ends: date | None = None
+    frequency: Frequency = Frequency.MONTH
     anchor_day: int = 1
+    """Day of the month on which a billing period starts (ISO weekday when billed weekly)."""
+    anchor_month: int = 1
+    """Month in which a billing period longer than a month starts."""
+    timing: Timing = Timing.ADVANCE
+    alignment: Alignment = Alignment.CHARGE_CYCLE
+    proration: Proration = Proration.DAYS
     payment_days: int = 30
     tax_profile_key: str = ""
     expected_partner_id: str = ""
     """Partner of record that must stand on subscriptions and lines; empty: not checked."""
     excluded_skus: tuple[str, ...] = ()
     """product:sku that are not passed on (internal use), each still shown as excluded."""
+
+    @property
+    def grid(self) -> Grid:
+        """The billing periods of this contract."""
+        return Grid.of_contract(self.frequency, self.anchor_day, self.anchor_month)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,14 +11,12 @@ import calendar
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 
 def add_months(anchor: date, months: int) -> date:
     """Return the anchor's day `months` later (or earlier), clamped to the end of that month."""
-    index = anchor.year * 12 + anchor.month - 1 + months
-    year, month = divmod(index, 12)
-    last = calendar.monthrange(year, month + 1)[1]
-    return date(year, month + 1, min(anchor.day, last))
+    return _day_of(anchor.year * 12 + anchor.month - 1 + months, anchor.day)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -104,11 +102,90 @@ class BillingCycle(StrEnum):
             self.value
         )
 
-    def nth(self, anchor: date, n: int) -> date:
-        """Return the start of the n-th cycle (from 0) after the anchor."""
-        if self is BillingCycle.WEEKLY:
-            return anchor + timedelta(weeks=n)
-        if self.months is None:
-            msg = f"{self.value} has no cycles"
+
+class Frequency(StrEnum):
+    """How often an account is billed (ISO 8601)."""
+
+    WEEK = "P1W"
+    MONTH = "P1M"
+    TWO_MONTHS = "P2M"
+    QUARTER = "P3M"
+    HALF_YEAR = "P6M"
+    YEAR = "P1Y"
+    THREE_YEARS = "P3Y"
+
+    @property
+    def months(self) -> int:
+        """Its length in months; 0 for a week, which is no number of months."""
+        return {"P1W": 0, "P1M": 1, "P2M": 2, "P3M": 3, "P6M": 6, "P1Y": 12, "P3Y": 36}[self.value]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Periods of one length that touch each other, without end in both directions.
+
+    `months` is their length; 0 stands for weeks. Month grids start on `day` of their months, clamped
+    in short ones; `first` is the month (counted from year 0) in which one of them starts. Week
+    grids start on the weekday of `first`, an ordinal day.
+    """
+
+    months: int
+    first: int
+    day: int = 1
+
+    @classmethod
+    def from_day(cls, anchor: date, months: int) -> Grid:
+        """Return the periods of `months` (0: weeks), one of which starts on `anchor`."""
+        if not months:
+            return cls(0, anchor.toordinal())
+        return cls(months, anchor.year * 12 + anchor.month - 1, anchor.day)
+
+    @classmethod
+    def of_contract(cls, frequency: Frequency, anchor_day: int, anchor_month: int = 1) -> Grid:
+        """Return the periods of a contract: its day of the month (ISO weekday for weeks) and month.
+
+        ValueError when the day does not exist: 1 to 31, or 1 to 7 for weeks.
+        """
+        last = 31 if frequency.months else 7
+        if not 1 <= anchor_day <= last or not 1 <= anchor_month <= 12:
+            msg = f"there is no day {anchor_day} to bill on every {frequency.value}"
             raise ValueError(msg)
-        return add_months(anchor, n * self.months)
+        if not frequency.months:
+            return cls(0, anchor_day)  # 0001-01-01, ordinal 1, was a Monday
+        return cls(frequency.months, anchor_month - 1, anchor_day)
+
+    def nth(self, n: int) -> Period:
+        """Return the n-th period after the one at `first`."""
+        return _nth(self.months, self.first, self.day, n)
+
+    def index_of(self, day: date) -> int:
+        """Return which period covers a day."""
+        if not self.months:
+            return (day.toordinal() - self.first) // 7
+        n = (day.year * 12 + day.month - 1 - self.first) // self.months
+        return n if self.nth(n).start <= day else n - 1
+
+    def around(self, day: date) -> Period:
+        """Return the period that covers a day."""
+        return self.nth(self.index_of(day))
+
+    def finer(self, months: int) -> Grid:
+        """Return shorter periods on the same days."""
+        return Grid(months, self.first, self.day)
+
+
+# Thousands of subscriptions share a few hundred cycles.
+@lru_cache(maxsize=1 << 16)
+def _nth(months: int, first: int, day: int, n: int) -> Period:
+    if not months:
+        start = date.fromordinal(first + 7 * n)
+        return Period(start, start + timedelta(days=7))
+    return Period(
+        _day_of(first + n * months, day),
+        _day_of(first + (n + 1) * months, day),
+    )
+
+
+def _day_of(month: int, day: int) -> date:
+    year, index = divmod(month, 12)
+    return date(year, index + 1, min(day, calendar.monthrange(year, index + 1)[1]))

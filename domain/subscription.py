@@ -67,6 +67,8 @@ class EventType(StrEnum):
     SET_QUANTITY = "set_quantity"
     SUSPEND = "suspend"
     RESUME = "resume"
+    TRANSFER = "transfer"
+    """It left for another partner: what was paid ahead is given back by the day."""
     CANCEL = "cancel"
 
 
@@ -81,7 +83,10 @@ class EventSource(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionEvent:
-    """One change of one subscription, effective on a day; `quantity` is the new total."""
+    """One change of one subscription, effective on a day; `quantity` is the new total.
+
+    A conversion without a product (`sku` empty) moves seats to or from another subscription.
+    """
 
     subscription_id: str
     customer_id: str
@@ -96,6 +101,10 @@ class SubscriptionEvent:
     """First day after the term that this event starts, where it is not simply its length."""
     anchor: date | None = None
     """Purchase day that the charge cycles keep, where the term starts on a clamped day."""
+    is_trial: bool = False
+    """The term that this event starts is free."""
+    reference_id: str = ""
+    """Ties the legs of a conversion, as Microsoft writes it on both."""
     source: EventSource = EventSource.SNAPSHOT
     sequence: int = 0
     """Order among events of one type on one day, as the source listed them."""
