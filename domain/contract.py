@@ -92,7 +92,9 @@ class BillingContract:
     @property
     def grid(self) -> Grid:
         """The billing periods of this contract."""
-        return Grid.of_contract(self.frequency, self.anchor_day, self.anchor_month)
+        return Grid.of_contract(
+            self.frequency, self.anchor_day, self.anchor_month, self.starts.year
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

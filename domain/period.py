@@ -141,10 +141,12 @@ class Grid:
         return cls(months, anchor.year * 12 + anchor.month - 1, anchor.day)
 
     @classmethod
-    def of_contract(cls, frequency: Frequency, anchor_day: int, anchor_month: int = 1) -> Grid:
+    def of_contract(
+        cls, frequency: Frequency, anchor_day: int, anchor_month: int = 1, anchor_year: int = 1
+    ) -> Grid:
         """Return the periods of a contract: its day of the month (ISO weekday for weeks) and month.
 
-        ValueError when the day does not exist: 1 to 31, or 1 to 7 for weeks.
+        The year matters above a year. ValueError when the day does not exist: 1 to 31, or 1 to 7.
         """
         last = 31 if frequency.months else 7
         if not 1 <= anchor_day <= last or not 1 <= anchor_month <= 12:
@@ -152,7 +154,7 @@ class Grid:
             raise ValueError(msg)
         if not frequency.months:
             return cls(0, anchor_day)  # 0001-01-01, ordinal 1, was a Monday
-        return cls(frequency.months, anchor_month - 1, anchor_day)
+        return cls(frequency.months, anchor_year * 12 + anchor_month - 1, anchor_day)
 
     def nth(self, n: int) -> Period:
         """Return the n-th period after the one at `first`."""
