@@ -1,12 +1,13 @@
 """Seats to charges: one ordered history in, one explained charge per cycle and per change out.
 
-The history of a subscription is walked term by term and charge cycle by charge cycle. Each cycle
-that starts is a charge for its served days; each change inside it is a charge or a credit for the
-days that remain, over the days of the whole cycle. Nothing is rounded before the one half-up
-rounding of a line. Prices are asked for through a callable, once per charge, so that the same walk
-serves a quote, a bill and a forecast.
+The history of a subscription is walked term by term and line by line (`rules.cycles` says where the
+lines fall). Each line that starts is a charge for its served days; each change inside it is a
+charge or a credit for the days that remain, over the whole cycle. Nothing is rounded before the one
+half-up rounding of a line, and no credit takes more than its cycle was charged. Prices are asked
+for through a callable, so that the same walk serves a bill, a quote and a forecast.
 
-Limits: charges follow Microsoft's charge cycle and actual days.
+On the cost side the same walk answers as Microsoft would: a change is a pair (the old total back,
+the new total charged), and the prorated unit is rounded before it is multiplied.
 """
 
 from __future__ import annotations
@@ -18,22 +19,14 @@ from decimal import Decimal
 from fractions import Fraction
 
 from domain.charge import Charge, ChargeType, Reason
-from domain.money import Money, plain, round_half_up
-from domain.period import BillingCycle, Period, TermDuration, add_months
+from domain.period import BillingCycle, Grid, Period, TermDuration
 from domain.problems import Finding, Severity
 from domain.subscription import EventType, SubscriptionEvent
+from rules.cycles import Method, Side, instalments
+from rules.lines import Line, Place, UnitPrice, compute, day_text
 
 WINDOW_DAYS = 7
 """Seats may be given back on days 1 to 7 of their purchase, renewal or addition (168 hours)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitPrice:
-    """The price of one unit for one full cycle, exact, with what it was made from."""
-
-    value: Fraction
-    reasons: tuple[Reason, ...]
-    cost: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +40,6 @@ class PriceQuestion:
     billing_cycle: BillingCycle
     term_start: date
     full: Period
-    cycle_index: int
-    """0 for the first cycle of the term: instalments of an annual price differ by a cent."""
     on: date
     """First day of the service that is priced."""
 
@@ -68,45 +59,44 @@ class _Lot:
     priced_on: date
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """Where a line stands: what is served of which cycle, and on which day it was priced."""
-
-    kind: ChargeType
-    service: Period
-    full: Period
-    cycle_index: int
-    priced_on: date
-
-
 @dataclass(slots=True)
 class _Term:
-    """The running term. `anchor` and `offset` keep the purchase day through clamped months."""
+    """The running term. Its own `grid` keeps the purchase day through clamped months."""
 
     start: date
     end: date | None
     anchor: date
-    offset: int
+    grid: Grid
     first_type: ChargeType
     sku: str
     duration: TermDuration | None
     billing_cycle: BillingCycle
+    is_trial: bool
     lots: list[_Lot]
 
     @property
     def quantity(self) -> int:
         return sum(lot.quantity for lot in self.lots)
 
-    def cycle(self, n: int) -> Period:
-        months = self.billing_cycle.months
-        if months is None:
-            return Period(
-                self.billing_cycle.nth(self.start, n), self.billing_cycle.nth(self.start, n + 1)
-            )
-        return Period(
-            add_months(self.anchor, self.offset + n * months),
-            add_months(self.anchor, self.offset + (n + 1) * months),
-        )
+    def paid(self, months: int, day: date) -> Period:
+        """Return the months that a price pays for around a day, counted from the term's start."""
+        return Grid(months, self.grid.first, self.grid.day).around(day)
+
+    def opened(self, lot: _Lot) -> date:
+        """Return the day from which a lot's window counts: its own, or the term's where later."""
+        return max(lot.opened, self.start)
+
+
+@dataclass(slots=True)
+class _Cycle:
+    """The line that is being walked: what is served of which full period, and what it was charged."""
+
+    term: _Term
+    service: Period
+    full: Period
+    grid: Grid
+    left: Decimal = Decimal(0)
+    """Charged so far and not given back: no credit takes more."""
 
 
 def rate_history(
@@ -114,25 +104,24 @@ def rate_history(
     *,
     price_for: PriceFor,
     window: Period,
-    currency: str,
+    method: Method,
     name: str,
     auto_renew: bool = True,
-    enforce_windows: bool = False,
+    served_from: date | None = None,
 ) -> tuple[list[Charge], list[Finding]]:
     """Return the charges whose service starts in `window`, and what could not be rated.
 
-    `history` is one subscription's, ordered (`rules.events.order`), and begins with a purchase or a
-    renewal. `enforce_windows` refuses reductions and cancellations after seven days, each with a
-    finding; it is off where Microsoft has already accepted them.
+    `history` is one subscription's, ordered (`rules.events.order`), and begins with a purchase, a
+    renewal or a conversion. `served_from` cuts off what another partner billed before that day.
     """
     walk = _Walk(
         events=history,
         price_for=price_for,
         window=window,
-        currency=currency,
+        method=method,
         name=name,
         auto_renew=auto_renew,
-        enforce_windows=enforce_windows,
+        served_from=served_from or date.min,
     )
     walk.run()
     return walk.charges, walk.findings
@@ -143,14 +132,17 @@ class _Walk:
     events: Sequence[SubscriptionEvent]
     price_for: PriceFor
     window: Period
-    currency: str
+    method: Method
     name: str
     auto_renew: bool
-    enforce_windows: bool
+    served_from: date
     charges: list[Charge] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    prices: dict[tuple[str, date, date], UnitPrice | None] = field(default_factory=dict)
-    ordinals: dict[tuple[str, date], int] = field(default_factory=dict)
+    prices: dict[tuple[str, date, date, date], UnitPrice | None] = field(default_factory=dict)
+    lasting: tuple[str, date, date, UnitPrice] | None = None
+    """The price that holds on: its product, its term's start, its end and itself."""
+    whole: dict[tuple[ChargeType, int, int], Line] = field(default_factory=dict)
+    ordinals: dict[str, tuple[date, int]] = field(default_factory=dict)
     next: int = 0
 
     def run(self) -> None:
@@ -174,40 +166,95 @@ class _Walk:
                     f"a {event.type} on {event.effective} comes after the subscription ended",
                 )
 
+    # --- terms and cycles ---------------------------------------------------------------------
+
     def _run_term(self, term: _Term) -> _Term | None:
-        """Walk the cycles of one term; return the next term, or None when the history ends."""
-        n = 0
-        while True:
-            cycle = term.cycle(n)
-            if cycle.start >= self.window.end:
-                return None
-            ends = self._term_end(term)
-            served = Period(cycle.start, min(cycle.end, ends) if ends else cycle.end)
-            kind = term.first_type if n == 0 else ChargeType.CYCLE
-            self._emit(
-                _Line(kind, served, cycle, n, cycle.start), term, term.quantity, slot="cycle"
-            )
+        """Walk the lines of one term; return the next term, or None when the history ends."""
+        grid = self.method.lines(term.grid)
+        n = grid.index_of(term.start)
+        start = term.start
+        kind = term.first_type
+        while start < self.window.end:
+            cycle = self._cycle(term, grid, grid.nth(n), start)
+            if start >= self.served_from:
+                self._charge(cycle, kind, cycle.service, term.quantity, start, slot="cycle")
+            elif cycle.service.end > self.served_from:
+                rest = Period(self.served_from, cycle.service.end)
+                self._charge(cycle, kind, rest, term.quantity, start, slot="cycle")
             while self.next < len(self.events):
                 event = self.events[self.next]
-                if event.effective >= served.end or event.type is EventType.RENEW:
+                if event.effective >= cycle.service.end or event.type is EventType.RENEW:
                     break
                 self.next += 1
-                if self._apply(term, n, event, served, cycle):
+                self._roll(cycle, event.effective)
+                if self._apply(cycle, event):
                     return None
                 if _new_term(event):
-                    return self._term_from(event, term)
-            if ends is not None and served.end >= ends:
-                return self._renewed(term, ends)
-            n += 1
+                    return self._term_from(event, cycle.term)
+            start = cycle.service.end
+            self._roll(cycle, start)
+            ends = self._term_end(cycle.term)
+            if ends is not None and start == ends:
+                return self._renewed(cycle.term, ends)
+            term = cycle.term
+            n += start >= cycle.full.end
+            kind = ChargeType.CYCLE
+        return None
+
+    def _cycle(self, term: _Term, grid: Grid, full: Period, start: date) -> _Cycle:
+        """Return the line that starts on a day: a full period, or what lies within the term."""
+        end = full.end
+        ends = self._term_end(term)
+        if ends is not None and ends < end and not self._flows_on(term, ends, full):
+            end = ends
+        if grid is not term.grid:
+            price = self._price(term, full, start)
+            months = self._paid_months(term, price)
+            if price is not None and months > grid.months:
+                end = min(end, term.paid(months, start).end)
+        service = full if start == full.start and end == full.end else Period(start, end)
+        return _Cycle(term, service, full, grid)
+
+    def _paid_months(self, term: _Term, price: UnitPrice | None) -> int:
+        own = term.billing_cycle.months or 0
+        return (price.covers or own) if price is not None and own else own
 
     def _term_end(self, term: _Term) -> date | None:
         """A renewal that was seen ends the running term, even before its nominal end."""
         seen = self._next_renewal()
-        return min((day for day in (seen, term.end) if day is not None), default=None)
+        if seen is None or (term.end is not None and term.end < seen):
+            return term.end
+        return seen
 
     def _next_renewal(self) -> date | None:
+        if self.next >= len(self.events):
+            return None
         ahead = self.events[self.next :]
         return next((event.effective for event in ahead if event.type is EventType.RENEW), None)
+
+    def _flows_on(self, term: _Term, ends: date, full: Period) -> bool:
+        """Say whether a term renews itself unchanged within a line of the contract's periods.
+
+        The customer's month is then one line; Microsoft's charge cycles always end with the term.
+        """
+        if self.method.grid is None or not term.grid.months or term.is_trial:
+            return False
+        seen = self._next_renewal()
+        if term.duration is None or seen == ends or (seen is None and not self.auto_renew):
+            return False
+        before = self._price(term, full, max(full.start, term.start))
+        after = self._price(replace(term, start=ends), full, ends)
+        if before is None or after is None or before.covers or after.covers:
+            return False
+        return before.value == after.value
+
+    def _roll(self, cycle: _Cycle, day: date) -> None:
+        """Renew a term that flowed on, once its end has come: its windows open anew."""
+        while (end := cycle.term.end) is not None and end <= day and end < cycle.service.end:
+            renewed = self._renewed(cycle.term, end)
+            if renewed is None:  # an unreadable renewal was found and told
+                return
+            cycle.term = renewed
 
     def _renewed(self, term: _Term, ends: date) -> _Term | None:
         seen = self._next_renewal()
@@ -234,22 +281,27 @@ class _Walk:
         quantity = event.quantity
         if quantity is None and before is not None:
             quantity = before.quantity
-        if billing_cycle in {None, BillingCycle.ONE_TIME} or quantity is None:
+        if billing_cycle is None or billing_cycle is BillingCycle.ONE_TIME or quantity is None:
             self._find(event, "history.incomplete", "its cycle or quantity is not known")
             return None
-        anchor, offset = _anchor(event, before)
+        start = event.effective
+        anchor, grid = _own_grid(event, before, billing_cycle.months or 0)
         end = event.term_end
         if end is None and duration is not None:
-            end = add_months(anchor, offset + duration.months)
-        if end is not None and end <= event.effective:
-            fault = f"its term ends on {end}, before it starts on {event.effective}"
+            end = Grid.from_day(anchor, duration.months).nth(0).end
+            if grid.months:
+                end = Grid(duration.months, _month(start), anchor.day).nth(0).end
+        if before is None or (duration, billing_cycle) != (before.duration, before.billing_cycle):
+            self.whole.clear()  # its lines tell the term
+        if end is not None and end <= start:
+            fault = f"its term ends on {end}, before it starts on {start}"
             self._find(event, "history.incomplete", fault)
             return None
         return _Term(
-            start=event.effective,
+            start=start,
             end=end,
             anchor=anchor,
-            offset=offset,
+            grid=grid,
             first_type={
                 EventType.PURCHASE: ChargeType.NEW,
                 EventType.CONVERT: ChargeType.CONVERT,
@@ -257,34 +309,42 @@ class _Walk:
             sku=event.sku or (before.sku if before else ""),
             duration=duration,
             billing_cycle=billing_cycle,
-            lots=[_Lot(quantity, event.effective, event.effective)],
+            is_trial=event.is_trial,
+            lots=[_Lot(quantity, start, start)],
         )
 
-    def _apply(
-        self, term: _Term, n: int, event: SubscriptionEvent, served: Period, cycle: Period
-    ) -> bool:
+    # --- events inside a cycle ----------------------------------------------------------------
+
+    def _apply(self, cycle: _Cycle, event: SubscriptionEvent) -> bool:
         """Act on one event inside a cycle; True when the subscription is over."""
-        rest = Period(max(event.effective, served.start), served.end)
+        term = cycle.term
+        day = max(event.effective, cycle.service.start, self.served_from)
+        rest = Period(day, max(day, cycle.service.end))
         match event.type:
             case EventType.SET_QUANTITY:
-                self._set_quantity(term, n, event, rest, cycle)
+                quantity = term.quantity if event.quantity is None else event.quantity
+                if self._allowed(term, event, term.quantity - quantity):
+                    self._change(cycle, rest, quantity, event.effective)
+            case EventType.CONVERT if not event.sku:
+                quantity = event.quantity or 0
+                self._change(cycle, rest, quantity, event.effective, ChargeType.CONVERT)
             case EventType.CONVERT:
-                self._credit(ChargeType.CONVERT, term, n, rest, cycle, term.lots)
+                self._credit(cycle, ChargeType.CONVERT, rest, term.lots)
                 if _new_term(event):
                     return False
-                term.sku = event.sku or term.sku
+                term.sku = event.sku
                 quantity = term.quantity if event.quantity is None else event.quantity
                 # The new product inherits the window of the old one.
                 term.lots = [_Lot(quantity, term.lots[0].opened, rest.start)]
-                self._emit(
-                    _Line(ChargeType.CONVERT, rest, cycle, n, rest.start), term, term.quantity
-                )
+                cycle.left = Decimal(0)
+                self._charge(cycle, ChargeType.CONVERT, rest, quantity, rest.start)
             case EventType.CANCEL:
-                opened = term.start
-                if self.enforce_windows and not _open(opened, event.effective):
-                    self._refuse(event, "cancellation", opened)
+                if not self._allowed(term, event, None):
                     return False
-                self._credit(ChargeType.CANCEL, term, n, rest, cycle, term.lots)
+                self._credit(cycle, ChargeType.CANCEL, rest, term.lots)
+                return True
+            case EventType.TRANSFER:
+                self._credit(cycle, ChargeType.TRANSFER, rest, term.lots)
                 return True
             case EventType.PURCHASE:
                 self._find(event, "history.second_purchase", "it was bought twice")
@@ -292,97 +352,166 @@ class _Walk:
                 pass  # a suspended subscription keeps billing; renewals end terms
         return False
 
-    def _set_quantity(
-        self, term: _Term, n: int, event: SubscriptionEvent, rest: Period, cycle: Period
-    ) -> None:
-        quantity = event.quantity if event.quantity is not None else term.quantity
-        change = quantity - term.quantity
-        if change > 0:
-            self._emit(_Line(ChargeType.ADD_QUANTITY, rest, cycle, n, rest.start), term, change)
-            term.lots.append(_Lot(change, event.effective, rest.start))
-        elif change < 0:
-            if self.enforce_windows:
-                loose = sum(lot.quantity for lot in term.lots if _open(lot.opened, event.effective))
-                if -change > loose:
-                    self._refuse(event, f"reduction by {-change}", term.lots[-1].opened, loose)
-                    return
-            taken = _take(term.lots, -change)
-            self._credit(ChargeType.REMOVE_QUANTITY, term, n, rest, cycle, taken)
+    def _allowed(self, term: _Term, event: SubscriptionEvent, fewer: int | None) -> bool:
+        """Say whether seats may be given back (None: all of them, for good); else find why not."""
+        if not self.method.enforce_windows or term.is_trial or (fewer is not None and fewer <= 0):
+            return True
+        if fewer is None:
+            if _open(term.opened(term.lots[0]), event.effective):
+                return True
+            self._refuse(event, "cancellation", term.opened(term.lots[0]))
+            return False
+        loose = sum(lot.quantity for lot in term.lots if _open(term.opened(lot), event.effective))
+        if fewer <= loose:
+            return True
+        self._refuse(event, f"reduction by {fewer}", term.opened(term.lots[-1]), loose)
+        return False
 
-    def _credit(  # noqa: PLR0917 - the place in the history is five things
+    def _change(
         self,
-        kind: ChargeType,
-        term: _Term,
-        n: int,
+        cycle: _Cycle,
         rest: Period,
-        cycle: Period,
-        lots: Sequence[_Lot],
+        quantity: int,
+        opened: date,
+        kind: ChargeType | None = None,
     ) -> None:
+        """Come to a new total: charge or give back the difference; as Microsoft, the two totals."""
+        term = cycle.term
+        more = quantity - term.quantity
+        if not more:
+            return
+        kind = kind or (ChargeType.ADD_QUANTITY if more > 0 else ChargeType.REMOVE_QUANTITY)
+        pair = self.method.side is Side.COST
+        if pair:
+            self._credit(cycle, kind, rest, term.lots)
+        if more > 0:
+            if not pair:
+                self._charge(cycle, kind, rest, more, rest.start)
+            term.lots.append(_Lot(more, opened, rest.start))
+        else:
+            taken = _take(term.lots, -more)
+            if not pair:
+                self._credit(cycle, kind, rest, taken)
+        if pair:
+            for on, count in self._by_price(cycle, term.lots):
+                self._charge(cycle, kind, rest, count, on)
+
+    def _credit(self, cycle: _Cycle, kind: ChargeType, rest: Period, lots: Sequence[_Lot]) -> None:
         """Give seats back at the price at which each lot was charged in this cycle."""
+        for on, quantity in self._by_price(cycle, lots):
+            self._charge(cycle, kind, rest, -quantity, on)
+
+    def _by_price(self, cycle: _Cycle, lots: Sequence[_Lot]) -> list[tuple[date, int]]:
+        """Group lots by the price of this cycle: the day of it, and the seats."""
         priced: dict[date, int] = {}
         for lot in lots:
-            on = max(cycle.start, lot.priced_on)
-            same = next((day for day in priced if self._same_price(term, n, cycle, day, on)), on)
+            on = max(cycle.service.start, lot.priced_on)
+            same = next((day for day in priced if self._same_price(cycle, day, on)), on)
             priced[same] = priced.get(same, 0) + lot.quantity
-        for on, quantity in priced.items():
-            self._emit(_Line(kind, rest, cycle, n, on), term, -quantity)
+        return list(priced.items())
 
-    def _same_price(self, term: _Term, n: int, cycle: Period, day: date, other: date) -> bool:
-        one, two = self._price(term, n, cycle, day), self._price(term, n, cycle, other)
+    def _same_price(self, cycle: _Cycle, day: date, other: date) -> bool:
+        if day == other:
+            return True
+        one, two = (self._price(cycle.term, cycle.full, on) for on in (day, other))
         return one is not None and two is not None and one.value == two.value
 
-    def _emit(self, line: _Line, term: _Term, quantity: int, slot: str = "") -> None:
-        kind, service, full = line.kind, line.service, line.full
-        if service.start not in self.window or not service.days or not quantity:
+    # --- lines --------------------------------------------------------------------------------
+
+    def _charge(  # noqa: PLR0917 - where, why, what for, how many, at which price
+        self,
+        cycle: _Cycle,
+        kind: ChargeType,
+        service: Period,
+        quantity: int,
+        priced_on: date,
+        slot: str = "",
+    ) -> None:
+        if not quantity or service.start >= service.end:
             return
-        price = self._price(term, line.cycle_index, full, line.priced_on)
+        price = self._price(cycle.term, cycle.full, priced_on)
         if price is None or (quantity < 0 and not price.value):
             return  # a credit of nothing (the end of a free trial) tells a customer nothing
-        first = self.events[0]
-        share = Fraction(service.days, full.days)
-        exact = quantity * price.value * share
+        line = self._line(cycle, kind, service, quantity, price)
+        if quantity < 0 and self.method.side is Side.SELL:
+            line = line.capped(cycle.left)
+        cycle.left += line.amount.amount
+        start = service.start
+        if start not in self.window:
+            return
         slot = slot or kind.value
-        ordinal = self.ordinals.get((slot, service.start), 0)
-        self.ordinals[slot, service.start] = ordinal + 1
-        amount = Money.rounded(exact, self.currency)
+        day, ordinal = self.ordinals.get(slot, (start, -1))
+        ordinal = ordinal + 1 if day == start else 0
+        self.ordinals[slot] = (start, ordinal)
+        first = self.events[0]
         self.charges.append(
             Charge(
-                key=f"charge/{first.subscription_id}/{slot}/{service.start}/{ordinal}",
+                key=f"charge/{first.subscription_id}/{slot}/{day_text(start)}/{ordinal}",
                 customer_id=first.customer_id,
                 subscription_id=first.subscription_id,
                 type=kind,
                 name=self.name,
-                sku=term.sku,
+                sku=cycle.term.sku,
                 service=service,
-                full=full,
-                quantity=Decimal(quantity),
-                unit_price=round_half_up(price.value, 10),
-                exact=exact,
-                amount=amount,
+                full=cycle.full,
+                quantity=line.quantity,
+                unit_price=line.unit_price,
+                exact=line.exact,
+                amount=line.amount,
                 unit_cost=price.cost,
-                why=_sentence(line, quantity, price.value, amount),
-                reasons=(
-                    *price.reasons,
-                    Reason(
-                        rule="proration.days",
-                        inputs={
-                            "quantity": str(quantity),
-                            "unit_price": plain(price.value),
-                            "days": str(service.days),
-                            "cycle_days": str(full.days),
-                            "cycle": str(full),
-                        },
-                    ),
-                    Reason(
-                        rule="rounding.half_up",
-                        inputs={"exact": plain(exact), "amount": str(amount.amount)},
-                    ),
-                ),
+                why=line.sentence(service),
+                reasons=line.reasons,
             )
         )
 
-    def _price(self, term: _Term, n: int, full: Period, on: date) -> UnitPrice | None:
-        memo = (term.sku, full.start, on)
+    def _line(
+        self, cycle: _Cycle, kind: ChargeType, service: Period, quantity: int, price: UnitPrice
+    ) -> Line:
+        """Compute a line; a whole cycle of the same price and quantity is computed only once."""
+        term, full = cycle.term, cycle.full
+        months = self._paid_months(term, price)
+        split = None
+        if months > cycle.grid.months:
+            paid = term.paid(months, cycle.service.start)
+            split = instalments(paid, cycle.grid, self.method.proration)
+        memo = (kind, quantity, full.days)
+        known = self.whole.get(memo) if split is None and service is full else None
+        if known is not None and known.price is price:
+            return known
+        line = compute(
+            self.method,
+            price,
+            Place(
+                kind=kind,
+                service=service,
+                full=full,
+                grid=cycle.grid,
+                term=term.duration,
+                billing_cycle=term.billing_cycle,
+                split=split,
+                # What is given back on the day it came is given back whole.
+                returned=quantity < 0
+                and service.start > cycle.service.start
+                and all(lot.priced_on != service.start for lot in term.lots),
+            ),
+            quantity,
+        )
+        if split is None and service is full:
+            self.whole[memo] = line
+        return line
+
+    def _price(self, term: _Term, full: Period, on: date) -> UnitPrice | None:
+        if term.is_trial:
+            return _FREE
+        lasting = self.lasting
+        if (
+            lasting is not None
+            and lasting[0] == term.sku
+            and lasting[1] == term.start
+            and on < lasting[2]
+        ):
+            return lasting[3]
+        memo = (term.sku, term.start, full.start, on)
         if memo in self.prices:
             return self.prices[memo]
         answer = self.price_for(
@@ -394,7 +523,6 @@ class _Walk:
                 billing_cycle=term.billing_cycle,
                 term_start=term.start,
                 full=full,
-                cycle_index=n,
                 on=on,
             )
         )
@@ -403,7 +531,11 @@ class _Walk:
             self.prices[memo] = None
             return None
         self.prices[memo] = answer
+        if answer.until is not None and on < answer.until:
+            self.lasting = (term.sku, term.start, answer.until, answer)
         return answer
+
+    # --- findings -----------------------------------------------------------------------------
 
     def _refuse(self, event: SubscriptionEvent, what: str, opened: date, loose: int = 0) -> None:
         last = opened + timedelta(days=WINDOW_DAYS - 1)
@@ -441,12 +573,18 @@ class _Walk:
         )
 
 
-def _anchor(event: SubscriptionEvent, before: _Term | None) -> tuple[date, int]:
+def _own_grid(event: SubscriptionEvent, before: _Term | None, months: int) -> tuple[date, Grid]:
     """Keep the purchase day for good where the new term starts on its grid; else anchor anew."""
     start = event.effective
-    day = event.anchor or (before.anchor if before else start)
-    months = (start.year - day.year) * 12 + start.month - day.month
-    return (day, months) if add_months(day, months) == start else (start, 0)
+    anchor = event.anchor or (before.anchor if before else start)
+    on_grid = Grid(1, 0, anchor.day).nth(_month(start)).start == start
+    if months and on_grid:
+        return anchor, Grid(months, _month(start), anchor.day)
+    return start, Grid.from_day(start, months)
+
+
+def _month(day: date) -> int:
+    return day.year * 12 + day.month - 1
 
 
 def _new_term(event: SubscriptionEvent) -> bool:
@@ -472,23 +610,4 @@ def _take(lots: list[_Lot], quantity: int) -> list[_Lot]:
     return taken
 
 
-_VERB = {
-    ChargeType.NEW: "bought",
-    ChargeType.CYCLE: "running",
-    ChargeType.RENEW: "renewed",
-    ChargeType.ADD_QUANTITY: "added",
-    ChargeType.REMOVE_QUANTITY: "given back",
-    ChargeType.CANCEL: "cancelled",
-    ChargeType.CONVERT: "converted",
-}
-
-
-def _sentence(line: _Line, quantity: int, price: Fraction, amount: Money) -> str:
-    """One line that a customer can recompute with a pocket calculator."""
-    service, full = line.service, line.full
-    part = "" if service == full else f" × {service.days}/{full.days} days"
-    cycle = "" if service == full else f" of the cycle {full}"
-    return (
-        f"{quantity} {_VERB[line.kind]} × {plain(price)} {amount.currency}{part} "
-        f"({service}{cycle}) = {amount.amount:f} {amount.currency}"
-    )
+_FREE = UnitPrice(value=Fraction(0), reasons=(Reason(rule="price.trial"),), until=date.max)

@@ -16,7 +16,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from domain.charge import Charge, ChargeType, Reason
-from domain.contract import BillingContract, MarkupMethod, MarkupRule
+from domain.contract import Alignment, BillingContract, MarkupMethod, MarkupRule
 from domain.money import Money, allocate, minor_units, plain, round_half_up
 from domain.period import Period
 from domain.problems import Finding, Severity
@@ -28,8 +28,10 @@ from domain.subscription import (
     SubscriptionKind,
 )
 from rules import events
+from rules.cycles import Method
 from rules.pricing import PriceBook, Priced, marked_up
-from rules.proration import PriceQuestion, UnitPrice, rate_history
+from rules.lines import UnitPrice
+from rules.proration import PriceQuestion, rate_history
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,12 @@ def rate_customer(
     for event in told:
         events_of[event.subscription_id].append(event)
     known = {subscription.id for subscription in subscriptions}
+    own_periods = contract.alignment is Alignment.CONTRACT
+    method = Method(
+        currency=contract.currency,
+        proration=contract.proration,
+        grid=contract.grid if own_periods else None,
+    )
 
     for subscription in subscriptions:
         if subscription.kind is not SubscriptionKind.LICENCE:
@@ -81,7 +89,7 @@ def rate_customer(
             history,
             price_for=_LicencePrices(subscription, lines, book, contract.currency),
             window=window,
-            currency=contract.currency,
+            method=method,
             name=subscription.name,
             auto_renew=subscription.auto_renew,
         )

@@ -31,8 +31,10 @@ from domain.subscription import (
 )
 from invoice.assemble import Tax, assemble
 from invoice.document import DocumentStatus, Invoice
+from rules.cycles import Method
 from rules.events import order
-from rules.proration import PriceQuestion, UnitPrice, rate_history
+from rules.lines import UnitPrice
+from rules.proration import PriceQuestion, rate_history
 
 CUSTOMER = "c1"
 SEATS = "s1"
@@ -106,7 +108,9 @@ def rated(
     price: str | PriceOf = "30",
     currency: str = "USD",
     auto_renew: bool = True,
-    enforce_windows: bool = False,
+    covers: int | None = None,
+    served_from: date | None = None,
+    **method: Any,
 ) -> tuple[list[Charge], list[Finding]]:
     """Rate one history at one price, or at what a function answers."""
 
@@ -114,16 +118,17 @@ def rated(
         value = Decimal(price) if isinstance(price, str) else price(question)
         if isinstance(value, Finding):
             return value
-        return UnitPrice(value=Fraction(value), reasons=(Reason(rule="price.test"),))
+        reasons = (Reason(rule="price.test"),)
+        return UnitPrice(value=Fraction(value), covers=covers, reasons=reasons)
 
     return rate_history(
         order(events),
         price_for=price_for,
         window=window if isinstance(window, Period) else period(*window),
-        currency=currency,
+        method=Method(currency=currency, **method),
         name="Seats",
         auto_renew=auto_renew,
-        enforce_windows=enforce_windows,
+        served_from=served_from,
     )
 
 

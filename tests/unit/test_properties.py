@@ -127,7 +127,7 @@ def test_a_whole_cycle_costs_quantity_times_price_and_a_line_errs_by_half_a_unit
 
 
 _SENTENCE = re.compile(
-    r"(?P<quantity>-?\d+) \w[\w ]* × (?P<price>[\d.]+) USD"
+    r"(?P<quantity>-?\d+) \w[\w ]* × (?P<price>[\d.]+) USD (?:a|for) [\w-]+(?: years)?"
     r"(?: × (?P<days>\d+)/(?P<cycle>\d+) days)? \([^)]+\) = (?P<amount>-?[\d.]+) USD"
 )
 
