@@ -151,6 +151,8 @@ SUBSCRIPTION = table(
     text("OrderRef", "Order id", "order_id", 100),
     text("Publisher", "Publisher", "publisher"),
     text("ProductType", "Product type", "product_type"),
+    as_json("NextTerm", "Scheduled for the next term", "next_term"),
+    text("MigratedFrom", "Replaced legacy subscription", "migrated_from", 100),
     lookups=(_CUSTOMER_LINK,),
     label="CSP subscription",
     plural="CSP subscriptions",

@@ -18,6 +18,24 @@ class SubscriptionKind(StrEnum):
     ONE_TIME = "one_time"
 
 
+WINDOW_DAYS = 7
+"""Seats may be given back on days 1 to 7 of their purchase, renewal or addition (168 hours)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextTerm:
+    """What somebody scheduled for the renewal; what is empty or None stays as it is."""
+
+    sku: str = ""
+    """product:sku"""
+    quantity: int | None = None
+    term: TermDuration | None = None
+    billing_cycle: BillingCycle | None = None
+    term_end: date | None = None
+    """First day after the next term, where it is aligned with something else."""
+    promotion_id: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
     """A snapshot of one subscription as Partner Center shows it on the day of reading."""
@@ -46,6 +64,9 @@ class Subscription:
     order_id: str = ""
     publisher: str = ""
     product_type: str = ""
+    next_term: NextTerm | None = None
+    migrated_from: str = ""
+    """Id of the legacy subscription that this one replaced; empty where there was none."""
 
     @property
     def key(self) -> str:
@@ -212,8 +233,14 @@ class CostLine:
 
     @property
     def is_credit(self) -> bool:
-        """Say whether the line gives back; where Microsoft puts the sign differs by line type."""
-        return min(self.subtotal, self.effective_unit_price, self.billable_quantity) < 0
+        """Say whether the line gives back; where Microsoft puts the sign differs by line type.
+
+        The end of a free trial is worth nothing and shows no sign: its charge type tells.
+        """
+        return (
+            self.charge_type == "cancelImmediate"
+            or min(self.subtotal, self.effective_unit_price, self.billable_quantity) < 0
+        )
 
     @property
     def seats(self) -> Decimal:
