@@ -1,7 +1,7 @@
 """The tax of a customer's charges, from a profile with evidence; nothing is defaulted.
 
-Limits: one rate per customer, taken from the profile; rates by country and the checking of VAT
-numbers are not decided here.
+Limits: one rate per customer, taken from the profile. `rules.tax_supply` decides the same from the
+countries of seller and buyer, a table of rates and a checked VAT number.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
+from domain.charge import Reason
 from domain.contract import TaxProfile, TaxTreatment
+from domain.money import plain
 from domain.problems import Finding, Severity
 
 
@@ -21,6 +23,8 @@ class TaxDecision:
     percent: Decimal
     note: str
     buyer_tax_id: str
+    treatment: TaxTreatment
+    reasons: tuple[Reason, ...]
 
 
 def decide(profile: TaxProfile | None, customer_id: str, on: date) -> TaxDecision | Finding:
@@ -47,10 +51,22 @@ def decide(profile: TaxProfile | None, customer_id: str, on: date) -> TaxDecisio
             f"The treatment {profile.treatment} has no evidence (VAT number or certificate).",
             "enter the VAT number or the certificate on the tax profile",
         )
+    percent = profile.rate_percent if standard else Decimal(0)
+    inputs = {
+        "profile": profile.key,
+        "country": profile.country,
+        "treatment": profile.treatment.value,
+        "percent": plain(percent),
+        "on": str(on),
+    }
+    if profile.evidence:
+        inputs["evidence"] = profile.evidence
     return TaxDecision(
-        percent=profile.rate_percent if standard else Decimal(0),
+        percent=percent,
         note=profile.wording,
         buyer_tax_id=profile.evidence,
+        treatment=profile.treatment,
+        reasons=(Reason(rule="tax.profile", inputs=inputs),),
     )
 
 

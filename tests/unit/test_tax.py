@@ -14,6 +14,8 @@ def test_a_standard_profile_gives_its_rate():
     decision = decide(a_tax_profile(), "c1", ON)
     assert decision.percent == Decimal(19)
     assert decision.note == ""
+    assert decision.treatment is TaxTreatment.STANDARD
+    assert decision.reasons[0].inputs["percent"] == "19"
 
 
 @pytest.mark.parametrize(
