@@ -37,15 +37,14 @@ def round_half_up(value: Exact, places: int) -> Decimal:
 
     Decimal.quantize would round twice where a Fraction has no finite decimal form.
     """
-    scaled = abs(Fraction(value)) * 10**places
-    units = (2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator)
-    return _from_units(units if value >= 0 else -units, places)
+    above, below = value.as_integer_ratio()
+    units = (2 * abs(above) * 10**places + below) // (2 * below)
+    return _from_units(units if above >= 0 else -units, places)
 
 
 def _from_units(units: int, places: int) -> Decimal:
-    # Built from digits: scaleb and quantize would round to the context's 28 digits.
-    digits = tuple(int(digit) for digit in str(abs(units)))
-    return Decimal((1 if units < 0 else 0, digits, -places))
+    # Read from text, which is exact: scaleb and quantize would round to the context's 28 digits.
+    return Decimal(f"{units}E-{places}")
 
 
 def allocate(total: Decimal, weights: Sequence[Exact], places: int) -> tuple[Decimal, ...]:

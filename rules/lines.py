@@ -16,7 +16,7 @@ from domain.charge import ChargeType, Reason
 from domain.contract import Proration
 from domain.money import Money, allocate, minor_units, plain, round_half_up
 from domain.period import BillingCycle, Grid, Period, TermDuration
-from rules.cycles import Instalments, Method, Rounding, Side, divisor, months_in, round_unit, share
+from rules.cycles import Instalments, Method, Rounding, divisor, months_in, round_unit, share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,20 +57,23 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A computed line; its text around the service is kept, as whole cycles repeat themselves."""
+    """A computed line, without its kind and its days: whole cycles repeat themselves."""
 
     quantity: Decimal
     unit_price: Decimal
     exact: Fraction
     amount: Money
-    head: str
-    tail: str
+    factors: str
+    result: str
     reasons: tuple[Reason, ...]
     price: UnitPrice
 
-    def sentence(self, service: Period) -> str:
+    def sentence(self, kind: ChargeType, service: Period) -> str:
         """Say what a customer can recompute with a pocket calculator."""
-        return f"{self.head}({day_text(service.start)} to {_day_before(service.end)}{self.tail}"
+        return (
+            f"{self.quantity} {_VERB[kind]} {self.factors}"
+            f"({day_text(service.start)} to {_day_before(service.end)}{self.result}"
+        )
 
     def capped(self, left: Decimal) -> Line:
         """Return the credit that takes no more than what is left of what was charged."""
@@ -80,7 +83,7 @@ class Line:
         return replace(
             self,
             amount=amount,
-            tail=f"{self.tail}, of which {-amount.amount:f} {amount.currency} had been charged",
+            result=f"{self.result}, of which {-amount.amount:f} {amount.currency} had been charged",
             reasons=(*self.reasons, Reason(rule="credit.cap", inputs={"left": str(left)})),
         )
 
@@ -89,17 +92,16 @@ def compute(method: Method, price: UnitPrice, place: Place, quantity: int) -> Li
     """Compute the line for a quantity (negative: a credit) at the price of a full cycle."""
     service, full, split = place.service, place.full, place.split
     exact, amount = _money(method, price.value, place, quantity)
-    inputs = {
-        "quantity": str(quantity),
-        "unit_price": plain(price.value),
-        "days": str(service.days),
-        "cycle_days": str(divisor(method.proration, full, place.grid)),
-    }
-    factor = ""
+    value = plain(price.value)
+    inputs = {"quantity": str(quantity), "unit_price": value}
+    factor = within = ""
+    rule = "proration.none"
     if service != full:
-        inputs["cycle"] = str(full)
-        days = min(service.days, int(inputs["cycle_days"]))
-        factor = f" × {days}/{inputs['cycle_days']} days"
+        days, cycle_days = service.days, divisor(method.proration, full, place.grid)
+        inputs |= {"days": str(days), "cycle_days": str(cycle_days), "cycle": str(full)}
+        within = f" of the cycle {full}"
+        factor = f" × {min(days, cycle_days)}/{cycle_days} days"
+        rule = f"proration.{method.proration.value}"
         if method.proration is Proration.MONTHS and place.grid.months:
             months = str(months_in(service, place.grid, returned=place.returned))
             inputs |= {"months": months, "cycle_months": str(place.grid.months)}
@@ -111,40 +113,46 @@ def compute(method: Method, price: UnitPrice, place: Place, quantity: int) -> Li
             inputs["instalment"] = f"{nth + 1} of {len(split.pieces)}"
             factor += f", instalment {inputs['instalment']}"
     per = _PER.get(price.covers or 0) or _CYCLE_WORDS[place.billing_cycle]
-    within = "" if service == full else f" of the cycle {full}"
-    term = {"term": place.term.value if place.term else "", "billing_cycle": place.billing_cycle}
+    said = str(amount.amount)
     return Line(
         quantity=Decimal(quantity),
-        unit_price=round_half_up(price.value / (split.total if split is not None else 1), 10),
+        unit_price=round_half_up(price.value / split.total if split else price.value, 10),
         exact=exact,
         amount=amount,
-        head=(
-            f"{quantity} {_verb(method, place.kind, quantity)} × {plain(price.value)} "
-            f"{method.currency} "
-            f"{per}{factor} "
-        ),
-        tail=f"{within}) = {amount.amount:f} {amount.currency}",
+        factors=f"× {value} {method.currency} {per}{factor} ",
+        result=f"{within}) = {said} {amount.currency}",
         reasons=(
-            Reason(rule="term", inputs=term),
+            _term_reason(place.term, place.billing_cycle),
             *price.reasons,
-            Reason(rule=f"proration.{method.proration.value}", inputs=inputs),
+            Reason(rule=rule, inputs=inputs),
             Reason(
                 rule=f"rounding.{method.rounding.value}",
-                inputs={"exact": plain(exact), "amount": str(amount.amount)},
+                inputs={"exact": plain(exact), "amount": said},
             ),
         ),
         price=price,
     )
 
 
+@lru_cache
+def _term_reason(term: TermDuration | None, billing_cycle: BillingCycle) -> Reason:
+    inputs = {"term": term.value if term else "", "billing_cycle": billing_cycle.value}
+    return Reason(rule="term", inputs=inputs)
+
+
 def _money(method: Method, value: Fraction, place: Place, quantity: int) -> tuple[Fraction, Money]:
     """Return the exact and the rounded amount of a line; ours rounds once, Microsoft the unit."""
     currency, places, split = method.currency, minor_units(method.currency), place.split
     nth = place.instalment
-    part = share(
-        method.proration, place.service, place.full, place.grid, returned=place.returned
-    ) / (split.total if split is not None else 1)
-    exact = quantity * value * part
+    exact = quantity * value
+    part = Fraction(1)
+    if place.service != place.full or split is not None:
+        part = share(
+            method.proration, place.service, place.full, place.grid, returned=place.returned
+        )
+        if split is not None:
+            part /= split.total
+        exact *= part
     if method.rounding is Rounding.HALF_UP:
         if split is None or nth is None:
             return exact, Money.rounded(exact, currency)
@@ -156,12 +164,6 @@ def _money(method: Method, value: Fraction, place: Place, quantity: int) -> tupl
         year = round_half_up(round_unit(method.rounding, value, places), places)
         unit = Fraction(allocate(year, split.weights, places)[nth])
     return quantity * unit, Money.rounded(quantity * unit, currency)
-
-
-def _verb(method: Method, kind: ChargeType, quantity: int) -> str:
-    if method.side is Side.COST and kind in {ChargeType.ADD_QUANTITY, ChargeType.REMOVE_QUANTITY}:
-        return "credited (the old total)" if quantity < 0 else "charged (the new total)"
-    return _VERB[kind]
 
 
 _VERB = {

@@ -24,9 +24,7 @@ from domain.problems import Finding, Severity
 from domain.subscription import EventType, SubscriptionEvent
 from rules.cycles import Method, Side, instalments
 from rules.lines import Line, Place, UnitPrice, compute, day_text
-
-WINDOW_DAYS = 7
-"""Seats may be given back on days 1 to 7 of their purchase, renewal or addition (168 hours)."""
+from rules.terms import WINDOW_DAYS, Lot, Term, begin, starts_term
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,50 +46,10 @@ PriceFor = Callable[[PriceQuestion], UnitPrice | Finding]
 
 
 @dataclass(slots=True)
-class _Lot:
-    """Seats that came on one day and may leave together; newest last.
-
-    `opened` starts their window; `priced_on` is the day of the price at which they were charged.
-    """
-
-    quantity: int
-    opened: date
-    priced_on: date
-
-
-@dataclass(slots=True)
-class _Term:
-    """The running term. Its own `grid` keeps the purchase day through clamped months."""
-
-    start: date
-    end: date | None
-    anchor: date
-    grid: Grid
-    first_type: ChargeType
-    sku: str
-    duration: TermDuration | None
-    billing_cycle: BillingCycle
-    is_trial: bool
-    lots: list[_Lot]
-
-    @property
-    def quantity(self) -> int:
-        return sum(lot.quantity for lot in self.lots)
-
-    def paid(self, months: int, day: date) -> Period:
-        """Return the months that a price pays for around a day, counted from the term's start."""
-        return Grid(months, self.grid.first, self.grid.day).around(day)
-
-    def opened(self, lot: _Lot) -> date:
-        """Return the day from which a lot's window counts: its own, or the term's where later."""
-        return max(lot.opened, self.start)
-
-
-@dataclass(slots=True)
 class _Cycle:
     """The line that is being walked: what is served of which full period, and what it was charged."""
 
-    term: _Term
+    term: Term
     service: Period
     full: Period
     grid: Grid
@@ -141,7 +99,7 @@ class _Walk:
     prices: dict[tuple[str, date, date, date], UnitPrice | None] = field(default_factory=dict)
     lasting: tuple[str, date, date, UnitPrice] | None = None
     """The price that holds on: its product, its term's start, its end and itself."""
-    whole: dict[tuple[ChargeType, int, int], Line] = field(default_factory=dict)
+    whole: dict[int, Line] = field(default_factory=dict)
     ordinals: dict[str, tuple[date, int]] = field(default_factory=dict)
     next: int = 0
 
@@ -152,7 +110,7 @@ class _Walk:
         if first.type not in {EventType.PURCHASE, EventType.RENEW, EventType.CONVERT}:
             self._find(first, "history.no_start", "its history does not begin with a purchase")
             return
-        term: _Term | None = self._term_from(first, None)
+        term: Term | None = self._begin(first, None)
         self.next = 1
         while term is not None and term.start < self.window.end:
             term = self._run_term(term)
@@ -168,19 +126,27 @@ class _Walk:
 
     # --- terms and cycles ---------------------------------------------------------------------
 
-    def _run_term(self, term: _Term) -> _Term | None:
+    def _run_term(self, term: Term) -> Term | None:
         """Walk the lines of one term; return the next term, or None when the history ends."""
         grid = self.method.lines(term.grid)
         n = grid.index_of(term.start)
         start = term.start
         kind = term.first_type
         while start < self.window.end:
+            if start == (ends := self._term_end(term)):
+                return self._renewed(term, ends)
+            done = self._whole_cycles(term, grid, n, start, kind)
+            if done:
+                n += done
+                start = grid.nth(n).start
+                kind = ChargeType.CYCLE
+                continue
             cycle = self._cycle(term, grid, grid.nth(n), start)
-            if start >= self.served_from:
-                self._charge(cycle, kind, cycle.service, term.quantity, start, slot="cycle")
-            elif cycle.service.end > self.served_from:
-                rest = Period(self.served_from, cycle.service.end)
-                self._charge(cycle, kind, rest, term.quantity, start, slot="cycle")
+            if cycle.service.end > self.served_from:
+                served = cycle.service
+                if start < self.served_from:
+                    served = Period(self.served_from, served.end)
+                self._charge(cycle, kind, served, term.quantity, start, slot="cycle")
             while self.next < len(self.events):
                 event = self.events[self.next]
                 if event.effective >= cycle.service.end or event.type is EventType.RENEW:
@@ -189,19 +155,37 @@ class _Walk:
                 self._roll(cycle, event.effective)
                 if self._apply(cycle, event):
                     return None
-                if _new_term(event):
-                    return self._term_from(event, cycle.term)
+                if starts_term(event):
+                    return self._begin(event, cycle.term)
             start = cycle.service.end
             self._roll(cycle, start)
-            ends = self._term_end(cycle.term)
-            if ends is not None and start == ends:
-                return self._renewed(cycle.term, ends)
             term = cycle.term
             n += start >= cycle.full.end
             kind = ChargeType.CYCLE
         return None
 
-    def _cycle(self, term: _Term, grid: Grid, full: Period, start: date) -> _Cycle:
+    def _whole_cycles(self, term: Term, grid: Grid, n: int, start: date, kind: ChargeType) -> int:
+        """Charge the whole cycles before anything happens, which most are; return how many."""
+        full = grid.nth(n)
+        price = self._price(term, full, start)
+        if price is None or price.until is None or full.start != start or start < self.served_from:
+            return 0
+        if self._paid_months(term, price) > grid.months and grid.months:
+            return 0
+        quiet = self._term_end(term) or date.max
+        if self.next < len(self.events):
+            quiet = min(quiet, self.events[self.next].effective)
+        line = self._line(_Cycle(term, full, full, grid), kind, full, term.quantity, price)
+        done = 0
+        while full.end <= quiet and full.start < self.window.end and full.start < price.until:
+            if full.start >= self.window.start and line.quantity:
+                self._emit(term, kind, full, full, line, "cycle")
+            kind = ChargeType.CYCLE
+            done += 1
+            full = grid.nth(n + done)
+        return done
+
+    def _cycle(self, term: Term, grid: Grid, full: Period, start: date) -> _Cycle:
         """Return the line that starts on a day: a full period, or what lies within the term."""
         end = full.end
         ends = self._term_end(term)
@@ -215,11 +199,11 @@ class _Walk:
         service = full if start == full.start and end == full.end else Period(start, end)
         return _Cycle(term, service, full, grid)
 
-    def _paid_months(self, term: _Term, price: UnitPrice | None) -> int:
-        own = term.billing_cycle.months or 0
-        return (price.covers or own) if price is not None and own else own
+    def _paid_months(self, term: Term, price: UnitPrice | None) -> int:
+        own = term.grid.months
+        return price.covers or own if price is not None and own else own
 
-    def _term_end(self, term: _Term) -> date | None:
+    def _term_end(self, term: Term) -> date | None:
         """A renewal that was seen ends the running term, even before its nominal end."""
         seen = self._next_renewal()
         if seen is None or (term.end is not None and term.end < seen):
@@ -232,7 +216,7 @@ class _Walk:
         ahead = self.events[self.next :]
         return next((event.effective for event in ahead if event.type is EventType.RENEW), None)
 
-    def _flows_on(self, term: _Term, ends: date, full: Period) -> bool:
+    def _flows_on(self, term: Term, ends: date, full: Period) -> bool:
         """Say whether a term renews itself unchanged within a line of the contract's periods.
 
         The customer's month is then one line; Microsoft's charge cycles always end with the term.
@@ -251,67 +235,28 @@ class _Walk:
     def _roll(self, cycle: _Cycle, day: date) -> None:
         """Renew a term that flowed on, once its end has come: its windows open anew."""
         while (end := cycle.term.end) is not None and end <= day and end < cycle.service.end:
-            renewed = self._renewed(cycle.term, end)
-            if renewed is None:  # an unreadable renewal was found and told
-                return
-            cycle.term = renewed
+            cycle.term = cycle.term.renewed(end)
 
-    def _renewed(self, term: _Term, ends: date) -> _Term | None:
+    def _renewed(self, term: Term, ends: date) -> Term | None:
         seen = self._next_renewal()
         if seen == ends:
             while (event := self.events[self.next]).type is not EventType.RENEW:
                 self.next += 1
                 self._find(event, "history.second_purchase", "it was bought twice")
             self.next += 1
-            return self._term_from(event, term)
+            return self._begin(event, term)
         # A renewal still ahead shows that the terms before it renewed as well.
         if seen is None and not self.auto_renew:
             return None
-        renewal = SubscriptionEvent(
-            subscription_id=self.events[0].subscription_id,
-            customer_id=self.events[0].customer_id,
-            effective=ends,
-            type=EventType.RENEW,
-        )
-        return self._term_from(renewal, term)
+        return term.renewed(ends)
 
-    def _term_from(self, event: SubscriptionEvent, before: _Term | None) -> _Term | None:
-        duration = event.term or (before.duration if before else None)
-        billing_cycle = event.billing_cycle or (before.billing_cycle if before else None)
-        quantity = event.quantity
-        if quantity is None and before is not None:
-            quantity = before.quantity
-        if billing_cycle is None or billing_cycle is BillingCycle.ONE_TIME or quantity is None:
-            self._find(event, "history.incomplete", "its cycle or quantity is not known")
+    def _begin(self, event: SubscriptionEvent, before: Term | None) -> Term | None:
+        term = begin(event, before)
+        if isinstance(term, str):
+            self._find(event, "history.incomplete", term)
             return None
-        start = event.effective
-        anchor, grid = _own_grid(event, before, billing_cycle.months or 0)
-        end = event.term_end
-        if end is None and duration is not None:
-            end = Grid.from_day(anchor, duration.months).nth(0).end
-            if grid.months:
-                end = Grid(duration.months, _month(start), anchor.day).nth(0).end
-        if before is None or (duration, billing_cycle) != (before.duration, before.billing_cycle):
-            self.whole.clear()  # its lines tell the term
-        if end is not None and end <= start:
-            fault = f"its term ends on {end}, before it starts on {start}"
-            self._find(event, "history.incomplete", fault)
-            return None
-        return _Term(
-            start=start,
-            end=end,
-            anchor=anchor,
-            grid=grid,
-            first_type={
-                EventType.PURCHASE: ChargeType.NEW,
-                EventType.CONVERT: ChargeType.CONVERT,
-            }.get(event.type, ChargeType.RENEW),
-            sku=event.sku or (before.sku if before else ""),
-            duration=duration,
-            billing_cycle=billing_cycle,
-            is_trial=event.is_trial,
-            lots=[_Lot(quantity, start, start)],
-        )
+        self.whole.clear()  # its lines tell the term
+        return term
 
     # --- events inside a cycle ----------------------------------------------------------------
 
@@ -330,12 +275,12 @@ class _Walk:
                 self._change(cycle, rest, quantity, event.effective, ChargeType.CONVERT)
             case EventType.CONVERT:
                 self._credit(cycle, ChargeType.CONVERT, rest, term.lots)
-                if _new_term(event):
+                if starts_term(event):
                     return False
                 term.sku = event.sku
                 quantity = term.quantity if event.quantity is None else event.quantity
                 # The new product inherits the window of the old one.
-                term.lots = [_Lot(quantity, term.lots[0].opened, rest.start)]
+                term.lots = [Lot(quantity, term.lots[0].opened, rest.start)]
                 cycle.left = Decimal(0)
                 self._charge(cycle, ChargeType.CONVERT, rest, quantity, rest.start)
             case EventType.CANCEL:
@@ -352,19 +297,19 @@ class _Walk:
                 pass  # a suspended subscription keeps billing; renewals end terms
         return False
 
-    def _allowed(self, term: _Term, event: SubscriptionEvent, fewer: int | None) -> bool:
+    def _allowed(self, term: Term, event: SubscriptionEvent, fewer: int | None) -> bool:
         """Say whether seats may be given back (None: all of them, for good); else find why not."""
         if not self.method.enforce_windows or term.is_trial or (fewer is not None and fewer <= 0):
             return True
         if fewer is None:
-            if _open(term.opened(term.lots[0]), event.effective):
+            if term.lots[0].is_open(event.effective):
                 return True
-            self._refuse(event, "cancellation", term.opened(term.lots[0]))
+            self._refuse(event, "cancellation", term.lots[0].opened)
             return False
-        loose = sum(lot.quantity for lot in term.lots if _open(term.opened(lot), event.effective))
+        loose = sum(lot.quantity for lot in term.lots if lot.is_open(event.effective))
         if fewer <= loose:
             return True
-        self._refuse(event, f"reduction by {fewer}", term.opened(term.lots[-1]), loose)
+        self._refuse(event, f"reduction by {fewer}", term.lots[-1].opened, loose)
         return False
 
     def _change(
@@ -387,21 +332,21 @@ class _Walk:
         if more > 0:
             if not pair:
                 self._charge(cycle, kind, rest, more, rest.start)
-            term.lots.append(_Lot(more, opened, rest.start))
+            term.lots.append(Lot(more, opened, rest.start))
         else:
-            taken = _take(term.lots, -more)
+            taken = term.give_back(-more)
             if not pair:
                 self._credit(cycle, kind, rest, taken)
         if pair:
             for on, count in self._by_price(cycle, term.lots):
                 self._charge(cycle, kind, rest, count, on)
 
-    def _credit(self, cycle: _Cycle, kind: ChargeType, rest: Period, lots: Sequence[_Lot]) -> None:
+    def _credit(self, cycle: _Cycle, kind: ChargeType, rest: Period, lots: Sequence[Lot]) -> None:
         """Give seats back at the price at which each lot was charged in this cycle."""
         for on, quantity in self._by_price(cycle, lots):
             self._charge(cycle, kind, rest, -quantity, on)
 
-    def _by_price(self, cycle: _Cycle, lots: Sequence[_Lot]) -> list[tuple[date, int]]:
+    def _by_price(self, cycle: _Cycle, lots: Sequence[Lot]) -> list[tuple[date, int]]:
         """Group lots by the price of this cycle: the day of it, and the seats."""
         priced: dict[date, int] = {}
         for lot in lots:
@@ -436,10 +381,13 @@ class _Walk:
         if quantity < 0 and self.method.side is Side.SELL:
             line = line.capped(cycle.left)
         cycle.left += line.amount.amount
+        if service.start in self.window:
+            self._emit(cycle.term, kind, service, cycle.full, line, slot or kind.value)
+
+    def _emit(  # noqa: PLR0917 - a charge is made of these
+        self, term: Term, kind: ChargeType, service: Period, full: Period, line: Line, slot: str
+    ) -> None:
         start = service.start
-        if start not in self.window:
-            return
-        slot = slot or kind.value
         day, ordinal = self.ordinals.get(slot, (start, -1))
         ordinal = ordinal + 1 if day == start else 0
         self.ordinals[slot] = (start, ordinal)
@@ -451,15 +399,15 @@ class _Walk:
                 subscription_id=first.subscription_id,
                 type=kind,
                 name=self.name,
-                sku=cycle.term.sku,
+                sku=term.sku,
                 service=service,
-                full=cycle.full,
+                full=full,
                 quantity=line.quantity,
                 unit_price=line.unit_price,
                 exact=line.exact,
                 amount=line.amount,
-                unit_cost=price.cost,
-                why=line.sentence(service),
+                unit_cost=line.price.cost,
+                why=line.sentence(kind, service),
                 reasons=line.reasons,
             )
         )
@@ -468,24 +416,25 @@ class _Walk:
         self, cycle: _Cycle, kind: ChargeType, service: Period, quantity: int, price: UnitPrice
     ) -> Line:
         """Compute a line; a whole cycle of the same price and quantity is computed only once."""
-        term, full = cycle.term, cycle.full
+        term, grid = cycle.term, cycle.grid
         months = self._paid_months(term, price)
         split = None
-        if months > cycle.grid.months:
+        if months > grid.months and months:
             paid = term.paid(months, cycle.service.start)
-            split = instalments(paid, cycle.grid, self.method.proration)
-        memo = (kind, quantity, full.days)
-        known = self.whole.get(memo) if split is None and service is full else None
-        if known is not None and known.price is price:
-            return known
+            split = instalments(paid, grid, self.method.proration)
+        is_whole = split is None and service is cycle.full
+        if is_whole:
+            known = self.whole.get(quantity)
+            if known is not None and known.price is price:
+                return known
         line = compute(
             self.method,
             price,
             Place(
                 kind=kind,
                 service=service,
-                full=full,
-                grid=cycle.grid,
+                full=cycle.full,
+                grid=grid,
                 term=term.duration,
                 billing_cycle=term.billing_cycle,
                 split=split,
@@ -496,11 +445,11 @@ class _Walk:
             ),
             quantity,
         )
-        if split is None and service is full:
-            self.whole[memo] = line
+        if is_whole:
+            self.whole[quantity] = line
         return line
 
-    def _price(self, term: _Term, full: Period, on: date) -> UnitPrice | None:
+    def _price(self, term: Term, full: Period, on: date) -> UnitPrice | None:
         if term.is_trial:
             return _FREE
         lasting = self.lasting
@@ -571,43 +520,6 @@ class _Walk:
                 hint=hint,
             )
         )
-
-
-def _own_grid(event: SubscriptionEvent, before: _Term | None, months: int) -> tuple[date, Grid]:
-    """Keep the purchase day for good where the new term starts on its grid; else anchor anew."""
-    start = event.effective
-    anchor = event.anchor or (before.anchor if before else start)
-    on_grid = Grid(1, 0, anchor.day).nth(_month(start)).start == start
-    if months and on_grid:
-        return anchor, Grid(months, _month(start), anchor.day)
-    return start, Grid.from_day(start, months)
-
-
-def _month(day: date) -> int:
-    return day.year * 12 + day.month - 1
-
-
-def _new_term(event: SubscriptionEvent) -> bool:
-    """A conversion that brings its own end starts a term; another goes on in the running one."""
-    return event.type is EventType.CONVERT and event.term_end is not None
-
-
-def _open(opened: date, day: date) -> bool:
-    return day < opened + timedelta(days=WINDOW_DAYS)
-
-
-def _take(lots: list[_Lot], quantity: int) -> list[_Lot]:
-    """Take seats from the newest lots first: theirs are the windows that are still open."""
-    taken = []
-    while quantity > 0:
-        lot = lots[-1]
-        part = min(lot.quantity, quantity)
-        taken.append(replace(lot, quantity=part))
-        lot.quantity -= part
-        quantity -= part
-        if not lot.quantity and len(lots) > 1:
-            lots.pop()
-    return taken
 
 
 _FREE = UnitPrice(value=Fraction(0), reasons=(Reason(rule="price.trial"),), until=date.max)
