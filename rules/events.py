@@ -3,7 +3,7 @@
 Snapshots say what is now, audit records who changed what in the last 90 days, Microsoft's lines
 what it billed for. Two sources that tell the same make one event: for each subscription, day and
 type the most trusted source that says anything is believed alone. Events of one day act in the
-order of `EventType`, then as the source listed them.
+order of `EventType`, then as the source listed them; the order in which they arrive says nothing.
 
 Limit: webhooks carry no content, so they only cause a new snapshot.
 """
@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
+from decimal import Decimal
 
 from domain.period import BillingCycle, TermDuration, add_months
 from domain.problems import Finding, Severity
@@ -26,15 +27,27 @@ from domain.subscription import (
     SubscriptionEvent,
     SubscriptionKind,
 )
+from rules.states import as_of, opens
 
 _TYPE_ORDER = {kind: place for place, kind in enumerate(EventType)}
 _TRUST = {source: place for place, source in enumerate(EventSource)}
 _CHANGES = {"addQuantity", "removeQuantity"}
+_TOTALS = {"new", "renew", "cycleCharge"}
+"""Lines that show how many seats there were when a cycle began."""
 
 
 def order(events: Iterable[SubscriptionEvent]) -> list[SubscriptionEvent]:
-    """Sort by day, then by the stated order of types, then as the source listed them."""
-    return sorted(events, key=lambda e: (e.effective, _TYPE_ORDER[e.type], e.sequence))
+    """Sort by day, then by the stated order of types, then as the source listed them.
+
+    What the source did not number is ordered by what it says, so that arrival decides nothing.
+    """
+    return sorted(events, key=_place)
+
+
+def _place(event: SubscriptionEvent) -> tuple[date, int, int, int, str]:
+    number = -1 if event.quantity is None else event.quantity
+    rest = "" if event.sku == event.reference_id == "" else f"{event.sku}/{event.reference_id}"
+    return event.effective, _TYPE_ORDER[event.type], event.sequence, number, rest
 
 
 def merge(events: Iterable[SubscriptionEvent]) -> list[SubscriptionEvent]:
@@ -47,7 +60,7 @@ def merge(events: Iterable[SubscriptionEvent]) -> list[SubscriptionEvent]:
     kept: list[SubscriptionEvent] = []
     for by_source in groups.values():
         trusted = by_source[min(by_source, key=_TRUST.__getitem__)]
-        kept.extend({event.key: event for event in trusted}.values())
+        kept.extend({event.key: event for event in order(trusted)}.values())
     return order(kept)
 
 
@@ -56,36 +69,41 @@ def from_cost_lines(lines: Iterable[CostLine]) -> list[SubscriptionEvent]:
 
     A seat change is a pair: a credit of the old total and a charge of the new total for the
     remaining days. Exports have no order, so the pairs of one day are read as one step, from the
-    total that is only credited to the total that is only charged.
+    total that is only credited to the total that is only charged. A term whose first line has no
+    price is a free trial, or a free product: it starts nothing that is billed.
     """
     days: dict[tuple[str, date], list[CostLine]] = defaultdict(list)
     for line in lines:
         if line.kind is CostKind.LICENCE and line.charged is not None:
             days[line.subscription_id, line.charged.start].append(line)
     found: list[SubscriptionEvent] = []
-    for (_, day), group in days.items():
-        found.extend(_day_events(day, group))
+    totals: dict[str, int] = {}
+    for (subscription_id, day), group in sorted(days.items(), key=lambda one: one[0]):
+        for line in group:
+            if line.charge_type in _TOTALS and not line.is_credit:
+                totals[subscription_id] = int(line.seats)
+        events = order(_day_events(day, group, totals.get(subscription_id)))
+        for event in events:
+            if event.quantity is not None:
+                totals[subscription_id] = event.quantity
+        found.extend(events)
     return order(found)
 
 
-def _day_events(day: date, lines: Sequence[CostLine]) -> Iterator[SubscriptionEvent]:
+def _day_events(
+    day: date, lines: Sequence[CostLine], before: int | None
+) -> Iterator[SubscriptionEvent]:
     changes = [line for line in lines if line.charge_type in _CHANGES]
-    before = Counter(int(-line.seats) for line in changes if line.is_credit)
-    after = Counter(int(line.seats) for line in changes if not line.is_credit)
-    totals = list((after - before).elements())
-    if len(totals) == 1:
-        yield _event(changes[0], day, EventType.SET_QUANTITY, totals[0])
-    # A free trial's line is worth nothing and has no sign: the dearest line is the target.
+    total = _changed_total(changes)
+    if total is not None:
+        yield _event(changes[0], day, EventType.SET_QUANTITY, total)
     converts = [line for line in lines if line.charge_type == "convert"]
-    charged = [line for line in converts if not line.is_credit]
-    if charged:
-        yield _converted(max(charged, key=lambda line: line.subtotal), day)
-    elif converts:
-        yield _event(converts[0], day, EventType.CANCEL, None)  # into another subscription
+    if converts and (event := _conversion(converts, day, before)):
+        yield event
     for line in lines:
         match line.charge_type:
             case "new" if not line.is_credit:
-                yield _start(line, day, EventType.PURCHASE)
+                yield _bought(line, day)
             case "renew" if not line.is_credit:
                 yield _start(line, day, EventType.RENEW)
             case "cancelImmediate":
@@ -94,11 +112,98 @@ def _day_events(day: date, lines: Sequence[CostLine]) -> Iterator[SubscriptionEv
                 pass  # a running cycle changes nothing; unknown types show in reconciliation
 
 
-def _converted(target: CostLine, day: date) -> SubscriptionEvent:
-    """A conversion starts a term of its own, or goes on in the running one with another product."""
-    if target.subscription_start == day:
+def _changed_total(changes: Sequence[CostLine]) -> int | None:
+    """Return the total that is only charged; None where the changes of a day undo each other."""
+    before = Counter(int(-line.seats) for line in changes if line.is_credit)
+    after = Counter(int(line.seats) for line in changes if not line.is_credit)
+    if len(changes) == 2 and not before and not any(line.subtotal for line in changes):
+        # The pair of a free trial has no sign: the charge type tells which total is the new one.
+        return max(after) if changes[0].charge_type == "addQuantity" else min(after)
+    totals = list((after - before).elements())
+    return totals[0] if len(totals) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Legs:
+    """The two sides of a subscription's conversions on one day, without what undoes itself."""
+
+    given_back: tuple[CostLine, ...]
+    charged: tuple[CostLine, ...]
+
+    @property
+    def within(self) -> bool:
+        """Say whether the subscription itself became another product: no other one is needed."""
+        skus = {line.sku for line in self.given_back} | {line.sku for line in self.charged}
+        return bool(self.given_back and self.charged) and len(skus) > 1
+
+
+def legs_of(converts: Iterable[CostLine]) -> Legs:
+    """Tell the credits of the conversions of one subscription and day from the charges.
+
+    Lines of a free trial are worth nothing and have no sign: beside a paid product, or a term that
+    starts on the day, they are what was given back.
+    """
+    lines = sorted(converts, key=lambda line: line.key)
+    back = [line for line in lines if line.is_credit]
+    charged = [line for line in lines if not line.is_credit]
+    free = [line for line in charged if not line.subtotal]
+    if not back and len(charged) > 1 and free:
+        target = max(charged, key=lambda line: (line.subtotal, _own_term(line), line.key))
+        back = [line for line in free if line is not target]
+        charged = [line for line in charged if line not in back]
+    gone = Counter((line.sku, abs(line.seats)) for line in back)
+    come = Counter((line.sku, abs(line.seats)) for line in charged)
+
+    def left(side: Sequence[CostLine], counted: Counter[tuple[str, Decimal]]) -> list[CostLine]:
+        kept = []
+        for line in side:
+            if counted[line.sku, abs(line.seats)] > 0:
+                counted[line.sku, abs(line.seats)] -= 1
+                kept.append(line)
+        return kept
+
+    return Legs(tuple(left(back, gone - come)), tuple(left(charged, come - gone)))
+
+
+def _conversion(
+    converts: Sequence[CostLine], day: date, before: int | None
+) -> SubscriptionEvent | None:
+    """Read what a day's conversions did to one subscription, by the legs that stand on it.
+
+    Both legs: it became another product. A credit alone: all its seats moved away; with a charge of
+    the same product: some stayed. A charge alone: seats arrived, and if there were none, it began.
+    """
+    legs = legs_of(converts)
+    if not legs.charged:
+        return _moved(legs.given_back[0], day, 0) if legs.given_back else None
+    target = max(legs.charged, key=lambda line: (line.subtotal, line.key))
+    if len(converts) == 1 and not target.subtotal and before == target.seats:
+        return _moved(target, day, 0)  # all seats of a free trial, which show no sign
+    if legs.within:
+        if _own_term(target):
+            return _start(target, day, EventType.CONVERT)
+        return replace(_moved(target, day, int(target.seats)), sku=target.sku)
+    if legs.given_back:
+        return _moved(target, day, int(target.seats))
+    if before is None or _own_term(target):
         return _start(target, day, EventType.CONVERT)
-    return replace(_event(target, day, EventType.CONVERT, int(target.seats)), sku=target.sku)
+    return _moved(target, day, before + int(target.seats))
+
+
+def _own_term(line: CostLine) -> bool:
+    return line.charged is not None and line.subscription_start == line.charged.start
+
+
+def _moved(line: CostLine, day: date, total: int) -> SubscriptionEvent:
+    """Seats that moved to or from another subscription leave a new total behind."""
+    event = _event(line, day, EventType.CONVERT, total)
+    return replace(event, reference_id=line.reference_id)
+
+
+def _bought(line: CostLine, day: date) -> SubscriptionEvent:
+    """A purchase; of a term that began with another partner, the term is what it starts."""
+    began = line.subscription_start or day
+    return _start(line, min(began, day), EventType.PURCHASE)
 
 
 def _event(line: CostLine, day: date, kind: EventType, quantity: int | None) -> SubscriptionEvent:
@@ -119,6 +224,8 @@ def _start(line: CostLine, day: date, kind: EventType) -> SubscriptionEvent:
         term=_term(line),
         billing_cycle=_billing_cycle(line),
         term_end=line.subscription_end,
+        is_trial=not line.unit_price and not line.subtotal,
+        reference_id=line.reference_id if kind is EventType.CONVERT else "",
     )
 
 
@@ -154,11 +261,15 @@ def history(
     line of Microsoft (its term and its seats), else from the snapshot. A term that only the
     snapshot shows is a renewal.
     """
-    told = [*events, *from_cost_lines(lines)]
+    billed = from_cost_lines(lines)
+    if not _is_trial(subscription, lines):
+        billed = [replace(event, is_trial=False) for event in billed]
+    told = [*events, *billed]
     oldest = _oldest_line(lines)
     begins = subscription.start
     if oldest is not None and oldest.subscription_start is not None:
         begins = min(begins, oldest.subscription_start)
+    begins = _arrival(billed, lines) or begins
     opened = any(event.effective == subscription.start and _opens(event) for event in told)
     if subscription.start > begins and not opened:
         told.append(
@@ -170,32 +281,86 @@ def history(
                 term=subscription.term,
                 billing_cycle=subscription.billing_cycle,
                 term_end=subscription.term_end,
+                is_trial=subscription.is_trial,
                 source=EventSource.SNAPSHOT,
             )
         )
     merged = merge(told)
-    first = next((n for n, event in enumerate(merged) if _opens(event)), None)
+    first = next((n for n, e in enumerate(merged) if _opens(e) or _arrives(e, begins)), None)
     if first is not None and merged[first].effective <= begins:
         return [_completed(merged[first], subscription), *merged[first + 1 :]]
     later = [event for event in merged if event.effective >= begins]
     return [_beginning(subscription, oldest, begins, merged), *later]
 
 
+def served_from(lines: Iterable[CostLine]) -> date | None:
+    """Return the first day that Microsoft bills to us, where the term began with another partner.
+
+    The term and its charge cycles go on; only the days from here on are ours to charge.
+    """
+    days = [
+        line.charged.start
+        for line in lines
+        if line.charge_type == "new"
+        and line.kind is CostKind.LICENCE
+        and not line.is_credit
+        and line.charged is not None
+        and line.subscription_start is not None
+        and line.subscription_start < line.charged.start
+    ]
+    return min(days, default=None)
+
+
+def _is_trial(subscription: Subscription, lines: Sequence[CostLine]) -> bool:
+    """Say whether terms without a price are trials; of a free product, no line has a price."""
+    own = [line for line in lines if line.kind is CostKind.LICENCE]
+    return subscription.is_trial or any(
+        line.unit_price or "trial" in line.term_and_billing_cycle.lower() for line in own
+    )
+
+
+def _arrival(billed: Sequence[SubscriptionEvent], lines: Sequence[CostLine]) -> date | None:
+    """Return the day on which seats of another subscription began this one, if they did.
+
+    It may go on in the term of the other: nothing of it ran before that day.
+    """
+    first = next((event for event in billed if opens(event)), None)
+    if first is None or first.type is not EventType.CONVERT:
+        return None
+    earlier = any(
+        line.charged is not None
+        and (line.charged.start, not line.is_credit) <= (first.effective, False)
+        for line in lines
+        if line.kind is CostKind.LICENCE
+    )
+    return None if earlier else first.effective
+
+
 def _opens(event: SubscriptionEvent) -> bool:
-    """Say whether a term starts with the event: a purchase, a renewal, a conversion to a new term."""
-    return event.quantity is not None and (
-        event.type in {EventType.PURCHASE, EventType.RENEW}
-        or (event.type is EventType.CONVERT and event.term_end is not None)
+    """Say whether a term starts with the event, with a number of seats that is known."""
+    return event.quantity is not None and opens(event)
+
+
+def _arrives(event: SubscriptionEvent, begins: date) -> bool:
+    """Say whether an upgrade made the subscription: nothing can be converted before it began."""
+    return bool(
+        event.type is EventType.CONVERT
+        and event.sku
+        and event.quantity is not None
+        and event.effective == begins
     )
 
 
 def _completed(event: SubscriptionEvent, subscription: Subscription) -> SubscriptionEvent:
+    running = event.effective == subscription.start
     return replace(
         event,
         sku=event.sku or subscription.sku,
         term=event.term or subscription.term,
         billing_cycle=event.billing_cycle or subscription.billing_cycle,
+        term_end=event.term_end or (subscription.term_end if running else None),
         anchor=_purchase_day(subscription, event.effective),
+        is_trial=event.is_trial or (running and subscription.is_trial),
     )
 
 
@@ -210,12 +375,15 @@ def _beginning(
         quantity, sku = int(abs(oldest.billable_quantity)), oldest.sku
         term, cycle = _term(oldest), _billing_cycle(oldest)
         term_end = oldest.subscription_end
+        is_trial = not oldest.unit_price and _is_trial(subscription, [oldest])
     else:
         totals = [(e.effective < begins, e.quantity) for e in told if e.quantity is not None]
         earlier = [total for before, total in totals if before]
         quantity = (earlier[-1:] or [total for _, total in totals] or [subscription.quantity])[0]
         sku, term, cycle = subscription.sku, None, None
-        term_end = subscription.term_end if subscription.start == begins else None
+        running = subscription.start == begins
+        term_end = subscription.term_end if running else None
+        is_trial = running and subscription.is_trial
     return SubscriptionEvent(
         subscription_id=subscription.id,
         customer_id=subscription.customer_id,
@@ -227,6 +395,7 @@ def _beginning(
         billing_cycle=cycle or subscription.billing_cycle,
         term_end=term_end,
         anchor=_purchase_day(subscription, begins),
+        is_trial=is_trial,
         source=EventSource.SNAPSHOT,
     )
 
@@ -240,17 +409,17 @@ def _oldest_line(lines: Iterable[CostLine]) -> CostLine | None:
     """
     seat_lines = [(line, line.charged) for line in lines if line.kind is CostKind.LICENCE]
     reached = {
-        (charged.start, line.seats)
+        (charged.start, line.sku, line.seats)
         for line, charged in seat_lines
-        if charged and line.charge_type in _CHANGES and not line.is_credit
+        if charged and line.charge_type in {*_CHANGES, "convert"} and not line.is_credit
     }
     shows = [
         (charged.start, line.is_credit, -line.seats, line)
         for line, charged in seat_lines
         if charged
         and (
-            line.charge_type in {"new", "renew", "cycleCharge"}
-            or (line.is_credit and (charged.start, -line.seats) not in reached)
+            line.charge_type in _TOTALS
+            or (line.is_credit and (charged.start, line.sku, -line.seats) not in reached)
         )
         and line.charge_type != "cancelImmediate"
     ]
@@ -275,16 +444,11 @@ def check_history(
     """Compare the end of the history with what Partner Center shows now."""
     if subscription.kind is not SubscriptionKind.LICENCE:
         return []
-    quantity: int | None = None
-    cancelled = False
-    for event in events:
-        if event.effective > read_on:
-            break
-        if event.quantity is not None:
-            quantity = event.quantity
-        cancelled = event.type is EventType.CANCEL or (cancelled and not _opens(event))
-    shown = subscription.quantity
-    if cancelled or subscription.status in {"deleted", "expired"} or quantity == shown:
+    # What Partner Center lists as alive has renewed, whatever its choice for the next end is.
+    state = as_of(events, read_on)
+    shown, known = subscription.quantity, state and state.quantity
+    over = subscription.status in {"deleted", "expired"}
+    if over or (state is not None and state.ended is not None) or known == shown:
         return []
     return [
         Finding(
@@ -293,7 +457,7 @@ def check_history(
             customer_id=subscription.customer_id,
             record=f"subscription {subscription.id}",
             sentence=(
-                f"{subscription.name}: the known changes end at {quantity} seats, "
+                f"{subscription.name}: the known changes end at {known} seats, "
                 f"Partner Center shows {shown}."
             ),
             hint="a change may have been missed; compare with the next invoice of Microsoft",

@@ -1,15 +1,17 @@
 """Histories out of what sources told: merged by trust, ordered, with a beginning."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from decimal import Decimal
 from itertools import permutations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from domain.period import BillingCycle, TermDuration
 from domain.subscription import CostKind, EventSource, EventType, SubscriptionKind
-from rules.events import check_history, from_cost_lines, history, merge, order
+from rules.events import check_history, from_cost_lines, history, merge, order, served_from
 from tests.builders import (
     OFFER,
     a_change,
@@ -20,11 +22,13 @@ from tests.builders import (
     cancel,
     convert,
     day,
+    period,
     purchase,
     rated,
     renew,
     seats,
 )
+from tests.strategies import stories
 
 
 def told(events):
@@ -163,9 +167,145 @@ def test_a_conversion_goes_on_in_the_running_term_or_starts_its_own():
     assert event.term_end == day("2027-10-20")
 
 
-def test_a_conversion_into_another_subscription_ends_this_one():
-    source = a_line("convert", "2026-10-20", "2026-11-14", -10)
-    assert told(from_cost_lines([source])) == [("2026-10-20", "cancel", None)]
+def test_all_seats_that_moved_to_another_subscription_leave_none_behind():
+    source = a_line("convert", "2026-10-20", "2026-11-14", -10, reference_id="up-1")
+    (event,) = from_cost_lines([source])
+    assert told([event]) == [("2026-10-20", "convert", 0)]
+    assert (event.sku, event.reference_id) == ("", "up-1")
+
+
+def test_a_partial_upgrade_leaves_the_rest_on_the_source():
+    """10 seats, 4 of them move: Microsoft gives 10 back and charges the 6 that stay."""
+    running = a_line("cycleCharge")
+    source = a_change("convert", "2026-10-20", "2026-11-14", 10, 6, reference_id="up-1")
+    for shuffled in permutations([running, *source]):
+        (event,) = from_cost_lines(shuffled)
+        assert told([event]) == [("2026-10-20", "convert", 6)]
+        assert (event.sku, event.reference_id) == ("", "up-1")
+
+
+def test_two_partial_upgrades_of_a_day_are_one_step():
+    lines = [
+        *a_change("convert", "2026-10-20", "2026-11-14", 10, 6, reference_id="up-1"),
+        *a_change("convert", "2026-10-20", "2026-11-14", 6, 1, reference_id="up-2"),
+    ]
+    for shuffled in permutations(lines):
+        assert told(from_cost_lines(shuffled)) == [("2026-10-20", "convert", 1)]
+
+
+def test_an_upgrade_that_is_undone_on_the_same_day_is_no_event():
+    there = a_line("convert", "2026-10-20", "2026-11-14", 10, sku_id="0002")
+    lines = [
+        a_line("convert", "2026-10-20", "2026-11-14", -10),
+        there,
+        replace(there, effective_unit_price=-there.effective_unit_price, subtotal=-there.subtotal),
+        a_line("convert", "2026-10-20", "2026-11-14", 10, key="cost/I1/back"),
+    ]
+    for shuffled in permutations(lines):
+        assert from_cost_lines(shuffled) == []
+
+
+def test_an_upgrade_begins_its_target_in_a_term_of_its_own_or_in_the_one_of_the_source():
+    arrived = a_line("convert", "2026-10-20", "2026-11-14", 4, sku_id="0002")
+    own = replace(arrived, subscription_start=day("2026-10-20"))
+    for line in (arrived, own):
+        (event,) = from_cost_lines([line])
+        assert (event.type, event.quantity) == (EventType.CONVERT, 4)
+        assert (event.sku, event.term_end) == ("CFQ7TTC0LH18:0002", day("2027-10-14"))
+        target = a_subscription(sku_id="0002", quantity=4, created=NOON_OF_UPGRADE)
+        later = replace(line, charge_type="cycleCharge", charged=period("2026-11-14", "2026-12-14"))
+        assert told(history(target, [line, later], [])) == [("2026-10-20", "convert", 4)]
+
+
+NOON_OF_UPGRADE = datetime(2026, 10, 20, 12, tzinfo=UTC)
+
+
+def test_seats_that_arrive_at_a_running_subscription_are_added_to_what_it_had():
+    lines = [
+        a_line("new", quantity=5),
+        *a_change("addQuantity", "2026-10-16", "2026-11-14", 5, 7),
+        a_line("convert", "2026-10-20", "2026-11-14", 4, reference_id="up-1"),
+    ]
+    for shuffled in permutations(lines):
+        assert told(from_cost_lines(shuffled)) == [
+            ("2026-10-14", "purchase", 5),
+            ("2026-10-16", "set_quantity", 7),
+            ("2026-10-20", "convert", 11),
+        ]
+
+
+# --- trials ------------------------------------------------------------------------------------------
+
+TRIAL = {
+    "term_and_billing_cycle": "One-Month commitment for trial",
+    "subscription_start": day("2026-09-14"),
+    "subscription_end": day("2026-10-14"),
+}
+
+
+def test_a_trial_is_a_line_of_nothing_and_then_a_renewal_with_a_price():
+    lines = [
+        a_line("new", "2026-09-14", "2026-10-14", 25, unit="0", **TRIAL),
+        a_line("renew", "2026-10-14", "2026-11-14", 25),
+    ]
+    for shuffled in permutations(lines):
+        bought, renewed = history(a_subscription(quantity=25), shuffled, [])
+        assert (bought.type, bought.is_trial) == (EventType.PURCHASE, True)
+        assert (renewed.type, renewed.is_trial) == (EventType.RENEW, False)
+    charges, findings = rated(bought, renewed, window=("2026-09-01", "2026-11-01"))
+    assert amounts(charges) == ["0.00", "750.00"]  # 25 x 30
+    assert findings == []
+
+
+@pytest.mark.parametrize("last", ["2026-09-14", "2026-09-20"])
+def test_a_cancelled_trial_is_two_lines_of_nothing_without_a_sign(last):
+    lines = [
+        a_line("new", "2026-09-14", "2026-10-14", 25, unit="0", **TRIAL),
+        a_line("cancelImmediate", last, "2026-10-14", 25, unit="0", **TRIAL),
+    ]
+    subscription = a_subscription(
+        start=day("2026-09-14"), quantity=25, status="deleted", is_trial=True
+    )
+    found = history(subscription, lines, [])
+    assert told(found) == [("2026-09-14", "purchase", 25), (last, "cancel", None)]
+    assert found[0].is_trial
+    assert check_history(subscription, found, day("2026-11-08")) == []
+    assert sum(line.seats for line in lines) == 0
+    charges, findings = rated(*found, window=("2026-09-01", "2026-12-01"))
+    assert set(amounts(charges)) == {"0.00"}
+    assert findings == []
+
+
+@pytest.mark.parametrize(("kind", "total"), [("addQuantity", 25), ("removeQuantity", 20)])
+def test_the_pair_of_a_trial_has_no_sign_and_its_type_tells_the_new_total(kind, total):
+    lines = [
+        a_line(kind, "2026-09-20", "2026-10-14", count, unit="0", **TRIAL) for count in (25, 20)
+    ]
+    for shuffled in permutations(lines):
+        assert told(from_cost_lines(shuffled)) == [("2026-09-20", "set_quantity", total)]
+
+
+def test_a_trial_that_moves_to_another_subscription_leaves_nothing_behind():
+    lines = [
+        a_line("new", "2026-09-14", "2026-10-14", 25, unit="0", **TRIAL),
+        a_line("convert", "2026-10-10", "2026-10-14", 25, unit="0", **TRIAL),
+    ]
+    assert told(from_cost_lines(lines)) == [
+        ("2026-09-14", "purchase", 25),
+        ("2026-10-10", "convert", 0),
+    ]
+
+
+def test_a_product_that_is_free_for_good_is_no_trial():
+    """It may have a price of ours: a trial has none."""
+    free = {"unit": "0", "quantity": 3}
+    lines = [a_line("new", **free), a_line("cycleCharge", "2026-11-14", "2026-12-14", **free)]
+    (bought,) = history(a_subscription(quantity=3), lines, [])
+    assert not bought.is_trial
+    (known,) = history(a_subscription(quantity=3, is_trial=True), lines, [])
+    assert known.is_trial
+    (snapshot,) = history(a_subscription(quantity=3, is_trial=True), [], [])
+    assert snapshot.is_trial
 
 
 # --- the beginning -----------------------------------------------------------------------------------
@@ -347,6 +487,55 @@ def test_the_order_in_which_facts_arrive_does_not_matter():
     assert told(expected)[-1] == ("2026-12-01", "set_quantity", 9)
     for shuffled in permutations(lines):
         assert history(a_subscription(quantity=15), shuffled, [seats("2026-12-01", 9)]) == expected
+
+
+def test_the_term_of_a_subscription_that_came_from_another_partner_goes_on():
+    """Theirs until the 9th of November, ours from the 10th: the cycle is of the 14th all the same."""
+    arrived = a_line("new", "2026-11-10", "2026-11-14")
+    later = a_line("cycleCharge", "2026-11-14", "2026-12-14")
+    subscription = a_subscription(created=datetime(2026, 11, 10, 8, tzinfo=UTC))
+    found = history(subscription, [later, arrived], [])
+    assert told(found) == [("2026-10-14", "purchase", 10)]
+    assert found[0].term_end == day("2027-10-14")
+    assert served_from([later, arrived]) == day("2026-11-10")
+    assert served_from([a_line("new"), later]) is None
+    charges, findings = rated(
+        *found, window=("2026-10-01", "2026-12-01"), served_from=served_from([arrived])
+    )
+    # 10 seats x 30 x 4/31 days, then a whole cycle.
+    assert amounts(charges) == ["38.71", "300.00"]
+    assert findings == []
+
+
+def test_an_audited_purchase_ends_when_the_snapshot_says():
+    bought = purchase("2026-10-14", source=EventSource.AUDIT)
+    (found,) = history(a_subscription(term_end=day("2027-06-30")), [], [bought])
+    assert found.term_end == day("2027-06-30")
+
+
+def test_an_audited_upgrade_that_made_the_subscription_is_its_beginning():
+    made = convert("2026-10-14", OFFER, quantity=4, source=EventSource.AUDIT)
+    found = history(a_subscription(quantity=4, term_end=day("2027-10-14")), [], [made])
+    assert told(found) == [("2026-10-14", "convert", 4)]
+    assert found[0].term_end == day("2027-10-14")
+
+
+@given(st.data())
+def test_no_order_of_arrival_changes_a_history(data):
+    """Each source numbers its own list; beyond that only what is told decides."""
+    story = data.draw(stories())
+    subscription = a_subscription(
+        start=story.start, created=datetime.combine(story.start, time(9), UTC)
+    )
+    again = [replace(e, source=EventSource.ENTERED) for e in story.events]
+    vague = [replace(e, sequence=0, source=EventSource.AUDIT) for e in story.events]
+    facts = [*story.events, *again, *vague]
+    expected = history(subscription, [], facts)
+    shuffled = data.draw(st.permutations(facts))
+    assert history(subscription, [], shuffled) == expected
+    assert expected == order(expected)
+    places = [(e.effective, list(EventType).index(e.type), e.sequence) for e in expected]
+    assert places == sorted(places)
 
 
 # --- against what Partner Center shows -----------------------------------------------------------------
