@@ -377,7 +377,8 @@ def _beginning(
         term_end = oldest.subscription_end
         is_trial = not oldest.unit_price and _is_trial(subscription, [oldest])
     else:
-        totals = [(e.effective < begins, e.quantity) for e in told if e.quantity is not None]
+        # That all seats moved away says nothing of how many there had been.
+        totals = [(e.effective < begins, e.quantity) for e in told if e.quantity]
         earlier = [total for before, total in totals if before]
         quantity = (earlier[-1:] or [total for _, total in totals] or [subscription.quantity])[0]
         sku, term, cycle = subscription.sku, None, None
