@@ -19,6 +19,7 @@ from domain.problems import Finding
 from domain.subscription import (
     EventSource,
     EventType,
+    NextTerm,
     Subscription,
     SubscriptionEvent,
     SubscriptionKind,
@@ -48,6 +49,38 @@ class ProductTypeWire(Wire):
     id: Text = ""
 
 
+class NextProductWire(Wire):
+    """What the next term is of."""
+
+    product_id: Text = ""
+    sku_id: Text = ""
+    billing_cycle: Text = ""
+    term_duration: Text = ""
+    promotion_id: Text = ""
+
+
+class NextTermWire(Wire):
+    """scheduledNextTermInstructions: what the renewal shall be."""
+
+    product: NextProductWire = NextProductWire()
+    quantity: Whole | None = None
+    custom_term_end_date: Day = None
+
+    def to_domain(self) -> NextTerm:
+        """Translate; ValueError on a negative quantity."""
+        if self.quantity is not None and self.quantity < 0:
+            raise ValueError(f"the quantity of the next term is {self.quantity}")
+        product = self.product
+        return NextTerm(
+            sku=f"{product.product_id}:{product.sku_id}" if product.product_id else "",
+            quantity=self.quantity,
+            term=term_of(product.term_duration),
+            billing_cycle=cycle_of(product.billing_cycle),
+            term_end=day_after(self.custom_term_end_date),
+            promotion_id=product.promotion_id,
+        )
+
+
 class SubscriptionWire(Wire):
     """A Subscription resource, new-commerce or legacy."""
 
@@ -71,6 +104,8 @@ class SubscriptionWire(Wire):
     partner_id: PartnerId = ""
     order_id: Text = ""
     publisher_name: Text = ""
+    scheduled_next_term_instructions: NextTermWire | None = None
+    migrated_from_subscription_id: Id = ""
 
     @property
     def sku(self) -> tuple[str, str]:
@@ -114,6 +149,7 @@ class SubscriptionWire(Wire):
         if self.term_end is not None and self.term_end < start:
             raise ValueError(f"the term ends on {self.commitment_end_date}, before {start}")
         product_id, sku_id = self.sku
+        wish = self.scheduled_next_term_instructions
         return Subscription(
             id=self.id,
             customer_id=customer_id,
@@ -135,6 +171,9 @@ class SubscriptionWire(Wire):
             order_id=self.order_id,
             publisher=self.publisher_name,
             product_type=self.product_type.id,
+            # Partner Center drops the schedule when renewal is switched off.
+            next_term=wish.to_domain() if wish and self.auto_renew_enabled else None,
+            migrated_from=self.migrated_from_subscription_id,
         )
 
 
@@ -213,7 +252,10 @@ class AuditRecordWire(Wire):
             old = None
             if self.resource_old_value:
                 old = SubscriptionWire.model_validate(_resource(self.resource_old_value))
-            return tuple(_changes(old, new, self.customer_id, day))
+            changed = _changes(old, new, self.customer_id, day)
+            if self.operation_type.lower() == "upgrade_subscription":
+                changed = (_upgraded(event) for event in changed)
+            return tuple(changed)
         return ()
 
 
@@ -242,13 +284,21 @@ def _changes(
             sku=":".join(new.sku),
             term=term_of(new.term_duration),
             billing_cycle=cycle_of(new.billing_cycle),
-            term_end=new.term_end,
+            # An upgrade in place goes on in the running term, whose end it shows as well.
+            term_end=new.term_end if new.effective_start_date == day else None,
         )
     elif old is None or old.quantity != new.quantity:
         yield told
     before = old.status.lower() if old else "active"
     if before != new.status.lower() and (kind := _STATUSES.get(new.status.lower())):
         yield replace(told, type=kind, quantity=None)
+
+
+def _upgraded(event: SubscriptionEvent) -> SubscriptionEvent:
+    """Of a partial upgrade the source keeps its product: its other seats moved away."""
+    if event.type is not EventType.SET_QUANTITY:
+        return event
+    return replace(event, type=EventType.CONVERT)
 
 
 def events_of(

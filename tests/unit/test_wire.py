@@ -18,6 +18,7 @@ from domain.subscription import (
     CostLine,
     EventSource,
     EventType,
+    NextTerm,
     Subscription,
     SubscriptionEvent,
     SubscriptionKind,
@@ -134,6 +135,44 @@ def test_a_new_commerce_term_includes_its_last_day_and_a_legacy_term_does_not():
     assert subscription(a_subscription()).term_end == date(2027, 2, 15)
     assert subscription(by_offer).term_end == date(2027, 2, 15)
     assert subscription(legacy).term_end == date(2027, 2, 14)
+
+
+def test_what_is_scheduled_for_the_next_term_is_read_and_its_end_becomes_exclusive():
+    wish = {
+        "product": {
+            "productId": "CFQ7TTC0CCCC",
+            "skuId": "0002",
+            "availabilityId": "X",
+            "billingCycle": "Annual",
+            "termDuration": "P3Y",
+            "promotionId": None,
+        },
+        "quantity": "20",
+        "customTermEndDate": "2027-06-30T00:00:00Z",
+        "aNewField": 1,
+    }
+    assert subscription(a_subscription(scheduledNextTermInstructions=wish)).next_term == NextTerm(
+        sku="CFQ7TTC0CCCC:0002",
+        quantity=20,
+        term=TermDuration.THREE_YEARS,
+        billing_cycle=BillingCycle.ANNUAL,
+        term_end=date(2027, 7, 1),
+    )
+    only_seats = a_subscription(scheduledNextTermInstructions={"quantity": 20})
+    assert subscription(only_seats).next_term == NextTerm(quantity=20)
+
+
+def test_nothing_is_scheduled_where_the_subscription_does_not_renew():
+    assert subscription(a_subscription(scheduledNextTermInstructions=None)).next_term is None
+    off = a_subscription(scheduledNextTermInstructions={"quantity": 20}, autoRenewEnabled=False)
+    assert subscription(off).next_term is None
+    bad = subscription(a_subscription(scheduledNextTermInstructions={"quantity": -1}))
+    assert "the quantity of the next term is -1" in bad.sentence
+
+
+def test_a_migrated_subscription_names_the_one_that_it_replaced():
+    found = subscription(a_subscription(migratedFromSubscriptionId=S.upper()))
+    assert found.migrated_from == S
 
 
 def test_an_azure_plan_has_no_term():
@@ -319,6 +358,22 @@ def test_an_update_tells_what_changed(old, new, expected):
     assert all(event.customer_id == C and event.source is EventSource.AUDIT for event in found)
 
 
+def test_an_upgrade_in_place_goes_on_in_the_running_term_and_a_trial_starts_its_own():
+    other = {"offerId": "CFQ7TTC0CCCC:0002:X"}
+    (kept,) = events(a_record("upgrade_subscription", a_subscription(**other), a_subscription()))
+    own = a_subscription(effectiveStartDate="2026-03-10T00:00:00Z", **other)
+    (started,) = events(a_record("convert_trial_subscription", own, a_subscription()))
+    assert (kept.type, kept.sku, kept.term_end) == (EventType.CONVERT, "CFQ7TTC0CCCC:0002", None)
+    assert (started.type, started.term_end) == (EventType.CONVERT, date(2027, 2, 15))
+
+
+def test_the_source_of_a_partial_upgrade_keeps_its_product_and_the_rest_of_its_seats():
+    (event,) = events(
+        a_record("upgrade_subscription", a_subscription(quantity=6), a_subscription(quantity=10))
+    )
+    assert (event.type, event.quantity, event.sku) == (EventType.CONVERT, 6, "")
+
+
 def test_an_order_buys_for_each_line_that_makes_a_subscription():
     order = {
         "Id": "O1",
@@ -393,7 +448,7 @@ amounts = st.decimals(-(10**9), 10**9, places=6, allow_nan=False)
 OPTIONAL = (
     "offerName friendlyName productType unitType commitmentEndDate status autoRenewEnabled isTrial "
     "billingType billingCycle termDuration promotionId partnerId orderId publisherName "
-    "effectiveStartDate offerId"
+    "effectiveStartDate offerId scheduledNextTermInstructions migratedFromSubscriptionId"
 ).split()
 
 
