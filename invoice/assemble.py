@@ -1,123 +1,33 @@
 """Propose, subtract, answer: from the charges that should exist to the one document that is missing.
 
-What other documents already hold is subtracted by charge key; only the difference is drafted. A
-charge that changed since it was billed, or that should not have been, becomes one adjustment line
-that names the line it answers. Billing twice therefore bills once, and the sum over all documents
-equals what one correct document would have said.
+What other documents already hold is subtracted by charge key (`invoice.repair`); only the
+difference is drafted. Billing twice therefore bills once, and the sum over all documents equals
+what one correct document would have said.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import date
-from decimal import Decimal
-from fractions import Fraction
 from itertools import pairwise
 
-from domain.charge import Charge, ChargeType, Reason
+from domain.charge import Charge, ChargeType
 from domain.contract import BillingContract
 from domain.customer import Customer
-from domain.money import Money, total
+from domain.money import total
 from domain.period import Period
 from domain.problems import Finding, Severity
-from invoice.document import DocumentKind, DocumentStatus, Invoice, InvoiceLine
+from invoice.document import DocumentKind, DocumentStatus, Invoice, InvoiceLine, Tax
+from invoice.repair import Asked, subtract
+
+__all__ = ["MAX_LINES_A_DAY", "Tax", "assemble", "check_bounds"]
 
 MAX_LINES_A_DAY = 40
 """More charges than this for one subscription on one day are a fault, not a busy day."""
 
 _CYCLES = {ChargeType.NEW, ChargeType.CYCLE, ChargeType.RENEW}
 _ENDS = {ChargeType.CONVERT, ChargeType.CANCEL}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tax:
-    """What the tax decision says for a whole document."""
-
-    percent: Decimal
-    note: str = ""
-    buyer_tax_id: str = ""
-
-
-def subtract(
-    proposed: Sequence[Charge],
-    documents: Iterable[Invoice],
-    *,
-    contract: BillingContract,
-    until: date,
-) -> list[Charge]:
-    """Return the charges and adjustments that no document holds yet (void ones hold nothing).
-
-    Only documents under this contract and in its currency are answered; what others hold is left to
-    them, and not billed again. `until` bounds the comparison: what was billed for service from that
-    day on is left alone.
-    """
-    billed: dict[str, list[InvoiceLine]] = defaultdict(list)
-    told: Counter[str] = Counter()
-    elsewhere: set[str] = set()
-    for document in documents:
-        ours = document.contract_key == contract.key and document.currency == contract.currency
-        for line in document.lines:
-            key = line.charge.answers or line.charge.key
-            told[key] += 1
-            if document.status is DocumentStatus.VOID:
-                continue
-            if not ours:
-                elsewhere.add(key)
-            elif line.charge.service.start < until:
-                billed[key].append(line)
-    missing: list[Charge] = []
-    for charge in proposed:
-        lines = billed.pop(charge.key, [])
-        if lines:
-            missing.extend(_answer(charge.key, lines, charge, told[charge.key]))
-        elif charge.key not in elsewhere:
-            missing.append(charge)
-    for key, lines in billed.items():
-        missing.extend(_answer(key, lines, None, told[key]))
-    return missing
-
-
-def _answer(
-    key: str, lines: Sequence[InvoiceLine], right: Charge | None, told: int
-) -> Iterator[Charge]:
-    """Yield the adjustment that a charge needs, if any; `told` counts its lines so far."""
-    first = lines[0].charge
-    done = total((line.amount for line in lines), first.amount.currency)
-    difference = (right.amount if right else Money.zero(done.currency)) - done
-    if not difference:
-        return
-    known = {cost for line in lines for cost in line.charge.cost_lines}
-    due = f"{right.amount} is right: {right.why}" if right else "nothing is due"
-    yield Charge(
-        key=f"{key}/adjustment/{told}",
-        customer_id=first.customer_id,
-        subscription_id=first.subscription_id,
-        type=ChargeType.ADJUSTMENT,
-        name=first.name,
-        sku=first.sku,
-        service=first.service,
-        full=first.full,
-        quantity=Decimal(1),
-        unit_price=difference.amount,
-        exact=Fraction(difference.amount),
-        amount=difference,
-        why=f"{done} was billed for {first.service}, {due}; the difference is {difference}",
-        reasons=(
-            Reason(
-                rule="adjustment",
-                inputs={
-                    "answers": key,
-                    "document": lines[0].invoice_key,
-                    "billed": str(done.amount),
-                    "difference": str(difference.amount),
-                },
-            ),
-        ),
-        answers=key,
-        cost_lines=tuple(cost for cost in right.cost_lines if cost not in known) if right else (),
-    )
 
 
 def check_bounds(charges: Sequence[Charge]) -> list[Finding]:
@@ -191,24 +101,28 @@ def assemble(
     same = [d for d in documents if d.period == period and d.currency == contract.currency]
     replaced = [d for d in same if d.status is DocumentStatus.DRAFT]
     others = [d for d in documents if d not in replaced]
-    charges = subtract(proposed, others, contract=contract, until=period.end)
-    if not charges:
+    missing = subtract(proposed, others, contract=contract, period=period, tax=tax)
+    if not missing:
         return None
-    # What is corrected is taxed as it was: a rate that changed since must not stay on the books.
-    standing = [d for d in others if d.status is not DocumentStatus.VOID]
-    taxed = {line.key: line.tax_percent for document in standing for line in document.lines}
     month = f"{period.start:%Y-%m}"
     key = f"invoice/{customer.id}/{month}/{contract.currency}/{len(same) - len(replaced) + 1}"
-    # What begins on one day stays in the order in which it happened.
-    ordered = sorted(charges, key=lambda c: (c.name, c.subscription_id, c.service.start))
     lines = tuple(
-        _line(charge, key, position, taxed.get(charge.answers, tax.percent))
-        for position, charge in enumerate(ordered, start=1)
+        InvoiceLine(
+            key=asked.charge.key,
+            invoice_key=key,
+            position=position,
+            charge=asked.charge,
+            tax_percent=asked.tax_percent,
+            tax=asked.tax,
+        )
+        for position, asked in enumerate(_in_order(missing), start=1)
     )
-    asked = total((line.amount for line in lines), contract.currency)
+    net = total((line.amount for line in lines), contract.currency)
+    tax_due = total((line.tax for line in lines), contract.currency)
+    gives = (net.amount or tax_due.amount) < 0
     return Invoice(
         key=key,
-        kind=DocumentKind.CREDIT_NOTE if asked.amount < 0 else DocumentKind.INVOICE,
+        kind=DocumentKind.CREDIT_NOTE if gives else DocumentKind.INVOICE,
         number="",
         status=DocumentStatus.DRAFT,
         customer_id=customer.id,
@@ -224,13 +138,8 @@ def assemble(
     )
 
 
-def _line(charge: Charge, invoice_key: str, position: int, percent: Decimal) -> InvoiceLine:
-    exact = Fraction(charge.amount.amount) * Fraction(percent) / 100
-    return InvoiceLine(
-        key=charge.key,
-        invoice_key=invoice_key,
-        position=position,
-        charge=charge,
-        tax_percent=percent,
-        tax=Money.rounded(exact, charge.amount.currency),
+def _in_order(missing: Sequence[Asked]) -> list[Asked]:
+    """Sort by product; what begins on one day stays in the order in which it happened."""
+    return sorted(
+        missing, key=lambda a: (a.charge.name, a.charge.subscription_id, a.charge.service.start)
     )

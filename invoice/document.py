@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 
 from domain.charge import Charge
 from domain.money import Money, total
@@ -33,6 +34,23 @@ class DocumentStatus(StrEnum):
     PAID = "paid"
     VOID = "void"
     CREDITED = "credited"
+
+
+def tax_on(amount: Money, percent: Decimal) -> Money:
+    """Return the tax on one amount, rounded half up once."""
+    return Money.rounded(Fraction(amount.amount) * Fraction(percent) / 100, amount.currency)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tax:
+    """What the tax decision says for a whole document."""
+
+    percent: Decimal
+    note: str = ""
+    buyer_tax_id: str = ""
+    right_from: date | None = None
+    """Service from this day on was taxed wrongly if at another rate; None: rates only changed since,
+    and what is corrected is taxed as it was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,22 @@ from fractions import Fraction
 
 import pytest
 
-from domain.charge import ChargeType
+from domain.charge import ChargeType, Reason
+from domain.contract import Timing
+from domain.period import Period
 from domain.problems import Severity
-from invoice.assemble import MAX_LINES_A_DAY, check_bounds
+from invoice.assemble import MAX_LINES_A_DAY, Tax, assemble, check_bounds
 from invoice.document import DocumentKind, DocumentStatus
-from tests.builders import a_charge, checks, drafted, issued, period
+from tests.builders import (
+    a_charge,
+    a_contract,
+    a_customer,
+    checks,
+    day,
+    drafted,
+    issued,
+    period,
+)
 
 
 def told(document):
@@ -93,14 +104,18 @@ def test_too_little_is_answered_by_an_adjustment_up():
     assert line.charge.answers == KEY
     assert line.charge.exact == Fraction(6)
     assert line.charge.why == (
-        "120.00 USD was billed for 2026-10-14 to 2026-11-13, 126.00 USD is right: "
+        "120.00 USD was billed for 2026-10-14 to 2026-11-13 (INV-202610-0001), 126.00 USD is right: "
         "10 running = 126.00 USD; the difference is 6.00 USD"
     )
     assert dict(line.charge.reasons[0].inputs) == {
         "answers": KEY,
         "document": "invoice/c1/2026-10/USD/1",
+        "cause": "other",
         "billed": "120.00",
         "difference": "6.00",
+        "quantity": "10",
+        "unit_price": "12",
+        "service": "2026-10-14 to 2026-11-13",
     }
 
 
@@ -116,8 +131,8 @@ def test_what_should_not_have_been_billed_is_taken_back_whole():
     credit = drafted([a_charge("5.00", key="x")], [document], month="2026-11")
     assert told(credit) == [(f"{KEY}/adjustment/1", "-120.00")]
     assert credit.lines[0].charge.why == (
-        "120.00 USD was billed for 2026-10-14 to 2026-11-13, nothing is due; "
-        "the difference is -120.00 USD"
+        "Charge withdrawn: 120.00 USD was billed for 2026-10-14 to 2026-11-13 (INV-202610-0001), "
+        "nothing is due; the difference is -120.00 USD"
     )
 
 
@@ -155,6 +170,260 @@ def test_an_adjustment_names_the_lines_of_microsoft_that_came_late():
     document = issued(drafted([a_charge("10.00", cost_lines=("a",), **usage)]))
     (line,) = drafted([a_charge("15.00", cost_lines=("a", "b"), **usage)], [document]).lines
     assert line.charge.cost_lines == ("b",)
+
+
+# --- the cause of an adjustment ----------------------------------------------------------------------
+
+
+def corrected(right, *, documents=None, **was):
+    """The causes, amounts and sentences by which one billed charge becomes right."""
+    before = documents or [issued(drafted([a_charge(**was)]))]
+    document = drafted([right] if right else [], before)
+    return [
+        (line.charge.reasons[0].inputs["cause"], str(line.amount.amount), line.charge.why)
+        for line in document.lines
+    ]
+
+
+def test_a_changed_price_is_named():
+    right = a_charge("126.00", unit_price=Decimal("12.6"))
+    assert corrected(right) == [
+        (
+            "price",
+            "6.00",
+            (
+                "Price changed from 12 USD to 12.6 USD: 120.00 USD was billed for 2026-10-14 to "
+                "2026-11-13 (INV-202610-0001), 126.00 USD is right: 10 running = 126.00 USD; "
+                "the difference is 6.00 USD"
+            ),
+        )
+    ]
+
+
+def test_a_changed_number_of_seats_is_named():
+    ((cause, amount, why),) = corrected(a_charge("96.00", quantity=Decimal(8)))
+    assert (cause, amount) == ("quantity", "-24.00")
+    assert why.startswith("Quantity changed from 10 to 8: 120.00 USD was billed")
+
+
+def test_another_service_period_is_named():
+    ((cause, amount, why),) = corrected(
+        a_charge("60.00", key=KEY, service=period("2026-10-14", "2026-10-30"))
+    )
+    assert (cause, amount) == ("dates", "-60.00")
+    assert why.startswith(
+        "Service period changed from 2026-10-14 to 2026-11-13 to 2026-10-14 to 2026-10-29: 120.00 "
+    )
+
+
+def test_seats_and_price_are_two_adjustments_and_each_can_be_checked():
+    """14 of 28 days: 10 x 12 = 60.00; 15 x 12 = 90.00; 15 x 13 = 97.50."""
+    part = {
+        "key": "charge/s1/add_quantity/2026-03-01/0",
+        "service": period("2026-03-01", "2026-03-15"),
+        "full": period("2026-02-15", "2026-03-15"),
+    }
+    right = a_charge("97.50", quantity=Decimal(15), unit_price=Decimal(13), why="WHY", **part)
+    documents = [issued(drafted([a_charge("60.00", **part)], starts=day("2026-02-01")))]
+    assert corrected(right, documents=documents) == [
+        (
+            "quantity",
+            "30.00",
+            (
+                "Quantity changed from 10 to 15: 60.00 USD was billed for 2026-03-01 to 2026-03-14 "
+                "(INV-202610-0001), 90.00 USD at the price of then: 15 × 12 USD × 14/28 days = "
+                "90.00 USD; the difference is 30.00 USD"
+            ),
+        ),
+        (
+            "price",
+            "7.50",
+            (
+                "Price changed from 12 USD to 13 USD: of 90.00 USD so far 97.50 USD is right: WHY; "
+                "the difference is 7.50 USD"
+            ),
+        ),
+    ]
+    second = drafted([right], documents)
+    assert [line.key[-13:] for line in second.lines] == ["/adjustment/1", "/adjustment/2"]
+    assert drafted([right], [*documents, issued(second, "INV-2")]) is None
+
+
+def test_another_product_is_taken_back_whole_and_asked_for_anew():
+    documents = [issued(drafted([a_charge("120.00", name="Standard", sku="p:1")]))]
+    right = a_charge("150.00", name="Premium", sku="p:2", why="10 running × 15 USD = 150.00 USD")
+    second = drafted([right], documents)
+    lines = {line.charge.name: line.charge for line in second.lines}
+    assert [(c.sku, str(c.amount)) for c in lines.values()] == [
+        ("p:2", "150.00 USD"),
+        ("p:1", "-120.00 USD"),
+    ]
+    assert lines["Standard"].why == (
+        "Product changed from Standard to Premium: 120.00 USD was billed for 2026-10-14 to "
+        "2026-11-13 (INV-202610-0001), nothing is due for Standard; the difference is -120.00 USD"
+    )
+    assert lines["Premium"].why == (
+        "Product changed from Standard to Premium: 10 running × 15 USD = 150.00 USD; "
+        "the difference is 150.00 USD"
+    )
+    documents.append(issued(second, "INV-2"))
+    assert drafted([right], documents) is None
+    third = a_charge("135.00", name="Premium", sku="p:2", unit_price=Decimal("13.5"))
+    (line,) = drafted([third], documents).lines
+    assert (line.charge.name, str(line.amount)) == ("Premium", "-15.00 USD")
+
+
+def test_what_was_worth_nothing_takes_the_product_of_what_is_right():
+    documents = [issued(drafted([a_charge("0.00", name="Trial", sku="p:1")]))]
+    right = a_charge("150.00", name="Premium", sku="p:2")
+    second = drafted([right], documents)
+    assert [(x.charge.name, str(x.amount)) for x in second.lines] == [("Premium", "150.00 USD")]
+    assert drafted([right], [*documents, issued(second, "INV-2")]) is None
+
+
+def test_what_is_entangled_is_one_adjustment_with_all_its_causes():
+    right = a_charge(
+        "45.00",
+        key=KEY,
+        quantity=Decimal(8),
+        unit_price=Decimal(13),
+        service=period("2026-10-14", "2026-10-30"),
+    )
+    ((cause, amount, why),) = corrected(right)
+    assert (cause, amount) == ("dates quantity price", "-75.00")
+    assert ", Quantity changed from 10 to 8, Price changed from 12 USD to 13 USD: 120.00" in why
+
+
+def test_a_second_correction_compares_with_the_first():
+    documents = [issued(drafted([a_charge("120.00")]))]
+    first = a_charge("126.00", unit_price=Decimal("12.6"))
+    documents.append(issued(drafted([first], documents), "INV-2"))
+    second = a_charge("100.80", unit_price=Decimal("12.6"), quantity=Decimal(8))
+    ((cause, amount, why),) = corrected(second, documents=documents)
+    assert (cause, amount) == ("quantity", "-25.20")
+    assert why.startswith(
+        "Quantity changed from 10 to 8: 126.00 USD was billed for 2026-10-14 to 2026-11-13 "
+        "(INV-202610-0001, INV-2), 100.80 USD is right"
+    )
+
+
+def test_what_was_withdrawn_and_is_due_again_is_named():
+    documents = [issued(drafted([a_charge()]))]
+    documents.append(issued(drafted([], documents), "CN-1"))
+    ((cause, amount, _),) = corrected(a_charge(), documents=documents)
+    assert (cause, amount) == ("restored", "120.00")
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "cause"),
+    [
+        (ChargeType.USAGE, {"cost": "13 USD"}, "usage"),
+        (ChargeType.USAGE, {"cost": "10 USD"}, "price"),
+        (ChargeType.ONE_TIME, {"subtotal": "13"}, "source"),
+        (ChargeType.CREDIT, {"subtotal": "10"}, "source"),
+    ],
+)
+def test_what_was_passed_on_changed_at_its_source_or_in_its_price(kind, inputs, cause):
+    was = a_charge("11.00", type=kind, reasons=(Reason(rule="usage", inputs={"cost": "10 USD"}),))
+    right = replace(a_charge("14.30", type=kind), reasons=(Reason(rule="usage", inputs=inputs),))
+    ((found, _, why),) = corrected(right, documents=[issued(drafted([was]))])
+    assert found == cause
+    assert "10 USD" not in why  # what it costs the partner
+
+
+def test_a_charge_of_a_month_that_was_invoiced_says_that_it_is_late():
+    october = issued(drafted([a_charge()]))
+    late = a_charge("36.00", key="late", service=period("2026-10-20", "2026-11-14"))
+    november = drafted([a_charge(), late], [october], month="2026-11")
+    (line,) = november.lines
+    assert line.charge.why == (
+        "Known only after 2026-10-01 to 2026-10-31 was invoiced (INV-202610-0001): "
+        "10 running = 36.00 USD"
+    )
+    assert line.charge.reasons[-1].inputs["cause"] == "late"
+    assert line.charge.reasons[-1].inputs["document"] == october.key
+
+
+def test_what_is_on_time_or_granted_now_is_not_late():
+    october = issued(drafted([a_charge()]))
+    for charge in (
+        a_charge(service=NOVEMBER),
+        a_charge("-5.00", key="sla", type=ChargeType.CREDIT),
+        a_charge(key="before", service=period("2026-09-14", "2026-10-14")),  # nothing was invoiced
+    ):
+        (line,) = drafted([a_charge(), charge], [october], month="2026-11").lines
+        assert line.charge == charge
+    arrears = {"timing": Timing.ARREARS}
+    october = issued(drafted([a_charge()], **arrears))
+    ended = a_charge(key="ended", service=period("2026-10-20", "2026-11-14"))
+    assert drafted([a_charge(), ended], [october], month="2026-11", **arrears).lines[0].charge == (
+        ended
+    )
+
+
+# --- tax ---------------------------------------------------------------------------------------------------
+
+
+def at(percent, charges, documents=(), right_from=None):
+    return assemble(
+        customer=a_customer(),
+        contract=a_contract(),
+        period=Period.month("2026-10"),
+        proposed=charges,
+        documents=documents,
+        tax=Tax(percent=Decimal(percent), right_from=right_from and day(right_from)),
+    )
+
+
+def rates(document):
+    return [(str(x.tax_percent), str(x.amount.amount), str(x.tax.amount)) for x in document.lines]
+
+
+def test_the_tax_of_all_lines_is_the_tax_of_the_right_amount():
+    """0.13 at 19 is 0.0247; twice that is 0.0494: 0.05 in all, not twice 0.02."""
+    first = issued(at("19", [a_charge("0.13")]))
+    second = at("19", [a_charge("0.26")], [first])
+    assert rates(first) == [("19", "0.13", "0.02")]
+    assert rates(second) == [("19", "0.13", "0.03")]
+    third = at("19", [], [first, issued(second, "INV-2")])
+    assert rates(third) == [("19", "-0.26", "-0.05")]
+
+
+def test_a_wrong_rate_is_taken_back_and_asked_for_at_the_right_one():
+    first = issued(at("0", [a_charge("100.00")]))
+    assert at("19", [a_charge("100.00")], [first]) is None  # the rate only changed since
+    assert at("19", [a_charge("100.00")], [first], right_from="2026-10-15") is None
+    second = at("19", [a_charge("100.00")], [first], right_from="2026-10-14")
+    assert rates(second) == [("0", "-100.00", "0.00"), ("19", "100.00", "19.00")]
+    assert [line.charge.reasons[0].inputs["cause"] for line in second.lines] == ["tax", "tax"]
+    assert second.lines[0].charge.why == (
+        "Tax rate corrected: 100.00 USD for 2026-10-14 to 2026-11-13 was taxed at 0 %, 19 % is "
+        "right; taken back at 0 %"
+    )
+    assert second.kind is DocumentKind.INVOICE
+    documents = [first, issued(second, "INV-2")]
+    assert at("19", [a_charge("100.00")], documents, right_from="2026-10-14") is None
+    third = at("19", [a_charge("90.00")], documents, right_from="2026-10-14")
+    assert rates(third) == [("19", "-10.00", "-1.90")]
+
+
+def test_a_rate_that_was_too_high_makes_a_credit_note():
+    first = issued(at("19", [a_charge("100.00")]))
+    second = at("7", [a_charge("100.00")], [first], right_from="2026-01-01")
+    assert rates(second) == [("19", "-100.00", "-19.00"), ("7", "100.00", "7.00")]
+    assert second.kind is DocumentKind.CREDIT_NOTE
+
+
+def test_a_wrong_rate_and_a_wrong_price_are_corrected_together():
+    first = issued(at("0", [a_charge("100.00")]))
+    right = [a_charge("110.00", unit_price=Decimal(11))]
+    second = at("19", right, [first], right_from="2026-10-01")
+    assert rates(second) == [
+        ("0", "-100.00", "0.00"),
+        ("19", "100.00", "19.00"),
+        ("19", "10.00", "1.90"),
+    ]
+    assert at("19", right, [first, issued(second, "INV-2")], right_from="2026-10-01") is None
 
 
 # --- void documents and other contracts ---------------------------------------------------------------

@@ -1,0 +1,343 @@
+"""Subtract and answer: what documents hold is compared with what is right, charge by charge.
+
+A charge that changed since it was billed, or that should not have been, is answered by one
+adjustment for each cause that can be seen: the price, the quantity, the days, the usage, the tax, or
+that it was withdrawn. Each names the charge it answers and the document that asked for it, and ends
+where the next begins, so that all documents together say what one correct document would have
+said, tax included. A rate of tax is corrected by taking the line back at the old rate and asking
+for it at the right one: a tax on nothing would be refused by every electronic invoice.
+
+Limit: changes that are entangled (the days and the price, a price that is no plain product) are
+told in one line with all their causes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from fractions import Fraction
+
+from domain.charge import Charge, ChargeType, Reason
+from domain.contract import BillingContract, Timing
+from domain.money import Money, plain, total
+from domain.period import Period
+from invoice.document import DocumentStatus, Invoice, InvoiceLine, Tax, tax_on
+
+_PASSED_ON = {ChargeType.USAGE, ChargeType.ONE_TIME, ChargeType.CREDIT}
+"""Charges whose quantity and price say less than the cost that they were made from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A charge that no document holds yet, with its tax."""
+
+    charge: Charge
+    tax_percent: Decimal
+    tax: Money
+
+
+@dataclass(slots=True)
+class _Told:
+    """What the documents say about one charge."""
+
+    lines: list[InvoiceLine] = field(default_factory=list)
+    """Those that stand, under this contract."""
+    count: int = 0
+    """All lines that ever named it, void ones too: the number of the next adjustment."""
+    elsewhere: bool = False
+    """Held under another contract or in another currency, and left to it."""
+
+
+def subtract(
+    proposed: Sequence[Charge],
+    documents: Sequence[Invoice],
+    *,
+    contract: BillingContract,
+    period: Period,
+    tax: Tax,
+) -> list[Asked]:
+    """Return the charges and adjustments that no document holds yet (void ones hold nothing).
+
+    Only documents under this contract and in its currency are answered; what others hold is left to
+    them, and not billed again. What was billed for service after the period is left alone.
+    """
+    ours = [d for d in documents if _same_terms(d, contract)]
+    standing = [d for d in ours if d.status is not DocumentStatus.VOID]
+    told: dict[str, _Told] = defaultdict(_Told)
+    for document in documents:
+        for line in document.lines:
+            entry = told[line.charge.answers or line.charge.key]
+            entry.count += 1
+            if document.status is DocumentStatus.VOID:
+                continue
+            if not _same_terms(document, contract):
+                entry.elsewhere = True
+            elif line.charge.service.start < period.end:
+                entry.lines.append(line)
+    names = {document.key: document.number for document in standing}
+    missing: list[Asked] = []
+    for charge in proposed:
+        entry = told[charge.key]
+        if entry.lines:
+            missing.extend(_answer(charge.key, entry, charge, tax, names))
+        elif not entry.elsewhere:
+            asked = _late(charge, standing, contract, period)
+            missing.append(
+                Asked(charge=asked, tax_percent=tax.percent, tax=tax_on(asked.amount, tax.percent))
+            )
+    due = {charge.key for charge in proposed}
+    for key, entry in told.items():
+        if entry.lines and key not in due:
+            missing.extend(_answer(key, entry, None, tax, names))
+    return missing
+
+
+def _same_terms(document: Invoice, contract: BillingContract) -> bool:
+    return document.contract_key == contract.key and document.currency == contract.currency
+
+
+def _late(
+    charge: Charge, documents: Iterable[Invoice], contract: BillingContract, period: Period
+) -> Charge:
+    """Say of a charge that its month was invoiced without it."""
+    service = charge.service
+    day = service.start
+    if contract.timing is Timing.ARREARS and service.days:
+        day = service.last_day
+    if day >= period.start or charge.type is ChargeType.CREDIT:
+        return charge  # a credit belongs where it was granted, whatever it is for
+    month = next((one for one in documents if day in one.period), None)
+    if month is None:
+        return charge
+    name = f" ({month.number})" if month.number else ""
+    return replace(
+        charge,
+        why=f"Known only after {month.period} was invoiced{name}: {charge.why}",
+        reasons=(
+            *charge.reasons,
+            Reason(rule="late", inputs={"cause": "late", "document": month.key}),
+        ),
+    )
+
+
+# --- adjustments -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One adjustment in the making: its amount and rate, its cause and what a person reads."""
+
+    amount: Money
+    percent: Decimal
+    cause: str
+    sentence: str
+    subject: Charge
+    """The charge whose product and days it is about."""
+
+
+def _answer(
+    key: str, told: _Told, right: Charge | None, tax: Tax, names: Mapping[str, str]
+) -> Iterator[Asked]:
+    """Yield the adjustments that a charge needs, if any."""
+    lines = sorted(told.lines, key=_place)
+    first, last = lines[0].charge, lines[-1]
+    percent = last.tax_percent
+    if right and tax.right_from is not None and first.service.start >= tax.right_from:
+        percent = tax.percent
+    steps = [*_other_rates(lines, percent), *_changes(lines, right, percent, names)]
+    if not steps:
+        return
+    currency = first.amount.currency
+    # The tax of all lines of the charge is the tax of the right amount: by subtraction, once.
+    owed = tax_on(right.amount if right else Money.zero(currency), percent)
+    owed -= total((line.tax for line in lines if line.tax_percent == percent), currency)
+    taxes: list[Money] = []
+    for step in steps:
+        if step.percent == percent:
+            taxes.append(tax_on(step.amount, percent))
+            owed -= taxes[-1]
+        else:
+            given = (line.tax for line in lines if line.tax_percent == step.percent)
+            taxes.append(-total(given, currency))
+    if steps[-1].percent == percent:
+        taxes[-1] += owed
+    cost_lines = _new_cost_lines(lines, right)
+    for n, (step, its_tax) in enumerate(zip(steps, taxes, strict=True)):
+        inputs = {
+            "answers": key,
+            "document": lines[0].invoice_key,
+            "cause": step.cause,
+            "billed": str(total((line.amount for line in lines), currency).amount),
+            "difference": str(step.amount.amount),
+            **(_state(right) if right else {}),
+        }
+        adjustment = Charge(
+            key=f"{key}/adjustment/{told.count + n}",
+            customer_id=first.customer_id,
+            subscription_id=first.subscription_id,
+            type=ChargeType.ADJUSTMENT,
+            name=step.subject.name,
+            sku=step.subject.sku,
+            service=step.subject.service,
+            full=step.subject.full,
+            quantity=Decimal(1),
+            unit_price=step.amount.amount,
+            exact=Fraction(step.amount.amount),
+            amount=step.amount,
+            why=step.sentence,
+            reasons=(Reason(rule="adjustment", inputs=inputs),),
+            answers=key,
+            cost_lines=cost_lines if n == len(steps) - 1 else (),
+        )
+        yield Asked(charge=adjustment, tax_percent=step.percent, tax=its_tax)
+
+
+def _place(line: InvoiceLine) -> tuple[int, str]:
+    """The charge itself first, then its adjustments in the order in which they were made."""
+    number = line.key.rpartition("/adjustment/")[2]
+    return (int(number) if line.charge.answers and number.isdigit() else 0), line.invoice_key
+
+
+def _new_cost_lines(lines: Iterable[InvoiceLine], right: Charge | None) -> tuple[str, ...]:
+    known = {cost for line in lines for cost in line.charge.cost_lines}
+    return tuple(cost for cost in right.cost_lines if cost not in known) if right else ()
+
+
+def _other_rates(lines: Sequence[InvoiceLine], percent: Decimal) -> Iterator[_Step]:
+    """Take back what was taxed at another rate than the right one, and ask for it anew."""
+    last = lines[-1].charge
+    currency = last.amount.currency
+    moved = Money.zero(currency)
+    for rate in sorted({line.tax_percent for line in lines} - {percent}):
+        amount = total((line.amount for line in lines if line.tax_percent == rate), currency)
+        if amount:
+            moved += amount
+            sentence = (
+                f"Tax rate corrected: {amount} for {last.service} was taxed at {plain(rate)} %, "
+                f"{plain(percent)} % is right; taken back at {plain(rate)} %"
+            )
+            yield _Step(-amount, rate, "tax", sentence, last)
+    if moved:
+        sentence = f"Tax rate corrected: {moved} for {last.service} asked for at {plain(percent)} %"
+        yield _Step(moved, percent, "tax", sentence, last)
+
+
+def _changes(
+    lines: Sequence[InvoiceLine], right: Charge | None, percent: Decimal, names: Mapping[str, str]
+) -> Iterator[_Step]:
+    """Lead from what was billed to what is right, one step for each cause."""
+    last = lines[-1].charge
+    done = total((line.amount for line in lines), last.amount.currency)
+    numbers = dict.fromkeys(names.get(line.invoice_key, "") for line in lines)
+    on = ", ".join(number for number in numbers if number)
+    billed = f"{done} was billed for {last.service}" + (f" ({on})" if on else "")
+
+    def step(amount: Money, cause: str, sentence: str, subject: Charge = last) -> _Step:
+        told = f"{sentence}; the difference is {amount}"
+        return _Step(amount, percent, cause, told, subject)
+
+    if right is None:
+        if done:
+            yield step(-done, "withdrawn", f"Charge withdrawn: {billed}, nothing is due")
+        return
+    if right.sku != last.sku and done and right.amount:
+        change = f"Product changed from {last.name} to {right.name}"
+        yield step(-done, "product", f"{change}: {billed}, nothing is due for {last.name}")
+        yield step(right.amount, "product", f"{change}: {right.why}", right)
+        return
+    difference = right.amount - done
+    if not difference:
+        return
+    causes = _causes(last, right)
+    middle = _with_old_price(last, right, done, causes)
+    if middle is None:
+        words = ", ".join(causes.values())
+        due = f"{billed}, {right.amount} is right: {right.why}"
+        cause = " ".join(causes) or "other"
+        # What stands at nothing takes the product of what is right.
+        subject = last if done else right
+        yield step(difference, cause, f"{words}: {due}" if words else due, subject)
+        return
+    amount, sum_of = middle
+    then = f"{billed}, {amount} at the price of then: {sum_of}"
+    yield step(amount - done, "quantity", f"{causes['quantity']}: {then}")
+    now = f"of {amount} so far {right.amount} is right: {right.why}"
+    yield step(right.amount - amount, "price", f"{causes['price']}: {now}")
+
+
+def _causes(was: Charge, right: Charge) -> dict[str, str]:
+    """Name what differs from what was last told, in words; nothing where it cannot be seen."""
+    before, now = _state(was), _state(right)
+    if was.sku != right.sku:
+        return {"product": f"Product changed from {was.name} to {right.name}"}
+    if not before:  # withdrawn, or an adjustment of before causes were kept
+        withdrawn = any(reason.inputs.get("cause") == "withdrawn" for reason in was.reasons)
+        return {"restored": "Charge due again"} if withdrawn else {}
+    if right.type in _PASSED_ON:
+        if before.get("basis") != now.get("basis"):
+            usage = right.type is ChargeType.USAGE
+            return {"usage": "Usage changed"} if usage else {"source": "Microsoft's line changed"}
+        return {"price": "Price changed"}
+    money = right.amount.currency
+    found: dict[str, str] = {}
+    if before["service"] != now["service"]:
+        found["dates"] = f"Service period changed from {before['service']} to {now['service']}"
+    if before["quantity"] != now["quantity"]:
+        found["quantity"] = f"Quantity changed from {before['quantity']} to {now['quantity']}"
+    if before["unit_price"] != now["unit_price"]:
+        old, new = before["unit_price"], now["unit_price"]
+        found["price"] = f"Price changed from {old} {money} to {new} {money}"
+    return found
+
+
+def _state(charge: Charge) -> dict[str, str]:
+    """Return what a charge was made from; an adjustment remembers it of the charge it answers."""
+    if charge.type is ChargeType.ADJUSTMENT:
+        inputs = charge.reasons[0].inputs if charge.reasons else {}
+        return {name: inputs[name] for name in _STATE if name in inputs}
+    state = {
+        "quantity": plain(charge.quantity),
+        "unit_price": plain(charge.unit_price),
+        "service": str(charge.service),
+    }
+    if charge.type in _PASSED_ON:
+        told = [reason.inputs for reason in charge.reasons]
+        bases = [inputs[name] for inputs in told for name in _BASES if name in inputs]
+        state["basis"] = bases[0] if bases else ""
+    return state
+
+
+_STATE = ("quantity", "unit_price", "service", "basis")
+_BASES = ("cost", "subtotal")
+
+
+def _with_old_price(
+    was: Charge, right: Charge, done: Money, causes: Mapping[str, str]
+) -> tuple[Money, str] | None:
+    """Return what the new quantity costs at the old price, and how; None where it does not show.
+
+    Only where both amounts are quantity x price x days, so that each step can be checked.
+    """
+    if set(causes) != {"quantity", "price"}:
+        return None
+    currency, service, full = done.currency, right.service, right.full
+    if not full.days:
+        return None
+    share = Fraction(service.days, full.days)
+    old = {name: Fraction(text) for name, text in _state(was).items() if name != "service"}
+
+    def amount(quantity: Fraction, price: Fraction) -> Money:
+        return Money.rounded(quantity * price * share, currency)
+
+    if amount(old["quantity"], old["unit_price"]) != done:
+        return None
+    if amount(Fraction(right.quantity), Fraction(right.unit_price)) != right.amount:
+        return None
+    middle = amount(Fraction(right.quantity), old["unit_price"])
+    if middle in {done, right.amount}:
+        return None
+    part = "" if service == full else f" × {service.days}/{full.days} days"
+    price = plain(old["unit_price"])
+    return middle, f"{plain(right.quantity)} × {price} {currency}{part} = {middle}"
