@@ -222,8 +222,8 @@ def _with_number(supply: _Supply, given: str, check_vat: CheckVat) -> _Supply | 
         )
     if european and has_prefix:
         number = own[0] + number[2:]
-    valid = check_vat(supply.buyer, number) if has_prefix or not european else False
-    if valid is False or (european and valid is None):
+    valid = check_vat(supply.buyer, number)
+    if valid is False:
         form = f", with {own[0]} in front" if european else ""
         return supply.hold(
             "vat_invalid",
@@ -303,7 +303,7 @@ def _abroad(supply: _Supply, table: RateTable) -> TaxDecision | Finding:
         )
         return supply.hold(
             "no_vat_number",
-            f"The customer in {buyer} has no VAT number, so it is not shown to be a business.",
+            f"The customer in {buyer} has no checked VAT number, so it is not shown to be a business.",
             f"ask the customer for its VAT number{consumer}",
         )
     if supply.in_eu(seller) and supply.in_eu(buyer):
