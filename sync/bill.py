@@ -20,7 +20,7 @@ from invoice.assemble import Tax, assemble, check_bounds
 from invoice.document import DocumentKind, DocumentStatus, Invoice
 from invoice.explain import fingerprint
 from invoice.file import CustomerFile
-from rules import reconcile, tax
+from rules import reconcile, succession, tax
 from rules.pricing import PriceBook
 from rules.rating import rate_customer
 from rules.validate import Facts, Policy, validate
@@ -71,15 +71,14 @@ def draft(
 ) -> Draft:
     """Compute one customer's document for a month; pure, writes nothing."""
     customer, contract = file.customer, file.contract
+    billed = [line for line in file.cost_lines if (day := line.falls_on) and day in period]
     findings = validate(
         Facts(
             customer=customer,
             agreements=file.agreements,
             relationships=file.relationships,
             subscriptions=file.subscriptions,
-            cost_lines=[
-                line for line in file.cost_lines if (day := line.falls_on) and day in period
-            ],
+            cost_lines=billed,
             contract=contract,
             tax_profile=file.tax_profile,
             period=period,
@@ -93,13 +92,15 @@ def draft(
     rated = rate_customer(
         contract=contract,
         subscriptions=file.subscriptions,
-        told=file.events,
+        told=[*file.events, *succession.migrations(file.subscriptions)],
         cost_lines=file.cost_lines,
         book=PriceBook(file.price_list, file.rules),
         window=Period(contract.starts, until),
         today=today,
     )
     findings.extend(rated.findings)
+    findings.extend(succession.check_conversions(billed))
+    findings.extend(succession.overlaps(file.subscriptions, today, rated.charges))
     findings.extend(check_bounds(rated.charges))
     result = Draft(document=None, findings=_judged(findings, policy), standing=tuple(standing))
     if result.held:
@@ -145,12 +146,14 @@ _CHECKS = (
     "history.incomplete",
     "history.second_purchase",
     "history.mismatch",
+    "history.half_conversion",
     "window.closed",
     "price.missing",
     "price.tie",
     "price.no_basis",
     "usage.missing",
     "subscription.unknown",
+    "subscription.overlap",
     "bounds.same_key",
     "bounds.overlap",
     "bounds.too_many",
