@@ -1,0 +1,149 @@
+"""Rate a scenario file: a quote, a forecast, and a check of the engine from outside.
+
+The scenario is translated into the same histories, prices and rules that billing rates, so that a
+quote and an invoice cannot differ. It has no customer, no Dataverse and no Microsoft: what it says
+is what is rated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from app.whatif.scenario import Scenario, Tax, read_file
+from app.whatif.seats import BESIDE, rate_subscription
+from app.whatif.usage import rate_usage
+from domain.charge import Charge
+from domain.contract import Timing
+from domain.money import Money, minor_units, plain
+from domain.problems import Finding
+from rules.cycles import Side
+
+
+def rate_file(path: Path) -> dict[str, Any] | list[dict[str, Any]]:
+    """Answer a scenario file; a list of scenarios with a list of answers."""
+    scenarios = read_file(path)
+    return [rate(one) for one in scenarios] if isinstance(scenarios, list) else rate(scenarios)
+
+
+def rate(scenario: Scenario) -> dict[str, Any]:
+    """Answer one scenario: its lines, totals and findings, as plain data."""
+    findings: list[Finding] = []
+    charges: list[Charge] = []
+    for subscription in scenario.subscriptions or ():
+        found, faults = rate_subscription(scenario, subscription)
+        charges.extend(found)
+        findings.extend(faults)
+    found, faults = rate_usage(scenario)
+    charges.extend(found)
+    findings.extend(faults)
+    taxed = _taxed(scenario, charges)
+    findings.extend(finding for finding in taxed if isinstance(finding, Finding))
+    lines = [
+        _line(scenario, charge, tax if isinstance(tax, Decimal) else None)
+        for charge, tax in zip(charges, taxed, strict=True)
+    ]
+    zero = Money.zero(scenario.currency).amount
+    subtotal = sum((charge.amount.amount for charge in charges), zero)
+    tax = sum((tax for tax in taxed if isinstance(tax, Decimal)), zero)
+    unique = {finding.key: finding for finding in reversed(findings)}
+    return {
+        "lines": lines,
+        "subtotal": str(subtotal),
+        "tax": str(tax),
+        "total": str(subtotal + tax),
+        "findings": [_told(finding) for finding in reversed(unique.values())],
+    }
+
+
+def _told(finding: Finding) -> dict[str, Any]:
+    return {
+        "check": finding.check,
+        "severity": finding.severity.value,
+        "record": finding.record,
+        "sentence": finding.sentence,
+        "hint": finding.hint,
+    }
+
+
+def _line(scenario: Scenario, charge: Charge, tax: Decimal | None) -> dict[str, Any]:
+    proration = next((r for r in charge.reasons if r.rule.startswith("proration.")), None)
+    inputs = proration.inputs if proration else {}
+    advance = scenario.contract.timing is Timing.ADVANCE
+    line: dict[str, Any] = {
+        "subscription": _id(charge) or None,
+        "charge_type": charge.type.value,
+        "name": charge.name,
+        "service_start": str(charge.service.start),
+        "service_end": str(charge.service.end),
+        "days": charge.service.days,
+        "cycle_days": int(inputs.get("cycle_days", charge.full.days)),
+        "quantity": plain(charge.quantity),
+        "unit_price": _price(charge),
+        "amount": str(charge.amount.amount),
+        "tax": str(Money.zero(scenario.currency).amount if tax is None else tax),
+        "due": str(charge.service.start if advance else charge.service.end),
+        "why": charge.why,
+        "reasons": [{"rule": r.rule, "inputs": dict(r.inputs)} for r in charge.reasons],
+    }
+    if scenario.side is Side.COST:
+        # As Microsoft writes them: both days are covered.
+        line["charge_start"] = str(charge.service.start)
+        line["charge_end"] = str(
+            charge.service.last_day if charge.service.days else charge.service.start
+        )
+    return line
+
+
+def _id(charge: Charge) -> str:
+    """Seats that were converted in part are rated beside their subscription, under its name."""
+    return charge.subscription_id.partition(BESIDE)[0]
+
+
+def _price(charge: Charge) -> str:
+    """A unit price as people write it: at least the decimals of the currency."""
+    text = plain(charge.unit_price)
+    places = minor_units(charge.amount.currency)
+    whole, _, decimals = text.partition(".")
+    return f"{whole}.{decimals.ljust(places, '0')}" if places or decimals else whole
+
+
+def _taxed(scenario: Scenario, charges: Sequence[Charge]) -> list[Decimal | Finding]:
+    """Return the tax of each charge, rounded line by line, or what stands in its way."""
+    zero = Money.zero(scenario.currency).amount
+    if scenario.tax is None:
+        return [zero] * len(charges)
+    decisions: dict[date, Fraction | Finding] = {}
+    answers: list[Decimal | Finding] = []
+    for charge in charges:
+        day = charge.service.start
+        if day not in decisions:
+            decisions[day] = _decide(scenario.tax, day)
+        percent = decisions[day]
+        if isinstance(percent, Finding):
+            answers.append(percent)
+        else:
+            exact = Fraction(charge.amount.amount) * percent / 100
+            answers.append(Money.rounded(exact, scenario.currency).amount)
+    return answers
+
+
+def _decide(tax: Tax, day: date) -> Fraction | Finding:
+    from app.vat import valid_vat
+    from rules.tax_supply import decide_supply
+
+    decision = decide_supply(
+        seller_country=tax.seller_country,
+        seller_region=tax.seller_region or "",
+        buyer_country=tax.buyer_country,
+        buyer_region=tax.buyer_region or "",
+        buyer_vat_id=tax.buyer_vat_id,
+        exempt_until=tax.exempt_until,
+        on=day,
+        check_vat=valid_vat,
+    )
+    return decision if isinstance(decision, Finding) else Fraction(decision.percent)

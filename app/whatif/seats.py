@@ -1,0 +1,313 @@
+"""The subscriptions of a scenario: their histories and prices, rated as billing rates them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+
+from app.whatif.prices import commits, exchange_reason, markup_rules, rounding_reason
+from app.whatif.scenario import Event, Promotion, Scenario, Subscription
+from domain.charge import Charge, ChargeType, Reason
+from domain.contract import Alignment, MarkupMethod, MarkupRule, Proration
+from domain.money import Money, minor_units, plain, round_half_up
+from domain.period import BillingCycle, Grid, Period
+from domain.problems import Finding, Severity
+from domain.subscription import EventType, SubscriptionEvent
+from rules.cycles import Method, Rounding, Side, round_unit
+from rules.events import order
+from rules.lines import UnitPrice
+from rules.metering import bounded, marked_up, markup_reason
+from rules.pricing import PriceBook, Priced
+from rules.proration import PriceQuestion, rate_history
+from rules.states import as_of
+
+BESIDE = "\n"
+"""Between a subscription and the number of a part that was converted; no id holds it."""
+
+
+def rate_subscription(
+    scenario: Scenario, subscription: Subscription
+) -> tuple[list[Charge], list[Finding]]:
+    """Return the charges of one subscription in order of service, and what could not be rated."""
+    prices = _Prices(scenario, subscription)
+    if subscription.billing_cycle is BillingCycle.ONE_TIME:
+        return _one_time(scenario, subscription, prices)
+    charges: list[Charge] = []
+    findings: list[Finding] = []
+    for history in _histories(scenario, subscription):
+        found, faults = rate_history(
+            history,
+            price_for=prices,
+            window=Period(scenario.bill.start, scenario.bill.to),
+            method=_method(scenario),
+            name=subscription.sku,
+            auto_renew=subscription.auto_renew,
+            served_from=subscription.billed_from,
+        )
+        charges.extend(replace(charge, name=charge.sku) for charge in found)
+        findings.extend(faults)
+    # A loop over histories, each in order: the legs of a conversion belong together.
+    charges.sort(key=lambda charge: charge.service.start)
+    return charges, findings
+
+
+def _method(scenario: Scenario) -> Method:
+    contract = scenario.contract
+    cost = scenario.side is Side.COST
+    grid = None
+    if contract.align is Alignment.CONTRACT and not cost:
+        first = min(one.start for one in scenario.subscriptions or ())
+        grid = Grid.of_contract(
+            contract.frequency,
+            contract.anchor_day,
+            contract.anchor_month or first.month,
+            first.year,
+        )
+    return Method(
+        currency=scenario.currency,
+        side=scenario.side,
+        proration=Proration.DAYS if cost else contract.proration,
+        rounding=scenario.rounding,
+        grid=grid,
+        enforce_windows=cost or contract.reductions == "window",
+    )
+
+
+def _histories(scenario: Scenario, subscription: Subscription) -> Iterator[list[SubscriptionEvent]]:
+    """Yield the subscription's history, and one for each part of it that was converted."""
+    known = [
+        event
+        for event in subscription.events or ()
+        if scenario.as_of is None or event.date <= scenario.as_of
+    ]
+    paid_from = subscription.trial_end or subscription.start
+    begin = SubscriptionEvent(
+        subscription_id=subscription.id,
+        customer_id="",
+        effective=subscription.start,
+        type=EventType.PURCHASE,
+        quantity=subscription.quantity,
+        sku=subscription.sku,
+        term=subscription.term,
+        billing_cycle=subscription.billing_cycle,
+        term_end=subscription.trial_end or subscription.custom_term_end,
+        is_trial=subscription.trial_end is not None,
+    )
+    events = [begin]
+    if paid_from != subscription.start and not any(
+        event.type == "renew" and event.date == paid_from for event in known
+    ):
+        paid = replace(begin, effective=paid_from, type=EventType.RENEW, quantity=None, sku="")
+        events.append(replace(paid, term_end=subscription.custom_term_end, is_trial=False))
+    last_of_day: dict[date, SubscriptionEvent] = {}
+    for place, event in enumerate(known):
+        told = _event(begin, event, place)
+        if told.type is EventType.SET_QUANTITY:
+            last_of_day[event.date] = told  # the last one listed wins
+        else:
+            events.append(told)
+    events = order([*events, *last_of_day.values()])
+    beside: list[list[SubscriptionEvent]] = []
+    for change in [event for event in events if event.type is EventType.CONVERT]:
+        place = events.index(change)
+        before = as_of(events[:place], change.effective, auto_renew=subscription.auto_renew)
+        part = change.quantity
+        if before is None or part is None or part >= before.quantity:
+            continue
+        # A part is upgraded: it leaves for a product of its own, in the same term.
+        events[place] = replace(change, sku="", quantity=before.quantity - part)
+        name = f"{subscription.id}{BESIDE}{len(beside)}"
+        upgraded = replace(
+            change,
+            subscription_id=name,
+            term=before.term,
+            billing_cycle=before.billing_cycle,
+            term_end=before.term_end,
+            anchor=before.anchor,
+        )
+        beside.append([upgraded])
+    yield events
+    yield from beside
+
+
+def _event(begin: SubscriptionEvent, event: Event, place: int) -> SubscriptionEvent:
+    return replace(
+        begin,
+        effective=event.date,
+        type=EventType(event.type),
+        quantity=event.quantity,
+        sku=event.sku or "",
+        term=event.term,
+        billing_cycle=event.billing_cycle,
+        term_end=event.custom_term_end,
+        is_trial=False,
+        sequence=place,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """The price that was agreed last, by the purchase, a renewal or a conversion."""
+
+    unit: Decimal | None
+    annual: Decimal | None
+    promotion: Promotion | None
+
+
+class _Prices:
+    """The prices of one subscription over time."""
+
+    def __init__(self, scenario: Scenario, subscription: Subscription) -> None:
+        self.scenario = scenario
+        self.subscription = subscription
+        self.book = PriceBook((), markup_rules(scenario) if scenario.side is Side.SELL else ())
+
+    def __call__(self, question: PriceQuestion) -> UnitPrice | Finding:
+        return self.price(question.sku, question.on, question.term_start, question.billing_cycle)
+
+    def price(
+        self, sku: str, on: date, term_start: date, billing_cycle: BillingCycle
+    ) -> UnitPrice | Finding:
+        """Return the price of one unit: listed, less promotion, exchanged, then marked up."""
+        listed = self._listed(sku, on, term_start)
+        amount = listed.unit if listed.annual is None else listed.annual
+        record = f"subscription {self.subscription.id}"
+        if amount is None:
+            return Finding(
+                check="price.missing",
+                severity=Severity.HOLD,
+                customer_id="",
+                record=record,
+                sentence=f"Subscription {self.subscription.id} has no price for {sku} on {on}.",
+                hint="give unit_price, or annual_price",
+            )
+        value = Fraction(amount)
+        name = "price.unit" if listed.annual is None else "price.annual"
+        field = "unit_price" if listed.annual is None else "annual_price"
+        reasons = [Reason(rule=name, inputs={field: plain(value)})]
+        until = date.max
+        promotion = listed.promotion
+        if promotion is not None and (promotion.until is None or on < promotion.until):
+            until = promotion.until or date.max
+            value, reason = _promoted(value, promotion)
+            reasons.append(reason)
+        exchange = self.scenario.exchange_rate
+        if exchange is not None:
+            value *= Fraction(exchange.rate)
+            reasons.append(exchange_reason(exchange))
+        marked = self._marked_up(sku, term_start, value, billing_cycle)
+        if isinstance(marked, Finding):
+            return marked
+        value, more = marked
+        reasons.extend(more)
+        covers = None if listed.annual is None else 12
+        return UnitPrice(value=value, reasons=tuple(reasons), covers=covers, until=until)
+
+    def _marked_up(
+        self, sku: str, term_start: date, value: Fraction, billing_cycle: BillingCycle
+    ) -> tuple[Fraction, tuple[Reason, ...]] | Finding:
+        if self.scenario.side is Side.COST:
+            return value, ()
+        rule = self.book.rule(
+            Priced(
+                customer_id="",
+                record=f"subscription {self.subscription.id}",
+                kind="licence",
+                sku=sku,
+                on=term_start,
+                currency=self.scenario.currency,
+                billing_cycle=billing_cycle,
+            )
+        )
+        if isinstance(rule, Finding):
+            # Seats have a price of their own; a rule for them is not asked for.
+            return (value, ()) if rule.check == "price.missing" else rule
+        if rule.method in {MarkupMethod.TIERS, MarkupMethod.PACKAGE} or commits(rule):
+            return self._cannot(rule, "tiers, packages and commitments price usage")
+        basis = value
+        if rule.method is MarkupMethod.ERP_MINUS:
+            if self.subscription.erp_price is None:
+                return self._cannot(rule, "the subscription has no erp_price")
+            basis = Fraction(self.subscription.erp_price)
+        marked, bound = bounded(rule, marked_up(rule, basis))
+        return marked, (markup_reason(rule, unit_price=plain(marked)), *bound)
+
+    def _cannot(self, rule: MarkupRule, fault: str) -> Finding:
+        return Finding(
+            check="price.no_basis",
+            severity=Severity.HOLD,
+            customer_id="",
+            record=f"subscription {self.subscription.id}",
+            sentence=f"Rule {rule.key} cannot price {self.subscription.id}: {fault}.",
+            hint='let the rule match {"kind": "usage"}, or give what is missing',
+        )
+
+    def _listed(self, sku: str, on: date, term_start: date) -> _Listed:
+        one = self.subscription
+        listed = _Listed(one.unit_price, one.annual_price, one.promotion)
+        # Of one day, a renewal comes before a conversion.
+        for event in sorted(one.events or (), key=lambda e: (e.date, e.type == "convert")):
+            renewed = event.type == "renew" and event.date <= term_start
+            converted = event.type == "convert" and event.date <= on and event.sku == sku
+            if not (renewed or converted):
+                continue
+            priced = event.unit_price is not None or event.annual_price is not None
+            if converted:
+                # The promotion was one of the product that was left.
+                listed = _Listed(event.unit_price, event.annual_price, event.promotion)
+            elif priced:
+                promotion = event.promotion or listed.promotion
+                listed = _Listed(event.unit_price, event.annual_price, promotion)
+            elif event.promotion:
+                listed = replace(listed, promotion=event.promotion)
+        return listed
+
+
+def _promoted(value: Fraction, promotion: Promotion) -> tuple[Fraction, Reason]:
+    if promotion.percent is not None:
+        lower = value * (100 - Fraction(promotion.percent)) / 100
+        inputs = {"percent": plain(promotion.percent)}
+    else:
+        lower = max(Fraction(0), value - Fraction(promotion.amount or 0))
+        inputs = {"amount": plain(promotion.amount or 0)}
+    if promotion.until is not None:
+        inputs["until"] = str(promotion.until)
+    return lower, Reason(rule="price.promotion", inputs={**inputs, "unit_price": plain(lower)})
+
+
+def _one_time(
+    scenario: Scenario, subscription: Subscription, prices: _Prices
+) -> tuple[list[Charge], list[Finding]]:
+    day = subscription.start
+    if not scenario.bill.start <= day < scenario.bill.to or not subscription.quantity:
+        return [], []
+    price = prices.price(subscription.sku, day, day, BillingCycle.ONE_TIME)
+    if isinstance(price, Finding):
+        return [], [price]
+    unit = price.value
+    if scenario.rounding is not Rounding.HALF_UP:
+        unit = round_unit(scenario.rounding, unit, minor_units(scenario.currency))
+    exact = subscription.quantity * unit
+    amount = Money.rounded(exact, scenario.currency)
+    service = Period(day, day)
+    said = f"{subscription.quantity} bought once on {day} × {plain(unit)} {amount.currency}"
+    charge = Charge(
+        key=f"charge/{subscription.id}/one_time/{day}",
+        customer_id="",
+        subscription_id=subscription.id,
+        type=ChargeType.ONE_TIME,
+        name=subscription.sku,
+        sku=subscription.sku,
+        service=service,
+        full=service,
+        quantity=Decimal(subscription.quantity),
+        unit_price=round_half_up(unit, 10),
+        exact=exact,
+        amount=amount,
+        why=f"{said} = {amount.amount:f} {amount.currency}",
+        reasons=(*price.reasons, rounding_reason(scenario, exact, amount)),
+    )
+    return [charge], []
