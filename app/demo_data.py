@@ -191,9 +191,23 @@ def price_list(customers: list[Customer]) -> list[PriceListItem]:
 def markup_rules(customers: list[Customer]) -> list[MarkupRule]:
     """Return the rules: a default for each kind, better terms for one customer, one meter family."""
 
-    def rule(name: str, method: MarkupMethod, value: str, **match: str) -> MarkupRule:
+    def rule(
+        name: str,
+        method: MarkupMethod,
+        value: str,
+        *,
+        kind: str = "",
+        meter_category: str = "",
+        customer_id: str = "",
+    ) -> MarkupRule:
         return MarkupRule(
-            key=f"rule/{name}", method=method, value=Decimal(value), valid=OPEN, **match
+            key=f"rule/{name}",
+            method=method,
+            value=Decimal(value),
+            valid=OPEN,
+            kind=kind,
+            meter_category=meter_category,
+            customer_id=customer_id,
         )
 
     rules = [

@@ -1,4 +1,8 @@
-"""How one account is billed: the contract, its prices, its markup rules and its tax profile."""
+"""How one account is billed: the contract, its prices, its markup rules and its tax profile.
+
+A price or a rule is written down here as it was agreed, even when it is impossible: what cannot be
+meant is found by `rules.metering.fault_of` and `rules.pricing.item_fault` and told, not refused.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,9 @@ from decimal import Decimal
 from enum import StrEnum
 
 from domain.period import BillingCycle, Frequency, Grid, Period, TermDuration
+
+FOREVER = Period(date.min, date.max)
+"""Valid without a first and without a last day."""
 
 
 class TaxTreatment(StrEnum):
@@ -99,7 +106,11 @@ class BillingContract:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceListItem:
-    """Agreed price of one product for one customer (or for all: empty customer), per billing cycle."""
+    """Agreed price of one product for one customer, or for all where no customer is named.
+
+    It is either `unit_price`, for one unit and one billing cycle, or `annual_price`, for one unit
+    and twelve months however often these are billed.
+    """
 
     key: str
     customer_id: str
@@ -107,7 +118,12 @@ class PriceListItem:
     term: TermDuration | None
     billing_cycle: BillingCycle
     currency: str
-    unit_price: Decimal
+    unit_price: Decimal | None = None
+    annual_price: Decimal | None = None
+    discount_percent: Decimal = Decimal(0)
+    """Off the unit price, so that it prorates with the line."""
+    discount_valid: Period = FOREVER
+    """Days of service on which the discount is given: a cycle is discounted by its first day."""
     valid: Period
 
 
@@ -149,6 +165,57 @@ class MarkupMethod(StrEnum):
     """cost + value, per unit and billing cycle"""
     ERP_MINUS = "erp_minus"
     """ERP price x (100 - value) / 100"""
+    TIERS = "tiers"
+    """by the steps of `tiers`"""
+    PACKAGE = "package"
+    """whole packages of `package`"""
+
+
+class TierMode(StrEnum):
+    """Whether a step prices what lies in it, or the whole once the total has come so far."""
+
+    GRADUATED = "graduated"
+    VOLUME = "volume"
+
+
+class TierBasis(StrEnum):
+    """What the steps measure: units, or money of cost."""
+
+    QUANTITY = "quantity"
+    COST = "cost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of tiers; a unit price, a flat price and a percentage add up where several stand."""
+
+    up_to: Decimal | None = None
+    """The last measure that belongs to it; None: everything beyond the step before."""
+    unit_price: Decimal = Decimal(0)
+    """For `per` of what the steps measure, pro rata."""
+    flat: Decimal = Decimal(0)
+    """Once, when anything falls into the step."""
+    percent: Decimal | None = None
+    """Markup on the cost of what falls into the step; None: its cost is not passed on."""
+    per: Decimal = Decimal(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiers:
+    """Prices that change with how much was used in a month."""
+
+    mode: TierMode
+    basis: TierBasis = TierBasis.QUANTITY
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """A price for each `size` units that were begun, beyond those that are `free`."""
+
+    size: Decimal
+    price: Decimal
+    free: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,13 +224,26 @@ class MarkupRule:
 
     key: str
     method: MarkupMethod
-    value: Decimal
+    value: Decimal | None = None
+    """The number of the method; tiers and packages have none."""
     valid: Period
     customer_id: str = ""
     kind: str = ""
     """licence, usage, one_time, reservation or credit."""
     sku: str = ""
     meter_category: str = ""
+    currency: str = ""
+    """Currency of its money, which is sold in no other; empty: each contract's own."""
+    tiers: Tiers | None = None
+    package: Package | None = None
+    floor: Decimal | None = None
+    """Least unit price; of seats for one billing cycle."""
+    cap: Decimal | None = None
+    """Greatest unit price; of seats for one billing cycle."""
+    minimum: Decimal | None = None
+    """What the usage of a contract month comes to at least, prorated by days of validity."""
+    maximum: Decimal | None = None
+    """What the usage of a contract month comes to at most, prorated by days of validity."""
 
     @property
     def rank(self) -> int:
@@ -174,3 +254,20 @@ class MarkupRule:
             + 2 * bool(self.meter_category)
             + bool(self.kind)
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeRate:
+    """What one unit of `base` is worth in `quote` from a day on, until a later rate is known."""
+
+    source: str
+    """Who published it: Microsoft, a central bank, the contract."""
+    base: str
+    quote: str
+    rate: Decimal
+    on: date
+
+    @property
+    def key(self) -> str:
+        """Identity from meaning."""
+        return f"rate/{self.source}/{self.base}-{self.quote}/{self.on}"

@@ -1,24 +1,22 @@
 """From what happened and what Microsoft billed to what one customer is asked for.
 
-Seats are rated from their history (`rules.proration`); metered, one-time and credit lines are
-imported from Microsoft's invoice and marked up: their subtotal is the truth of the cost. A metered
-line is split over the Azure subscriptions and meter categories that used it by largest remainder,
-so the parts sum to the line to the cent.
+Seats are rated from their history (`rules.proration`), at prices that come from Microsoft's lines
+and the price book; everything else is imported from Microsoft's invoice (`rules.passed_on`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 
-from domain.charge import Charge, ChargeType, Reason
-from domain.contract import Alignment, BillingContract, MarkupMethod, MarkupRule
-from domain.money import Money, allocate, minor_units, plain, round_half_up
-from domain.period import Period
+from domain.charge import Charge, Reason
+from domain.contract import Alignment, BillingContract
+from domain.money import round_half_up
+from domain.period import Grid, Period
 from domain.problems import Finding, Severity
 from domain.subscription import (
     CostKind,
@@ -29,8 +27,9 @@ from domain.subscription import (
 )
 from rules import events
 from rules.cycles import Method
-from rules.pricing import PriceBook, Priced, marked_up
 from rules.lines import UnitPrice
+from rules.passed_on import rate_lines
+from rules.pricing import PriceBook, Priced
 from rules.proration import PriceQuestion, rate_history
 
 
@@ -87,7 +86,7 @@ def rate_customer(
             continue
         found, faults = rate_history(
             history,
-            price_for=_LicencePrices(subscription, lines, book, contract.currency),
+            price_for=_LicencePrices(subscription, lines, book, contract),
             window=window,
             method=method,
             name=subscription.name,
@@ -103,25 +102,19 @@ def rate_customer(
         charges.extend(found)
         findings.extend(faults)
 
-    metered: dict[str, list[CostLine]] = defaultdict(list)
-    for line in cost_lines:
-        day = line.falls_on
-        if day is None or day not in window or line.sku in contract.excluded_skus:
-            continue
-        if line.kind is CostKind.USAGE:
-            metered[line.subscription_id].append(line)
-        elif line.kind is not CostKind.LICENCE:
-            answer = _rate_line(line, day, book, contract.currency)
-            if isinstance(answer, Charge):
-                charges.append(answer)
-            else:
-                findings.append(answer)
-        elif line.subscription_id not in known:
-            findings.append(_unknown_subscription(line))
-    for plan in sorted(metered):
-        found, faults = _rate_usage(metered[plan], book, contract.currency)
-        charges.extend(found)
-        findings.extend(faults)
+    in_window = [
+        line
+        for line in cost_lines
+        if (day := line.falls_on) and day in window and line.sku not in contract.excluded_skus
+    ]
+    findings.extend(
+        _unknown_subscription(line)
+        for line in in_window
+        if line.kind is CostKind.LICENCE and line.subscription_id not in known
+    )
+    found, faults = rate_lines(in_window, contract=contract, book=book, window=window)
+    charges.extend(found)
+    findings.extend(faults)
     # Several shares of one line may meet the same fault.
     unique = {finding.key: finding for finding in findings}
     return Rated(charges=tuple(charges), findings=tuple(unique.values()))
@@ -152,36 +145,61 @@ class _LicencePrices:
         subscription: Subscription,
         lines: Sequence[CostLine],
         book: PriceBook,
-        currency: str,
+        contract: BillingContract,
     ) -> None:
         self.subscription = subscription
         self.lines = [line for line in lines if line.kind is CostKind.LICENCE and line.charged]
         self.book = book
-        self.currency = currency
+        self.contract = contract
 
     def __call__(self, question: PriceQuestion) -> UnitPrice | Finding:
-        cost, cost_currency = self.unit_cost(question)
-        return self.book.price(
+        line, cost = self.unit_cost(question)
+        if self.is_trial(question, line):
+            told = Reason(rule="price.trial", inputs={"term_start": str(question.term_start)})
+            return UnitPrice(value=Fraction(0), cost=cost, reasons=(told,))
+        answer = self.book.price(
             Priced(
                 customer_id=question.customer_id,
                 record=f"subscription {question.subscription_id}",
                 kind=CostKind.LICENCE.value,
                 sku=question.sku,
                 on=question.term_start,
-                currency=self.currency,
+                currency=self.contract.currency,
+                service=question.on,
                 term=question.term,
                 billing_cycle=question.billing_cycle,
                 cost=cost,
-                cost_currency=cost_currency,
+                cost_currency=line.currency if line else "",
+                is_free=line is not None and not line.unit_price and not cost,
             )
         )
+        if isinstance(answer, UnitPrice) and self.lines:
+            return replace(answer, until=None)  # the cost of another cycle may be another
+        return answer
 
-    def unit_cost(self, question: PriceQuestion) -> tuple[Decimal | None, str]:
-        """Return what one unit cost for the full cycle: by this cycle's lines, else by the term's.
+    def is_trial(self, question: PriceQuestion, line: CostLine | None) -> bool:
+        """Say whether the term is a free trial: Partner Center shows it, or its line names it."""
+        shown = self.subscription.is_trial and question.term_start == self.subscription.start
+        named = line is not None and "trial" in line.term_and_billing_cycle.lower()
+        return shown or (named and line is not None and not line.subtotal)
 
-        Seats are priced by a line of the day on which they came, or else by the cycle's own.
+    def charge_cycle(self, question: PriceQuestion) -> Period:
+        """Return the cycle by which Microsoft bills the day, whatever periods our lines follow."""
+        months, term_start = question.billing_cycle.months, question.term_start
+        if self.contract.alignment is Alignment.CHARGE_CYCLE or not months:
+            return question.full
+        month = term_start.year * 12 + term_start.month - 1
+        kept = Grid(months, month, self.subscription.created.day)
+        own = kept if kept.nth(0).start == term_start else Grid.from_day(term_start, months)
+        return own.around(question.on)
+
+    def unit_cost(self, question: PriceQuestion) -> tuple[CostLine | None, Decimal | None]:
+        """Return what one unit cost for the full cycle, and the line that says so.
+
+        It is told by this cycle's lines, else by the term's. Seats are priced by a line of the day
+        on which they came, or else by the cycle's own.
         """
-        full = question.full
+        full = self.charge_cycle(question)
         known = [
             (line, line.charged)
             for line in self.lines
@@ -195,12 +213,12 @@ class _LicencePrices:
         if in_cycle:
             _, line = max(in_cycle)
             whole = next((other for other, charged in known if charged == full), None)
-            return full_cycle_cost(line, full, whole), line.currency
+            return line, full_cycle_cost(line, full, whole)
         in_term = [(c.start, line.key, line) for line, c in known if _same_term(line, full)]
         if not in_term:
-            return None, ""
+            return None, None
         line = max(in_term)[-1]
-        return _listed(line), line.currency
+        return line, _listed(line)
 
 
 def _same_term(line: CostLine, cycle: Period) -> bool:
@@ -236,218 +254,3 @@ def _explains(unit_price: Decimal, share: Fraction, line: CostLine) -> bool:
     decimals = max(2, -exponent) if isinstance(exponent, int) else 2
     shown = Fraction(abs(line.effective_unit_price))
     return abs(Fraction(unit_price) * share - shown) < Fraction(1, 10**decimals)
-
-
-# --- one-time, reservations, credits ---------------------------------------------------------------
-
-
-def _rate_line(line: CostLine, day: date, book: PriceBook, currency: str) -> Charge | Finding:
-    """Pass one line of Microsoft's invoice on, marked up; its subtotal is the cost."""
-    rule = _line_rule(line, day, book, currency)
-    if isinstance(rule, Finding):
-        return rule
-    quantity = line.seats or Decimal(-1 if line.is_credit else 1)
-    is_credit = line.kind is CostKind.CREDIT
-    if is_credit and rule.method in {MarkupMethod.FIXED, MarkupMethod.UPLIFT}:
-        return _cannot(line, rule, "a credit is passed on by percent or margin")
-    if rule.method is MarkupMethod.FIXED:
-        exact = Fraction(rule.value) * Fraction(quantity)
-    elif rule.method is MarkupMethod.UPLIFT:
-        exact = Fraction(line.subtotal) + Fraction(rule.value) * Fraction(quantity)
-    else:
-        exact = marked_up(rule, Fraction(line.subtotal))
-    amount = Money.rounded(exact, currency)
-    service = line.charged or Period(day, day)
-    return Charge(
-        key=f"charge/{line.key}",
-        customer_id=line.customer_id,
-        subscription_id=line.subscription_id,
-        type=ChargeType.CREDIT if is_credit else ChargeType.ONE_TIME,
-        name=f"{line.name} ({line.credit_reason})" if line.credit_reason else line.name,
-        sku=line.sku,
-        service=service,
-        full=service,
-        quantity=quantity,
-        unit_price=round_half_up(exact / Fraction(quantity), 10),
-        exact=exact,
-        amount=amount,
-        unit_cost=round_half_up(Fraction(line.subtotal) / Fraction(quantity), 10),
-        why=_passed_on_sentence(line, service, quantity, exact / Fraction(quantity), amount),
-        reasons=(
-            Reason(rule="cost.line", inputs={"line": line.key, "subtotal": plain(line.subtotal)}),
-            _markup_reason(rule),
-        ),
-        cost_lines=(line.key,),
-    )
-
-
-def _line_rule(
-    line: CostLine, day: date, book: PriceBook, currency: str, category: str = ""
-) -> MarkupRule | Finding:
-    rule = book.rule(
-        Priced(
-            customer_id=line.customer_id,
-            record=f"cost line {line.key}",
-            kind=line.kind.value,
-            sku=line.sku,
-            on=day,
-            currency=currency,
-            meter_category=category,
-        )
-    )
-    if isinstance(rule, Finding) or rule.method is MarkupMethod.FIXED:
-        return rule
-    if rule.method is MarkupMethod.ERP_MINUS:
-        return _cannot(line, rule, "this kind of line has no suggested retail price")
-    if line.currency != currency:
-        return _cannot(line, rule, f"it costs {line.currency} and is sold in {currency}")
-    return rule
-
-
-def _cannot(line: CostLine, rule: MarkupRule, fault: str) -> Finding:
-    return Finding(
-        check="price.no_basis",
-        severity=Severity.HOLD,
-        customer_id=line.customer_id,
-        record=f"cost line {line.key}",
-        sentence=f"Rule {rule.key} cannot price {line.name}: {fault}.",
-        hint="add a rule that fits this kind of line",
-    )
-
-
-def _markup_reason(rule: MarkupRule) -> Reason:
-    return Reason(
-        rule="price.markup",
-        inputs={"rule": rule.key, "method": rule.method.value, "value": plain(rule.value)},
-    )
-
-
-def _passed_on_sentence(
-    line: CostLine, service: Period, quantity: Decimal, unit: Fraction, amount: Money
-) -> str:
-    """What the customer reads: our price, never our cost; that and the markup are reasons."""
-    asked = f"{amount.amount:f} {amount.currency}"
-    if line.kind is CostKind.CREDIT:
-        return f"Microsoft's credit for {service}: {asked}"
-    price = round_half_up(unit, 6)
-    if Money.rounded(Fraction(price) * Fraction(quantity), amount.currency) != amount:
-        return f"{plain(quantity)} for {service}: {asked} in all"
-    return f"{plain(quantity)} × {plain(price)} {amount.currency} ({service}) = {asked}"
-
-
-# --- usage -----------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Used:
-    """What one Azure subscription used of one meter category, out of one plan's lines."""
-
-    name: str
-    line: CostLine
-    rule: MarkupRule
-    cost: Decimal = Decimal(0)
-    lines: dict[tuple[str, ...], int] = field(default_factory=dict)
-    """Daily lines by where they were read: invoice lines of one meter share theirs."""
-    cost_lines: set[str] = field(default_factory=set)
-
-
-def _rate_usage(
-    lines: Iterable[CostLine], book: PriceBook, currency: str
-) -> tuple[list[Charge], list[Finding]]:
-    """Make one charge per Azure subscription, meter category and month of one Azure plan."""
-    groups: dict[tuple[date, str, str, str], _Used] = {}
-    findings: list[Finding] = []
-    for line in sorted(lines, key=lambda line: line.key):
-        day = line.falls_on
-        if day is None:
-            continue
-        if not line.shares:
-            if line.subtotal:  # else billed at zero and used by nobody
-                findings.append(_no_usage(line))
-            continue
-        parts = allocate(line.subtotal, [abs(s.cost) for s in line.shares], _places(line))
-        for share, part in zip(line.shares, parts, strict=True):
-            rule = _line_rule(line, day, book, currency, share.meter_category)
-            if isinstance(rule, Finding):
-                findings.append(rule)
-                continue
-            if rule.method not in {MarkupMethod.PERCENT, MarkupMethod.MARGIN}:
-                findings.append(_cannot(line, rule, "usage is priced by percent or margin"))
-                continue
-            place = (day, share.entitlement_id, share.meter_category, rule.sku)
-            used = groups.setdefault(place, _Used(share.entitlement_name, line, rule))
-            used.cost += part
-            used.lines[line.invoice_id, line.sku] = share.lines
-            used.cost_lines.add(line.key)
-    charges: list[Charge] = []
-    for (day, entitlement, category, sku), used in sorted(groups.items()):
-        rule = used.rule
-        exact = marked_up(rule, Fraction(used.cost))
-        amount = Money.rounded(exact, currency)
-        service = used.line.charged or Period(day, day)
-        count = sum(used.lines.values())
-        charges.append(
-            Charge(
-                key=f"charge/{used.line.subscription_id}/usage/{day}/{entitlement}/{category}"
-                + (f"/{sku}" if sku else ""),
-                customer_id=used.line.customer_id,
-                subscription_id=used.line.subscription_id,
-                type=ChargeType.USAGE,
-                name=f"{_family(category)}, {used.name or entitlement}",
-                sku=used.line.sku,
-                service=service,
-                full=service,
-                quantity=Decimal(1),
-                unit_price=round_half_up(exact, 10),
-                exact=exact,
-                amount=amount,
-                unit_cost=used.cost,
-                why=(
-                    f"{_count(count, 'usage line')} of Microsoft for {service} = "
-                    f"{amount.amount:f} {amount.currency}"
-                ),
-                reasons=(
-                    Reason(
-                        rule="usage.split",
-                        inputs={
-                            "azure_subscription": entitlement,
-                            "meter_category": category,
-                            "usage_lines": str(count),
-                            "invoice_lines": str(len(used.cost_lines)),
-                            "cost": f"{plain(used.cost)} {used.line.currency}",
-                        },
-                    ),
-                    _markup_reason(rule),
-                ),
-                cost_lines=tuple(sorted(used.cost_lines)),
-            )
-        )
-    return charges, findings
-
-
-def _places(line: CostLine) -> int:
-    """Cents, or as many decimals as Microsoft wrote: the parts must sum to the line."""
-    exponent = line.subtotal.as_tuple().exponent
-    return max(minor_units(line.currency), -exponent if isinstance(exponent, int) else 0)
-
-
-def _family(category: str) -> str:
-    return category if category.startswith("Azure") else f"Azure {category}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _no_usage(line: CostLine) -> Finding:
-    return Finding(
-        check="usage.missing",
-        severity=Severity.HOLD,
-        customer_id=line.customer_id,
-        record=f"cost line {line.key}",
-        sentence=(
-            f"Microsoft billed {line.subtotal} {line.currency} for {line.name}, "
-            "but the daily usage explains none of it."
-        ),
-        hint="pull the usage of this invoice again; Microsoft may deliver it up to a day late",
-    )

@@ -167,12 +167,12 @@ def a_tax_profile(**fields: Any) -> TaxProfile:
     )
 
 
-def a_rule(value: str = "15", **fields: Any) -> MarkupRule:
+def a_rule(value: str | None = "15", **fields: Any) -> MarkupRule:
     return MarkupRule(
         **{
             "key": "rule/all",
             "method": MarkupMethod.PERCENT,
-            "value": Decimal(value),
+            "value": None if value is None else Decimal(value),
             "valid": ALWAYS,
             **fields,
         }

@@ -9,8 +9,9 @@ import pytest
 from domain.contract import MarkupMethod
 from domain.period import BillingCycle, TermDuration
 from domain.problems import Finding, Severity
-from rules.pricing import PriceBook, Priced, marked_up
-from rules.proration import UnitPrice
+from rules.lines import UnitPrice
+from rules.metering import marked_up
+from rules.pricing import PriceBook, Priced
 from tests.builders import OFFER, a_price, a_rule, day, period
 
 
@@ -168,7 +169,7 @@ def test_a_price_is_not_rounded():
 @pytest.mark.parametrize("number", ["100", "150"])
 def test_a_margin_of_everything_is_a_finding(number):
     answer = PriceBook([], [a_rule(number, method=MarkupMethod.MARGIN)]).price(wanted())
-    assert answer.check == "price.no_basis"
+    assert (answer.check, answer.customer_id) == ("price.rule", "c1")
 
 
 @pytest.mark.parametrize(
