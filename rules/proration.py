@@ -101,6 +101,7 @@ class _Walk:
     """The price that holds on: its product, its term's start, its end and itself."""
     whole: dict[int, Line] = field(default_factory=dict)
     ordinals: dict[str, tuple[date, int]] = field(default_factory=dict)
+    first_type: ChargeType = ChargeType.NEW
     next: int = 0
 
     def run(self) -> None:
@@ -111,6 +112,8 @@ class _Walk:
             self._find(first, "history.no_start", "its history does not begin with a purchase")
             return
         term: Term | None = self._begin(first, None)
+        if term is not None:
+            self.first_type = term.first_type
         self.next = 1
         while term is not None and term.start < self.window.end:
             term = self._run_term(term)
@@ -146,6 +149,7 @@ class _Walk:
                 served = cycle.service
                 if start < self.served_from:
                     served = Period(self.served_from, served.end)
+                    kind = self.first_type  # for us it begins here
                 self._charge(cycle, kind, served, term.quantity, start, slot="cycle")
             while self.next < len(self.events):
                 event = self.events[self.next]

@@ -37,7 +37,7 @@ def rate_subscription(
         return _one_time(scenario, subscription, prices)
     charges: list[Charge] = []
     findings: list[Finding] = []
-    for history in _histories(scenario, subscription):
+    for history, served_from in _histories(scenario, subscription):
         found, faults = rate_history(
             history,
             price_for=prices,
@@ -45,7 +45,7 @@ def rate_subscription(
             method=_method(scenario),
             name=subscription.sku,
             auto_renew=subscription.auto_renew,
-            served_from=subscription.billed_from,
+            served_from=served_from,
         )
         charges.extend(replace(charge, name=charge.sku) for charge in found)
         findings.extend(faults)
@@ -76,8 +76,13 @@ def _method(scenario: Scenario) -> Method:
     )
 
 
-def _histories(scenario: Scenario, subscription: Subscription) -> Iterator[list[SubscriptionEvent]]:
-    """Yield the subscription's history, and one for each part of it that was converted."""
+def _histories(
+    scenario: Scenario, subscription: Subscription
+) -> Iterator[tuple[list[SubscriptionEvent], date | None]]:
+    """Yield the subscription's history, and one for each part of it that was converted.
+
+    With each comes the day from which it is served, where that is not its start.
+    """
     known = [
         event
         for event in subscription.events or ()
@@ -110,7 +115,7 @@ def _histories(scenario: Scenario, subscription: Subscription) -> Iterator[list[
         else:
             events.append(told)
     events = order([*events, *last_of_day.values()])
-    beside: list[list[SubscriptionEvent]] = []
+    beside: list[tuple[list[SubscriptionEvent], date]] = []
     for change in [event for event in events if event.type is EventType.CONVERT]:
         place = events.index(change)
         before = as_of(events[:place], change.effective, auto_renew=subscription.auto_renew)
@@ -123,13 +128,14 @@ def _histories(scenario: Scenario, subscription: Subscription) -> Iterator[list[
         upgraded = replace(
             change,
             subscription_id=name,
+            effective=before.term_start,
             term=before.term,
             billing_cycle=before.billing_cycle,
             term_end=before.term_end,
             anchor=before.anchor,
         )
-        beside.append([upgraded])
-    yield events
+        beside.append(([upgraded], change.effective))
+    yield events, subscription.billed_from
     yield from beside
 
 
