@@ -194,10 +194,11 @@ class _Prices:
         name = "price.unit" if listed.annual is None else "price.annual"
         field = "unit_price" if listed.annual is None else "annual_price"
         reasons = [Reason(rule=name, inputs={field: plain(value)})]
-        until = date.max
+        changes = (e.date for e in self.subscription.events or () if e.type == "convert")
+        until = min((day for day in changes if day > on), default=date.max)
         promotion = listed.promotion
         if promotion is not None and (promotion.until is None or on < promotion.until):
-            until = promotion.until or date.max
+            until = min(until, promotion.until or date.max)
             value, reason = _promoted(value, promotion)
             reasons.append(reason)
         exchange = self.scenario.exchange_rate
@@ -254,6 +255,10 @@ class _Prices:
     def _listed(self, sku: str, on: date, term_start: date) -> _Listed:
         one = self.subscription
         listed = _Listed(one.unit_price, one.annual_price, one.promotion)
+        converts = [event for event in one.events or () if event.type == "convert"]
+        # A part that was converted counts its cycle from before: its price is the conversion's.
+        first = min((event.date for event in converts if event.sku == sku), default=on)
+        on = max(on, first) if sku != one.sku else on
         # Of one day, a renewal comes before a conversion.
         for event in sorted(one.events or (), key=lambda e: (e.date, e.type == "convert")):
             renewed = event.type == "renew" and event.date <= term_start
