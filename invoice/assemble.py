@@ -27,7 +27,7 @@ MAX_LINES_A_DAY = 40
 """More charges than this for one subscription on one day are a fault, not a busy day."""
 
 _CYCLES = {ChargeType.NEW, ChargeType.CYCLE, ChargeType.RENEW}
-_ENDS = {ChargeType.CONVERT, ChargeType.CANCEL}
+_ENDS = {ChargeType.CONVERT, ChargeType.CANCEL, ChargeType.TRANSFER}
 
 
 def check_bounds(charges: Sequence[Charge]) -> list[Finding]:

@@ -256,15 +256,13 @@ def _changes(
         words = ", ".join(causes.values())
         due = f"{billed}, {right.amount} is right: {right.why}"
         cause = " ".join(causes) or "other"
-        # What stands at nothing takes the product of what is right.
-        subject = last if done else right
-        yield step(difference, cause, f"{words}: {due}" if words else due, subject)
+        yield step(difference, cause, f"{words}: {due}" if words else due, right)
         return
     amount, sum_of = middle
     then = f"{billed}, {amount} at the price of then: {sum_of}"
-    yield step(amount - done, "quantity", f"{causes['quantity']}: {then}")
+    yield step(amount - done, "quantity", f"{causes['quantity']}: {then}", right)
     now = f"of {amount} so far {right.amount} is right: {right.why}"
-    yield step(right.amount - amount, "price", f"{causes['price']}: {now}")
+    yield step(right.amount - amount, "price", f"{causes['price']}: {now}", right)
 
 
 def _causes(was: Charge, right: Charge) -> dict[str, str]:
@@ -282,8 +280,8 @@ def _causes(was: Charge, right: Charge) -> dict[str, str]:
         return {"price": "Price changed"}
     money = right.amount.currency
     found: dict[str, str] = {}
-    if before["service"] != now["service"]:
-        found["dates"] = f"Service period changed from {before['service']} to {now['service']}"
+    if was.service != right.service:
+        found["dates"] = f"Service period changed from {was.service} to {right.service}"
     if before["quantity"] != now["quantity"]:
         found["quantity"] = f"Quantity changed from {before['quantity']} to {now['quantity']}"
     if before["unit_price"] != now["unit_price"]:
@@ -297,11 +295,7 @@ def _state(charge: Charge) -> dict[str, str]:
     if charge.type is ChargeType.ADJUSTMENT:
         inputs = charge.reasons[0].inputs if charge.reasons else {}
         return {name: inputs[name] for name in _STATE if name in inputs}
-    state = {
-        "quantity": plain(charge.quantity),
-        "unit_price": plain(charge.unit_price),
-        "service": str(charge.service),
-    }
+    state = {"quantity": plain(charge.quantity), "unit_price": plain(charge.unit_price)}
     if charge.type in _PASSED_ON:
         told = [reason.inputs for reason in charge.reasons]
         bases = [inputs[name] for inputs in told for name in _BASES if name in inputs]
@@ -309,7 +303,7 @@ def _state(charge: Charge) -> dict[str, str]:
     return state
 
 
-_STATE = ("quantity", "unit_price", "service", "basis")
+_STATE = ("quantity", "unit_price", "basis")
 _BASES = ("cost", "subtotal")
 
 
@@ -326,7 +320,7 @@ def _with_old_price(
     if not full.days:
         return None
     share = Fraction(service.days, full.days)
-    old = {name: Fraction(text) for name, text in _state(was).items() if name != "service"}
+    old = {name: Fraction(text) for name, text in _state(was).items()}
 
     def amount(quantity: Fraction, price: Fraction) -> Money:
         return Money.rounded(quantity * price * share, currency)
