@@ -17,11 +17,12 @@ from typing import Any
 from app.whatif.scenario import Scenario, Tax, read_file
 from app.whatif.seats import BESIDE, rate_subscription
 from app.whatif.usage import rate_usage
-from domain.charge import Charge
+from domain.charge import Charge, ChargeType
 from domain.contract import Timing
 from domain.money import Money, minor_units, plain
 from domain.problems import Finding
 from rules.cycles import Side
+from rules.tax import TaxDecision
 
 
 def rate_file(path: Path) -> dict[str, Any] | list[dict[str, Any]]:
@@ -41,18 +42,18 @@ def rate(scenario: Scenario) -> dict[str, Any]:
     found, faults = rate_usage(scenario)
     charges.extend(found)
     findings.extend(faults)
-    taxed = _taxed(scenario, charges)
-    findings.extend(finding for finding in taxed if isinstance(finding, Finding))
-    lines = [
-        _line(scenario, charge, tax if isinstance(tax, Decimal) else None)
-        for charge, tax in zip(charges, taxed, strict=True)
-    ]
+    decisions = _taxed(scenario, charges)
+    findings.extend(decision for decision in decisions if isinstance(decision, Finding))
+    taxes = [_tax(charge, decision) for charge, decision in zip(charges, decisions, strict=True)]
     zero = Money.zero(scenario.currency).amount
     subtotal = sum((charge.amount.amount for charge in charges), zero)
-    tax = sum((tax for tax in taxed if isinstance(tax, Decimal)), zero)
+    tax = sum(taxes, zero)
     unique = {finding.key: finding for finding in reversed(findings)}
     return {
-        "lines": lines,
+        "lines": [
+            _line(scenario, charge, tax, decision)
+            for charge, tax, decision in zip(charges, taxes, decisions, strict=True)
+        ],
         "subtotal": str(subtotal),
         "tax": str(tax),
         "total": str(subtotal + tax),
@@ -70,9 +71,24 @@ def _told(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _line(scenario: Scenario, charge: Charge, tax: Decimal | None) -> dict[str, Any]:
+def _tax(charge: Charge, decision: TaxDecision | Finding | None) -> Decimal:
+    """Return the tax of a line, rounded once; what is held has none, and the finding says so."""
+    percent = decision.percent if isinstance(decision, TaxDecision) else 0
+    exact = Fraction(charge.amount.amount) * Fraction(percent) / 100
+    return Money.rounded(exact, charge.amount.currency).amount
+
+
+def _line(
+    scenario: Scenario,
+    charge: Charge,
+    tax: Decimal,
+    decision: TaxDecision | Finding | None,
+) -> dict[str, Any]:
     proration = next((r for r in charge.reasons if r.rule.startswith("proration.")), None)
     inputs = proration.inputs if proration else {}
+    reasons = charge.reasons
+    if isinstance(decision, TaxDecision):
+        reasons = (*reasons, *decision.reasons)
     advance = scenario.contract.timing is Timing.ADVANCE
     line: dict[str, Any] = {
         "subscription": _id(charge) or None,
@@ -85,11 +101,13 @@ def _line(scenario: Scenario, charge: Charge, tax: Decimal | None) -> dict[str, 
         "quantity": plain(charge.quantity),
         "unit_price": _price(charge),
         "amount": str(charge.amount.amount),
-        "tax": str(Money.zero(scenario.currency).amount if tax is None else tax),
+        "tax": str(tax),
         "due": str(charge.service.start if advance else charge.service.end),
         "why": charge.why,
-        "reasons": [{"rule": r.rule, "inputs": dict(r.inputs)} for r in charge.reasons],
+        "reasons": [{"rule": r.rule, "inputs": dict(r.inputs)} for r in reasons],
     }
+    if isinstance(decision, TaxDecision) and decision.note:
+        line["tax_note"] = decision.note
     if scenario.side is Side.COST:
         # As Microsoft writes them: both days are covered.
         line["charge_start"] = str(charge.service.start)
@@ -112,38 +130,36 @@ def _price(charge: Charge) -> str:
     return f"{whole}.{decimals.ljust(places, '0')}" if places or decimals else whole
 
 
-def _taxed(scenario: Scenario, charges: Sequence[Charge]) -> list[Decimal | Finding]:
-    """Return the tax of each charge, rounded line by line, or what stands in its way."""
-    zero = Money.zero(scenario.currency).amount
+def _taxed(scenario: Scenario, charges: Sequence[Charge]) -> list[TaxDecision | Finding | None]:
+    """Return the tax decision of each charge, or what stands in its way; None: none is asked for."""
     if scenario.tax is None:
-        return [zero] * len(charges)
-    decisions: dict[date, Fraction | Finding] = {}
-    answers: list[Decimal | Finding] = []
-    for charge in charges:
-        day = charge.service.start
+        return [None] * len(charges)
+    decisions: dict[date, TaxDecision | Finding] = {}
+    points = [_tax_point(scenario, charge) for charge in charges]
+    for day in points:
         if day not in decisions:
             decisions[day] = _decide(scenario.tax, day)
-        percent = decisions[day]
-        if isinstance(percent, Finding):
-            answers.append(percent)
-        else:
-            exact = Fraction(charge.amount.amount) * percent / 100
-            answers.append(Money.rounded(exact, scenario.currency).amount)
-    return answers
+    return [decisions[day] for day in points]
 
 
-def _decide(tax: Tax, day: date) -> Fraction | Finding:
+def _tax_point(scenario: Scenario, charge: Charge) -> date:
+    """Return the day whose tax rate counts: when a charge falls due, the last day for usage."""
+    late = scenario.contract.timing is Timing.ARREARS or charge.type is ChargeType.USAGE
+    return charge.service.last_day if late and charge.service.days else charge.service.start
+
+
+def _decide(tax: Tax, day: date) -> TaxDecision | Finding:
     from app.vat import valid_vat
     from rules.tax_supply import decide_supply
 
-    decision = decide_supply(
+    return decide_supply(
         seller_country=tax.seller_country,
         seller_region=tax.seller_region or "",
         buyer_country=tax.buyer_country,
         buyer_region=tax.buyer_region or "",
         buyer_vat_id=tax.buyer_vat_id,
         exempt_until=tax.exempt_until,
+        certificate=tax.certificate or "",
         on=day,
         check_vat=valid_vat,
     )
-    return decision if isinstance(decision, Finding) else Fraction(decision.percent)

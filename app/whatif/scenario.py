@@ -401,6 +401,7 @@ class Tax(Part):
     seller_region: Name | None = None
     buyer_region: Name | None = None
     buyer_vat_id: Name | None = None
+    certificate: Name | None = None
     exempt_until: Day | None = None
 
 
