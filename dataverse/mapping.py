@@ -217,7 +217,10 @@ def _read(column: Column, value: Any, currency: str) -> Any:
             except ValueError as fault:
                 raise _Unreadable(str(fault)) from None
         case Kind.JSON:
-            return json.loads(value)
+            try:
+                return json.loads(value, parse_float=Decimal)  # people type numbers into it
+            except ValueError:
+                raise _Unreadable(f"{column.name} is {value!r}, which cannot be read") from None
         case _:
             return value
 

@@ -38,7 +38,7 @@ PUBLISHER_LABEL = "CSP Billing"
 OPTION_PREFIX = 72700
 SOLUTION = "CspBilling"
 SOLUTION_LABEL = "CSP Billing for Dataverse"
-SCHEMA_VERSION = "1.0.0.0"
+SCHEMA_VERSION = "1.1.0.0"
 """Raise it with every change of the tables; the provisioner records it on the solution."""
 
 OPEN, CLOSED = "open", "closed"
@@ -173,6 +173,8 @@ SUBSCRIPTION_EVENT = table(
     day("TermEnd", "First day after the new term", "term_end"),
     text("Source", "Seen in", "source", 40),
     day("Anchor", "Purchase day kept by the charge cycles", "anchor"),
+    flag("IsTrial", "Free trial", "is_trial"),
+    text("Reference", "Reference id", "reference_id"),
     whole("Sequence", "Order within the day", "sequence"),
     lookups=(_CUSTOMER_LINK, _SUBSCRIPTION_LINK),
     title="type",
@@ -203,7 +205,12 @@ BILLING_CONTRACT = table(
     text("Currency", "Currency", "currency", 10),
     day("Starts", "Billed from", "starts"),
     day("Ends", "First day not billed", "ends"),
-    whole("AnchorDay", "Billing day of the month", "anchor_day"),
+    choice("Frequency", "Billed every", "frequency", "P1W P1M P2M P3M P6M P1Y P3Y"),
+    whole("AnchorDay", "Billing day of the month (of the week: 1 is Monday)", "anchor_day"),
+    whole("AnchorMonth", "First month of a longer billing period", "anchor_month"),
+    choice("Timing", "Due", "timing", "advance arrears"),
+    choice("Alignment", "Lines follow", "alignment", "charge_cycle contract"),
+    choice("Proration", "Part of a cycle costs by", "proration", "days fixed_30 months"),
     whole("PaymentDays", "Days to pay", "payment_days"),
     text("TaxProfileKey", "Tax profile key", "tax_profile_key"),
     text("ExpectedPartnerId", "Expected partner of record", "expected_partner_id", 100),
@@ -233,24 +240,35 @@ PRICE_LIST_ITEM = table(
     text("BillingCycle", "Billing cycle", "billing_cycle", 20),
     text("Currency", "Currency", "currency", 10),
     number("UnitPrice", "Unit price", "unit_price"),
+    number("AnnualPrice", "Price for twelve months", "annual_price"),
+    number("DiscountPercent", "Discount in percent", "discount_percent"),
+    day("DiscountFrom", "Discount from", "discount_valid.start", open_end=date.min),
+    day("DiscountUntil", "First day without discount", "discount_valid.end", open_end=date.max),
     day("ValidFrom", "Valid from", "valid.start", open_end=date.min),
     day("ValidUntil", "First day not valid", "valid.end", open_end=date.max),
     lookups=(_CUSTOMER_LINK,),
     title="sku",
     label="Agreed price",
     plural="Agreed prices",
-    description="The price of a product for one customer, or for all, per billing cycle.",
+    description="The price of a product for one customer, or for all: of a cycle, or of a year.",
     record=PriceListItem,
 )
 
 MARKUP_RULE = table(
     "MarkupRule",
-    choice("Method", "Method", "method", "percent margin fixed uplift erp_minus"),
+    choice("Method", "Method", "method", "percent margin fixed uplift erp_minus tiers package"),
     number("Value", "Value", "value"),
     _TENANT,
     text("Kind", "Kind of charge", "kind", 40),
     text("Sku", "Product and SKU", "sku"),
     text("MeterCategory", "Meter category", "meter_category"),
+    text("Currency", "Currency of its money", "currency", 10),
+    as_json("Tiers", "Tiers", "tiers"),
+    as_json("Package", "Package", "package"),
+    number("Floor", "Least unit price", "floor"),
+    number("Cap", "Greatest unit price", "cap"),
+    number("Minimum", "Least amount of a month", "minimum"),
+    number("Maximum", "Greatest amount of a month", "maximum"),
     day("ValidFrom", "Valid from", "valid.start", open_end=date.min),
     day("ValidUntil", "First day not valid", "valid.end", open_end=date.max),
     lookups=(_CUSTOMER_LINK,),

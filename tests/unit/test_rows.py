@@ -28,10 +28,22 @@ from dataverse.tables import (
     TAX_PROFILE,
     UNIT_OF_WORK,
 )
-from domain.contract import BillingContract, MarkupMethod, MarkupRule, TaxTreatment
+from domain.contract import (
+    Alignment,
+    BillingContract,
+    MarkupMethod,
+    MarkupRule,
+    Package,
+    Proration,
+    Step,
+    TaxTreatment,
+    TierMode,
+    Tiers,
+    Timing,
+)
 from domain.customer import Customer
 from domain.money import Money
-from domain.period import Period
+from domain.period import Frequency, Period
 from domain.problems import Finding, InputError, Severity
 from domain.run import RunStatus, UnitStatus
 from domain.subscription import CostKind, CostLine, SubscriptionKind
@@ -161,6 +173,10 @@ def test_every_value_of_our_own_words_is_an_option():
         (TABLE_OF_RUN, "csp_status"): RunStatus,
         (MARKUP_RULE, "csp_method"): MarkupMethod,
         (TAX_PROFILE, "csp_treatment"): TaxTreatment,
+        (BILLING_CONTRACT, "csp_frequency"): Frequency,
+        (BILLING_CONTRACT, "csp_timing"): Timing,
+        (BILLING_CONTRACT, "csp_alignment"): Alignment,
+        (BILLING_CONTRACT, "csp_proration"): Proration,
         (COST_LINE, "csp_kind"): CostKind,
         (TABLES[5], "csp_kind"): SubscriptionKind,
     }
@@ -250,6 +266,37 @@ def test_an_open_end_is_an_empty_day():
     row = to_row(MARKUP_RULE, rule).columns
     assert (row["csp_validfrom"], row["csp_validuntil"], row["csp_overflow"]) == (None, None, None)
     assert from_row(MARKUP_RULE, row) == rule
+
+
+def test_tiers_and_packages_typed_by_hand_keep_their_digits():
+    row = {
+        "csp_key": "rule/1",
+        "csp_method": FIRST_OPTION + 5,
+        "csp_tiers": '{"mode": "graduated", "steps": [{"up_to": "10", "unit_price": 0.1}, {}]}',
+        "csp_package": '{"size": "1000", "price": "2.50"}',
+    }
+    rule = from_row(MARKUP_RULE, row)
+    assert rule.tiers == Tiers(
+        mode=TierMode.GRADUATED,
+        steps=(Step(up_to=Decimal(10), unit_price=Decimal("0.1")), Step()),
+    )
+    assert rule.package == Package(size=Decimal(1000), price=Decimal("2.50"))
+    assert rule.value is None
+
+
+@pytest.mark.parametrize("typed", ["{", '{"steps": []}', '{"mode": "graduated", "step": []}'])
+def test_tiers_that_cannot_be_read_name_their_row(typed):
+    row = {"csp_key": "rule/1", "csp_method": FIRST_OPTION + 5, "csp_tiers": typed}
+    with pytest.raises(InputError, match="csp_markuprule rule/1: csp_tiers is"):
+        from_row(MARKUP_RULE, row)
+
+
+def test_a_contract_of_before_is_billed_by_the_month():
+    """Columns that were added later are empty in the rows of before."""
+    row = {"csp_key": "contract/c", "csp_currency": "EUR", "csp_starts": "2026-01-01"}
+    contract = from_row(BILLING_CONTRACT, row)
+    assert (contract.frequency, contract.anchor_day) == (Frequency.MONTH, 1)
+    assert (contract.alignment, contract.proration) == (Alignment.CHARGE_CYCLE, Proration.DAYS)
 
 
 def test_a_row_made_by_hand_gets_its_identity_from_its_primary_key():
