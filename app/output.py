@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from app.screen import banner, note, print_json, table
@@ -334,23 +336,46 @@ def whatif(answer: dict[str, Any] | list[dict[str, Any]], *, as_json: bool) -> i
         print_json(answer)
     else:
         for number, one in enumerate(answers, start=1):
-            table(
-                f"Scenario {number}" if len(answers) > 1 else "Lines",
-                ("subscription", "type", "service", ">quantity", ">amount"),
-                [
-                    (
-                        line["subscription"] or line["name"],
-                        line["charge_type"],
-                        f"{line['service_start']} to {line['service_end']} (exclusive)",
-                        line["quantity"],
-                        line["amount"],
-                    )
-                    for line in one["lines"]
-                ],
-            )
-            for line in one["lines"]:
-                print(f"  {line['why']}")
-            print(f"Subtotal {one['subtotal']}, tax {one['tax']}, total {one['total']}")
-            for finding in one["findings"]:
-                print(f"Finding: {finding['sentence']} {finding['hint']}")
+            _quote(f"Scenario {number}" if len(answers) > 1 else "Lines", one)
     return HOLDS if any(one["findings"] for one in answers) else DONE
+
+
+def _quote(title: str, answer: dict[str, Any]) -> None:
+    """Show lines as people read them: both days of a service are covered."""
+    lines = answer["lines"]
+    taxed = any(Decimal(line["tax"]) for line in lines)
+    columns = ["subscription", "type", "service", ">quantity", ">amount"]
+    table(
+        title,
+        [*columns, ">tax"] if taxed else columns,
+        [
+            (
+                line["subscription"] or line["name"],
+                line["charge_type"],
+                _days(line["service_start"], line["service_end"]),
+                line["quantity"],
+                line["amount"],
+                *([line["tax"]] if taxed else []),
+            )
+            for line in lines
+        ],
+    )
+    for line in lines:
+        print(f"  {line['why']}")
+    for words in dict.fromkeys(line["tax_note"] for line in lines if "tax_note" in line):
+        print(f"Note: {words}")
+    print(
+        f"Subtotal {answer['subtotal']}, tax {answer['tax']}, "
+        f"total {answer['total']} {answer['currency']}"
+    )
+    for finding in answer["findings"]:
+        print(f"Finding: {finding['sentence']} {_sentence(finding['hint'])}")
+
+
+def _days(start: str, end: str) -> str:
+    last = date.fromisoformat(end) - timedelta(days=1)
+    return start if str(last) <= start else f"{start} to {last}"
+
+
+def _sentence(hint: str) -> str:
+    return f"{hint[:1].upper()}{hint[1:]}."

@@ -1,15 +1,17 @@
 """The documentation is true: commands exist, links resolve, examples run."""
 
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from app.cli import _parser
-from app.whatif import rate_file
+from app.cli import _parser, main
+from app.whatif.scenario import file_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -72,19 +74,40 @@ def test_commands_of_the_readme_are_understood():
     assert all(f"dev.py {command}" in shown for command in commands)
 
 
-def test_the_scenario_of_the_whatif_page_is_rated_as_it_says(tmp_path):
-    page = (ROOT / "docs/whatif.md").read_text()
-    scenario = tmp_path / "scenario.json"
-    scenario.write_text(re.search(r"```json\n(.*?)```", page, flags=re.DOTALL).group(1))
-    answer = rate_file(scenario)
-    assert [(line["charge_type"], line["amount"]) for line in answer["lines"]] == [
-        ("new", "120.00"),
-        ("add_quantity", "30.00"),
-        ("cycle_charge", "180.00"),
-        ("usage", "5.30"),
-    ]
-    assert (answer["total"], answer["findings"]) == ("335.30", [])
-    json.dumps(answer)
+WHATIF = (ROOT / "docs/whatif.md").read_text()
+EXAMPLES = re.findall(r"### (.*?)\n\n```json\n(.*?)```\n```text\n(.*?)```", WHATIF, flags=re.DOTALL)
+
+
+def test_the_whatif_page_has_examples():
+    assert len(EXAMPLES) == WHATIF.count("```json") >= 6
+
+
+@pytest.mark.parametrize(("title", "scenario", "shown"), EXAMPLES, ids=[e[0] for e in EXAMPLES])
+def test_an_example_of_the_whatif_page_is_answered_as_it_says(
+    title, scenario, shown, tmp_path, capsys
+):
+    path = tmp_path / "scenario.json"
+    path.write_text(scenario)
+    code = main(["whatif", str(path)])
+    assert capsys.readouterr().out == shown
+    assert code == (3 if "exit code 3" in title else 0)
+
+
+def test_the_schema_of_scenario_files_is_the_one_that_is_checked():
+    """Editors complete scenario files by it; UPDATE_EXPECTED=1 writes it anew."""
+    path = ROOT / "docs/whatif.schema.json"
+    made = json.dumps(file_schema(), indent=1, ensure_ascii=False) + "\n"
+    if os.environ.get("UPDATE_EXPECTED") == "1":
+        path.write_text(made, encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == made
+
+
+@pytest.mark.parametrize("scenario", [e[1] for e in EXAMPLES], ids=[e[0] for e in EXAMPLES])
+def test_the_examples_fit_the_schema(scenario):
+    validator = Draft202012Validator(file_schema())
+    assert [error.message for error in validator.iter_errors(json.loads(scenario))] == []
+    wrong = {**json.loads(scenario), "colour": "red"}
+    assert not validator.is_valid(wrong)
 
 
 def test_ci_calls_the_test_command_of_the_readme_and_nothing_else():

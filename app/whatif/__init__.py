@@ -54,6 +54,7 @@ def rate(scenario: Scenario) -> dict[str, Any]:
             _line(scenario, charge, tax, decision)
             for charge, tax, decision in zip(charges, taxes, decisions, strict=True)
         ],
+        "currency": scenario.currency,
         "subtotal": str(subtotal),
         "tax": str(tax),
         "total": str(subtotal + tax),

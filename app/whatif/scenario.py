@@ -456,6 +456,22 @@ class Scenario(Part):
         return self.contract.rounding
 
 
+def file_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a scenario file: one scenario or a list of them."""
+    schema = Scenario.model_json_schema()
+    definitions = schema.pop("$defs")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Scenario file of whatif",
+        "anyOf": [{"$ref": "#/$defs/Scenario"}, {"$ref": "#/$defs/Scenarios"}],
+        "$defs": {
+            **definitions,
+            "Scenario": schema,
+            "Scenarios": {"type": "array", "items": {"$ref": "#/$defs/Scenario"}},
+        },
+    }
+
+
 def places_of(number: Decimal) -> int:
     """Return how many decimals a number is written with."""
     exponent = number.as_tuple().exponent
