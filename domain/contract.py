@@ -103,6 +103,22 @@ class BillingContract:
             self.frequency, self.anchor_day, self.anchor_month, self.starts.year
         )
 
+    def due(self, month: Period) -> Period | None:
+        """Return what the bill of a month is for; None in a month in which none is due.
+
+        In advance these are the billing periods that start in it, in arrears those that end in it
+        (with its last day, too).
+        """
+        grid = self.grid
+        if self.timing is Timing.ADVANCE:
+            first, beyond = grid.index_of(month.start), grid.index_of(month.last_day) + 1
+            first += grid.nth(first).start < month.start
+        else:
+            first, beyond = grid.index_of(month.start), grid.index_of(month.end)
+        if first >= beyond:
+            return None
+        return Period(grid.nth(first).start, grid.nth(beyond - 1).end)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceListItem:
