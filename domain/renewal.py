@@ -61,6 +61,9 @@ class Renewal:
     difference: Money | None
     """What it costs more than now (less: negative); None where a price is not known."""
     sentence: str
+    """What happens, when, and at which price."""
+    hint: str
+    """What can be done about it until when."""
     reasons: tuple[Reason, ...] = ()
     findings: tuple[Finding, ...] = ()
     """Why a price is not known."""

@@ -68,7 +68,7 @@ EXTENDED_WITHOUT_MONTHLY = Premium(
 EXTENDS_IF_STARTED_FROM = date(2025, 4, 1)
 """Source: as above; older terms end as they were promised to."""
 
-_EXTENDABLE = "OnlineServicesNCE"
+_SEATS = "OnlineServicesNCE"
 _ALIVE = {"active", "suspended"}
 
 
@@ -85,8 +85,8 @@ def forecast(
     """Return the ends of terms from today to the horizon, the first one first.
 
     `price_for` answers what a unit costs the customer now (asked for the running term) and then
-    (asked for a term that starts on the day of renewal). `sold` says what Microsoft sells by then
-    (None: not known, supposed to be sold); `extended_skus` are those of its extended service sheet.
+    (asked for a term that starts on the day of renewal). `sold` says which seats Microsoft sells by
+    then (None: not known, supposed to be sold); `extended_skus` are those of its extended service sheet.
     """
     last = today + timedelta(days=horizon_days)
     asked = _Asked(price_for=price_for, currency=currency, sold=sold, extended=extended_skus)
@@ -169,11 +169,13 @@ class _Asked:
             months=months,
             difference=difference,
             sentence="",
+            hint="",
             reasons=_reasons(one, on, prices, at_end),
             findings=tuple(price for price in prices if isinstance(price, Finding)),
         )
         premium = next((p.premium for p in prices[1:] if isinstance(p, _Price)), None)
-        return replace(renewal, sentence=_sentence(renewal, one, premium))
+        sentence, hint = _told(renewal, one, premium)
+        return replace(renewal, sentence=sentence, hint=hint)
 
     def _what_follows(self, one: Subscription, now: Terms, on: date) -> tuple[AtEnd, Terms | None]:
         if one.auto_renew:
@@ -185,11 +187,11 @@ class _Asked:
                 term=wish.term or now.term,
                 billing_cycle=wish.billing_cycle or now.billing_cycle,
             )
-            if self._is_sold(then, on):
+            if self._is_sold(one, then, on):
                 return AtEnd.RENEWS, then
             return AtEnd.CANNOT_RENEW, None
         if one.sku in self.extended or (
-            one.product_type == _EXTENDABLE
+            one.product_type == _SEATS
             and not one.is_trial
             and one.start >= EXTENDS_IF_STARTED_FROM
             and on in EXTENDED.valid
@@ -198,8 +200,11 @@ class _Asked:
             return AtEnd.EXTENDS, monthly
         return AtEnd.ENDS, None
 
-    def _is_sold(self, terms: Terms, on: date) -> bool:
-        return self.sold is None or self.sold(terms.sku, terms.term, terms.billing_cycle, on)
+    def _is_sold(self, one: Subscription, terms: Terms, on: date) -> bool:
+        """Say whether it can be bought then; other products than seats stand on other sheets."""
+        if self.sold is None or one.product_type != _SEATS:
+            return True
+        return self.sold(terms.sku, terms.term, terms.billing_cycle, on)
 
     # --- prices -------------------------------------------------------------------------------
 
@@ -222,7 +227,7 @@ class _Asked:
         self, one: Subscription, terms: Terms, term_start: date, day: date
     ) -> _Price | Finding:
         """Price a month of extended service, by the monthly plan or else by the yearly one."""
-        if self._is_sold(terms, day):
+        if self._is_sold(one, terms, day):
             monthly = self._ask(one, terms, term_start, day)
             return monthly if isinstance(monthly, Finding) else _with_premium(monthly, EXTENDED)
         yearly = self._ask(
@@ -351,41 +356,43 @@ _EVERY = {
 }
 
 
-def _sentence(renewal: Renewal, one: Subscription, premium: Premium | None) -> str:
-    """One plain text: what happens when, at which price, and what can be done until when."""
-    seats = f"{_seats(renewal.now.quantity)} of {one.name}"
+def _told(renewal: Renewal, one: Subscription, premium: Premium | None) -> tuple[str, str]:
+    """Say what happens when, at which price, and what can be done until when."""
+    seats, alone = f"{_seats(one.quantity)} of {one.name}", one.quantity == 1
     moment = _moment(renewal.change_by)
-    then = renewal.then
     match renewal.at_end:
         case AtEnd.ENDS:
-            return (
-                f"{seats} {'ends' if one.quantity == 1 else 'end'} on {moment}: renewal is off. "
-                "Switch it on before then where they are still needed."
-            )
+            sentence = f"{seats} {'ends' if alone else 'end'} on {moment}: renewal is off."
+            hint = "Switch it on before then where they are still needed."
         case AtEnd.CANNOT_RENEW:
-            return (
-                f"{seats} cannot renew on {moment}: the product is not sold in this plan any more. "
-                "Schedule another product or plan before then."
+            sentence = (
+                f"{seats} cannot renew on {moment}: the product is not sold in this plan any more."
             )
+            hint = "Schedule another product or plan before then."
         case AtEnd.EXTENDS:
-            told = (
-                f"Renewal is off: {seats} {'goes' if one.quantity == 1 else 'go'} on month by month "
-                f"from {moment}{_price_said(renewal)}{_premium_said(premium)}. Renew, or choose the "
-                "end, before then; after it they can be cancelled on any day, for a refund by the "
-                "day."
+            sentence = (
+                f"Renewal is off: {seats} {'goes' if alone else 'go'} on month by month from "
+                f"{moment}{_price_said(renewal)}{_premium_said(premium)}."
+            )
+            hint = (
+                "Renew, or choose the end, before then; after it they can be cancelled on any day, "
+                "for a refund by the day."
             )
         case AtEnd.RENEWS:
-            until = f" until {_moment(renewal.return_by)}" if renewal.return_by else ""
-            told = (
-                f"{seats} {'renews' if one.quantity == 1 else 'renew'} on {moment}{_changes(renewal, one)}"
-                f"{_price_said(renewal)}{_premium_said(premium)}. Change the number of seats, the "
-                f"plan or the renewal before then; after it,{until}, seats can only be given back "
-                "or all be cancelled, for a refund by the day."
+            sentence = (
+                f"{seats} {'renews' if alone else 'renew'} on {moment}{_changes(renewal, one)}"
+                f"{_price_said(renewal)}{_premium_said(premium)}."
+            )
+            until = f" until {_moment(renewal.return_by)}," if renewal.return_by else ""
+            hint = (
+                "Change the number of seats, the plan or the renewal before then; after it,"
+                f"{until} seats can only be given back or all be cancelled, for a refund by the "
+                "day."
             )
     kept = one.next_term is not None and one.next_term.promotion_id
-    if one.promotion_id and not kept and then is not None:
-        told += f" Promotion {one.promotion_id} ends with the term."
-    return told
+    if one.promotion_id and not kept and renewal.then is not None:
+        sentence += f" Promotion {one.promotion_id} ends with the term."
+    return sentence, hint
 
 
 def _changes(renewal: Renewal, one: Subscription) -> str:
@@ -407,12 +414,12 @@ def _changes(renewal: Renewal, one: Subscription) -> str:
 def _price_said(renewal: Renewal) -> str:
     now, then = renewal.now, renewal.then
     if then is None or then.unit_price is None or then.per_cycle is None or not then.billing_cycle:
-        why = " ".join(finding.sentence for finding in renewal.findings)
-        return f", at a price that is not known ({why.rstrip('.')})"
+        why = renewal.findings[-1].sentence.rstrip(".") if renewal.findings else ""
+        return f", at a price that is not known ({why})"
     currency = then.per_cycle.currency
     said = f" at {_unit(then.unit_price)} {currency} {_EVERY[then.billing_cycle]}"
     if now.unit_price is None or now.billing_cycle is None:
-        return said
+        return f"{said} (what they cost now is not known)"
     same = (now.unit_price, now.billing_cycle) == (then.unit_price, then.billing_cycle)
     was = "" if now.billing_cycle is then.billing_cycle else f" {_EVERY[now.billing_cycle]}"
     said += " as now" if same else f" (now {_unit(now.unit_price)}{was})"

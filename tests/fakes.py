@@ -197,6 +197,8 @@ class MemoryPartnerCenter:
     lines: list[CostLine | Finding] = field(default_factory=list)
     usage: dict[str, list[Mapping[str, str]]] = field(default_factory=dict)
     """Daily rated usage by invoice id, as Microsoft writes it."""
+    sheets: dict[tuple[str, str], list[SheetPrice | Finding]] = field(default_factory=dict)
+    """Rows by market and view; a sheet that is not here does not exist."""
     down: BaseException | None = None
 
     def _up(self) -> None:
@@ -244,7 +246,9 @@ class MemoryPartnerCenter:
         return (path,)
 
     def sheet_prices(self, market: str, view: str) -> Iterator[SheetPrice | Finding]:
-        yield from ()
+        if (market, view) not in self.sheets:
+            raise NotFound(f"there is no sheet {view} of {market}", service="Prices")
+        yield from self.sheets[market, view]
 
 
 @dataclass

@@ -1,0 +1,204 @@
+"""Which terms end in the time ahead, over all customers, at the prices of their contracts.
+
+What a unit costs now is told by Microsoft's lines of the running term; what it will cost by
+Microsoft's price sheet of today, which is the best that is known before the day. Where the price
+host refuses to answer, renewals are told all the same, without their prices.
+
+Limit: what a sheet's price covers is not published clearly; it is taken to be the whole term
+(`domain.contract.SheetPrice`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from decimal import Decimal
+
+from domain.contract import BillingContract, SheetPrice
+from domain.customer import Customer
+from domain.problems import Finding, ServiceError
+from domain.renewal import Renewal
+from domain.subscription import CostKind, CostLine
+from invoice.file import CustomerFile
+from rules.lines import UnitPrice
+from rules.pricing import PriceBook, Priced
+from rules.proration import PriceQuestion
+from rules.rating import full_cycle_cost
+from rules.renewals import HORIZON_DAYS, forecast, sold_by
+from sync.ports import PartnerCenter, Ports
+
+SHEETS = ("updatedlicensebased", "software", "marketplace")
+"""Microsoft's names of the sheets by which what has a term is sold."""
+EXTENDED_SHEET = "licensebasedest"
+"""The sheet of seats in their extended service term, which have SKUs of their own."""
+
+_SEGMENTS = {
+    "education": "Education",
+    "nonprofit": "Charity",
+    "governmentcommunitycloud": "Government",
+}
+
+
+def renewals_ahead(ports: Ports, today: date, horizon_days: int = HORIZON_DAYS) -> list[Renewal]:
+    """Return the ends of terms ahead for every customer with a contract, the first one first."""
+    sheets = _Sheets(ports.partner_center)
+    found: list[Renewal] = []
+    for customer in ports.store.customers():
+        file = ports.store.customer_file(customer.id)
+        market = file.customer.address.country.upper()
+        rows = [row for view in SHEETS for row in sheets.rows(market, view)]
+        extended = sheets.rows(market, EXTENDED_SHEET)
+        found.extend(renewals_of(file, today, horizon_days, rows=rows, extended=extended))
+    return sorted(found, key=lambda one: (one.on, one.customer_id, one.name, one.subscription_id))
+
+
+def renewals_of(
+    file: CustomerFile,
+    today: date,
+    horizon_days: int = HORIZON_DAYS,
+    *,
+    rows: Sequence[SheetPrice] = (),
+    extended: Sequence[SheetPrice] = (),
+) -> list[Renewal]:
+    """Return the ends of terms ahead of one customer; none without a contract. Pure.
+
+    `rows` and `extended` are those of Microsoft's sheets for the customer's market.
+    """
+    contract = file.contract
+    if contract is None:
+        return []
+    passed_on = [one for one in file.subscriptions if one.sku not in contract.excluded_skus]
+    extended_skus = {row.sku for row in extended}
+    prices = _Prices(
+        contract=contract,
+        book=PriceBook(file.price_list, file.rules),
+        lines=file.cost_lines,
+        rows=[*rows, *extended],
+        segments=(segment_of(file.customer), "Commercial", ""),
+    )
+    return forecast(
+        passed_on,
+        price_for=prices,
+        currency=contract.currency,
+        today=today,
+        horizon_days=horizon_days,
+        sold=sold_by(rows) if rows else None,
+        extended_skus=extended_skus,
+    )
+
+
+def segment_of(customer: Customer) -> str:
+    """Return the price segment to which a customer's approved qualification entitles it."""
+    for one in customer.qualifications:
+        segment = _SEGMENTS.get(one.name.lower().replace("_", ""))
+        if segment and one.status.lower() == "approved":
+            return segment
+    return "Commercial"
+
+
+@dataclass(frozen=True, slots=True)
+class _Sheets:
+    """Each sheet is read once; one that cannot be had is empty."""
+
+    source: PartnerCenter
+    read: dict[tuple[str, str], tuple[SheetPrice, ...]] = field(default_factory=dict)
+
+    def rows(self, market: str, view: str) -> tuple[SheetPrice, ...]:
+        if market and (market, view) not in self.read:
+            try:
+                told = list(self.source.sheet_prices(market, view))
+            except ServiceError:
+                told = []
+            rows = tuple(row for row in told if isinstance(row, SheetPrice))
+            self.read[market, view] = rows
+        return self.read.get((market, view), ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prices:
+    """Answers the questions of a forecast from Microsoft's lines, its sheets and the price book."""
+
+    contract: BillingContract
+    book: PriceBook
+    lines: Sequence[CostLine]
+    rows: Sequence[SheetPrice]
+    segments: Sequence[str]
+    """The customer's own price segment first: what is not sold in it has the common price."""
+
+    def __call__(self, question: PriceQuestion) -> UnitPrice | Finding:
+        wanted = Priced(
+            customer_id=question.customer_id,
+            record=f"subscription {question.subscription_id}",
+            kind=CostKind.LICENCE.value,
+            sku=question.sku,
+            on=question.term_start,
+            currency=self.contract.currency,
+            service=question.on,
+            term=question.term,
+            billing_cycle=question.billing_cycle,
+        )
+        return self.book.price(self._with_cost(wanted, question))
+
+    def _with_cost(self, wanted: Priced, question: PriceQuestion) -> Priced:
+        line = self._line(question)
+        if line is not None and line.charged is not None:
+            return _costed(wanted, full_cycle_cost(line, line.charged), line.currency)
+        row = self._row(question)
+        if row is None:
+            return wanted
+        months = question.term.months if question.term else None
+        return _costed(wanted, row.unit_price, row.currency, row.erp_price, months)
+
+    def _line(self, question: PriceQuestion) -> CostLine | None:
+        """Return the newest line for a whole cycle of the running term."""
+        own = [
+            (line.charged.start, line.key, line)
+            for line in self.lines
+            if line.subscription_id == question.subscription_id
+            and line.kind is CostKind.LICENCE
+            and line.sku == question.sku
+            and line.charge_type in {"new", "renew", "cycleCharge"}
+            and not line.is_credit
+            and line.billable_quantity
+            and line.charged is not None
+            and line.subscription_start == question.term_start
+        ]
+        return max(own)[2] if own else None
+
+    def _row(self, question: PriceQuestion) -> SheetPrice | None:
+        """Return the one row of the sheets; two that differ leave the price open."""
+        asked = [
+            row
+            for row in self.rows
+            if (row.sku, row.term) == (question.sku, question.term)
+            and row.billing_plan == question.billing_cycle.value
+            and question.term_start in row.valid
+        ]
+        for segment in self.segments:
+            found = {
+                (row.unit_price, row.erp_price, row.currency): row
+                for row in asked
+                if row.segment == segment
+            }
+            if found:
+                return next(iter(found.values())) if len(found) == 1 else None
+        return None
+
+
+def _costed(
+    wanted: Priced,
+    cost: Decimal,
+    currency: str,
+    erp: Decimal | None = None,
+    covers: int | None = None,
+) -> Priced:
+    months = wanted.billing_cycle.months if wanted.billing_cycle else None
+    return replace(
+        wanted,
+        cost=cost,
+        cost_currency=currency,
+        erp=erp,
+        covers=covers if covers and covers != months else None,
+        is_free=not cost,
+    )
