@@ -228,14 +228,16 @@ class PriceBook:
         value, bound = bounded(rule, marked_up(rule, exact, wanted.cycles) / wanted.cycles)
         if value < 0:
             return _no_basis(wanted, rule, "its price would be below zero")
-        value *= wanted.cycles
+        covers = wanted.covers if wanted.cycles > 1 else None
+        if covers:
+            value *= wanted.cycles  # a price of more cycles stays whole, for its instalments
         told = {"erp" if by_erp else "cost": plain(basis)}
         if wanted.cycles != 1:
             told["covers_months"] = str(wanted.covers)
         made = UnitPrice(
             value=value,
             cost=cost,
-            covers=None if wanted.cycles == 1 else wanted.covers,
+            covers=covers,
             reasons=(
                 *((rate_reason(rate),) if rate else ()),
                 markup_reason(rule, **told, unit_price=plain(value)),

@@ -179,7 +179,7 @@ def a_rule(value: str | None = "15", **fields: Any) -> MarkupRule:
     )
 
 
-def a_price(unit_price: str = "12.00", **fields: Any) -> PriceListItem:
+def a_price(unit_price: str | None = "12.00", **fields: Any) -> PriceListItem:
     return PriceListItem(
         **{
             "key": "price/1",
@@ -188,7 +188,7 @@ def a_price(unit_price: str = "12.00", **fields: Any) -> PriceListItem:
             "term": TermDuration.YEAR,
             "billing_cycle": BillingCycle.MONTHLY,
             "currency": "USD",
-            "unit_price": Decimal(unit_price),
+            "unit_price": None if unit_price is None else Decimal(unit_price),
             "valid": ALWAYS,
             **fields,
         }
