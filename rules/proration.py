@@ -225,7 +225,7 @@ class _Walk:
 
         The customer's month is then one line; Microsoft's charge cycles always end with the term.
         """
-        if self.method.grid is None or not term.grid.months or term.is_trial:
+        if self.method.grid is None or term.is_trial:
             return False
         seen = self._next_renewal()
         if term.duration is None or seen == ends or (seen is None and not self.auto_renew):
