@@ -10,6 +10,7 @@ from typing import Any
 from domain.charge import Charge, ChargeType, Reason
 from domain.contract import (
     BillingContract,
+    ExchangeRate,
     MarkupMethod,
     MarkupRule,
     PriceListItem,
@@ -34,7 +35,9 @@ from invoice.document import DocumentStatus, Invoice
 from rules.cycles import Method
 from rules.events import order
 from rules.lines import UnitPrice
+from rules.pricing import PriceBook
 from rules.proration import PriceQuestion, rate_history
+from rules.rating import Rated, rate_customer
 
 CUSTOMER = "c1"
 SEATS = "s1"
@@ -195,6 +198,19 @@ def a_price(unit_price: str | None = "12.00", **fields: Any) -> PriceListItem:
     )
 
 
+def a_rate(rate: str = "1.2", on: str = "2026-10-01", **fields: Any) -> ExchangeRate:
+    return ExchangeRate(
+        **{
+            "source": "ECB",
+            "base": "EUR",
+            "quote": "USD",
+            "rate": Decimal(rate),
+            "on": day(on),
+            **fields,
+        }
+    )
+
+
 def an_agreement(**fields: Any) -> Agreement:
     return Agreement(
         **{
@@ -329,6 +345,28 @@ def a_share(cost: str, **fields: Any) -> UsageShare:
             "cost": Decimal(cost),
             **fields,
         }
+    )
+
+
+def rated_customer(
+    lines: Sequence[CostLine] = (),
+    *,
+    subscriptions: Sequence[Subscription] = (),
+    rules: Sequence[MarkupRule] | None = None,
+    prices: Sequence[PriceListItem] = (),
+    rates: Sequence[ExchangeRate] = (),
+    window: Period | None = None,
+    **terms: Any,
+) -> Rated:
+    """Rate October 2026 of one customer, or another window, at 15 percent or by other rules."""
+    return rate_customer(
+        contract=a_contract(**terms),
+        subscriptions=subscriptions,
+        told=(),
+        cost_lines=lines,
+        book=PriceBook(prices, (a_rule("15"),) if rules is None else rules, rates),
+        window=window or Period.month("2026-10"),
+        today=day("2026-11-09"),
     )
 
 

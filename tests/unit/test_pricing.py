@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.contract import ExchangeRate, MarkupMethod, Package, Tiers
+from domain.contract import MarkupMethod, Package, Tiers
 from domain.period import BillingCycle, TermDuration
 from domain.problems import Finding, Severity
 from rules.lines import UnitPrice
 from rules.metering import marked_up
 from rules.pricing import PriceBook, Priced, PricePolicy, check_prices
-from tests.builders import OFFER, a_price, a_rule, day, period
+from tests.builders import OFFER, a_price, a_rate, a_rule, day, period
 
 
 def wanted(**fields):
@@ -357,19 +357,6 @@ def test_every_entry_that_cannot_be_meant_is_found_before_it_is_used():
 # --- currencies ---------------------------------------------------------------------------------------
 
 
-def a_rate(rate="1.25", on="2026-10-01", **fields):
-    return ExchangeRate(
-        **{
-            "source": "Microsoft",
-            "base": "EUR",
-            "quote": "USD",
-            "rate": Decimal(rate),
-            "on": day(on),
-            **fields,
-        }
-    )
-
-
 def test_a_rule_that_names_a_currency_is_there_for_no_other():
     dollars = a_rule("2", key="usd", method=MarkupMethod.UPLIFT, currency="USD")
     euros = a_rule("3", key="eur", method=MarkupMethod.UPLIFT, currency="EUR")
@@ -389,11 +376,13 @@ def test_a_rule_that_names_a_currency_is_there_for_no_other():
     ],
 )
 def test_a_cost_in_another_currency_is_turned_at_the_rate_of_the_day(method, number, price):
-    book = PriceBook([], [a_rule(number, method=method)], [a_rate("1.5", "2026-10-15"), a_rate()])
+    book = PriceBook(
+        [], [a_rule(number, method=method)], [a_rate("1.5", "2026-10-15"), a_rate("1.25")]
+    )
     answer = book.price(wanted(cost_currency="EUR", erp=Decimal(20)))
     assert (value(answer), answer.cost) == (Fraction(price), Decimal("12.5"))
     assert dict(answer.reasons[0].inputs) == {
-        "source": "Microsoft",
+        "source": "ECB",
         "from": "EUR",
         "to": "USD",
         "rate": "1.25",
@@ -413,12 +402,15 @@ def test_the_rate_is_the_latest_of_the_day_on_which_the_term_begins():
     ("rates", "why"),
     [
         ([], "it costs EUR and is sold in USD, and no rate of 2026-10-14 is known"),
-        ([a_rate(on="2026-10-15")], "no rate of 2026-10-14 is known"),
-        ([a_rate(base="USD", quote="EUR")], "no rate of 2026-10-14 is known"),
-        ([a_rate(on="2026-09-08")], "is of 2026-09-08, more than 35 days before 2026-10-14"),
+        ([a_rate("1.25", on="2026-10-15")], "no rate of 2026-10-14 is known"),
+        ([a_rate("1.25", base="USD", quote="EUR")], "no rate of 2026-10-14 is known"),
         (
-            [a_rate("1.2"), a_rate("1.3", source="ECB")],
-            "two rates of EUR in USD stand for 2026-10-01: 1.3 by ECB, 1.2 by Microsoft",
+            [a_rate("1.25", on="2026-09-08")],
+            "is of 2026-09-08, more than 35 days before 2026-10-14",
+        ),
+        (
+            [a_rate("1.2"), a_rate("1.3", source="Microsoft")],
+            "two rates of EUR in USD stand for 2026-10-01: 1.2 by ECB, 1.3 by Microsoft",
         ),
         ([a_rate("0")], "a rate of 0 USD for one EUR is impossible"),
     ],
@@ -430,7 +422,7 @@ def test_without_one_usable_rate_there_is_a_finding(rates, why):
 
 
 def test_a_rate_may_be_as_old_as_the_policy_says():
-    old = [a_rate(on="2026-09-09")]
+    old = [a_rate("1.25", on="2026-09-09")]
     assert value(PriceBook([], [a_rule("0")], old).price(wanted(cost_currency="EUR"))) == Fraction(
         "12.5"
     )
@@ -439,7 +431,7 @@ def test_a_rate_may_be_as_old_as_the_policy_says():
 
 
 def test_two_sources_that_agree_are_one_rate():
-    rates = [a_rate(), a_rate(source="ECB")]
+    rates = [a_rate("1.25"), a_rate("1.25", source="Microsoft")]
     answer = PriceBook([], [a_rule("0")], rates).price(wanted(cost_currency="EUR"))
     assert answer.reasons[0].inputs["source"] == "ECB"
 
@@ -536,7 +528,7 @@ def test_the_order_of_rules_prices_and_rates_changes_nothing(ladder, data):
         for n, fields in enumerate(map(dict, ladder))
     ]
     prices = [a_price(str(n), key=f"price/{n}") for n in range(data.draw(st.integers(0, 2)))]
-    rates = [a_rate("1.1"), a_rate("1.2", "2026-10-10"), a_rate("1.2", "2026-10-10", source="ECB")]
+    rates = [a_rate("1.1"), a_rate("1.2", "2026-10-10"), a_rate("1.2", "2026-10-10", source="Bank")]
     asked = wanted(cost_currency=data.draw(st.sampled_from(["USD", "EUR"])))
     shuffled = [data.draw(st.permutations(part)) for part in (prices, rules, rates)]
     assert PriceBook(*shuffled).price(asked) == PriceBook(prices, rules, rates).price(asked)

@@ -2,58 +2,36 @@
 
 from dataclasses import replace
 from decimal import Decimal
-from fractions import Fraction
 from itertools import permutations
 
 import pytest
 
 from domain.charge import ChargeType
-from domain.contract import MarkupMethod
+from domain.contract import (
+    Alignment,
+    MarkupMethod,
+)
 from domain.period import Period
 from domain.problems import Severity
 from domain.subscription import CostKind, SubscriptionKind
-from rules.pricing import PriceBook
-from rules.rating import full_cycle_cost, rate_customer
+from rules.rating import full_cycle_cost
 from tests.builders import (
     OFFER,
     a_change,
-    a_contract,
     a_line,
     a_pass_on,
     a_price,
+    a_rate,
     a_rule,
-    a_share,
     a_subscription,
     amounts,
     checks,
     day,
     period,
 )
-
-OCTOBER = Period.month("2026-10")
-RULES = (a_rule("15"),)
-
-
-def rate(
-    lines=(),
-    *,
-    subscriptions=(),
-    told=(),
-    rules=RULES,
-    prices=(),
-    window=OCTOBER,
-    **terms,
-):
-    return rate_customer(
-        contract=a_contract(**terms),
-        subscriptions=subscriptions,
-        told=told,
-        cost_lines=lines,
-        book=PriceBook(prices, rules),
-        window=window,
-        today=day("2026-11-09"),
-    )
-
+from tests.builders import (
+    rated_customer as rate,
+)
 
 # --- seats -----------------------------------------------------------------------------------------
 
@@ -159,6 +137,72 @@ def test_each_product_keeps_its_name_through_a_conversion():
         ("Business Premium", "115.00"),
         ("Business Premium", "-77.90"),  # 115 × 21/31
         ("E5", "155.81"),  # 230 × 21/31
+    ]
+
+
+@pytest.mark.parametrize("method", [MarkupMethod.FIXED, MarkupMethod.UPLIFT, MarkupMethod.PERCENT])
+@pytest.mark.parametrize(
+    ("shown", "line"),
+    [
+        ({"is_trial": True}, {"unit": "10.00"}),
+        ({}, {"unit": "0", "term_and_billing_cycle": "One-Month commitment for trial"}),
+        ({}, {"unit": "0"}),  # listed at nothing
+    ],
+)
+def test_a_free_trial_costs_nothing_by_any_rule(method, shown, line):
+    result = rate(
+        [a_line("new", **line)],
+        subscriptions=[a_subscription(**shown)],
+        rules=[a_rule("5", method=method)],
+    )
+    assert result.findings == ()
+    assert sum(Decimal(amount) for amount in amounts(result.charges)) == 0
+
+
+def test_a_free_trial_has_no_agreed_price_either():
+    trial = a_line("new", unit="0", term_and_billing_cycle="One-Month commitment for trial")
+    charges = rate([trial], subscriptions=[a_subscription()], prices=[a_price("12.00")]).charges
+    assert sum(Decimal(amount) for amount in amounts(charges)) == 0
+
+
+def test_seats_are_sold_in_another_currency_at_the_rate_of_the_terms_first_day():
+    """10.00 EUR × 1.2 = 12.00 USD, 15 percent on it 13.80; ten seats."""
+    lines = [a_line("new", currency="EUR")]
+    (charge,) = rate(lines, subscriptions=[a_subscription()], rates=[a_rate()]).charges
+    assert (str(charge.amount), charge.unit_cost) == ("138.00 USD", 12)
+    assert "price.exchange_rate" in [reason.rule for reason in charge.reasons]
+
+
+def test_a_discount_prorates_with_its_line_and_ends_with_its_day():
+    """12 less 50 percent: 60.00 for ten; the next cycle is 120.00 again."""
+    price = a_price(
+        "12.00",
+        discount_percent=Decimal(50),
+        discount_valid=period("2026-10-01", "2026-11-14"),
+    )
+    history = [a_line("new"), *a_change("addQuantity", "2026-10-20", "2026-11-14", 10, 12)]
+    charges = rate(
+        history,
+        subscriptions=[a_subscription(quantity=12)],
+        prices=[price],
+        window=period("2026-10-01", "2026-11-15"),
+    ).charges
+    assert amounts(charges) == ["60.00", "9.68", "144.00"]  # 2 × 6 × 25/31
+
+
+def test_lines_on_the_contracts_periods_cost_what_microsofts_cycle_costs():
+    """October has 31 days and its cycle 31; November's cycle 30, and the stub from 1 to 31."""
+    lines = [a_line("new"), a_line("cycleCharge", "2026-11-14", "2026-12-14")]
+    charges = rate(
+        lines,
+        subscriptions=[a_subscription()],
+        rules=[a_rule("0")],
+        window=period("2026-10-01", "2026-12-01"),
+        alignment=Alignment.CONTRACT,
+    ).charges
+    assert [(str(c.service), c.unit_cost, str(c.amount.amount)) for c in charges] == [
+        ("2026-10-14 to 2026-10-31", 10, "58.06"),  # 100 × 18/31
+        ("2026-11-01 to 2026-11-30", 10, "100.00"),
     ]
 
 
@@ -280,203 +324,3 @@ def test_the_order_of_lines_does_not_matter():
         for shuffled in permutations(lines)
     }
     assert len(results) == 1
-
-
-# --- what is passed on -------------------------------------------------------------------------------
-
-
-def test_a_one_time_purchase_is_passed_on_marked_up():
-    line = a_pass_on(CostKind.ONE_TIME, "200.00", billable_quantity=Decimal(4), charged=None)
-    (charge,) = rate([line]).charges
-    assert (charge.type, str(charge.amount)) == (ChargeType.ONE_TIME, "230.00 USD")
-    assert (charge.quantity, charge.unit_price, charge.unit_cost) == (4, Decimal("57.5"), 50)
-    assert charge.cost_lines == (line.key,)
-    assert charge.why == "4 × 57.5 USD (2026-10-01) = 230.00 USD"
-
-
-def test_what_is_passed_on_is_rounded_once():
-    line = a_pass_on(CostKind.ONE_TIME, "1.00")
-    (charge,) = rate([line], rules=[a_rule("0.499996")]).charges
-    assert charge.exact == Fraction("1.00499996")
-    assert str(charge.amount) == "1.00 USD"  # by way of 1.0050 it would be 1.01
-
-
-@pytest.mark.parametrize(
-    ("method", "value", "asked", "how"),
-    [
-        (MarkupMethod.PERCENT, "0", "200.00", "4 × 50 USD"),
-        (MarkupMethod.MARGIN, "20", "250.00", "4 × 62.5 USD"),
-        (MarkupMethod.UPLIFT, "3", "212.00", "4 × 53 USD"),
-        (MarkupMethod.FIXED, "60", "240.00", "4 × 60 USD"),
-    ],
-)
-def test_a_sentence_says_the_price_and_never_the_cost(method, value, asked, how):
-    line = a_pass_on(CostKind.RESERVATION, "200.00", billable_quantity=Decimal(4))
-    (charge,) = rate([line], rules=[a_rule(value, method=method)]).charges
-    assert str(charge.amount.amount) == asked
-    assert charge.why == f"{how} (2026-10-01 to 2026-10-31) = {asked} USD"
-    assert "cost.line" in [reason.rule for reason in charge.reasons]
-
-
-@pytest.mark.parametrize(
-    ("method", "asked"), [(MarkupMethod.FIXED, "-240.00"), (MarkupMethod.UPLIFT, "-212.00")]
-)
-def test_what_is_returned_gives_back_what_was_asked(method, asked):
-    line = a_pass_on(CostKind.ONE_TIME, "-200.00", billable_quantity=Decimal(4))
-    value = "60" if method is MarkupMethod.FIXED else "3"
-    (charge,) = rate([line], rules=[a_rule(value, method=method)]).charges
-    assert (str(charge.amount.amount), charge.quantity) == (asked, -4)
-
-
-def test_a_credit_is_passed_on_in_the_month_in_which_it_was_granted():
-    credit = a_pass_on(
-        CostKind.CREDIT,
-        "-150.00",
-        charged=period("2026-09-01", "2026-10-01"),
-        ordered_on=day("2026-10-20"),
-        credit_reason="Azure Credit",
-        billable_quantity=Decimal(0),
-    )
-    (charge,) = rate([credit]).charges
-    assert (charge.type, str(charge.amount.amount)) == (ChargeType.CREDIT, "-172.50")
-    assert (charge.quantity, charge.unit_cost) == (-1, 150)
-    assert charge.name == "Azure plan (Azure Credit)"
-    assert charge.why == "Microsoft's credit for 2026-09-01 to 2026-09-30: -172.50 USD"
-
-
-@pytest.mark.parametrize("method", [MarkupMethod.FIXED, MarkupMethod.UPLIFT])
-def test_a_credit_has_no_price_of_its_own(method):
-    result = rate([a_pass_on(CostKind.CREDIT, "-150.00")], rules=[a_rule("5", method=method)])
-    assert (result.charges, checks(result.findings)) == ((), ["price.no_basis"])
-
-
-@pytest.mark.parametrize(
-    ("line", "rule", "check"),
-    [
-        ({}, a_rule(kind="usage"), "price.missing"),
-        ({}, a_rule(method=MarkupMethod.ERP_MINUS), "price.no_basis"),
-        ({"currency": "EUR"}, a_rule(), "price.no_basis"),
-    ],
-)
-def test_a_line_that_cannot_be_priced_is_a_finding(line, rule, check):
-    result = rate([a_pass_on(CostKind.ONE_TIME, "200.00", **line)], rules=[rule])
-    assert (result.charges, checks(result.findings)) == ((), [check])
-
-
-def test_a_fixed_price_does_not_ask_in_which_currency_it_costs():
-    line = a_pass_on(CostKind.ONE_TIME, "200.00", currency="EUR")
-    result = rate([line], rules=[a_rule("60", method=MarkupMethod.FIXED)])
-    assert amounts(result.charges) == ["60.00"]
-
-
-def test_a_line_without_any_day_is_left_to_reconciliation():
-    line = a_pass_on(CostKind.ONE_TIME, "200.00", charged=None, ordered_on=None)
-    assert rate([line]).charges == ()
-
-
-# --- usage -------------------------------------------------------------------------------------------
-
-
-def test_a_metered_line_is_split_to_the_cent_over_who_used_it():
-    line = a_pass_on(
-        CostKind.USAGE,
-        "100.00",
-        shares=(
-            a_share("1.00"),
-            a_share("1.00", entitlement_id="azure-2", entitlement_name="Test"),
-            a_share("1.00", meter_category="Azure DNS", lines=1),
-        ),
-    )
-    result = rate([line], rules=[a_rule("0")])
-    assert sorted((c.name, str(c.amount.amount)) for c in result.charges) == [
-        ("Azure DNS, Production", "33.33"),
-        ("Azure Storage, Production", "33.34"),
-        ("Azure Storage, Test", "33.33"),
-    ]
-    assert sum(c.unit_cost for c in result.charges) == Decimal("100.00")
-    assert {c.cost_lines for c in result.charges} == {(line.key,)}
-
-
-def test_the_lines_of_one_category_are_one_charge_rounded_once():
-    lines = [
-        a_pass_on(CostKind.USAGE, "10.03", key="b", shares=(a_share("10.0312"),)),
-        a_pass_on(CostKind.USAGE, "0.02", key="a", sku_id="0002", shares=(a_share("0.0241"),)),
-    ]
-    (charge,) = rate(lines).charges
-    assert charge.exact == Fraction("11.5575")
-    assert str(charge.amount) == "11.56 USD"
-    assert charge.key == "charge/plan-1/usage/2026-10-01/azure-1/Storage"
-    assert charge.cost_lines == ("a", "b")
-    assert charge.why == "60 usage lines of Microsoft for 2026-10-01 to 2026-10-31 = 11.56 USD"
-    assert charge.reasons[0].inputs["cost"] == "10.05 USD"
-    assert charge.reasons[0].inputs["invoice_lines"] == "2"
-
-
-def test_two_invoice_lines_of_one_meter_share_their_daily_lines():
-    lines = [
-        a_pass_on(CostKind.USAGE, "10.00", key="a", shares=(a_share("9", lines=30),)),
-        a_pass_on(CostKind.USAGE, "-1.00", key="b", shares=(a_share("9", lines=30),)),
-    ]
-    (charge,) = rate(lines).charges
-    assert str(charge.amount) == "10.35 USD"
-    assert charge.why.startswith("30 usage lines of Microsoft")
-
-
-def test_a_line_with_more_decimals_than_cents_still_sums():
-    shares = (a_share("1"), a_share("2", meter_category="Compute"))
-    line = a_pass_on(CostKind.USAGE, "10.0001", shares=shares)
-    charges = rate([line], rules=[a_rule("0")]).charges
-    assert sum(c.exact for c in charges) == Fraction("10.0001")
-
-
-def test_a_rule_for_one_family_prices_only_that_family():
-    shares = (a_share("1"), a_share("1", meter_category="Compute"))
-    rules = [a_rule("10"), a_rule("50", key="compute", meter_category="Compute")]
-    result = rate([a_pass_on(CostKind.USAGE, "20.00", shares=shares)], rules=rules)
-    assert sorted(amounts(result.charges)) == ["11.00", "15.00"]
-
-
-def test_a_rule_for_one_meter_makes_a_charge_of_its_own_whatever_the_order():
-    lines = [
-        a_pass_on(CostKind.USAGE, "10.00", key="a", sku_id="M1", shares=(a_share("1"),)),
-        a_pass_on(CostKind.USAGE, "20.00", key="b", sku_id="M2", shares=(a_share("1"),)),
-    ]
-    rules = [a_rule("10"), a_rule("50", key="m2", sku="DZH318Z0BPS6:M2")]
-    for shuffled in permutations(lines):
-        charges = rate(shuffled, rules=rules).charges
-        assert [(c.key.rpartition("Storage")[2], str(c.amount.amount)) for c in charges] == [
-            ("", "11.00"),
-            ("/DZH318Z0BPS6:M2", "30.00"),
-        ]
-
-
-def test_usage_that_nothing_explains_is_a_finding_unless_it_cost_nothing():
-    result = rate([a_pass_on(CostKind.USAGE, "12.00"), a_pass_on(CostKind.USAGE, "0.00")])
-    assert result.charges == ()
-    assert checks(result.findings) == ["usage.missing"]
-    assert "12.00 USD" in result.findings[0].sentence
-
-
-def test_usage_in_another_currency_is_a_finding_and_the_rest_is_charged():
-    lines = [
-        a_pass_on(CostKind.USAGE, "10.00", key="a", shares=(a_share("1"),)),
-        a_pass_on(CostKind.USAGE, "10.00", key="b", currency="EUR", shares=(a_share("1"),)),
-    ]
-    result = rate(lines)
-    assert amounts(result.charges) == ["11.50"]
-    assert checks(result.findings) == ["price.no_basis"]
-
-
-@pytest.mark.parametrize("method", [MarkupMethod.FIXED, MarkupMethod.UPLIFT])
-def test_usage_has_no_price_for_a_unit(method):
-    shares = (a_share("1"), a_share("1", meter_category="Compute"))
-    result = rate(
-        [a_pass_on(CostKind.USAGE, "10.00", shares=shares)], rules=[a_rule("5", method=method)]
-    )
-    assert (result.charges, checks(result.findings)) == ((), ["price.no_basis"])
-
-
-def test_usage_that_nobody_paid_for_is_shared_equally():
-    shares = (a_share("0"), a_share("0", meter_category="Compute"))
-    result = rate([a_pass_on(CostKind.USAGE, "0.03", shares=shares)], rules=[a_rule("0")])
-    assert amounts(result.charges) == ["0.01", "0.02"]
