@@ -26,6 +26,7 @@ from invoice.render import to_html, to_text
 from reports.health import HealthReport, page, summary
 from sync import approval
 from sync.messages import StartRun
+from sync.renewals import renewals_ahead
 
 PERIOD = "2026-10"
 
@@ -132,6 +133,7 @@ def write_results(worker: Worker, found: Run | None, period: str, out: Path) -> 
         findings=worker.store.findings(),
         customers={customer.id: customer.name for customer in worker.store.customers()},
         links=links,
+        renewals=renewals_ahead(worker.ports, worker.today()),
     )
     (out / "health.html").write_text(page(report), encoding="utf-8")
     data = summary(report)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from domain.money import allocate, minor_units, plain, round_half_up
 from domain.period import Period, add_months
 from domain.problems import Finding, Severity
+from domain.renewal import Renewal
 from domain.run import ControlTotal, Run, RunStatus
 from invoice.document import DocumentKind, DocumentStatus, Invoice
 
@@ -44,6 +45,8 @@ class HealthReport:
     """Name by tenant id, of every customer that the run looked at."""
     links: Mapping[str, str]
     """File name of a document's page by the document's key, relative to this page."""
+    renewals: Sequence[Renewal] | None = None
+    """Ends of terms ahead, the first one first; None where nobody looked."""
 
 
 def verdict(report: HealthReport) -> str:
@@ -112,7 +115,38 @@ def summary(report: HealthReport) -> dict[str, Any]:
             for group in _groups(report, holds)
             for finding in group.findings
         ],
+        "renewals": [_renewal(report, renewal) for renewal in report.renewals or ()],
     }
+
+
+def _renewal(report: HealthReport, renewal: Renewal) -> dict[str, Any]:
+    def moment(value: datetime | None) -> str | None:
+        return None if value is None else value.isoformat()
+
+    then, difference = renewal.then, renewal.difference
+    return {
+        "customer": report.customers.get(renewal.customer_id, renewal.customer_id),
+        "subscription": renewal.subscription_id,
+        "name": renewal.name,
+        "on": renewal.on.isoformat(),
+        "at_end": renewal.at_end.value,
+        "routine": renewal.is_routine,
+        "quantity": renewal.now.quantity,
+        "quantity_then": then.quantity if then else 0,
+        "unit_price": _text(renewal.now.unit_price),
+        "unit_price_then": _text(then.unit_price) if then else None,
+        "difference": None if difference is None else f"{difference.amount:f}",
+        "difference_months": renewal.months,
+        "currency": None if difference is None else difference.currency,
+        "change_by": moment(renewal.change_by),
+        "return_by": moment(renewal.return_by),
+        "sentence": renewal.sentence,
+        "hint": renewal.hint,
+    }
+
+
+def _text(price: Decimal | None) -> str | None:
+    return None if price is None else plain(price)
 
 
 def page(report: HealthReport) -> str:
@@ -133,6 +167,8 @@ def page(report: HealthReport) -> str:
         warning_count=len(warnings),
         documents=_by_number(report.documents),
         sums=_sums(_standing(report)),
+        renewals=[one for one in report.renewals or () if not one.is_routine],
+        routine_count=sum(one.is_routine for one in report.renewals or ()),
     )
 
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from domain.charge import Charge, ChargeType
 from domain.money import Money
-from domain.period import Period
+from domain.period import BillingCycle, Period, TermDuration
 from domain.problems import Finding, Severity
+from domain.renewal import AtEnd, Renewal, Terms
 from domain.run import ControlTotal, Run, RunStatus
 from invoice.document import DocumentKind, DocumentStatus, Invoice, InvoiceLine
 from reports.health import HealthReport, _bar, page, summary, verdict
@@ -514,3 +515,90 @@ def test_summary_is_json_with_money_as_text():
 def test_summary_without_a_run_has_no_totals():
     told = summary(a_report(run=None, documents=[]))
     assert (told["totals"], told["documents"], told["invoices"]) == ([], [], 0)
+
+
+# --- renewals ahead ------------------------------------------------------------------------------
+
+
+def a_renewal(customer="t1", difference="120.00", **changes):
+    now = Terms(
+        sku="p:1",
+        quantity=10,
+        term=TermDuration.YEAR,
+        billing_cycle=BillingCycle.MONTHLY,
+        unit_price=Decimal("12.0000000000"),
+    )
+    values = {
+        "customer_id": customer,
+        "subscription_id": "s1",
+        "name": "Microsoft 365 E3",
+        "on": date(2027, 2, 15),
+        "at_end": AtEnd.RENEWS,
+        "now": now,
+        "then": replace(now, unit_price=Decimal("13.0000000000")),
+        "change_by": datetime(2027, 2, 15, tzinfo=UTC),
+        "return_by": datetime(2027, 2, 22, tzinfo=UTC),
+        "months": 12,
+        "difference": None if difference is None else Money(Decimal(difference), "USD"),
+        "sentence": "10 seats <renew> at 13.00.",
+        "hint": "Change it before then.",
+    }
+    return Renewal(**(values | changes))
+
+
+def a_month(**changes):
+    month = Terms(
+        sku="p:1", quantity=1, term=TermDuration.MONTH, billing_cycle=BillingCycle.MONTHLY
+    )
+    return a_renewal(difference="0.00", now=month, then=month, months=1, **changes)
+
+
+def test_renewals_are_listed_with_days_money_and_what_needs_a_decision():
+    extends = a_renewal(
+        "t2", difference=None, at_end=AtEnd.EXTENDS, return_by=None, sentence="Renewal is off."
+    )
+    text = page(a_report(renewals=[a_renewal(), extends, a_month()]))
+    structure = _Balance(text)
+    assert structure.open == []
+    section = text[text.index("Renewals ahead") : text.index("<h2>Documents</h2>")]
+    assert "10 seats &lt;renew&gt; at 13.00." in section
+    assert section.index("2027-02-15") < section.index("Contoso") < section.index("2027-02-22")
+    assert "120.00 USD" in section
+    assert section.count("To decide.") == 1
+    assert "Any day" in section
+    assert "Not known" in section
+    assert "1 monthly term goes on unchanged." in section
+
+
+def test_nothing_ahead_is_said_and_what_nobody_looked_at_is_left_out():
+    nothing = page(a_report(renewals=[]))
+    assert "No monthly terms go on unchanged; no other term ends." in nothing
+    assert "Renewals ahead" not in page(a_report())
+    assert summary(a_report())["renewals"] == []
+
+
+def test_the_summary_tells_every_renewal_the_routine_ones_too():
+    gone = a_renewal(at_end=AtEnd.CANNOT_RENEW, then=None, difference=None, return_by=None)
+    report = a_report(renewals=[a_renewal(), a_month(), gone])
+    first, month, last = json.loads(json.dumps(summary(report)["renewals"]))
+    assert first == {
+        "customer": "Contoso",
+        "subscription": "s1",
+        "name": "Microsoft 365 E3",
+        "on": "2027-02-15",
+        "at_end": "renews",
+        "routine": False,
+        "quantity": 10,
+        "quantity_then": 10,
+        "unit_price": "12",
+        "unit_price_then": "13",
+        "difference": "120.00",
+        "difference_months": 12,
+        "currency": "USD",
+        "change_by": "2027-02-15T00:00:00+00:00",
+        "return_by": "2027-02-22T00:00:00+00:00",
+        "sentence": "10 seats <renew> at 13.00.",
+        "hint": "Change it before then.",
+    }
+    assert (month["routine"], month["unit_price"], month["difference"]) == (True, None, "0.00")
+    assert (last["quantity_then"], last["unit_price_then"], last["currency"]) == (0, None, None)
