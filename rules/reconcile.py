@@ -8,20 +8,26 @@ Microsoft answers is named too. Nothing is made to fit.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 
 from domain.charge import Charge, ChargeType
-from domain.contract import BillingContract
-from domain.money import Money
+from domain.contract import Alignment, BillingContract
+from domain.money import Money, total
 from domain.period import Period
 from domain.problems import Finding, Severity
 from domain.run import ControlTotal
 from domain.subscription import CostInvoice, CostKind, CostLine
+from rules.linking import KINDS
+
+_Place = tuple[str, date, date]
+"""A subscription, the first day of a service, and the first day after it."""
+
+_CYCLES = {ChargeType.NEW, ChargeType.CYCLE, ChargeType.RENEW}
 
 
 class Outcome(StrEnum):
@@ -64,48 +70,126 @@ def complete(invoice: CostInvoice, lines: Sequence[CostLine]) -> list[Finding]:
 
 
 def check_seats(
-    proposed: Iterable[Charge], lines: Iterable[CostLine], asked: Iterable[Charge]
+    proposed: Iterable[Charge],
+    lines: Iterable[CostLine],
+    asked: Iterable[Charge],
+    *,
+    own_periods: bool = False,
 ) -> list[Finding]:
     """Compare the seats that are about to be asked for with Microsoft's lines.
 
     Microsoft's invoices are complete, so seats that they do not bill, or bill in another number,
     mean that a change was missed: the customer is held, not asked. `asked` are the charges of the
     draft, `proposed` all that should exist: what was asked for earlier counts with the rest of its
-    days.
+    days. Where lines follow the contract's `own_periods`, the seats of their first day are compared.
     """
     new = {_place(one.subscription_id, one.service) for one in asked if not one.answers}
-    ours: dict[tuple[str, date, date], list[Charge]] = defaultdict(list)
-    for charge in proposed:
-        place = _place(charge.subscription_id, charge.service)
-        if not charge.cost_lines and place in new:
-            ours[place].append(charge)
-    theirs: dict[tuple[str, date, date], Decimal] = defaultdict(Decimal)
+    if own_periods:
+        gaps = _gaps_by_day(list(proposed), list(lines), new)
+    else:
+        ours = [c for c in proposed if _place(c.subscription_id, c.service) in new]
+        gaps = _gaps(ours, lines)
+    return [
+        Finding(
+            check="seats.no_cost" if gap.theirs is None else "seats.difference",
+            severity=Severity.HOLD,
+            customer_id=gap.charge.customer_id,
+            record=gap.record,
+            sentence=(
+                f"{gap.charge.name}, {gap.service}: {gap.ours:f} seats would be charged, "
+                f"Microsoft billed {gap.billed}."
+            ),
+            hint="compare the subscription's changes with Microsoft's invoice; then run sync",
+        )
+        for gap in gaps
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Gap:
+    """One place where our seats are not Microsoft's; `theirs` is None where no line is for it."""
+
+    charge: Charge
+    service: Period
+    ours: Decimal
+    theirs: Decimal | None
+    asked: Money
+    near: CostLine | None
+    """A line from the same day on, for other days: then the dates are the difference."""
+
+    @property
+    def record(self) -> str:
+        return f"subscription {self.charge.subscription_id} {self.service}"
+
+    @property
+    def billed(self) -> str:
+        """Say what Microsoft billed, and by that the cause: seats, dates, or no line at all."""
+        if self.theirs is not None:
+            return f"{self.theirs:f}"
+        if self.near is not None:
+            return f"{self.near.seats:f} for {self.near.charged}"
+        return "none"
+
+
+def _gaps(charges: Iterable[Charge], lines: Iterable[CostLine]) -> list[_Gap]:
+    """Compare seats place by place; changes of a day that undo each other need no line."""
+    ours: dict[_Place, list[Charge]] = defaultdict(list)
+    for charge in charges:
+        if charge.type in KINDS:
+            ours[_place(charge.subscription_id, charge.service)].append(charge)
+    theirs: dict[_Place, Decimal] = defaultdict(Decimal)
+    starts: dict[tuple[str, date], CostLine] = {}
     for line in lines:
         if line.kind is CostKind.LICENCE and line.charged:
             theirs[_place(line.subscription_id, line.charged)] += line.seats
-    findings: list[Finding] = []
+            starts[line.subscription_id, line.charged.start] = line
+    found: list[_Gap] = []
     for place, group in ours.items():
-        seats = sum((charge.quantity for charge in group), Decimal(0))
-        money = sum((charge.amount.amount for charge in group), Decimal(0))
-        billed = theirs.get(place)
-        if seats == billed or (billed is None and not money):
-            continue
-        one = group[0]
-        told = "none" if billed is None else f"{billed:f}"
-        findings.append(
-            Finding(
-                check="seats.no_cost" if billed is None else "seats.difference",
-                severity=Severity.HOLD,
-                customer_id=one.customer_id,
-                record=f"subscription {one.subscription_id} {one.service}",
-                sentence=(
-                    f"{one.name}, {one.service}: {seats:f} seats would be charged, "
-                    f"Microsoft billed {told}."
-                ),
-                hint="compare the subscription's changes with Microsoft's invoice; then run sync",
-            )
+        gap = _Gap(
+            charge=group[0],
+            service=group[0].service,
+            ours=sum((charge.quantity for charge in group), Decimal(0)),
+            theirs=theirs.get(place),
+            asked=total((charge.amount for charge in group), group[0].amount.currency),
+            near=starts.get(place[:2]),
         )
-    return findings
+        if gap.ours != gap.theirs and (gap.theirs is not None or gap.asked):
+            found.append(gap)
+    return found
+
+
+def _gaps_by_day(
+    charges: Sequence[Charge], lines: Sequence[CostLine], places: AbstractSet[_Place]
+) -> list[_Gap]:
+    """Compare all seats of the first day of each place, where a whole cycle of ours covers it."""
+    found: list[_Gap] = []
+    for subscription_id, day, end in sorted(places):
+        ours = [
+            c
+            for c in charges
+            if c.subscription_id == subscription_id and c.type in KINDS and day in c.service
+        ]
+        theirs = [
+            line.seats
+            for line in lines
+            if line.subscription_id == subscription_id
+            and line.kind is CostKind.LICENCE
+            and line.charged
+            and day in line.charged
+        ]
+        if not any(c.type in _CYCLES for c in ours):
+            continue  # the cycle began before the contract: what it was is not ours to know
+        gap = _Gap(
+            charge=ours[-1],
+            service=Period(day, end),
+            ours=sum((c.quantity for c in ours), Decimal(0)),
+            theirs=sum(theirs, Decimal(0)) if theirs else None,
+            asked=total((c.amount for c in ours), ours[0].amount.currency),
+            near=None,
+        )
+        if gap.ours != gap.theirs and (gap.theirs is not None or gap.asked):
+            found.append(gap)
+    return found
 
 
 def reconcile(
@@ -123,18 +207,22 @@ def reconcile(
     documents ask for by currency. With a `period`, only charges whose service starts in it are
     asked for their line: what was billed late is answered by an earlier invoice of Microsoft.
     """
-    by_line: set[str] = set()
-    by_service: dict[tuple[str, date, date], Decimal] = defaultdict(Decimal)
-    seats: dict[tuple[str, date, date], Decimal] = defaultdict(Decimal)
     all_charges = list(charges)
-    for charge in all_charges:
-        by_line.update(charge.cost_lines)
-        if charge.type is not ChargeType.ADJUSTMENT:
-            by_service[_place(charge.subscription_id, charge.service)] += charge.quantity
+    standing = _standing(all_charges)
+    gone = {charge.key for charge in all_charges} - {charge.key for charge in standing}
+    by_line = {
+        key
+        for charge in all_charges
+        if (charge.answers or charge.key) not in gone
+        for key in charge.cost_lines
+    }
+    standing = [charge for charge in standing if charge.type in KINDS]
+    places = {_place(charge.subscription_id, charge.service) for charge in standing}
+    seats: dict[_Place, Decimal] = defaultdict(Decimal)
     outcomes: dict[str, Outcome] = {}
     sums: dict[str, dict[Outcome, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
     findings: list[Finding] = []
-    net: dict[tuple[str, date, date], Decimal] = defaultdict(Decimal)
+    net: dict[_Place, Decimal] = defaultdict(Decimal)
     for line in lines:
         if line.kind is CostKind.LICENCE and line.charged:
             place = _place(line.subscription_id, line.charged)
@@ -143,7 +231,7 @@ def reconcile(
     for line in lines:
         if line.kind is CostKind.LICENCE and line.charged:
             place = _place(line.subscription_id, line.charged)
-            answered = place in by_service
+            answered = place in places or line.key in by_line
             # Changes of one day that undo each other come to nothing on both sides.
             undone = not (seats[place] or net[place])
         else:
@@ -160,9 +248,7 @@ def reconcile(
         sums[line.currency][outcome] += line.subtotal
         if outcome is Outcome.UNEXPLAINED and line.subtotal:
             findings.append(_unexplained(line))
-    findings.extend(_seat_differences(lines, by_service, seats))
-    asked = [c for c in all_charges if period is None or c.service.start in period]
-    findings.extend(_unanswered(asked, seats))
+    findings.extend(_differences(standing, lines, contracts, period))
     totals = tuple(
         _control_total(currency, sums[currency], sold) for currency in sorted({*sums, *sold})
     )
@@ -188,7 +274,7 @@ def _control_total(
     )
 
 
-def _place(subscription_id: str, service: Period) -> tuple[str, date, date]:
+def _place(subscription_id: str, service: Period) -> _Place:
     return subscription_id, service.start, service.end
 
 
@@ -219,52 +305,69 @@ def _unexplained(line: CostLine) -> Finding:
     )
 
 
-def _seat_differences(
-    lines: Iterable[CostLine],
-    billed: Mapping[tuple[str, date, date], Decimal],
-    seats: Mapping[tuple[str, date, date], Decimal],
-) -> list[Finding]:
-    """Name the places where we billed another number of seats than Microsoft."""
-    found: dict[tuple[str, date, date], Finding] = {}
-    for line in lines:
-        if line.kind is not CostKind.LICENCE or line.charged is None:
-            continue
-        place = _place(line.subscription_id, line.charged)
-        ours, theirs = billed.get(place), seats[place]
-        if ours is None or ours == theirs:
-            continue
-        found[place] = Finding(
-            check="reconcile.quantity",
-            severity=Severity.WARN,
-            customer_id=line.customer_id,
-            record=f"subscription {line.subscription_id} {line.charged}",
-            sentence=(
-                f"{line.name}, {line.charged}: Microsoft billed {theirs:f} seats, "
-                f"the customer {ours:f}."
-            ),
-            hint="compare the change history of the subscription with Microsoft's lines",
-        )
-    return list(found.values())
+def _differences(
+    standing: Iterable[Charge],
+    lines: Sequence[CostLine],
+    contracts: Mapping[str, BillingContract],
+    period: Period | None,
+) -> Iterator[Finding]:
+    """Name the places where we billed other seats than Microsoft, or seats without a line.
+
+    Lines that follow the contract's own periods were compared before they were drafted.
+    """
+    own = {
+        customer_id
+        for customer_id, contract in contracts.items()
+        if contract.alignment is Alignment.CONTRACT
+    }
+    for gap in _gaps((c for c in standing if c.customer_id not in own), lines):
+        if gap.theirs is not None:
+            yield Finding(
+                check="reconcile.quantity",
+                severity=Severity.WARN,
+                customer_id=gap.charge.customer_id,
+                record=gap.record,
+                sentence=(
+                    f"{gap.charge.name}, {gap.service}: Microsoft billed {gap.billed} seats, "
+                    f"the customer {gap.ours:f}."
+                ),
+                hint="compare the change history of the subscription with Microsoft's lines",
+            )
+        elif period is None or gap.service.start in period:
+            other = f"; Microsoft billed {gap.billed}" if gap.near else ""
+            yield Finding(
+                check="reconcile.no_cost",
+                severity=Severity.WARN,
+                customer_id=gap.charge.customer_id,
+                record=gap.record,
+                sentence=(
+                    f"The customer is charged {gap.asked} for {gap.charge.name} ({gap.service}), "
+                    f"and no line of Microsoft's invoice answers it{other}."
+                ),
+                hint="check that the subscription still runs; Microsoft may bill it next month",
+            )
 
 
-def _unanswered(
-    charges: Iterable[Charge], seats: Mapping[tuple[str, date, date], Decimal]
-) -> list[Finding]:
-    return [
-        Finding(
-            check="reconcile.no_cost",
-            severity=Severity.WARN,
-            customer_id=charge.customer_id,
-            record=f"charge {charge.key}",
-            sentence=(
-                f"The customer is charged {charge.amount} for {charge.name} ({charge.service}), "
-                "and no line of Microsoft's invoice answers it."
-            ),
-            hint="check that the subscription still runs; Microsoft may bill it next month",
-        )
-        for charge in charges
-        if not charge.cost_lines
-        and charge.type is not ChargeType.ADJUSTMENT
-        and _place(charge.subscription_id, charge.service) not in seats
-        and charge.amount
-    ]
+def _standing(charges: Sequence[Charge]) -> list[Charge]:
+    """Return each charge as its last adjustment left it; what was withdrawn is gone.
+
+    An adjustment whose charge is not there (its document is void) stands for itself.
+    """
+    told = {charge.key: charge for charge in charges if not charge.answers}
+    stands = dict(told)
+    for one in sorted((c for c in charges if c.answers), key=_number):
+        before = told.get(one.answers)
+        inputs = one.reasons[0].inputs if one.reasons else {}
+        if before is None:
+            stands[one.key] = one
+        elif inputs.get("cause") == "withdrawn":
+            stands.pop(one.answers, None)
+        elif "quantity" in inputs:
+            quantity = Decimal(inputs["quantity"])
+            stands[one.answers] = replace(before, quantity=quantity, service=one.service)
+    return list(stands.values())
+
+
+def _number(adjustment: Charge) -> int:
+    number = adjustment.key.rpartition("/")[2]
+    return int(number) if number.isdigit() else 0

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
+from domain.contract import Alignment
 from domain.period import Period
 from domain.problems import Finding, InputError, Severity
 from domain.run import Run, RunStatus, UnitStatus
@@ -20,7 +21,8 @@ from invoice.assemble import Tax, assemble, check_bounds
 from invoice.document import DocumentKind, DocumentStatus, Invoice
 from invoice.explain import fingerprint
 from invoice.file import CustomerFile
-from rules import reconcile, succession, tax
+from rules import reconcile, shadow, succession, tax
+from rules.linking import linked
 from rules.pricing import PriceBook
 from rules.rating import rate_customer
 from rules.validate import Facts, Policy, validate
@@ -89,19 +91,24 @@ def draft(
     until = min(contract.ends or period.end, period.end) if contract else period.end
     if contract is None or isinstance(decision, Finding) or contract.starts >= until:
         return Draft(document=None, findings=_judged(findings, policy), standing=tuple(standing))
+    told = [*file.events, *succession.migrations(file.subscriptions)]
     rated = rate_customer(
         contract=contract,
         subscriptions=file.subscriptions,
-        told=[*file.events, *succession.migrations(file.subscriptions)],
+        told=told,
         cost_lines=file.cost_lines,
         book=PriceBook(file.price_list, file.rules),
         window=Period(contract.starts, until),
         today=today,
     )
+    own_periods = contract.alignment is Alignment.CONTRACT
+    charges = linked(rated.charges, file.cost_lines, own_periods=own_periods).charges
+    expected = shadow.predict(file.subscriptions, told, file.cost_lines, period)
     findings.extend(rated.findings)
+    findings.extend(shadow.check(expected, billed))
     findings.extend(succession.check_conversions(billed))
-    findings.extend(succession.overlaps(file.subscriptions, today, rated.charges))
-    findings.extend(check_bounds(rated.charges))
+    findings.extend(succession.overlaps(file.subscriptions, today, charges))
+    findings.extend(check_bounds(charges))
     result = Draft(document=None, findings=_judged(findings, policy), standing=tuple(standing))
     if result.held:
         return result
@@ -109,14 +116,14 @@ def draft(
         customer=customer,
         contract=contract,
         period=period,
-        proposed=rated.charges,
+        proposed=charges,
         documents=file.documents,
         tax=Tax(percent=decision.percent, note=decision.note, buyer_tax_id=decision.buyer_tax_id),
     )
     if document is None:
         return result
     asked = [line.charge for line in document.lines]
-    findings.extend(reconcile.check_seats(rated.charges, file.cost_lines, asked))
+    findings.extend(reconcile.check_seats(charges, file.cost_lines, asked, own_periods=own_periods))
     result = replace(result, findings=_judged(findings, policy))
     return result if result.held else replace(result, document=document)
 
@@ -159,6 +166,11 @@ _CHECKS = (
     "bounds.too_many",
     "seats.no_cost",
     "seats.difference",
+    "cost.unknown",
+    "cost.price",
+    "cost.promotion",
+    "cost.proration",
+    "cost.rounding",
 )
 _RECONCILE_CHECKS = ("reconcile.not_billed", "reconcile.quantity", "reconcile.no_cost")
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from domain.charge import ChargeType
+from domain.contract import Alignment
 from domain.period import Period
 from domain.problems import Severity
 from domain.subscription import CostInvoice, CostKind
@@ -19,6 +20,8 @@ from tests.builders import (
     a_pass_on,
     checks,
     day,
+    drafted,
+    issued,
     period,
 )
 
@@ -217,6 +220,45 @@ def test_another_number_of_seats_than_microsofts_is_told_once():
     )
 
 
+def test_a_corrected_number_of_seats_is_compared_as_it_stands():
+    """10 seats were billed, 12 are right: an adjustment says so, and Microsoft's 12 are no gap."""
+    before = issued(drafted([a_charge("120.00")]))
+    after = issued(drafted([a_charge("144.00", quantity=Decimal(12))], [before]), "INV-2")
+    charges = [line.charge for document in (after, before) for line in document.lines]
+    assert check([a_line(quantity=12)], charges).findings == ()
+    assert checks(check([a_line()], charges).findings) == ["reconcile.quantity"]
+
+
+def test_what_was_withdrawn_answers_nothing():
+    first = issued(drafted([a_charge(cost_lines=(a_line().key,))]))
+    second = issued(drafted([], [first]), "CN-1")
+    charges = [line.charge for document in (first, second) for line in document.lines]
+    assert checks(check([], charges).findings) == []
+    assert checks(check([a_line()], charges).findings) == ["reconcile.not_billed"]
+    third = issued(drafted([a_charge()], [first, second]), "INV-3")
+    charges += [line.charge for line in third.lines]
+    assert check([a_line()], charges).findings == ()
+
+
+def test_a_seat_line_may_be_answered_by_name():
+    """Our line follows the contract's month, Microsoft's its charge cycle."""
+    contract = a_contract(alignment=Alignment.CONTRACT)
+    charge = a_charge(service=period("2026-10-01", "2026-11-01"), cost_lines=(a_line().key,))
+    result = check([a_line()], [charge], contract=contract)
+    assert only(result).billed == 100
+    assert result.findings == ()
+
+
+def test_a_charge_for_other_days_than_the_line_names_them():
+    charge = a_charge(service=period("2026-10-14", "2026-11-10"))
+    (no_line, no_charge) = check([a_line()], [charge]).findings
+    assert no_line.check == "reconcile.not_billed"
+    assert no_charge.sentence.endswith(
+        "no line of Microsoft's invoice answers it; Microsoft billed 10 for "
+        "2026-10-14 to 2026-11-13."
+    )
+
+
 def test_a_charge_that_no_line_answers_is_told():
     (finding,) = check([], [a_charge()]).findings
     assert (finding.check, finding.severity) == ("reconcile.no_cost", Severity.WARN)
@@ -294,6 +336,49 @@ def test_another_number_of_seats_holds_the_customer():
     (finding,) = seats([a_charge()], [a_line(quantity=12)])
     assert (finding.check, finding.severity) == ("seats.difference", Severity.HOLD)
     assert "10 seats would be charged, Microsoft billed 12" in finding.sentence
+
+
+def test_seats_that_microsoft_bills_for_other_days_hold_the_customer_and_name_them():
+    (finding,) = seats([a_charge()], [a_line(end="2026-11-10")])
+    assert finding.check == "seats.no_cost"
+    assert "Microsoft billed 10 for 2026-10-14 to 2026-11-09" in finding.sentence
+
+
+def aligned(charges, lines):
+    return check_seats(charges, lines, charges, own_periods=True)
+
+
+def test_lines_of_the_contracts_months_are_compared_by_their_first_day():
+    """Microsoft bills from the 14th, the customer is billed by calendar month."""
+    october = a_charge(service=period("2026-10-01", "2026-11-01"))
+    before = a_line("new", "2026-09-14", "2026-10-14")
+    assert aligned([october], [before, a_line()]) == []
+    (finding,) = aligned([october], [replace(before, billable_quantity=Decimal(8)), a_line()])
+    assert finding.check == "seats.difference"
+    assert "2026-10-01 to 2026-10-31: 10 seats would be charged, Microsoft billed 8" in (
+        finding.sentence
+    )
+    assert checks(aligned([october], [a_line()])) == ["seats.no_cost"]
+
+
+def test_a_change_in_the_contracts_month_counts_with_its_cycle():
+    october = a_charge(service=period("2026-10-01", "2026-11-01"))
+    added = a_charge(
+        "30.00",
+        key="added",
+        type=ChargeType.ADD_QUANTITY,
+        quantity=Decimal(5),
+        service=period("2026-10-20", "2026-11-01"),
+    )
+    lines = [
+        a_line("new", "2026-09-14", "2026-10-14"),
+        a_line(),
+        *a_change("addQuantity", "2026-10-20", "2026-11-14", 10, 15),
+    ]
+    assert aligned([october, added], lines) == []
+    assert checks(aligned([october, added], lines[:2])) == ["seats.difference"]
+    # The cycle began before the contract: only what was added is ours.
+    assert aligned([added], lines) == []
 
 
 def test_changes_of_a_day_that_come_to_nothing_need_no_line():
