@@ -22,6 +22,7 @@ from dataverse.tables import (
     BILLING_RUN,
     COST_LINE,
     CUSTOMER,
+    EXCHANGE_RATE,
     FINDING,
     GDAP_RELATIONSHIP,
     INVOICE,
@@ -88,6 +89,7 @@ class DataverseStore(Documents):
             ),
             query_of(PRICE_LIST_ITEM, shared),
             query_of(MARKUP_RULE, shared),
+            query_of(EXCHANGE_RATE, ""),
             query_of(INVOICE, own),
             query_of(INVOICE_LINE, own),
         ]
@@ -101,7 +103,10 @@ class DataverseStore(Documents):
             _records(table, next(answers)) for table in tables
         )
         contract, tax_profile = self._contract(customers[0], next(answers))
-        prices, rules = (_records(table, next(answers)) for table in (PRICE_LIST_ITEM, MARKUP_RULE))
+        prices, rules, rates = (
+            _records(table, next(answers))
+            for table in (PRICE_LIST_ITEM, MARKUP_RULE, EXCHANGE_RATE)
+        )
         return CustomerFile(
             customer=from_row(CUSTOMER, customers[0]),
             agreements=agreements,
@@ -113,6 +118,7 @@ class DataverseStore(Documents):
             tax_profile=tax_profile,
             price_list=prices,
             rules=rules,
+            rates=rates,
             documents=documents_of(next(answers), next(answers)),
         )
 

@@ -26,7 +26,7 @@ from dataverse.schema import (
     title,
     whole,
 )
-from domain.contract import BillingContract, MarkupRule, PriceListItem, TaxProfile
+from domain.contract import BillingContract, ExchangeRate, MarkupRule, PriceListItem, TaxProfile
 from domain.customer import Agreement, Customer, DelegatedAdminRelationship
 from domain.problems import Finding
 from domain.run import Run, UnitOfWork
@@ -279,6 +279,20 @@ MARKUP_RULE = table(
     record=MarkupRule,
 )
 
+EXCHANGE_RATE = table(
+    "ExchangeRate",
+    text("Source", "Published by", "source"),
+    text("Base", "One unit of", "base", 10),
+    text("Quote", "Is worth in", "quote", 10),
+    number("Rate", "Rate", "rate"),
+    day("On", "From", "on"),
+    title="key",
+    label="CSP exchange rate",
+    plural="CSP exchange rates",
+    description="What one unit of a currency is worth in another from a day on.",
+    record=ExchangeRate,
+)
+
 COST_LINE = table(
     "CostLine",
     title("Name", "name"),
@@ -519,6 +533,7 @@ TABLES: tuple[Table, ...] = (
     SUBSCRIPTION_EVENT,
     PRICE_LIST_ITEM,
     MARKUP_RULE,
+    EXCHANGE_RATE,
     COST_LINE,
     USAGE_SUMMARY,
     BILLING_RUN,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from domain.contract import BillingContract, MarkupRule, PriceListItem, TaxProfile
+from domain.contract import BillingContract, ExchangeRate, MarkupRule, PriceListItem, TaxProfile
 from domain.customer import Agreement, Customer, DelegatedAdminRelationship
 from domain.subscription import CostLine, Subscription, SubscriptionEvent
 from invoice.document import Invoice
@@ -30,6 +30,8 @@ class CustomerFile:
     """The customer's own prices and those for everybody."""
     rules: tuple[MarkupRule, ...] = ()
     """The customer's own rules and those for everybody."""
+    rates: tuple[ExchangeRate, ...] = ()
+    """Every exchange rate that is stored."""
     documents: tuple[Invoice, ...] = ()
     """Every document so far, drafts and void ones included, with their lines."""
 

@@ -12,7 +12,14 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Protocol
 
-from domain.contract import BillingContract, MarkupRule, PriceListItem, SheetPrice, TaxProfile
+from domain.contract import (
+    BillingContract,
+    ExchangeRate,
+    MarkupRule,
+    PriceListItem,
+    SheetPrice,
+    TaxProfile,
+)
 from domain.customer import Agreement, Customer, DelegatedAdminRelationship
 from domain.problems import Finding, Severity
 from domain.run import Run, UnitOfWork
@@ -39,6 +46,7 @@ Record = (
     | TaxProfile
     | PriceListItem
     | MarkupRule
+    | ExchangeRate
     | Run
 )
 

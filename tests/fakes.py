@@ -11,7 +11,14 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from domain.contract import BillingContract, MarkupRule, PriceListItem, SheetPrice, TaxProfile
+from domain.contract import (
+    BillingContract,
+    ExchangeRate,
+    MarkupRule,
+    PriceListItem,
+    SheetPrice,
+    TaxProfile,
+)
 from domain.customer import Agreement, Customer, DelegatedAdminRelationship
 from domain.problems import Conflict, Finding, NotFound, Severity
 from domain.run import Run, UnitOfWork
@@ -91,6 +98,7 @@ class MemoryStore:
             tax_profile=self.table(TaxProfile).get(contract.tax_profile_key) if contract else None,
             price_list=self._own(PriceListItem, customer_id, shared=True),
             rules=self._own(MarkupRule, customer_id, shared=True),
+            rates=tuple(row for _, row in sorted(self.table(ExchangeRate).items())),
             documents=tuple(self.documents(customer_id=customer_id)),
         )
 

@@ -13,11 +13,15 @@ from dataverse.client import Query
 from dataverse.store import Account, DataverseStore
 from domain.contract import (
     BillingContract,
+    ExchangeRate,
     MarkupMethod,
     MarkupRule,
     PriceListItem,
+    Step,
     TaxProfile,
     TaxTreatment,
+    TierMode,
+    Tiers,
 )
 from domain.customer import Address, Agreement, DelegatedAdminRelationship
 from domain.period import BillingCycle, Period, TermDuration
@@ -185,9 +189,20 @@ EVERYTHING = [
     ),
     MarkupRule(
         key="rule/all",
-        method=MarkupMethod.PERCENT,
-        value=Decimal("12.5"),
+        method=MarkupMethod.TIERS,
+        tiers=Tiers(
+            mode=TierMode.VOLUME,
+            steps=(Step(up_to=Decimal("0.10"), percent=Decimal("12.5")), Step(flat=Decimal(3))),
+        ),
+        minimum=Decimal(100),
         valid=Period(date.min, date.max),
+    ),
+    ExchangeRate(
+        source="ECB",
+        base="EUR",
+        quote="USD",
+        rate=Decimal("1.123456789012"),
+        on=date(2026, 10, 1),
     ),
     UsageSummary(
         customer_id="c1",
@@ -244,6 +259,7 @@ def test_everything_comes_back_as_it_was_saved(environment, store):
         file.tax_profile,
         *sorted(file.price_list, key=lambda item: item.key, reverse=True),
         *file.rules,
+        *file.rates,
     ]
     assert found == [one for one in EVERYTHING if not isinstance(one, UsageSummary | Finding | Run)]
     assert list(store.findings()) == [a_finding()]
