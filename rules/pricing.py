@@ -296,7 +296,7 @@ def rate_reason(rate: ExchangeRate) -> Reason:
         "rate": plain(rate.rate, 20),
         "date": str(rate.on),
     }
-    return Reason(rule="price.exchange_rate", inputs=inputs)
+    return Reason(rule="price.exchange", inputs=inputs)
 
 
 def _holds_until(item: PriceListItem, wanted: Priced) -> date | None:

@@ -97,7 +97,7 @@ def draft(
         subscriptions=file.subscriptions,
         told=told,
         cost_lines=file.cost_lines,
-        book=PriceBook(file.price_list, file.rules),
+        book=PriceBook(file.price_list, file.rules, file.rates),
         window=Period(contract.starts, until),
         today=today,
     )
@@ -158,6 +158,8 @@ _CHECKS = (
     "price.missing",
     "price.tie",
     "price.no_basis",
+    "price.rule",
+    "price.ratio",
     "usage.missing",
     "subscription.unknown",
     "subscription.overlap",

@@ -321,7 +321,7 @@ def test_usage_is_sold_in_another_currency_at_the_rate_of_its_first_day():
     assert abroad.unit_cost == 12
     assert [reason.rule for reason in abroad.reasons] == [
         "usage.split",
-        "price.exchange_rate",
+        "price.exchange",
         "price.markup",
     ]
 
@@ -330,7 +330,7 @@ def test_a_one_time_purchase_in_another_currency_tells_its_rate():
     line = a_pass_on(CostKind.ONE_TIME, "100.00", currency="EUR")
     (charge,) = rate([line], rates=[a_rate()]).charges
     assert (str(charge.amount), charge.unit_cost) == ("138.00 USD", 120)
-    assert [reason.rule for reason in charge.reasons][1] == "price.exchange_rate"
+    assert [reason.rule for reason in charge.reasons][1] == "price.exchange"
 
 
 @pytest.mark.parametrize(("bounds", "asked"), [({"floor": 60}, "240.00"), ({"cap": 55}, "220.00")])

@@ -170,7 +170,7 @@ def test_seats_are_sold_in_another_currency_at_the_rate_of_the_terms_first_day()
     lines = [a_line("new", currency="EUR")]
     (charge,) = rate(lines, subscriptions=[a_subscription()], rates=[a_rate()]).charges
     assert (str(charge.amount), charge.unit_cost) == ("138.00 USD", 12)
-    assert "price.exchange_rate" in [reason.rule for reason in charge.reasons]
+    assert "price.exchange" in [reason.rule for reason in charge.reasons]
 
 
 def test_a_discount_prorates_with_its_line_and_ends_with_its_day():
