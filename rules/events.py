@@ -103,7 +103,7 @@ def _day_events(
     for line in lines:
         match line.charge_type:
             case "new" if not line.is_credit:
-                yield _bought(line, day)
+                yield _begun(line, day, EventType.PURCHASE)
             case "renew" if not line.is_credit:
                 yield _start(line, day, EventType.RENEW)
             case "cancelImmediate":
@@ -186,7 +186,7 @@ def _conversion(
     if legs.given_back:
         return _moved(target, day, int(target.seats))
     if before is None or _own_term(target):
-        return _start(target, day, EventType.CONVERT)
+        return _begun(target, day, EventType.CONVERT)
     return _moved(target, day, before + int(target.seats))
 
 
@@ -200,10 +200,9 @@ def _moved(line: CostLine, day: date, total: int) -> SubscriptionEvent:
     return replace(event, reference_id=line.reference_id)
 
 
-def _bought(line: CostLine, day: date) -> SubscriptionEvent:
-    """A purchase; of a term that began with another partner, the term is what it starts."""
-    began = line.subscription_start or day
-    return _start(line, min(began, day), EventType.PURCHASE)
+def _begun(line: CostLine, day: date, kind: EventType) -> SubscriptionEvent:
+    """Where the term had begun before its first line, the term is what starts (`served_from`)."""
+    return _start(line, min(line.subscription_start or day, day), kind)
 
 
 def _event(line: CostLine, day: date, kind: EventType, quantity: int | None) -> SubscriptionEvent:
@@ -269,7 +268,6 @@ def history(
     begins = subscription.start
     if oldest is not None and oldest.subscription_start is not None:
         begins = min(begins, oldest.subscription_start)
-    begins = _arrival(billed, lines) or begins
     opened = any(event.effective == subscription.start and _opens(event) for event in told)
     if subscription.start > begins and not opened:
         told.append(
@@ -294,21 +292,28 @@ def history(
 
 
 def served_from(lines: Iterable[CostLine]) -> date | None:
-    """Return the first day that Microsoft bills to us, where the term began with another partner.
+    """Return the first day that is billed, where the term had begun before it; else None.
 
-    The term and its charge cycles go on; only the days from here on are ours to charge.
+    It began with another partner, or on the subscription from which an upgrade moved the seats. Term
+    and charge cycles go on; only the days from here on are to be charged.
     """
-    days = [
-        line.charged.start
-        for line in lines
-        if line.charge_type == "new"
-        and line.kind is CostKind.LICENCE
-        and not line.is_credit
-        and line.charged is not None
-        and line.subscription_start is not None
-        and line.subscription_start < line.charged.start
+    seats = [(line.charged.start, line) for line in lines if _is_seats(line) and line.charged]
+    first = min((day for day, _ in seats), default=None)
+    opening = [line for day, line in seats if day == first]
+    running = {"cycleCharge", "renew"}.intersection(line.charge_type for line in opening)
+    converted = any(line.is_credit and line.charge_type == "convert" for line in opening)
+    begun = [
+        line.subscription_start
+        for line in opening
+        if line.charge_type in {"new", "convert"} and not line.is_credit and line.subscription_start
     ]
-    return min(days, default=None)
+    if first is None or running or converted or min(begun, default=first) >= first:
+        return None
+    return first
+
+
+def _is_seats(line: CostLine) -> bool:
+    return line.kind is CostKind.LICENCE and line.charged is not None
 
 
 def _is_trial(subscription: Subscription, lines: Sequence[CostLine]) -> bool:
@@ -317,23 +322,6 @@ def _is_trial(subscription: Subscription, lines: Sequence[CostLine]) -> bool:
     return subscription.is_trial or any(
         line.unit_price or "trial" in line.term_and_billing_cycle.lower() for line in own
     )
-
-
-def _arrival(billed: Sequence[SubscriptionEvent], lines: Sequence[CostLine]) -> date | None:
-    """Return the day on which seats of another subscription began this one, if they did.
-
-    It may go on in the term of the other: nothing of it ran before that day.
-    """
-    first = next((event for event in billed if opens(event)), None)
-    if first is None or first.type is not EventType.CONVERT:
-        return None
-    earlier = any(
-        line.charged is not None
-        and (line.charged.start, not line.is_credit) <= (first.effective, False)
-        for line in lines
-        if line.kind is CostKind.LICENCE
-    )
-    return None if earlier else first.effective
 
 
 def _opens(event: SubscriptionEvent) -> bool:

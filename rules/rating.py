@@ -91,6 +91,7 @@ def rate_customer(
             method=method,
             name=subscription.name,
             auto_renew=subscription.auto_renew,
+            served_from=events.served_from(lines),
         )
         # A conversion changes the name as well: the old product's charges keep theirs.
         names = {line.sku: line.name for line in lines if line.sku != subscription.sku}

@@ -12,12 +12,16 @@ from domain.period import BillingCycle, Period, TermDuration, add_months
 from domain.problems import Severity
 from domain.subscription import CostKind, EventType, SubscriptionKind
 from rules.events import history, order
+from rules.pricing import PriceBook
+from rules.rating import rate_customer
 from rules.states import as_of
 from rules.succession import SETTLED_DAYS, check_conversions, migrations, overlaps, transfer
 from tests.builders import (
     a_change,
     a_charge,
+    a_contract,
     a_line,
+    a_price,
     a_subscription,
     amounts,
     cycles,
@@ -180,6 +184,22 @@ def test_a_transfer_of_a_year_paid_ahead():
     # 45 of 365 days remain on 1 January: 10 x 365 x 45/365.
     assert amounts(left) == ["3650.00", "-450.00"]
     assert amounts(came) == ["450.00", "3650.00"]  # and the renewal of 15 February
+
+
+def test_what_came_from_another_partner_is_charged_from_its_first_day_with_us():
+    """Microsoft bills the 10th to the 13th of November, 4 of the 31 days: so do we."""
+    arrived = a_line("new", "2026-11-10", "2026-11-14", effective="1.29")
+    rated_now = rate_customer(
+        contract=a_contract(),
+        subscriptions=[a_subscription(created=moment("2026-11-10"))],
+        told=[],
+        cost_lines=[arrived, a_line("cycleCharge", "2026-11-14", "2026-12-14")],
+        book=PriceBook([a_price("12.00")], []),
+        window=period("2026-10-01", "2026-12-01"),
+        today=TODAY,
+    )
+    assert amounts(rated_now.charges) == ["15.48", "120.00"]  # 10 x 12 x 4/31
+    assert rated_now.findings == ()
 
 
 def test_what_never_began_cannot_move():
