@@ -23,6 +23,7 @@ from dataverse.metadata import (
     column_body,
     found_type_name,
     key_body,
+    label,
     option_label,
     relationship_body,
     table_body,
@@ -129,6 +130,7 @@ class Provisioner:
                 steps.append(_added(sentence, "EntityDefinitions", table_body(table)))
             else:
                 columns += _missing_columns(table, found)
+                columns += _missing_options(table, found)
                 refusals += _conflicts(table, found)
             links += _missing_links(table, found or _Found())
             keys += _missing_keys(table, found or _Found())
@@ -332,6 +334,28 @@ def _missing_columns(table: Table, found: _Found) -> Iterator[Step]:
             )
 
 
+def _missing_options(table: Table, found: _Found) -> Iterator[Step]:
+    for column in table.columns:
+        there = found.columns.get(column.name)
+        if there is None or column.kind is not Kind.CHOICE or not _fits(column, there):
+            continue
+        for value in column.options:
+            number, words = column.option(value), option_label(value)
+            if number not in found.options.get(column.name, set()):
+                yield Step(
+                    sentence=f"add option {number} ({words}) to {table.name}.{column.name}",
+                    path="InsertOptionValue",
+                    body={
+                        "EntityLogicalName": table.name,
+                        "AttributeLogicalName": column.name,
+                        "Value": number,
+                        "Label": label(words),
+                        "SolutionUniqueName": SOLUTION,
+                    },
+                    headers=_STRONG,
+                )
+
+
 def _missing_links(table: Table, found: _Found) -> Iterator[Step]:
     for lookup in table.lookups:
         if table.relationship(lookup).lower() not in found.relationships:
@@ -364,15 +388,6 @@ def _conflicts(table: Table, found: _Found) -> Iterator[Finding]:
         if not _fits(column, there):
             is_type, should = found_type_name(there), type_name(column)
             yield _refusal(f"{table.name}.{column.name}", is_type, should)
-        elif column.kind is Kind.CHOICE:
-            options = found.options.get(column.name, set())
-            for value in column.options:
-                if column.option(value) not in options:
-                    yield _refusal(
-                        f"{table.name}.{column.name}",
-                        "without the option",
-                        f"with the option {column.option(value)} ({option_label(value)})",
-                    )
     for lookup in table.lookups:
         there = found.columns.get(lookup.name)
         missing = table.relationship(lookup).lower() not in found.relationships

@@ -188,6 +188,24 @@ class Definitions:
         new.navs = old.navs
         table.add(new)
 
+    def insert_option(
+        self, table: Table, column: Column, body: Definition, *, solution: str = ""
+    ) -> int:
+        """One more option of a local choice; its number is its own, its label is asked for."""
+        choice = column.definition.get("OptionSet") or {}
+        if column.kind != "Picklist" or choice.get("IsGlobal"):
+            raise errors.invalid_argument(f"The column {column.name} is no local choice.")
+        if not body.get("Label"):
+            raise errors.invalid_argument("Required parameter 'Label' is missing.")
+        value = int(body.get("Value") or max(column.options) + 1)
+        if value in column.options:
+            raise errors.invalid_argument(f"The option value {value} exists already.")
+        option = {"Value": value, "Label": shapes.labelled(body["Label"])}
+        options = choice | {"Options": [*choice["Options"], option]}
+        self.update_column(table, column, {"OptionSet": options})
+        self._into_solution(solution, column.id, 2)
+        return value
+
     def delete_column(self, table: Table, gone: Column) -> None:
         """Drop a custom column that no key uses."""
         if not gone.definition["IsCustomAttribute"] or gone.name == table.primary_name:

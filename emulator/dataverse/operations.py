@@ -49,6 +49,7 @@ class Operations:
             "CreateEntities": self._create_entities,
             "BulkDelete": self._bulk_delete,
             "ReactivateEntityKey": self._reactivate,
+            "InsertOptionValue": self._insert_option,
             "AddAppComponents": self._add_app_components,
         }
 
@@ -128,6 +129,18 @@ class Operations:
             raise errors.not_found("EntityKeyMetadata", str(body.get("EntityKeyLogicalName")))
         self.definitions.reactivate_key(key)
         return Reply()
+
+    def _insert_option(self, call: Call, body: dict[str, Any]) -> Reply:
+        """Add an option to a choice column of its own; shared choices are left out."""
+        table = self.store.schema.tables.get(str(body.get("EntityLogicalName")))
+        column = table.columns.get(str(body.get("AttributeLogicalName"))) if table else None
+        if table is None or column is None:
+            raise errors.not_found("AttributeMetadata", str(body.get("AttributeLogicalName")))
+        value = self.definitions.insert_option(
+            table, column, body, solution=str(body.get("SolutionUniqueName") or "")
+        )
+        context = f"{call.root}$metadata#{CRM}InsertOptionValueResponse"
+        return Reply(200, {"@odata.context": context, "NewOptionValue": value})
 
     def _bulk_delete(self, call: Call, body: dict[str, Any]) -> Reply:
         """Delete at once what the real service deletes in a job; the job's row says succeeded."""

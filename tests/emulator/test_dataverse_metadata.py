@@ -237,6 +237,28 @@ def test_a_key_over_repeated_values_fails_and_can_be_built_again(dv):
     assert dv.values(path)[0]["EntityKeyIndexStatus"] == "Active"
 
 
+def test_an_option_is_added_to_a_choice_and_can_be_used(dv):
+    choice = attribute("Picklist", "nce_Method", OptionSet=options(One=1))
+    assert dv.post(f"{TABLE}/Attributes", choice).status == 204
+    assert dv.post("nce_subscriptions", {"nce_method": 2}).status == 400
+    place = {"EntityLogicalName": "nce_subscription", "AttributeLogicalName": "nce_method"}
+    answer = dv.post("InsertOptionValue", {**place, **an_option(2, "Two")})
+    assert (answer.status, answer.json["NewOptionValue"]) == (200, 2)
+    assert dv.post("nce_subscriptions", {"nce_method": 2}).status == 204
+    for refused in (
+        {**place, **an_option(2, "Again")},
+        {**place, "Value": 3},
+        {**place, **an_option(3, "No choice"), "AttributeLogicalName": "nce_name"},
+    ):
+        assert dv.post("InsertOptionValue", refused).status == 400
+    nowhere = {**place, **an_option(3, "Three"), "AttributeLogicalName": "nce_none"}
+    assert dv.post("InsertOptionValue", nowhere).status == 404
+
+
+def an_option(value, text):
+    return {"Value": value, "Label": label(text)}
+
+
 @pytest.mark.parametrize(
     "columns", [["nce_notes"], ["nce_missing"], [], ["nce_name", "nce_externalkey"], ["nce_amount"]]
 )
