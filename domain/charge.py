@@ -10,6 +10,7 @@ from fractions import Fraction
 
 from domain.money import Money
 from domain.period import Period
+from domain.record import stored_plainly
 
 
 class ChargeType(StrEnum):
@@ -68,3 +69,7 @@ class Charge:
     """Key of the charge that this one corrects."""
     cost_lines: tuple[str, ...] = ()
     """Keys of Microsoft's lines that this charge was made from (usage, one-time, credits)."""
+
+
+charge_of = stored_plainly(Charge)
+"""Makes charges by the hundred thousand: `Charge` in less than half of the time."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from fractions import Fraction
+from math import lcm
 
 # ISO 4217 minor units that are not 2.
 _MINOR_UNITS = {
@@ -37,9 +38,13 @@ def round_half_up(value: Exact, places: int) -> Decimal:
 
     Decimal.quantize would round twice where a Fraction has no finite decimal form.
     """
+    return _from_units(_half_up(value, places), places)
+
+
+def _half_up(value: Exact, places: int) -> int:
     above, below = value.as_integer_ratio()
-    units = (2 * abs(above) * 10**places + below) // (2 * below)
-    return _from_units(units if above >= 0 else -units, places)
+    units: int = (2 * abs(above) * 10**places + below) // (2 * below)
+    return units if above >= 0 else -units
 
 
 def _from_units(units: int, places: int) -> Decimal:
@@ -56,30 +61,33 @@ def allocate(total: Decimal, weights: Sequence[Exact], places: int) -> tuple[Dec
     if not weights:
         msg = "nothing to allocate to: no weights"
         raise ValueError(msg)
-    shares = [Fraction(weight) for weight in weights]
-    if min(shares) < 0:
+    ratios = [weight.as_integer_ratio() for weight in weights]
+    if min(above for above, _ in ratios) < 0:
         msg = "weights must not be negative"
         raise ValueError(msg)
+    common = lcm(*(below for _, below in ratios))
+    shares = [above * (common // below) for above, below in ratios]
     if not any(shares):
-        shares = [Fraction(1)] * len(shares)
-    units = Fraction(total) * 10**places
-    if units.denominator != 1:
+        shares = [1] * len(shares)
+    above, below = total.as_integer_ratio()
+    units, odd = divmod(abs(above) * 10**places, below)
+    if odd:
         msg = f"{total} has more than {places} decimals"
         raise ValueError(msg)
-    sign, whole = (-1, -units.numerator) if units < 0 else (1, units.numerator)
-    weight_sum = sum(shares)
-    exact = [whole * share / weight_sum for share in shares]
-    parts = [part.numerator // part.denominator for part in exact]
-    by_remainder = sorted(range(len(parts)), key=lambda i: (parts[i] - exact[i], i))
-    for index in by_remainder[: whole - sum(parts)]:
+    whole = sum(shares)
+    parts = [units * share // whole for share in shares]
+    by_remainder = sorted(range(len(parts)), key=lambda i: (-(units * shares[i] % whole), i))
+    for index in by_remainder[: units - sum(parts)]:
         parts[index] += 1
-    return tuple(_from_units(sign * part, places) for part in parts)
+    return tuple(_from_units(-part if above < 0 else part, places) for part in parts)
 
 
 def plain(value: Exact, places: int = 10) -> str:
     """Write an exact number for people: no exponent, no trailing zeros, at most `places` decimals."""
-    text = f"{round_half_up(value, places):f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    units = _half_up(value, places)
+    whole, decimals = divmod(abs(units), 10**places)
+    text = f"{whole}.{decimals:0{places}}".rstrip("0") if decimals else str(whole)
+    return f"-{text}" if units < 0 else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,9 +51,9 @@ class Method:
 
     def lines(self, own: Grid) -> Grid:
         """Return the periods of the lines of a subscription with its `own` charge cycles."""
-        if self.grid is None or (self.grid.months and not own.months):
-            return own  # weeks divide no month
-        shorter = own.months < self.grid.months
+        if self.grid is None or not own.months:
+            return own
+        shorter = bool(self.grid.months) and own.months < self.grid.months
         return self.grid.finer(own.months) if shorter else self.grid
 
 
@@ -63,11 +63,12 @@ class Instalments:
 
     pieces: tuple[Period, ...]
     weights: tuple[Fraction, ...]
+    total: Fraction
+    """What the weights sum to: the price is divided by it."""
 
-    @property
-    def total(self) -> Fraction:
-        """What the weights sum to: the price is divided by it."""
-        return sum(self.weights, Fraction(0))
+    def nth(self, service: Period) -> int | None:
+        """Return which of the lines a service is; None where it is only a part of one."""
+        return self.pieces.index(service) if service in self.pieces else None
 
 
 @lru_cache(maxsize=4096)
@@ -86,25 +87,25 @@ def instalments(paid: Period, grid: Grid, proration: Proration) -> Instalments:
         full = grid.around(start)
         piece = Period(start, min(full.end, paid.end))
         pieces.append(piece)
-        weights.append(share(proration, piece, full, grid))
+        weights.append(
+            Fraction(1) if piece == full else Fraction(*share(proration, piece, full, grid))
+        )
         start = piece.end
-    return Instalments(tuple(pieces), tuple(weights))
+    return Instalments(tuple(pieces), tuple(weights), sum(weights, Fraction(0)))
 
 
 def share(
     proration: Proration, service: Period, full: Period, grid: Grid, *, returned: bool = False
-) -> Fraction:
-    """Return what part of the price of `full`, a period of `grid`, the service is.
+) -> tuple[int, int]:
+    """Return what part of the price of `full`, a period of `grid`, the service is: served, of all.
 
-    A begun month counts whole when it is charged; what is `returned` is only what has not begun.
+    Counted in days, or in months where they are agreed. A begun month counts whole when it is
+    charged; what is `returned` is only what has not begun.
     """
-    if service == full:
-        return Fraction(1)
-    if proration is Proration.FIXED_30:
-        return min(Fraction(1), Fraction(service.days, divisor(proration, full, grid)))
     if proration is Proration.MONTHS and grid.months:
-        return Fraction(months_in(service, grid, returned=returned), grid.months)
-    return Fraction(service.days, full.days)
+        return months_in(service, grid, returned=returned), grid.months
+    whole = divisor(proration, full, grid)
+    return min(service.days, whole), whole
 
 
 def divisor(proration: Proration, full: Period, grid: Grid) -> int:

@@ -7,7 +7,7 @@ Microsoft's is its prorated unit, rounded, times the quantity. Both tell their i
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -16,7 +16,8 @@ from domain.charge import ChargeType, Reason
 from domain.contract import Proration
 from domain.money import Money, allocate, minor_units, plain, round_half_up
 from domain.period import BillingCycle, Grid, Period, TermDuration
-from rules.cycles import Instalments, Method, Rounding, divisor, months_in, round_unit, share
+from domain.record import stored_plainly
+from rules.cycles import Instalments, Method, Rounding, divisor, round_unit, share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,33 +34,10 @@ class UnitPrice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a line stands: what is served of which full period, in which term, and why."""
-
-    kind: ChargeType
-    service: Period
-    full: Period
-    grid: Grid
-    term: TermDuration | None
-    billing_cycle: BillingCycle
-    split: Instalments | None = None
-    """The lines that the price pays for, where they are several."""
-    returned: bool = False
-    """Given back after it was in use: a month that has begun is not given back."""
-
-    @property
-    def instalment(self) -> int | None:
-        """Which of the lines of its price this is; None where it is only a part of one."""
-        if self.split is None or self.service not in self.split.pieces:
-            return None
-        return self.split.pieces.index(self.service)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """A computed line, without its kind and its days: whole cycles repeat themselves."""
 
-    quantity: Decimal
+    quantity: int
     unit_price: Decimal
     exact: Fraction
     amount: Money
@@ -68,12 +46,9 @@ class Line:
     reasons: tuple[Reason, ...]
     price: UnitPrice
 
-    def sentence(self, kind: ChargeType, service: Period) -> str:
-        """Say what a customer can recompute with a pocket calculator."""
-        return (
-            f"{self.quantity} {_VERB[kind]} {self.factors}"
-            f"({day_text(service.start)} to {_day_before(service.end)}{self.result}"
-        )
+    def sentence(self, kind: ChargeType) -> tuple[str, str]:
+        """Say what a customer can recompute with a pocket calculator; its days go in between."""
+        return f"{self.quantity} {_VERB[kind]} {self.factors}(", self.result
 
     def capped(self, left: Decimal) -> Line:
         """Return the credit that takes no more than what is left of what was charged."""
@@ -88,50 +63,79 @@ class Line:
         )
 
 
-def compute(method: Method, price: UnitPrice, place: Place, quantity: int) -> Line:
-    """Compute the line for a quantity (negative: a credit) at the price of a full cycle."""
-    service, full, split = place.service, place.full, place.split
-    exact, amount = _money(method, price.value, place, quantity)
-    value = plain(price.value)
+_line_of = stored_plainly(Line)
+
+
+def compute(
+    method: Method,
+    price: UnitPrice,
+    quantity: int,
+    *,
+    service: Period,
+    full: Period,
+    grid: Grid,
+    term: TermDuration | None,
+    billing_cycle: BillingCycle,
+    split: Instalments | None = None,
+    returned: bool = False,
+) -> Line:
+    """Compute the line for a quantity (negative: a credit) of what is served of a `full` period.
+
+    `split` are the lines that the price pays for, where they are several. What is `returned` was in
+    use before: a month that has begun is not given back.
+    """
+    unit_price, value = _shown(price.value.numerator, price.value.denominator)
     inputs = {"quantity": str(quantity), "unit_price": value}
-    factor = within = ""
-    rule = "proration.none"
-    if service != full:
-        days, cycle_days = service.days, divisor(method.proration, full, place.grid)
-        inputs |= {"days": str(days), "cycle_days": str(cycle_days), "cycle": str(full)}
-        within = f" of the cycle {full}"
-        factor = f" × {min(days, cycle_days)}/{cycle_days} days"
-        rule = f"proration.{method.proration.value}"
-        if method.proration is Proration.MONTHS and place.grid.months:
-            months = str(months_in(service, place.grid, returned=place.returned))
-            inputs |= {"months": months, "cycle_months": str(place.grid.months)}
-            factor = f" × {months}/{place.grid.months} months"
+    rule, factor, within = "proration.none", "", ""
+    served, whole = 1, 1
+    if service is not full and service != full:
+        served, whole = share(method.proration, service, full, grid, returned=returned)
+        cycle = written(full)[1]
+        inputs["days"] = str(service.days)
+        inputs["cycle_days"] = str(divisor(method.proration, full, grid))
+        inputs["cycle"] = cycle
+        unit = "days"
+        if method.proration is Proration.MONTHS and grid.months:
+            inputs["months"], inputs["cycle_months"] = str(served), str(whole)
+            unit = "months"
+        rule = f"proration.{method.proration}"
+        factor = f" × {served}/{whole} {unit}"
+        within = f" of the cycle {cycle}"
+    nth = None
     if split is not None:
+        nth = split.nth(service)
+        unit_price = round_half_up(price.value / split.total, 10)
         inputs["parts"] = plain(split.total)
         factor += f" ÷ {plain(split.total, 6)}"
-        if (nth := place.instalment) is not None:
+        if nth is not None:
             inputs["instalment"] = f"{nth + 1} of {len(split.pieces)}"
             factor += f", instalment {inputs['instalment']}"
-    per = _PER.get(price.covers or 0) or _CYCLE_WORDS[place.billing_cycle]
+    exact, amount = _money(method, price.value, quantity, (served, whole), split=split, nth=nth)
     said = str(amount.amount)
-    return Line(
-        quantity=Decimal(quantity),
-        unit_price=round_half_up(price.value / split.total if split else price.value, 10),
+    per = _PER.get(price.covers or 0) or _CYCLE_WORDS[billing_cycle]
+    rounding = {"exact": plain(exact), "amount": said}
+    return _line_of(
+        quantity=quantity,
+        unit_price=unit_price,
         exact=exact,
         amount=amount,
         factors=f"× {value} {method.currency} {per}{factor} ",
         result=f"{within}) = {said} {amount.currency}",
         reasons=(
-            _term_reason(place.term, place.billing_cycle),
+            _term_reason(term, billing_cycle),
             *price.reasons,
             Reason(rule=rule, inputs=inputs),
-            Reason(
-                rule=f"rounding.{method.rounding.value}",
-                inputs={"exact": plain(exact), "amount": said},
-            ),
+            Reason(rule=f"rounding.{method.rounding}", inputs=rounding),
         ),
         price=price,
     )
+
+
+# Thousands of lines share a few hundred prices; two integers are found faster than a Fraction.
+@lru_cache(maxsize=1 << 16)
+def _shown(above: int, below: int) -> tuple[Decimal, str]:
+    value = Fraction(above, below)
+    return round_half_up(value, 10), plain(value)
 
 
 @lru_cache
@@ -140,30 +144,33 @@ def _term_reason(term: TermDuration | None, billing_cycle: BillingCycle) -> Reas
     return Reason(rule="term", inputs=inputs)
 
 
-def _money(method: Method, value: Fraction, place: Place, quantity: int) -> tuple[Fraction, Money]:
+def _money(
+    method: Method,
+    value: Fraction,
+    quantity: int,
+    part: tuple[int, int],
+    *,
+    split: Instalments | None,
+    nth: int | None,
+) -> tuple[Fraction, Money]:
     """Return the exact and the rounded amount of a line; ours rounds once, Microsoft the unit."""
-    currency, places, split = method.currency, minor_units(method.currency), place.split
-    nth = place.instalment
-    exact = quantity * value
-    part = Fraction(1)
-    if place.service != place.full or split is not None:
-        part = share(
-            method.proration, place.service, place.full, place.grid, returned=place.returned
-        )
-        if split is not None:
-            part /= split.total
-        exact *= part
+    # One fraction, reduced once: a product of fractions would reduce each of its steps.
+    above, below = value.numerator * part[0], value.denominator * part[1]
+    if split is not None:
+        above, below = above * split.total.denominator, below * split.total.numerator
+    exact = Fraction(quantity * above, below)
     if method.rounding is Rounding.HALF_UP:
         if split is None or nth is None:
-            return exact, Money.rounded(exact, currency)
-        whole = Money.rounded(quantity * value, currency)
+            return exact, Money.rounded(exact, method.currency)
+        whole = Money.rounded(quantity * value, method.currency)
         return exact, whole.allocate(split.weights)[nth]
+    places = minor_units(method.currency)
     if split is None or nth is None:
-        unit = round_unit(method.rounding, value * part, places)
+        unit = round_unit(method.rounding, Fraction(above, below), places)
     else:
         year = round_half_up(round_unit(method.rounding, value, places), places)
         unit = Fraction(allocate(year, split.weights, places)[nth])
-    return quantity * unit, Money.rounded(quantity * unit, currency)
+    return quantity * unit, Money.rounded(quantity * unit, method.currency)
 
 
 _VERB = {
@@ -186,10 +193,8 @@ _CYCLE_WORDS = {
 }
 _PER = {12: "a year", 36: "for three years"}
 
-day_text = lru_cache(maxsize=1 << 16)(str)
-"""A date as text; thousands of lines share a few hundred days."""
-
 
 @lru_cache(maxsize=1 << 16)
-def _day_before(day: date) -> str:
-    return str(day - timedelta(days=1))
+def written(period: Period) -> tuple[str, str]:
+    """Return the first day of a period and all its days as text: many lines share few periods."""
+    return str(period.start), str(period)

@@ -12,37 +12,21 @@ the new total charged), and the prorated unit is rounded before it is multiplied
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
-from fractions import Fraction
 
-from domain.charge import Charge, ChargeType, Reason
-from domain.period import BillingCycle, Grid, Period, TermDuration
+from domain.charge import Charge, ChargeType, charge_of
+from domain.period import Grid, Period
 from domain.problems import Finding, Severity
-from domain.subscription import EventType, SubscriptionEvent
+from domain.subscription import WINDOW_DAYS, EventType, SubscriptionEvent
 from rules.cycles import Method, Side, instalments
-from rules.lines import Line, Place, UnitPrice, compute, day_text
-from rules.terms import WINDOW_DAYS, Lot, Term, begin, starts_term
+from rules.lines import Line, UnitPrice, compute, written
+from rules.questions import PriceFor, PriceQuestion, Prices
+from rules.terms import Lot, Term, begin, starts_term
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PriceQuestion:
-    """Which price is asked for: it is locked on `term_start` and asked for the cycle `full`."""
-
-    subscription_id: str
-    customer_id: str
-    sku: str
-    term: TermDuration | None
-    billing_cycle: BillingCycle
-    term_start: date
-    full: Period
-    on: date
-    """First day of the service that is priced."""
-
-
-PriceFor = Callable[[PriceQuestion], UnitPrice | Finding]
+__all__ = ["PriceFor", "PriceQuestion", "rate_history"]
 
 
 @dataclass(slots=True)
@@ -72,48 +56,63 @@ def rate_history(
     `history` is one subscription's, ordered (`rules.events.order`), and begins with a purchase, a
     renewal or a conversion. `served_from` cuts off what another partner billed before that day.
     """
-    walk = _Walk(
-        events=history,
-        price_for=price_for,
-        window=window,
-        method=method,
-        name=name,
-        auto_renew=auto_renew,
-        served_from=served_from or date.min,
-    )
-    walk.run()
-    return walk.charges, walk.findings
+    charges: list[Charge] = []
+    findings: list[Finding] = []
+    if history:
+        walk = _Walk(
+            events=history,
+            prices=Prices(
+                subscription_id=history[0].subscription_id,
+                customer_id=history[0].customer_id,
+                price_for=price_for,
+                findings=findings,
+            ),
+            window=window,
+            method=method,
+            name=name,
+            auto_renew=auto_renew,
+            served_from=served_from or date.min,
+            charges=charges,
+            findings=findings,
+            renewals=_renewals(history),
+        )
+        walk.run()
+    return charges, findings
+
+
+def _renewals(events: Sequence[SubscriptionEvent]) -> list[date | None]:
+    """Return for each event, and for their end, the day of the next renewal that was seen."""
+    days: list[date | None] = [None]
+    for event in reversed(events):
+        days.append(event.effective if event.type is EventType.RENEW else days[-1])
+    days.reverse()
+    return days
 
 
 @dataclass(slots=True, kw_only=True)
 class _Walk:
     events: Sequence[SubscriptionEvent]
-    price_for: PriceFor
+    renewals: list[date | None]
+    prices: Prices
     window: Period
     method: Method
     name: str
     auto_renew: bool
     served_from: date
-    charges: list[Charge] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    prices: dict[tuple[str, date, date, date], UnitPrice | None] = field(default_factory=dict)
-    lasting: tuple[str, date, date, UnitPrice] | None = None
-    """The price that holds on: its product, its term's start, its end and itself."""
+    charges: list[Charge]
+    findings: list[Finding]
     whole: dict[int, Line] = field(default_factory=dict)
+    """The lines of whole cycles of the running term by their quantity: they repeat themselves."""
     ordinals: dict[str, tuple[date, int]] = field(default_factory=dict)
-    first_type: ChargeType = ChargeType.NEW
+    """The last day of each kind of key, and how many charges of that day came before."""
     next: int = 0
 
     def run(self) -> None:
-        if not self.events:
-            return
         first = self.events[0]
-        if first.type not in {EventType.PURCHASE, EventType.RENEW, EventType.CONVERT}:
+        if first.type not in _STARTS:
             self._find(first, "history.no_start", "its history does not begin with a purchase")
             return
         term: Term | None = self._begin(first, None)
-        if term is not None:
-            self.first_type = term.first_type
         self.next = 1
         while term is not None and term.start < self.window.end:
             term = self._run_term(term)
@@ -138,10 +137,10 @@ class _Walk:
         while start < self.window.end:
             if start == (ends := self._term_end(term)):
                 return self._renewed(term, ends)
-            done = self._whole_cycles(term, grid, n, start, kind)
-            if done:
-                n += done
-                start = grid.nth(n).start
+            whole = self._whole_cycles(term, grid, n, start, kind)
+            if whole:
+                n += len(whole)
+                start = whole[-1].end
                 kind = ChargeType.CYCLE
                 continue
             cycle = self._cycle(term, grid, grid.nth(n), start)
@@ -149,7 +148,6 @@ class _Walk:
                 served = cycle.service
                 if start < self.served_from:
                     served = Period(self.served_from, served.end)
-                    kind = self.first_type  # for us it begins here
                 self._charge(cycle, kind, served, term.quantity, start, slot="cycle")
             while self.next < len(self.events):
                 event = self.events[self.next]
@@ -168,26 +166,33 @@ class _Walk:
             kind = ChargeType.CYCLE
         return None
 
-    def _whole_cycles(self, term: Term, grid: Grid, n: int, start: date, kind: ChargeType) -> int:
-        """Charge the whole cycles before anything happens, which most are; return how many."""
+    def _whole_cycles(
+        self, term: Term, grid: Grid, n: int, start: date, kind: ChargeType
+    ) -> list[Period]:
+        """Charge the whole cycles before anything happens, which most are; return all of them."""
         full = grid.nth(n)
-        price = self._price(term, full, start)
+        price = self.prices.find(term, full, start)
         if price is None or price.until is None or full.start != start or start < self.served_from:
-            return 0
-        if self._paid_months(term, price) > grid.months and grid.months:
-            return 0
+            return []
+        if self._is_split(term, grid, price):
+            return []
         quiet = self._term_end(term) or date.max
         if self.next < len(self.events):
             quiet = min(quiet, self.events[self.next].effective)
-        line = self._line(_Cycle(term, full, full, grid), kind, full, term.quantity, price)
-        done = 0
-        while full.end <= quiet and full.start < self.window.end and full.start < price.until:
-            if full.start >= self.window.start and line.quantity:
-                self._emit(term, kind, full, full, line, "cycle")
-            kind = ChargeType.CYCLE
-            done += 1
-            full = grid.nth(n + done)
-        return done
+        last = min(self.window.end, price.until)
+        whole = []
+        while full.end <= quiet and full.start < last:
+            whole.append(full)
+            full = grid.nth(n + len(whole))
+        wanted = [full for full in whole if full.start >= self.window.start]
+        if wanted and term.quantity:
+            line = self._line(_Cycle(term, full, full, grid), full, term.quantity, price)
+            if wanted[0] is whole[0]:
+                self._emit(term, kind, line, "cycle", wanted[:1])
+                wanted = wanted[1:]
+            if wanted:
+                self._emit(term, ChargeType.CYCLE, line, "cycle", wanted)
+        return whole
 
     def _cycle(self, term: Term, grid: Grid, full: Period, start: date) -> _Cycle:
         """Return the line that starts on a day: a full period, or what lies within the term."""
@@ -196,42 +201,40 @@ class _Walk:
         if ends is not None and ends < end and not self._flows_on(term, ends, full):
             end = ends
         if grid is not term.grid:
-            price = self._price(term, full, start)
-            months = self._paid_months(term, price)
-            if price is not None and months > grid.months:
-                end = min(end, term.paid(months, start).end)
+            price = self.prices.find(term, full, start)
+            if price is not None and self._is_split(term, grid, price):
+                end = min(end, term.paid(self._paid_months(term, price), start).end)
         service = full if start == full.start and end == full.end else Period(start, end)
         return _Cycle(term, service, full, grid)
 
-    def _paid_months(self, term: Term, price: UnitPrice | None) -> int:
+    def _is_split(self, term: Term, grid: Grid, price: UnitPrice) -> bool:
+        """Say whether a price pays for several lines."""
+        return self._paid_months(term, price) > grid.months
+
+    def _paid_months(self, term: Term, price: UnitPrice) -> int:
+        """Return the months that a price pays for; 0 for weeks."""
         own = term.grid.months
-        return price.covers or own if price is not None and own else own
+        return price.covers or own if own else own
 
     def _term_end(self, term: Term) -> date | None:
         """A renewal that was seen ends the running term, even before its nominal end."""
-        seen = self._next_renewal()
+        seen = self.renewals[self.next]
         if seen is None or (term.end is not None and term.end < seen):
             return term.end
         return seen
-
-    def _next_renewal(self) -> date | None:
-        if self.next >= len(self.events):
-            return None
-        ahead = self.events[self.next :]
-        return next((event.effective for event in ahead if event.type is EventType.RENEW), None)
 
     def _flows_on(self, term: Term, ends: date, full: Period) -> bool:
         """Say whether a term renews itself unchanged within a line of the contract's periods.
 
         The customer's month is then one line; Microsoft's charge cycles always end with the term.
         """
-        if self.method.grid is None or term.is_trial:
+        if self.method.grid is None or not term.grid.months or term.is_trial:
             return False
-        seen = self._next_renewal()
+        seen = self.renewals[self.next]
         if term.duration is None or seen == ends or (seen is None and not self.auto_renew):
             return False
-        before = self._price(term, full, max(full.start, term.start))
-        after = self._price(replace(term, start=ends), full, ends)
+        before = self.prices.find(term, full, max(full.start, term.start))
+        after = self.prices.find(replace(term, start=ends), full, ends)
         if before is None or after is None or before.covers or after.covers:
             return False
         return before.value == after.value
@@ -242,7 +245,7 @@ class _Walk:
             cycle.term = cycle.term.renewed(end)
 
     def _renewed(self, term: Term, ends: date) -> Term | None:
-        seen = self._next_renewal()
+        seen = self.renewals[self.next]
         if seen == ends:
             while (event := self.events[self.next]).type is not EventType.RENEW:
                 self.next += 1
@@ -310,7 +313,7 @@ class _Walk:
                 return True
             self._refuse(event, "cancellation", term.lots[0].opened)
             return False
-        loose = sum(lot.quantity for lot in term.lots if lot.is_open(event.effective))
+        loose = term.loose(event.effective)
         if fewer <= loose:
             return True
         self._refuse(event, f"reduction by {fewer}", term.lots[-1].opened, loose)
@@ -362,7 +365,7 @@ class _Walk:
     def _same_price(self, cycle: _Cycle, day: date, other: date) -> bool:
         if day == other:
             return True
-        one, two = (self._price(cycle.term, cycle.full, on) for on in (day, other))
+        one, two = (self.prices.find(cycle.term, cycle.full, on) for on in (day, other))
         return one is not None and two is not None and one.value == two.value
 
     # --- lines --------------------------------------------------------------------------------
@@ -378,115 +381,89 @@ class _Walk:
     ) -> None:
         if not quantity or service.start >= service.end:
             return
-        price = self._price(cycle.term, cycle.full, priced_on)
+        price = self.prices.find(cycle.term, cycle.full, priced_on)
         if price is None or (quantity < 0 and not price.value):
             return  # a credit of nothing (the end of a free trial) tells a customer nothing
-        line = self._line(cycle, kind, service, quantity, price)
+        line = self._line(cycle, service, quantity, price)
         if quantity < 0 and self.method.side is Side.SELL:
             line = line.capped(cycle.left)
         cycle.left += line.amount.amount
         if service.start in self.window:
-            self._emit(cycle.term, kind, service, cycle.full, line, slot or kind.value)
+            self._emit(cycle.term, kind, line, slot or kind.value, [service], cycle.full)
 
     def _emit(  # noqa: PLR0917 - a charge is made of these
-        self, term: Term, kind: ChargeType, service: Period, full: Period, line: Line, slot: str
+        self,
+        term: Term,
+        kind: ChargeType,
+        line: Line,
+        slot: str,
+        services: Sequence[Period],
+        full: Period | None = None,
     ) -> None:
-        start = service.start
+        """Make a charge of a line for each service; without a `full` period each of them is whole."""
+        first = self.events[0]
+        before, after = line.sentence(kind)
+        quantity = Decimal(line.quantity)
+        start = services[0].start
         day, ordinal = self.ordinals.get(slot, (start, -1))
         ordinal = ordinal + 1 if day == start else 0
-        self.ordinals[slot] = (start, ordinal)
-        first = self.events[0]
-        self.charges.append(
-            Charge(
-                key=f"charge/{first.subscription_id}/{slot}/{day_text(start)}/{ordinal}",
-                customer_id=first.customer_id,
-                subscription_id=first.subscription_id,
-                type=kind,
-                name=self.name,
-                sku=term.sku,
-                service=service,
-                full=full,
-                quantity=line.quantity,
-                unit_price=line.unit_price,
-                exact=line.exact,
-                amount=line.amount,
-                unit_cost=line.price.cost,
-                why=line.sentence(kind, service),
-                reasons=line.reasons,
+        for service in services:
+            day_text, days = written(service)
+            self.charges.append(
+                charge_of(
+                    key=f"charge/{first.subscription_id}/{slot}/{day_text}/{ordinal}",
+                    customer_id=first.customer_id,
+                    subscription_id=first.subscription_id,
+                    type=kind,
+                    name=self.name,
+                    sku=term.sku,
+                    service=service,
+                    full=full or service,
+                    quantity=quantity,
+                    unit_price=line.unit_price,
+                    exact=line.exact,
+                    amount=line.amount,
+                    unit_cost=line.price.cost,
+                    why=f"{before}{days}{after}",
+                    reasons=line.reasons,
+                )
             )
-        )
+            self.ordinals[slot] = (service.start, ordinal)
+            ordinal = 0
 
-    def _line(
-        self, cycle: _Cycle, kind: ChargeType, service: Period, quantity: int, price: UnitPrice
-    ) -> Line:
+    def _line(self, cycle: _Cycle, service: Period, quantity: int, price: UnitPrice) -> Line:
         """Compute a line; a whole cycle of the same price and quantity is computed only once."""
         term, grid = cycle.term, cycle.grid
-        months = self._paid_months(term, price)
         split = None
-        if months > grid.months and months:
-            paid = term.paid(months, cycle.service.start)
+        if self._is_split(term, grid, price):
+            paid = term.paid(self._paid_months(term, price), cycle.service.start)
             split = instalments(paid, grid, self.method.proration)
         is_whole = split is None and service is cycle.full
         if is_whole:
             known = self.whole.get(quantity)
             if known is not None and known.price is price:
                 return known
+        # What is given back on the day it came is given back whole.
+        returned = (
+            quantity < 0
+            and service.start > cycle.service.start
+            and all(lot.priced_on != service.start for lot in term.lots)
+        )
         line = compute(
             self.method,
             price,
-            Place(
-                kind=kind,
-                service=service,
-                full=cycle.full,
-                grid=grid,
-                term=term.duration,
-                billing_cycle=term.billing_cycle,
-                split=split,
-                # What is given back on the day it came is given back whole.
-                returned=quantity < 0
-                and service.start > cycle.service.start
-                and all(lot.priced_on != service.start for lot in term.lots),
-            ),
             quantity,
+            service=service,
+            full=cycle.full,
+            grid=grid,
+            term=term.duration,
+            billing_cycle=term.billing_cycle,
+            split=split,
+            returned=returned,
         )
         if is_whole:
             self.whole[quantity] = line
         return line
-
-    def _price(self, term: Term, full: Period, on: date) -> UnitPrice | None:
-        if term.is_trial:
-            return _FREE
-        lasting = self.lasting
-        if (
-            lasting is not None
-            and lasting[0] == term.sku
-            and lasting[1] == term.start
-            and on < lasting[2]
-        ):
-            return lasting[3]
-        memo = (term.sku, term.start, full.start, on)
-        if memo in self.prices:
-            return self.prices[memo]
-        answer = self.price_for(
-            PriceQuestion(
-                subscription_id=self.events[0].subscription_id,
-                customer_id=self.events[0].customer_id,
-                sku=term.sku,
-                term=term.duration,
-                billing_cycle=term.billing_cycle,
-                term_start=term.start,
-                full=full,
-                on=on,
-            )
-        )
-        if isinstance(answer, Finding):
-            self.findings.append(answer)
-            self.prices[memo] = None
-            return None
-        self.prices[memo] = answer
-        if answer.until is not None and on < answer.until:
-            self.lasting = (term.sku, term.start, answer.until, answer)
-        return answer
 
     # --- findings -----------------------------------------------------------------------------
 
@@ -526,4 +503,4 @@ class _Walk:
         )
 
 
-_FREE = UnitPrice(value=Fraction(0), reasons=(Reason(rule="price.trial"),), until=date.max)
+_STARTS = {EventType.PURCHASE, EventType.RENEW, EventType.CONVERT}

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import lru_cache
 
 from domain.charge import ChargeType
 from domain.period import BillingCycle, Grid, Period, TermDuration
-from domain.subscription import EventType, SubscriptionEvent
-
-WINDOW_DAYS = 7
-"""Seats may be given back on days 1 to 7 of their purchase, renewal or addition (168 hours)."""
+from domain.subscription import WINDOW_DAYS, EventType, SubscriptionEvent
 
 
 @dataclass(slots=True)
@@ -52,6 +50,10 @@ class Term:
     def quantity(self) -> int:
         """All its seats."""
         return sum([lot.quantity for lot in self.lots])
+
+    def loose(self, day: date) -> int:
+        """Return how many of them may still be given back."""
+        return sum([lot.quantity for lot in self.lots if lot.is_open(day)])
 
     def paid(self, months: int, day: date) -> Period:
         """Return the months that a price pays for around a day, counted from the term's start."""
@@ -122,6 +124,8 @@ def begin(event: SubscriptionEvent, before: Term | None) -> Term | str:
 _FIRST_TYPES = {EventType.PURCHASE: ChargeType.NEW, EventType.CONVERT: ChargeType.CONVERT}
 
 
+# Thousands of terms start on the same few hundred days.
+@lru_cache(maxsize=1 << 16)
 def own_grid(start: date, anchor: date, months: int) -> tuple[date, Grid]:
     """Keep the purchase day for good where a term starts on its grid; else anchor anew.
 
@@ -133,6 +137,7 @@ def own_grid(start: date, anchor: date, months: int) -> tuple[date, Grid]:
     return start, Grid.from_day(start, months)
 
 
+@lru_cache(maxsize=1 << 16)
 def term_end(start: date, anchor: date, duration: TermDuration | None) -> date | None:
     """Return the first day after a full term; None where there is no commitment."""
     if duration is None:
