@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from decimal import Decimal
 
 from domain.contract import BillingContract, SheetPrice
 from domain.customer import Customer
@@ -22,16 +21,19 @@ from domain.renewal import Renewal
 from domain.subscription import CostKind, CostLine
 from invoice.file import CustomerFile
 from rules.lines import UnitPrice
-from rules.pricing import PriceBook, Priced
+from rules.pricing import PriceBook, Priced, PricePolicy
 from rules.proration import PriceQuestion
 from rules.rating import full_cycle_cost
 from rules.renewals import HORIZON_DAYS, forecast, sold_by
+from rules.sheets import with_sheet
 from sync.ports import PartnerCenter, Ports
 
 SHEETS = ("updatedlicensebased", "software", "marketplace")
 """Microsoft's names of the sheets by which what has a term is sold."""
 EXTENDED_SHEET = "licensebasedest"
 """The sheet of seats in their extended service term, which have SKUs of their own."""
+
+RATE_DAYS = PricePolicy().rate_days
 
 _SEGMENTS = {
     "education": "Education",
@@ -72,7 +74,10 @@ def renewals_of(
     extended_skus = {row.sku for row in extended}
     prices = _Prices(
         contract=contract,
-        book=PriceBook(file.price_list, file.rules),
+        # The day of renewal has no rate yet: the one of today is the best that is known.
+        book=PriceBook(
+            file.price_list, file.rules, file.rates, PricePolicy(rate_days=RATE_DAYS + horizon_days)
+        ),
         lines=file.cost_lines,
         rows=[*rows, *extended],
         segments=(segment_of(file.customer), "Commercial", ""),
@@ -143,12 +148,14 @@ class _Prices:
     def _with_cost(self, wanted: Priced, question: PriceQuestion) -> Priced:
         line = self._line(question)
         if line is not None and line.charged is not None:
-            return _costed(wanted, full_cycle_cost(line, line.charged), line.currency)
+            cost = full_cycle_cost(line, line.charged)
+            return replace(wanted, cost=cost, cost_currency=line.currency, is_free=not cost)
         row = self._row(question)
         if row is None:
             return wanted
         months = question.term.months if question.term else None
-        return _costed(wanted, row.unit_price, row.currency, row.erp_price, months)
+        known = with_sheet(wanted, row, covers_months=months)
+        return replace(known, is_free=not row.unit_price)
 
     def _line(self, question: PriceQuestion) -> CostLine | None:
         """Return the newest line for a whole cycle of the running term."""
@@ -184,21 +191,3 @@ class _Prices:
             if found:
                 return next(iter(found.values())) if len(found) == 1 else None
         return None
-
-
-def _costed(
-    wanted: Priced,
-    cost: Decimal,
-    currency: str,
-    erp: Decimal | None = None,
-    covers: int | None = None,
-) -> Priced:
-    months = wanted.billing_cycle.months if wanted.billing_cycle else None
-    return replace(
-        wanted,
-        cost=cost,
-        cost_currency=currency,
-        erp=erp,
-        covers=covers if covers and covers != months else None,
-        is_free=not cost,
-    )

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from domain.contract import SheetPrice
+from domain.contract import ExchangeRate, SheetPrice
 from domain.customer import Address, Qualification
 from domain.money import Money
 from domain.period import BillingCycle, TermDuration
@@ -97,6 +97,20 @@ def test_a_cost_after_a_promotion_is_what_was_billed():
 def test_lines_of_another_term_or_product_or_of_a_part_tell_nothing(line):
     (one,) = renewals_of(a_file(cost_lines=(line,)), TODAY, rows=[a_row("120.00")])
     assert one.now.unit_price == one.then.unit_price == 12
+
+
+def test_a_cost_in_another_currency_takes_the_rate_of_today_for_the_day_ahead():
+    """100 GBP a year at 1.26 USD is 126: 10.50 a month, 12.60 with 20 %."""
+    rate = ExchangeRate(
+        source="Microsoft", base="GBP", quote="USD", rate=Decimal("1.26"), on=day("2027-09-01")
+    )
+    rows = [a_row("100.00", currency="GBP")]
+    (one,) = renewals_of(a_file(rates=(rate,)), TODAY, rows=rows)
+    assert one.then.unit_price == Decimal("12.60")
+    told = [reason.inputs for reason in one.reasons if reason.rule == "price.exchange"]
+    assert [inputs["date"] for inputs in told] == ["2027-09-01"]
+    old = replace(rate, on=day("2027-05-01"))
+    assert renewals_of(a_file(rates=(old,)), TODAY, rows=rows)[0].then.unit_price is None
 
 
 def test_without_sheets_the_price_is_not_known_and_the_renewal_is_told():
