@@ -92,8 +92,11 @@ def assemble(
     proposed: Sequence[Charge],
     documents: Sequence[Invoice],
     tax: Tax,
+    until: date | None = None,
 ) -> Invoice | None:
     """Draft the document that is missing for a customer and period, or None when nothing is.
+
+    `until` ends the service that is compared, where a contract bills ahead or behind its month.
 
     Its key counts the approved documents of the period, so a draft is replaced by the next draft
     and a later correction gets a key of its own.
@@ -101,7 +104,7 @@ def assemble(
     same = [d for d in documents if d.period == period and d.currency == contract.currency]
     replaced = [d for d in same if d.status is DocumentStatus.DRAFT]
     others = [d for d in documents if d not in replaced]
-    missing = subtract(proposed, others, contract=contract, period=period, tax=tax)
+    missing = subtract(proposed, others, contract=contract, period=period, tax=tax, until=until)
     if not missing:
         return None
     month = f"{period.start:%Y-%m}"

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 
@@ -57,11 +58,13 @@ def subtract(
     contract: BillingContract,
     period: Period,
     tax: Tax,
+    until: date | None = None,
 ) -> list[Asked]:
     """Return the charges and adjustments that no document holds yet (void ones hold nothing).
 
     Only documents under this contract and in its currency are answered; what others hold is left to
-    them, and not billed again. What was billed for service after the period is left alone.
+    them, and not billed again. What was billed for service from `until` on (the end of the period)
+    is left alone.
     """
     ours = [d for d in documents if _same_terms(d, contract)]
     standing = [d for d in ours if d.status is not DocumentStatus.VOID]
@@ -74,7 +77,7 @@ def subtract(
                 continue
             if not _same_terms(document, contract):
                 entry.elsewhere = True
-            elif line.charge.service.start < period.end:
+            elif line.charge.service.start < (until or period.end):
                 entry.lines.append(line)
     names = {document.key: document.number for document in standing}
     missing: list[Asked] = []

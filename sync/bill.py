@@ -88,8 +88,11 @@ def draft(
         ),
     )
     decision = tax.decide(file.tax_profile, customer.id, period.last_day)
-    until = min(contract.ends or period.end, period.end) if contract else period.end
-    if contract is None or isinstance(decision, Finding) or contract.starts >= until:
+    due = contract.due(period) if contract else None
+    if contract is None or isinstance(decision, Finding) or due is None:
+        return Draft(document=None, findings=_judged(findings, policy), standing=tuple(standing))
+    until = min(contract.ends or due.end, due.end)
+    if contract.starts >= until:
         return Draft(document=None, findings=_judged(findings, policy), standing=tuple(standing))
     told = [*file.events, *succession.migrations(file.subscriptions)]
     rated = rate_customer(
@@ -116,13 +119,15 @@ def draft(
         customer=customer,
         contract=contract,
         period=period,
+        until=until,
         proposed=charges,
         documents=file.documents,
         tax=Tax(percent=decision.percent, note=decision.note, buyer_tax_id=decision.buyer_tax_id),
     )
     if document is None:
         return result
-    asked = [line.charge for line in document.lines]
+    # What is billed ahead of Microsoft's own invoice cannot be compared with it yet.
+    asked = [line.charge for line in document.lines if line.charge.service.start < period.end]
     findings.extend(reconcile.check_seats(charges, file.cost_lines, asked, own_periods=own_periods))
     result = replace(result, findings=_judged(findings, policy))
     return result if result.held else replace(result, document=document)

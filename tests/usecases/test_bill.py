@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from domain.contract import BillingContract, MarkupRule
+from domain.contract import Alignment, BillingContract, MarkupRule, Timing
 from domain.customer import DelegatedAdminRelationship
-from domain.period import Period
+from domain.period import Frequency, Period
 from domain.problems import InputError, Severity
 from domain.run import RunStatus, UnitStatus
 from domain.subscription import (
@@ -525,3 +525,44 @@ def test_each_currency_has_its_total(office):
         (one.currency, str(one.microsoft), str(one.residual), str(one.sold))
         for one in run_of(office).totals
     ] == [("EUR", "8.00", "8.00", "0.00"), ("USD", "150.00", "0.00", "175.00")]
+
+
+# --- contracts that are not billed by the calendar month -------------------------------------------
+
+
+def of_fabrikam(office):
+    documents = office.store.documents(customer_id=CUSTOMER)
+    return [
+        (str(line.charge.service), str(line.amount.amount)) for d in documents for line in d.lines
+    ]
+
+
+def fabrikam_is_billed(office, **terms):
+    contract = office.store.table(BillingContract)["contract/c1"]
+    office.store.save([replace(contract, **terms)])
+
+
+def test_a_quarter_that_is_not_due_waits(synced):
+    fabrikam_is_billed(synced, frequency=Frequency.QUARTER, timing=Timing.ARREARS)
+    work(synced, BILL)
+    assert of_fabrikam(synced) == []
+    assert unit_of(synced).status is UnitStatus.SETTLED
+    assert totals(synced) == {"Northwind Traders draft": "65.45"}
+
+
+def test_a_quarter_in_advance_asks_for_what_microsoft_bills_later(synced):
+    """The cycles of November and December are asked for in October, at the term's cost."""
+    fabrikam_is_billed(synced, frequency=Frequency.QUARTER)
+    work(synced, BILL)
+    assert of_fabrikam(synced) == [
+        ("2026-10-14 to 2026-11-13", "120.00"),
+        ("2026-11-14 to 2026-12-13", "120.00"),
+        ("2026-12-14 to 2027-01-13", "120.00"),
+    ]
+
+
+def test_the_contracts_own_months_cut_the_cycle(synced):
+    """From 14 October: 18 of the 31 days of October, as the contract bills by its own months."""
+    fabrikam_is_billed(synced, alignment=Alignment.CONTRACT)
+    work(synced, BILL)
+    assert of_fabrikam(synced) == [("2026-10-14 to 2026-10-31", "69.68")]
