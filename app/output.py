@@ -235,8 +235,9 @@ def dry_run(worker: Worker, message: StartRun, *, as_json: bool) -> int:
 
 
 def explain(worker: Worker, name: str, line: int | None, *, as_json: bool) -> int:
-    """Say why a document, or one line of it, asks for what it asks."""
-    from invoice.explain import explain_document, explain_line
+    """Say why a document, or one line of it, asks for what it asks, down to Microsoft's lines."""
+    from app.trace import trace
+    from invoice.explain import explain_document
     from invoice.render import to_text
 
     found = next((d for d in worker.store.documents() if name in {d.number, d.key}), None)
@@ -244,30 +245,17 @@ def explain(worker: Worker, name: str, line: int | None, *, as_json: bool) -> in
         raise InputError(
             f"there is no invoice {name}", hint="give its number (INV-202610-0001) or its key"
         )
+    if line is None and not as_json:
+        print(to_text(found), end="")
+        return DONE
+    traces = trace(worker, found, line)
     if line is None:
-        if as_json:
-            print_json(explain_document(found))
-        else:
-            print(to_text(found), end="")
-        return DONE
-    chosen = next((one for one in found.lines if one.position == line), None)
-    if chosen is None:
-        raise InputError(
-            f"{name} has no line {line}", hint=f"its lines are 1 to {len(found.lines)}"
-        )
-    data = explain_line(chosen)
-    if as_json:
-        print_json(data)
-        return DONE
-    print(f"{found.number or found.key}, line {line}: {data['name']}")
-    print(data["why"])
-    for number, reason in enumerate(data["reasons"], start=1):
-        inputs = ", ".join(f"{key} {value}" for key, value in reason["inputs"].items())
-        print(f"  {number}. {reason['rule']}: {inputs}")
-    if data["answers"]:
-        print(f"  answers: {data['answers']}")
-    for key in data["cost_lines"]:
-        print(f"  from Microsoft's line {key}")
+        print_json({**explain_document(found), "lines": [one.as_data() for one in traces]})
+    elif as_json:
+        print_json(traces[0].as_data())
+    else:
+        print(f"{found.number or found.key}, line {line}: {traces[0].line.charge.name}")
+        print(traces[0].as_text())
     return DONE
 
 

@@ -195,6 +195,35 @@ def test_explain_a_document_and_a_line(demo):
     assert command("explain", demo.of("Fabrikam Toys").key, state=demo.state).out == plain.out
 
 
+def test_explain_leads_down_to_microsofts_lines_and_their_raw_files(demo):
+    document = demo.of("Fabrikam Toys")
+    told = command("explain", document.number, "--json", state=demo.state).data
+    assert len(told["lines"]) == len(document.lines)
+    for line in told["lines"]:
+        assert line["sources"]
+        assert [one["key"] for s in line["sources"] for one in s["lines"]]
+        for name in line["archived"]:
+            assert (demo.state / "archive" / name).is_file()
+    (added,) = [line for line in told["lines"] if line["service_start"] == "2026-10-05"]
+    (source,) = added["sources"]
+    assert source["sentence"].startswith("25 -> 30 seats, 10 of 30 days")
+    assert [one["quantity"] for one in source["lines"]] == ["-25", "30"]
+    text = command("explain", document.number, str(added["position"]), state=demo.state).out
+    assert f"Microsoft: {source['sentence']}" in text
+    assert f"  addQuantity 30 × 3.5 = 105.00 USD, invoice {source['lines'][1]['invoice']}" in text
+    assert f"Kept as it was read: {added['archived'][0]}" in text
+
+
+def test_the_one_line_of_microsoft_that_is_not_as_expected_is_named(demo):
+    """Contoso Dental's promotion of 15 % ended within its term."""
+    (finding,) = [one for one in demo.findings if one.check.startswith("cost.")]
+    assert (finding.check, demo.names[finding.customer_id]) == (
+        "cost.promotion",
+        "Contoso Dental Group",
+    )
+    assert "no promotion, expected 85 % of the list price" in finding.sentence
+
+
 def test_provision_plans_and_applies(tmp_path):
     settings = {"CSP_SCENARIO": "empty"}
     plan = command("provision", state=tmp_path, **settings)
