@@ -51,9 +51,9 @@ class Method:
 
     def lines(self, own: Grid) -> Grid:
         """Return the periods of the lines of a subscription with its `own` charge cycles."""
-        if self.grid is None or not own.months:
-            return own
-        shorter = bool(self.grid.months) and own.months < self.grid.months
+        if self.grid is None or (self.grid.months and not own.months):
+            return own  # weeks divide no month
+        shorter = own.months < self.grid.months
         return self.grid.finer(own.months) if shorter else self.grid
 
 

@@ -24,7 +24,7 @@ from domain.subscription import WINDOW_DAYS, EventType, SubscriptionEvent
 from rules.cycles import Method, Side, instalments
 from rules.lines import Line, UnitPrice, compute, written
 from rules.questions import PriceFor, PriceQuestion, Prices
-from rules.terms import Lot, Term, begin, starts_term
+from rules.terms import FIRST_TYPES, Lot, Term, begin, starts_term
 
 __all__ = ["PriceFor", "PriceQuestion", "rate_history"]
 
@@ -39,6 +39,8 @@ class _Cycle:
     grid: Grid
     left: Decimal = Decimal(0)
     """Charged so far and not given back: no credit takes more."""
+    earlier: list[tuple[Period, int, date]] = field(default_factory=list)
+    """Charged before the window, and counted only when a credit asks for it."""
 
 
 def rate_history(
@@ -148,6 +150,7 @@ class _Walk:
                 served = cycle.service
                 if start < self.served_from:
                     served = Period(self.served_from, served.end)
+                    kind = FIRST_TYPES.get(self.events[0].type, kind)  # for us it begins here
                 self._charge(cycle, kind, served, term.quantity, start, slot="cycle")
             while self.next < len(self.events):
                 event = self.events[self.next]
@@ -171,16 +174,21 @@ class _Walk:
     ) -> list[Period]:
         """Charge the whole cycles before anything happens, which most are; return all of them."""
         full = grid.nth(n)
-        price = self.prices.find(term, full, start)
-        if price is None or price.until is None or full.start != start or start < self.served_from:
-            return []
-        if self._is_split(term, grid, price):
+        if full.start != start:
             return []
         quiet = self._term_end(term) or date.max
         if self.next < len(self.events):
             quiet = min(quiet, self.events[self.next].effective)
-        last = min(self.window.end, price.until)
         whole = []
+        while grid is term.grid and full.end <= quiet and full.start < self.window.start:
+            whole.append(full)  # nobody asks what they cost
+            full = grid.nth(n + len(whole))
+        if whole or start < self.served_from:
+            return whole
+        price = self.prices.find(term, full, start)
+        if price is None or price.until is None or self._is_split(term, grid, price):
+            return []
+        last = min(self.window.end, price.until)
         while full.end <= quiet and full.start < last:
             whole.append(full)
             full = grid.nth(n + len(whole))
@@ -200,7 +208,7 @@ class _Walk:
         ends = self._term_end(term)
         if ends is not None and ends < end and not self._flows_on(term, ends, full):
             end = ends
-        if grid is not term.grid:
+        if grid is not term.grid and full.end > self.window.start:
             price = self.prices.find(term, full, start)
             if price is not None and self._is_split(term, grid, price):
                 end = min(end, term.paid(self._paid_months(term, price), start).end)
@@ -228,7 +236,7 @@ class _Walk:
 
         The customer's month is then one line; Microsoft's charge cycles always end with the term.
         """
-        if self.method.grid is None or not term.grid.months or term.is_trial:
+        if self.method.grid is None or term.is_trial or full.end <= self.window.start:
             return False
         seen = self.renewals[self.next]
         if term.duration is None or seen == ends or (seen is None and not self.auto_renew):
@@ -289,6 +297,7 @@ class _Walk:
                 # The new product inherits the window of the old one.
                 term.lots = [Lot(quantity, term.lots[0].opened, rest.start)]
                 cycle.left = Decimal(0)
+                cycle.earlier.clear()
                 self._charge(cycle, ChargeType.CONVERT, rest, quantity, rest.start)
             case EventType.CANCEL:
                 if not self._allowed(term, event, None):
@@ -381,15 +390,28 @@ class _Walk:
     ) -> None:
         if not quantity or service.start >= service.end:
             return
+        if service.start < self.window.start:
+            cycle.earlier.append((service, quantity, priced_on))
+            return
         price = self.prices.find(cycle.term, cycle.full, priced_on)
         if price is None or (quantity < 0 and not price.value):
             return  # a credit of nothing (the end of a free trial) tells a customer nothing
+        if quantity < 0:
+            self._catch_up(cycle)
         line = self._line(cycle, service, quantity, price)
         if quantity < 0 and self.method.side is Side.SELL:
             line = line.capped(cycle.left)
         cycle.left += line.amount.amount
         if service.start in self.window:
             self._emit(cycle.term, kind, line, slot or kind.value, [service], cycle.full)
+
+    def _catch_up(self, cycle: _Cycle) -> None:
+        """Count what the cycle was charged before the window: a credit may answer it."""
+        for service, quantity, priced_on in cycle.earlier:
+            price = self.prices.find(cycle.term, cycle.full, priced_on)
+            if price is not None:
+                cycle.left += self._line(cycle, service, quantity, price).amount.amount
+        cycle.earlier.clear()
 
     def _emit(  # noqa: PLR0917 - a charge is made of these
         self,

@@ -112,7 +112,7 @@ def begin(event: SubscriptionEvent, before: Term | None) -> Term | str:
         end=end,
         anchor=anchor,
         grid=grid,
-        first_type=_FIRST_TYPES.get(event.type, ChargeType.RENEW),
+        first_type=FIRST_TYPES.get(event.type, ChargeType.RENEW),
         sku=event.sku or (before.sku if before else ""),
         duration=duration,
         billing_cycle=billing_cycle,
@@ -121,7 +121,7 @@ def begin(event: SubscriptionEvent, before: Term | None) -> Term | str:
     )
 
 
-_FIRST_TYPES = {EventType.PURCHASE: ChargeType.NEW, EventType.CONVERT: ChargeType.CONVERT}
+FIRST_TYPES = {EventType.PURCHASE: ChargeType.NEW, EventType.CONVERT: ChargeType.CONVERT}
 
 
 # Thousands of terms start on the same few hundred days.

@@ -438,3 +438,63 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "long.json").write_bytes(b" " * (16 * 1024 * 1024 + 1))
     long = command("whatif", str(tmp_path / "long.json"))
     assert (long.code, "larger than" in long.complaint) == (2, True)
+
+
+# --- what the format says in one sentence ---------------------------------------------------------
+
+
+def alone(ask, contract=None, bill=("2026-02-01", "2026-04-01"), **fields):
+    made = seats(promotion=None, events=[], **fields)
+    made.update(contract=contract or {}, usage=None, bill={"from": bill[0], "to": bill[1]})
+    return lines(ask(made).data)
+
+
+def test_weekly_billing_follows_the_contracts_weeks(ask):
+    """4 February 2026 is a Wednesday: five days to the Sunday."""
+    weeks = {"align": "contract", "frequency": "P1W", "anchor_day": 1}
+    weekly = {"term": None, "billing_cycle": "weekly", "start": "2026-02-04", "quantity": 1}
+    assert alone(ask, weeks, ("2026-02-01", "2026-02-10"), unit_price="70", **weekly) == [
+        ("new", "2026-02-04", "2026-02-09", "50.00"),
+        ("cycle_charge", "2026-02-09", "2026-02-16", "70.00"),
+    ]
+
+
+def test_what_was_taken_over_from_another_partner_begins_within_its_cycle(ask):
+    assert alone(ask, billed_from="2026-03-01") == [
+        ("new", "2026-03-01", "2026-03-15", "60.00"),
+        ("cycle_charge", "2026-03-15", "2026-04-15", "120.00"),
+    ]
+
+
+def test_a_part_that_is_converted_leaves_the_rest_as_it_is(ask):
+    event = {
+        "date": "2026-03-01",
+        "type": "convert",
+        "sku": "E5",
+        "unit_price": "20",
+        "quantity": 4,
+    }
+    answer = ask({**seats(events=[event]), "usage": None})
+    assert [
+        (line["name"][:2], *line_of)
+        for line, line_of in zip(answer.data["lines"], lines(answer.data), strict=True)
+    ] == [
+        ("CF", "new", "2026-02-15", "2026-03-15", "120.00"),
+        ("CF", "convert", "2026-03-01", "2026-03-15", "-24.00"),
+        ("E5", "convert", "2026-03-01", "2026-03-15", "40.00"),
+        ("CF", "cycle_charge", "2026-03-15", "2026-04-15", "72.00"),
+        ("E5", "cycle_charge", "2026-03-15", "2026-04-15", "80.00"),
+    ]
+
+
+def test_nobody_asks_the_price_of_what_lies_before_the_window(ask):
+    """Between the purchase and its first renewal no price is known; from then on it is."""
+    renewed = {"date": "2027-02-15", "type": "renew", "unit_price": "13"}
+    later = {"from": "2027-02-15", "to": "2027-03-15"}
+    answer = ask(
+        {**seats(unit_price=None, events=[renewed]), "usage": None, "as_of": None, "bill": later}
+    )
+    assert (answer.code, lines(answer.data)) == (
+        0,
+        [("renew", "2027-02-15", "2027-03-15", "130.00")],
+    )
