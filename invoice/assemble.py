@@ -142,7 +142,21 @@ def assemble(
 
 
 def _in_order(missing: Sequence[Asked]) -> list[Asked]:
-    """Sort by product; what begins on one day stays in the order in which it happened."""
+    """Sort by product; what begins on one day stays in the order in which it happened.
+
+    Where one product was converted into another, both stand together under the older one.
+    """
+    charges = sorted((one.charge for one in missing), key=lambda c: c.service.start)
+    converted = {c.subscription_id for c in charges if c.type is ChargeType.CONVERT}
+    names: dict[str, str] = {}
+    for charge in charges:
+        if charge.subscription_id in converted:
+            names.setdefault(charge.subscription_id, charge.name)
     return sorted(
-        missing, key=lambda a: (a.charge.name, a.charge.subscription_id, a.charge.service.start)
+        missing,
+        key=lambda one: (
+            names.get(one.charge.subscription_id, one.charge.name),
+            one.charge.subscription_id,
+            one.charge.service.start,
+        ),
     )

@@ -21,7 +21,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from domain.charge import Charge, ChargeType, Reason
-from domain.contract import BillingContract, Timing
+from domain.contract import BillingContract
 from domain.money import Money, plain, total
 from domain.period import Period
 from invoice.document import DocumentStatus, Invoice, InvoiceLine, Tax, tax_on
@@ -86,7 +86,7 @@ def subtract(
         if entry.lines:
             missing.extend(_answer(charge.key, entry, charge, tax, names))
         elif not entry.elsewhere:
-            asked = _late(charge, standing, contract, period)
+            asked = _late(charge, standing, contract)
             missing.append(
                 Asked(charge=asked, tax_percent=tax.percent, tax=tax_on(asked.amount, tax.percent))
             )
@@ -101,17 +101,13 @@ def _same_terms(document: Invoice, contract: BillingContract) -> bool:
     return document.contract_key == contract.key and document.currency == contract.currency
 
 
-def _late(
-    charge: Charge, documents: Iterable[Invoice], contract: BillingContract, period: Period
-) -> Charge:
-    """Say of a charge that its month was invoiced without it."""
-    service = charge.service
-    day = service.start
-    if contract.timing is Timing.ARREARS and service.days:
-        day = service.last_day
-    if day >= period.start or charge.type is ChargeType.CREDIT:
-        return charge  # a credit belongs where it was granted, whatever it is for
-    month = next((one for one in documents if day in one.period), None)
+def _late(charge: Charge, documents: Iterable[Invoice], contract: BillingContract) -> Charge:
+    """Say of a charge that what it belongs to was invoiced without it."""
+    if charge.type is ChargeType.CREDIT:
+        return charge  # it belongs where it was granted, whatever it is for
+    day = charge.service.start
+    billed = ((one, contract.due(one.period)) for one in documents)
+    month = next((one for one, due in billed if due and day in due), None)
     if month is None:
         return charge
     name = f" ({month.number})" if month.number else ""

@@ -8,7 +8,7 @@ import pytest
 
 from domain.charge import ChargeType, Reason
 from domain.contract import Timing
-from domain.period import Period
+from domain.period import Frequency, Period
 from domain.problems import Severity
 from invoice.assemble import MAX_LINES_A_DAY, Tax, assemble, check_bounds
 from invoice.document import DocumentKind, DocumentStatus
@@ -48,6 +48,18 @@ def test_the_first_document_holds_every_charge_in_a_stable_order():
     assert document.key == "invoice/c1/2026-10/USD/1"
     assert (document.kind, document.status) == (DocumentKind.INVOICE, DocumentStatus.DRAFT)
     assert (document.account_name, document.customer_name) == ("Fabrikam Toys Ltd", "Fabrikam Toys")
+
+
+def test_the_legs_of_a_conversion_stand_together():
+    """From Standard to Premium: by name alone, the target would come before its source."""
+    rest = period("2026-10-20", "2026-11-14")
+    charges = [
+        a_charge("100.00", key="cycle", name="Standard"),
+        a_charge("-50.00", key="from", name="Standard", type=ChargeType.CONVERT, service=rest),
+        a_charge("80.00", key="to", name="Premium", type=ChargeType.CONVERT, service=rest),
+        a_charge("5.00", key="other", name="Quick", subscription_id="s2"),
+    ]
+    assert [key for key, _ in told(drafted(charges))] == ["other", "cycle", "from", "to"]
 
 
 def test_tax_is_rounded_line_by_line_and_totals_are_sums_of_lines():
@@ -352,12 +364,28 @@ def test_what_is_on_time_or_granted_now_is_not_late():
     ):
         (line,) = drafted([a_charge(), charge], [october], month="2026-11").lines
         assert line.charge == charge
+
+
+def test_in_arrears_a_charge_is_late_when_the_bill_of_its_period_is_out():
+    """The bill of October is for what was served in October; November's for November."""
     arrears = {"timing": Timing.ARREARS}
     october = issued(drafted([a_charge()], **arrears))
-    ended = a_charge(key="ended", service=period("2026-10-20", "2026-11-14"))
-    assert drafted([a_charge(), ended], [october], month="2026-11", **arrears).lines[0].charge == (
-        ended
-    )
+    on_time = a_charge(key="on time", service=period("2026-11-20", "2026-11-25"))
+    late = a_charge(key="late", service=period("2026-10-20", "2026-11-14"))
+    charges = [a_charge(), on_time, late]
+    found = drafted(charges, [october], month="2026-11", **arrears).lines
+    assert {line.key: line.charge.why.startswith("Known only") for line in found} == {
+        "late": True,
+        "on time": False,
+    }
+
+
+def test_of_a_quarter_in_advance_all_months_are_on_one_bill():
+    quarter = {"frequency": Frequency.QUARTER, "anchor_month": 10}
+    october = issued(drafted([a_charge()], **quarter))
+    late = a_charge(key="late", service=period("2026-12-20", "2027-01-14"))
+    (line,) = drafted([a_charge(), late], [october], month="2027-01", **quarter).lines
+    assert "(INV-202610-0001)" in line.charge.why
 
 
 # --- tax ---------------------------------------------------------------------------------------------------
