@@ -83,11 +83,7 @@ def _histories(
 
     With each comes the day from which it is served, where that is not its start.
     """
-    known = [
-        event
-        for event in subscription.events or ()
-        if scenario.as_of is None or event.date <= scenario.as_of
-    ]
+    known = _known(scenario, subscription)
     paid_from = subscription.trial_end or subscription.start
     begin = SubscriptionEvent(
         subscription_id=subscription.id,
@@ -102,9 +98,12 @@ def _histories(
         is_trial=subscription.trial_end is not None,
     )
     events = [begin]
-    if paid_from != subscription.start and not any(
-        event.type == "renew" and event.date == paid_from for event in known
-    ):
+    decided = any(
+        event.date < paid_from if event.type in _ENDS else event.date == paid_from
+        for event in known
+        if event.type in {*_ENDS, "renew"}
+    )
+    if paid_from != subscription.start and not decided:
         paid = replace(begin, effective=paid_from, type=EventType.RENEW, quantity=None, sku="")
         events.append(replace(paid, term_end=subscription.custom_term_end, is_trial=False))
     last_of_day: dict[date, SubscriptionEvent] = {}
@@ -139,6 +138,15 @@ def _histories(
     yield from beside
 
 
+_ENDS = frozenset({"cancel", "transfer"})
+
+
+def _known(scenario: Scenario, subscription: Subscription) -> list[Event]:
+    """Return the events that have happened by the day of the question; a later price is not agreed yet."""
+    events = subscription.events or ()
+    return [e for e in events if scenario.as_of is None or e.date <= scenario.as_of]
+
+
 def _event(begin: SubscriptionEvent, event: Event, place: int) -> SubscriptionEvent:
     return replace(
         begin,
@@ -169,6 +177,9 @@ class _Prices:
     def __init__(self, scenario: Scenario, subscription: Subscription) -> None:
         self.scenario = scenario
         self.subscription = subscription
+        # Of one day, a renewal comes before a conversion.
+        known = _known(scenario, subscription)
+        self.events = sorted(known, key=lambda e: (e.date, e.type == "convert"))
         self.book = PriceBook((), markup_rules(scenario) if scenario.side is Side.SELL else ())
 
     def __call__(self, question: PriceQuestion) -> UnitPrice | Finding:
@@ -194,30 +205,38 @@ class _Prices:
         name = "price.unit" if listed.annual is None else "price.annual"
         field = "unit_price" if listed.annual is None else "annual_price"
         reasons = [Reason(rule=name, inputs={field: plain(value)})]
-        changes = (e.date for e in self.subscription.events or () if e.type == "convert")
+        # What is for a unit and cycle counts as often as an annual price holds cycles.
+        months = billing_cycle.months or 12
+        cycles = Fraction(1) if listed.annual is None else Fraction(12, months)
+        changes = (e.date for e in self.events if e.type == "convert")
         until = min((day for day in changes if day > on), default=date.max)
         promotion = listed.promotion
         if promotion is not None and (promotion.until is None or on < promotion.until):
             until = min(until, promotion.until or date.max)
-            value, reason = _promoted(value, promotion)
+            value, reason = _promoted(value, promotion, cycles)
             reasons.append(reason)
         exchange = self.scenario.exchange_rate
         if exchange is not None:
             value *= Fraction(exchange.rate)
             reasons.append(exchange_reason(exchange))
-        marked = self._marked_up(sku, term_start, value, billing_cycle)
-        if isinstance(marked, Finding):
-            return marked
-        value, more = marked
-        reasons.extend(more)
-        covers = None if listed.annual is None else 12
-        return UnitPrice(value=value, reasons=tuple(reasons), covers=covers, until=until)
+        made = UnitPrice(
+            value=value,
+            reasons=tuple(reasons),
+            covers=None if listed.annual is None else 12,
+            until=until,
+        )
+        return self._marked_up(sku, term_start, made, billing_cycle, cycles)
 
     def _marked_up(
-        self, sku: str, term_start: date, value: Fraction, billing_cycle: BillingCycle
-    ) -> tuple[Fraction, tuple[Reason, ...]] | Finding:
+        self,
+        sku: str,
+        term_start: date,
+        price: UnitPrice,
+        billing_cycle: BillingCycle,
+        cycles: Fraction,
+    ) -> UnitPrice | Finding:
         if self.scenario.side is Side.COST:
-            return value, ()
+            return price
         rule = self.book.rule(
             Priced(
                 customer_id="",
@@ -231,16 +250,21 @@ class _Prices:
         )
         if isinstance(rule, Finding):
             # Seats have a price of their own; a rule for them is not asked for.
-            return (value, ()) if rule.check == "price.missing" else rule
+            return price if rule.check == "price.missing" else rule
         if rule.method in {MarkupMethod.TIERS, MarkupMethod.PACKAGE} or commits(rule):
             return self._cannot(rule, "tiers, packages and commitments price usage")
-        basis = value
+        basis, covers = price.value, price.covers
+        if rule.method is MarkupMethod.FIXED:
+            cycles, covers = Fraction(1), None
         if rule.method is MarkupMethod.ERP_MINUS:
             if self.subscription.erp_price is None:
                 return self._cannot(rule, "the subscription has no erp_price")
             basis = Fraction(self.subscription.erp_price)
-        marked, bound = bounded(rule, marked_up(rule, basis))
-        return marked, (markup_reason(rule, unit_price=plain(marked)), *bound)
+        unit, bound = bounded(rule, marked_up(rule, basis, cycles) / cycles)
+        value = unit * cycles
+        reason = markup_reason(rule, unit_price=plain(value))
+        reasons = (*price.reasons, reason, *bound)
+        return UnitPrice(value=value, reasons=reasons, covers=covers, until=price.until)
 
     def _cannot(self, rule: MarkupRule, fault: str) -> Finding:
         return Finding(
@@ -255,12 +279,11 @@ class _Prices:
     def _listed(self, sku: str, on: date, term_start: date) -> _Listed:
         one = self.subscription
         listed = _Listed(one.unit_price, one.annual_price, one.promotion)
-        converts = [event for event in one.events or () if event.type == "convert"]
+        converts = [event for event in self.events if event.type == "convert"]
         # A part that was converted counts its cycle from before: its price is the conversion's.
         first = min((event.date for event in converts if event.sku == sku), default=on)
         on = max(on, first) if sku != one.sku else on
-        # Of one day, a renewal comes before a conversion.
-        for event in sorted(one.events or (), key=lambda e: (e.date, e.type == "convert")):
+        for event in self.events:
             renewed = event.type == "renew" and event.date <= term_start
             converted = event.type == "convert" and event.date <= on and event.sku == sku
             if not (renewed or converted):
@@ -277,12 +300,12 @@ class _Prices:
         return listed
 
 
-def _promoted(value: Fraction, promotion: Promotion) -> tuple[Fraction, Reason]:
+def _promoted(value: Fraction, promotion: Promotion, cycles: Fraction) -> tuple[Fraction, Reason]:
     if promotion.percent is not None:
         lower = value * (100 - Fraction(promotion.percent)) / 100
         inputs = {"percent": plain(promotion.percent)}
     else:
-        lower = max(Fraction(0), value - Fraction(promotion.amount or 0))
+        lower = max(Fraction(0), value - Fraction(promotion.amount or 0) * cycles)
         inputs = {"amount": plain(promotion.amount or 0)}
     if promotion.until is not None:
         inputs["until"] = str(promotion.until)
