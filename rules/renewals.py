@@ -152,9 +152,9 @@ class _Asked:
                 then = replace(then, per_term=None)  # a term that is cut short costs its part
         months = 1 if then is not None and then.term is TermDuration.MONTH else 12
         difference = None
-        costs = [self._cost(terms, months) for terms in (now, then)]
+        costs = [_cost(terms, months) for terms in (now, then)]
         if costs[0] is not None and costs[1] is not None:
-            difference = costs[1] - costs[0]
+            difference = Money.rounded(costs[1] - costs[0], self.currency)
         midnight = datetime.combine(on, time(), UTC)
         renewal = Renewal(
             customer_id=one.customer_id,
@@ -285,13 +285,6 @@ class _Asked:
             per_term=of_term,
         )
 
-    def _cost(self, terms: Terms | None, months: int) -> Money | None:
-        """Return what terms cost in so many months; None where it is not known."""
-        if terms is None or terms.unit_price is None or terms.billing_cycle is None:
-            return None
-        exact = Fraction(terms.unit_price) * terms.quantity * _cycles_in(months, terms)
-        return Money.rounded(exact, self.currency)
-
 
 _FREE = _Price(Fraction(0), (Reason(rule="price.trial"),))
 
@@ -309,6 +302,13 @@ def _with_premium(price: _Price, premium: Premium, months: int = 1) -> _Price:
         inputs["months"] = str(months)
     inputs["from"] = str(premium.valid.start)
     return _Price(unit, (*price.reasons, Reason(rule=premium.rule, inputs=inputs)), premium)
+
+
+def _cost(terms: Terms | None, months: int) -> Fraction | None:
+    """Return what terms cost in so many months, exactly; None where it is not known."""
+    if terms is None or terms.unit_price is None or terms.billing_cycle is None:
+        return None
+    return Fraction(terms.unit_price) * terms.quantity * _cycles_in(months, terms)
 
 
 def _cycles_in(months: int, terms: Terms) -> Fraction:

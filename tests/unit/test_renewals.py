@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from domain.charge import Reason
 from domain.contract import SheetPrice
-from domain.money import Money
+from domain.money import Money, round_half_up
 from domain.period import BillingCycle, TermDuration
 from domain.problems import Finding, Severity
 from domain.renewal import AtEnd
@@ -429,9 +429,8 @@ def test_the_difference_can_be_recomputed_from_the_sentence(price, count, term, 
                 whole, _, by = factor.partition(" / ")
                 part *= Fraction(Decimal(whole)) / int(by or 1)
             value += sign * part
-        # Each side is rounded to the cent before they are compared.
         amount = Decimal(sums["amount"].replace(",", ""))
-        assert abs(value - Fraction(amount)) <= Fraction(1, 100)
+        assert round_half_up(value, 2) == amount
         assert abs(found.difference.amount) == amount
     assert found.reasons
 
