@@ -66,6 +66,10 @@ def test_a_row_for_something_else_is_no_price(other):
     answer = found([other])
     assert isinstance(answer, Finding)
     assert (answer.check, answer.severity) == ("sheet.missing", Severity.HOLD)
+    assert (answer.customer_id, answer.record) == ("", f"price sheet {OFFER} 2026-10-31")
+    assert answer.hint == (
+        "read the sheets of this market and month again; look whether the product is still sold"
+    )
     assert answer.sentence == (
         f"No row of the price sheets fits {OFFER}, P1Y term, monthly plan, segment commercial, "
         "market de, EUR, on 2026-10-31."
@@ -75,20 +79,52 @@ def test_a_row_for_something_else_is_no_price(other):
 def test_two_rows_are_a_finding():
     answer = found([ROW, replace(ROW, unit_price=Decimal(99))])
     assert answer.check == "sheet.tie"
-    assert answer.sentence.startswith("2 rows of the price sheets fit ")
+    assert answer.sentence == (
+        f"2 rows of the price sheets fit {OFFER}, P1Y term, monthly plan, segment commercial, "
+        "market de, EUR, on 2026-10-31."
+    )
 
 
 @pytest.mark.parametrize("written", ["onetime", "OneTime", "none", ""])
 def test_what_is_bought_once_has_no_term(written):
     perpetual = replace(ROW, term=None, billing_plan=written)
     assert found([perpetual], term=None, billing_cycle=BillingCycle.ONE_TIME) == perpetual
+    missed = found([], term=None, billing_cycle=BillingCycle.ONE_TIME)
+    assert f"fits {OFFER}, no term, one_time plan, segment" in missed.sentence
 
 
 def test_a_yearly_price_of_a_monthly_plan_covers_twelve_months():
     price = listed(ROW, BillingCycle.MONTHLY, covers_months=12)
     assert (price.value, price.covers) == (105, 12)
-    assert price.reasons[0].inputs["unit_price"] == "105 EUR"
-    assert price.reasons[0].inputs["covers_months"] == "12"
+    (reason,) = price.reasons
+    assert reason.rule == "price.sheet"
+    assert reason.inputs == {
+        "product": OFFER,
+        "term": "P1Y",
+        "billing_plan": "monthly",
+        "segment": "Commercial",
+        "market": "DE",
+        "valid": str(ROW.valid),
+        "unit_price": "105 EUR",
+        "covers_months": "12",
+    }
+
+
+def test_the_price_of_what_is_bought_once_covers_no_months():
+    once = listed(replace(ROW, term=None), BillingCycle.ONE_TIME, covers_months=12)
+    assert (once.value, once.covers) == (105, None)
+    bare = listed(replace(ROW, term=None), BillingCycle.ONE_TIME)
+    assert (bare.reasons[0].inputs["term"], bare.reasons[0].inputs["covers_months"]) == (
+        "none",
+        "none",
+    )
+    assert listed(ROW, BillingCycle.MONTHLY).reasons[0].inputs["covers_months"] == "1"
+
+
+def test_a_price_of_three_years_is_a_third_for_one():
+    assert listed(ROW, BillingCycle.ANNUAL, covers_months=36).covers == 36
+    assert listed(ROW, BillingCycle.TRIENNIAL, covers_months=12).value == 315
+    assert listed(ROW, BillingCycle.TRIENNIAL, covers_months=12).covers is None
 
 
 def test_what_a_row_covers_is_a_setting():

@@ -2,6 +2,7 @@ from decimal import Decimal
 
 import pytest
 
+from domain.charge import Reason
 from domain.contract import TaxTreatment
 from domain.problems import Finding, Severity
 from rules.tax import decide
@@ -15,7 +16,18 @@ def test_a_standard_profile_gives_its_rate():
     assert decision.percent == Decimal(19)
     assert decision.note == ""
     assert decision.treatment is TaxTreatment.STANDARD
-    assert decision.reasons[0].inputs["percent"] == "19"
+    assert decision.reasons == (
+        Reason(
+            rule="tax.profile",
+            inputs={
+                "profile": "tax/c1",
+                "country": "DE",
+                "treatment": "standard",
+                "percent": "19",
+                "on": "2026-10-31",
+            },
+        ),
+    )
 
 
 @pytest.mark.parametrize(
@@ -26,22 +38,32 @@ def test_other_treatments_tax_nothing_whatever_the_rate_and_carry_their_words(tr
     decision = decide(profile, "c1", ON)
     assert (decision.percent, decision.note) == (Decimal(0), "Art. 196")
     assert decision.buyer_tax_id == "FR12345678901"
+    assert decision.reasons[0].inputs["evidence"] == "FR12345678901"
 
 
 def found(profile):
     finding = decide(profile, "c1", ON)
     assert isinstance(finding, Finding)
     assert (finding.severity, finding.customer_id) == (Severity.HOLD, "c1")
-    return finding.check
+    assert finding.record == "tax profile"
+    return finding.check, finding.sentence, finding.hint
 
 
 def test_without_a_profile_nothing_is_defaulted():
-    assert found(None) == "tax.no_profile"
+    assert found(None) == (
+        "tax.no_profile",
+        "The customer has no tax profile.",
+        "give the billing contract a tax profile",
+    )
 
 
 @pytest.mark.parametrize("treatment", [TaxTreatment.REVERSE_CHARGE, TaxTreatment.EXEMPT])
 def test_a_relief_needs_evidence(treatment):
-    assert found(a_tax_profile(treatment=treatment)) == "tax.no_evidence"
+    assert found(a_tax_profile(treatment=treatment)) == (
+        "tax.no_evidence",
+        f"The treatment {treatment.value} has no evidence (VAT number or certificate).",
+        "enter the VAT number or the certificate on the tax profile",
+    )
 
 
 def test_out_of_scope_needs_none():
@@ -52,4 +74,8 @@ def test_out_of_scope_needs_none():
 def test_evidence_is_good_on_its_last_day_and_lapsed_on_the_next():
     exempt = {"treatment": TaxTreatment.EXEMPT, "evidence": "EX-1"}
     assert decide(a_tax_profile(**exempt, valid_until=ON), "c1", ON).percent == 0
-    assert found(a_tax_profile(**exempt, valid_until=day("2026-10-30"))) == "tax.lapsed"
+    assert found(a_tax_profile(**exempt, valid_until=day("2026-10-30"))) == (
+        "tax.lapsed",
+        "The tax evidence EX-1 ended on 2026-10-30.",
+        "ask the customer for a new certificate, or set the treatment to standard",
+    )

@@ -230,3 +230,104 @@ def test_every_finding_says_what_to_do_and_has_a_key_from_meaning():
         assert finding.hint
         assert finding.customer_id == "c1"
         assert finding.key == f"finding/{finding.check}/c1/{finding.record}"
+
+
+# --- words -----------------------------------------------------------------------------------------------
+
+WORDS = [
+    (
+        {"customer": a_customer(relationship="")},
+        "relationship.not_reseller",
+        "customer",
+        "The relationship to the customer is unknown, not reseller.",
+        "ask the customer to accept the reseller invitation, or end the contract",
+    ),
+    (
+        {"agreements": []},
+        "agreement.missing",
+        "agreement",
+        "The customer has not accepted the Microsoft Customer Agreement.",
+        "attest the acceptance in Partner Center, or ask the customer to sign with Microsoft",
+    ),
+    (
+        {"agreements": [an_agreement(type="b"), an_agreement(type="a"), an_agreement(type="b")]},
+        "agreement.missing",
+        "agreement",
+        "The customer has not accepted the Microsoft Customer Agreement (only a, b).",
+        "attest the acceptance in Partner Center, or ask the customer to sign with Microsoft",
+    ),
+    (
+        {"relationships": []},
+        "gdap.missing",
+        "delegated admin relationship",
+        "There is no active delegated admin relationship.",
+        "send the customer a new GDAP request and have it approved",
+    ),
+    (
+        {"relationships": [a_relationship(active_assignments=0)]},
+        "gdap.no_assignment",
+        "delegated admin relationship gdap-1",
+        "The relationship Fabrikam admin is active, but no group has access by it.",
+        "assign a security group to the relationship",
+    ),
+    (
+        {"relationships": [a_relationship(ends_on=day("2026-11-20"))]},
+        "gdap.expiring",
+        "delegated admin relationship gdap-1",
+        "The relationship Fabrikam admin ends on 2026-11-20.",
+        "renew the relationship, or switch its automatic extension on",
+    ),
+    (
+        {"contract": None},
+        "mapping.no_contract",
+        "billing contract",
+        "The customer has no billing contract.",
+        "make a billing contract for the customer and choose its account",
+    ),
+    (
+        {"contract": a_contract(account_id="")},
+        "mapping.no_account",
+        "billing contract contract/c1",
+        "The billing contract has no account.",
+        "choose the account that is billed",
+    ),
+    (
+        {"contract": a_contract(ends=day("2026-10-01"))},
+        "mapping.contract_ended",
+        "billing contract contract/c1",
+        "The billing contract ended on 2026-10-01.",
+        "renew the contract, or move the subscriptions away",
+    ),
+    (
+        {
+            "contract": a_contract(expected_partner_id="111"),
+            "subscriptions": [a_subscription(partner_of_record="222")],
+        },
+        "partner_of_record.drift",
+        "partner 222",
+        "Partner 222 stands on 1 of the customer's subscriptions; 111 is expected.",
+        "correct the partner of record in Partner Center, or the contract's expectation",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "check", "record", "sentence", "hint"), WORDS)
+def test_a_finding_says_what_is_wrong_on_what_and_what_to_do(fields, check, record, sentence, hint):
+    (finding,) = validate(facts(**fields))
+    assert (finding.check, finding.record) == (check, record)
+    assert (finding.sentence, finding.hint) == (sentence, hint)
+    assert finding.seen == day("2026-11-08")
+
+
+def test_partners_are_told_in_their_order_each_with_its_own_subscriptions():
+    several = facts(
+        contract=a_contract(expected_partner_id="111"),
+        subscriptions=[
+            a_subscription(id="s1", partner_of_record="333"),
+            a_subscription(id="s2", partner_of_record="222"),
+            a_subscription(id="s3", partner_of_record="222"),
+        ],
+        cost_lines=[],
+    )
+    assert [f.record for f in validate(several)] == ["partner 222", "partner 333"]
+    assert "222 stands on 2 of" in validate(several)[0].sentence
