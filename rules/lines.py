@@ -30,7 +30,8 @@ class UnitPrice:
     covers: int | None = None
     """Months that `value` pays for, where that is more than a cycle: a year billed monthly is 12."""
     until: date | None = None
-    """It holds for the same term and product before this day; None: ask again for each cycle."""
+    """It holds for the same term and product from the day it was asked for until before this one;
+    None: ask again for each cycle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

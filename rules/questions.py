@@ -42,16 +42,16 @@ class Prices:
     findings: list[Finding]
     """Where it is told why there is no price, once each."""
     _known: dict[tuple[str, date, date, date], UnitPrice | None] = field(default_factory=dict)
-    _lasting: tuple[str, date, date, UnitPrice] | None = None
-    """The price that holds on: its product, its term's start, its end and itself."""
+    _lasting: tuple[str, date, Period, UnitPrice] | None = None
+    """The price that holds on: its product, its term's start, its days and itself."""
 
     def find(self, term: Term, full: Period, on: date) -> UnitPrice | None:
         """Return the price of a day in a full period; None where the answer was a finding."""
         if term.is_trial:
             return _FREE
         if (lasting := self._lasting) is not None:
-            sku, start, until, price = lasting
-            if sku == term.sku and start == term.start and on < until:
+            sku, start, days, price = lasting
+            if sku == term.sku and start == term.start and days.start <= on < days.end:
                 return price
         memo = (term.sku, term.start, full.start, on)
         if memo in self._known:
@@ -74,7 +74,7 @@ class Prices:
             return None
         self._known[memo] = answer
         if answer.until is not None and on < answer.until:
-            self._lasting = (term.sku, term.start, answer.until, answer)
+            self._lasting = (term.sku, term.start, Period(on, answer.until), answer)
         return answer
 
 

@@ -498,3 +498,21 @@ def test_nobody_asks_the_price_of_what_lies_before_the_window(ask):
         0,
         [("renew", "2027-02-15", "2027-03-15", "130.00")],
     )
+
+
+def test_seats_that_were_bought_in_a_promotion_are_credited_at_its_price(ask):
+    """Half price until 1 March: ten seats at 6.00 and two at 12.00 are given back for 9 of 28 days."""
+    events = [
+        {"date": "2026-03-05", "type": "set_quantity", "quantity": 12},
+        {"date": "2026-03-06", "type": "cancel"},
+    ]
+    made = seats(promotion={"percent": "50", "until": "2026-03-01"}, events=events)
+    answer = ask({**made, "contract": {"reductions": "any"}, "usage": None})
+    assert [
+        (line["quantity"], line["unit_price"], line["amount"]) for line in answer.data["lines"]
+    ] == [
+        ("10", "6.00", "60.00"),
+        ("2", "12.00", "8.57"),
+        ("-10", "6.00", "-19.29"),
+        ("-2", "12.00", "-7.71"),
+    ]
