@@ -68,7 +68,7 @@ class Charge:
     answers: str = ""
     """Key of the charge that this one corrects."""
     cost_lines: tuple[str, ...] = ()
-    """Keys of Microsoft's lines that this charge was made from (usage, one-time, credits)."""
+    """Keys of Microsoft's lines behind this charge: made from them (usage, one-time, credits), or matched."""
 
 
 charge_of = stored_plainly(Charge)

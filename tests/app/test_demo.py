@@ -81,11 +81,12 @@ def test_every_line_has_a_sentence_and_a_reason(demo):
         assert abs(Fraction(line.amount.amount) - line.charge.exact) <= Fraction(1, 200)
 
 
-def test_the_only_warning_is_an_access_that_ends_soon(demo):
+def test_the_only_warnings_are_an_access_that_ends_soon_and_a_promotion_that_ended(demo):
     assert demo.runs["sync/2026-11-09"].status is RunStatus.DONE
     warnings = [one for one in demo.findings if one.severity.value == "warn" and one.customer_id]
-    assert [(demo.names[one.customer_id], one.check) for one in warnings] == [
-        ("Expiring Access GmbH", "gdap.expiring")
+    assert sorted((demo.names[one.customer_id], one.check) for one in warnings) == [
+        ("Contoso Dental Group", "cost.promotion"),
+        ("Expiring Access GmbH", "gdap.expiring"),
     ]
 
 
