@@ -14,7 +14,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from app.whatif.scenario import Scenario, Tax, read_file
+from app.whatif.reading import read_file
+from app.whatif.scenario import Scenario, Tax
 from app.whatif.seats import BESIDE, rate_subscription
 from app.whatif.usage import rate_usage
 from domain.charge import Charge, ChargeType

@@ -1,19 +1,17 @@
 """The scenario file of `whatif`: section 8 of the design, checked strictly.
 
 A field that is not known, and values that are impossible or contradict each other, are refused with one sentence that names file and field; nothing is ignored in silence, and no
-number passes through a float.
+number passes through a float. `app.whatif.reading` is how a file becomes one.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -23,17 +21,14 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
-    ValidationError,
     WithJsonSchema,
     model_validator,
 )
 
 from domain.contract import Alignment, Proration, Timing
 from domain.period import BillingCycle, Frequency, TermDuration, add_months
-from domain.problems import InputError
 from rules.cycles import Rounding, Side
 
-MAX_BYTES = 16 * 1024 * 1024
 MAX_YEARS = 40
 MAX_PLACES = 18
 YEARS = range(1900, 2201)
@@ -189,8 +184,14 @@ class Event(Part):
         if self.billing_cycle is BillingCycle.ONE_TIME:
             msg = "a renewal cannot be billed one_time"
             raise ValueError(msg)
+        if self.type == "convert" and self.quantity == 0:
+            msg = "a convert needs at least one seat"
+            raise ValueError(msg)
         if self.custom_term_end is not None and self.custom_term_end <= self.date:
             msg = f"the term ends on {self.custom_term_end}, before it starts on {self.date}"
+            raise ValueError(msg)
+        if self.promotion and self.promotion.until and self.promotion.until <= self.date:
+            msg = f"the promotion ends on {self.promotion.until}, before it starts on {self.date}"
             raise ValueError(msg)
         return self
 
@@ -230,31 +231,36 @@ class Subscription(Part):
     def _faults(self) -> Iterator[str]:
         if self.unit_price is not None and self.annual_price is not None:
             yield "needs one of unit_price and annual_price, not both"
-        cycles = [self.billing_cycle]
-        cycles += [event.billing_cycle or cycles[-1] for event in self.events or ()]
-        yearly = [self.annual_price, *(event.annual_price for event in self.events or ())]
-        for price, cycle in zip(yearly, cycles, strict=True):
-            if price is not None and not 1 <= (cycle.months or 0) <= 12:
-                yield f"annual_price cannot be billed {cycle.value}; give unit_price"
         if self.billing_cycle is BillingCycle.ONE_TIME and (
             self.term or self.events or self.custom_term_end or self.trial_end or self.billed_from
         ):
             yield "a one_time purchase has no term, no term end, no trial and no events"
-        months = self.billing_cycle.months
-        if self.term is not None and months is not None and months > self.term.months:
-            yield f"a term of {self.term} cannot be billed {self.billing_cycle}"
-        begins, ends = self.trial_end or self.start, self.custom_term_end
         if self.trial_end is not None and self.trial_end <= self.start:
             yield f"the trial ends on {self.trial_end}, before it starts on {self.start}"
-        if ends is not None and ends <= begins:
-            yield "custom_term_end must lie inside the first term"
-        if ends is not None and self.term and ends > add_months(begins, self.term.months):
-            yield "custom_term_end must lie inside the first term"
+        yield from self._term_faults()
         if self.billed_from is not None and self.billed_from <= self.start:
             yield f"billed_from {self.billed_from} must come after the start {self.start}"
         if self.promotion and self.promotion.until and self.promotion.until <= self.start:
             yield f"the promotion ends on {self.promotion.until}, before the start {self.start}"
         yield from self._event_faults()
+
+    def _term_faults(self) -> Iterator[str]:
+        """Check what is agreed at the purchase, and then by each renewal in order of its day."""
+        term, cycle = self.term, self.billing_cycle
+        changes = sorted(self.events or (), key=lambda e: (e.date, e.type == "convert"))
+        agreed: list[Subscription | Event] = [self, *changes]
+        for one in agreed:
+            begins = one.date if isinstance(one, Event) else one.trial_end or one.start
+            term, cycle, ends = one.term or term, one.billing_cycle or cycle, one.custom_term_end
+            if one.annual_price is not None and not 1 <= (cycle.months or 0) <= 12:
+                yield f"annual_price cannot be billed {cycle}; give unit_price"
+            if term is not None and (cycle.months or 0) > term.months:
+                yield f"a term of {term} cannot be billed {cycle}"
+            if ends is not None and (
+                ends <= begins or (term and ends > add_months(begins, term.months))
+            ):
+                which = "first term" if one is self else f"term that starts on {begins}"
+                yield f"custom_term_end must lie inside the {which}"
 
     def _event_faults(self) -> Iterator[str]:
         renewed = {self.start}
@@ -292,6 +298,9 @@ class Match(Part):
         if self.sku is not None and self.meter is not None:
             msg = "a rule matches a sku or a meter, not both"
             raise ValueError(msg)
+        if self.kind == "subscription" and (self.meter is not None or self.family is not None):
+            msg = "a subscription has no meter and no family"
+            raise ValueError(msg)
         return self
 
 
@@ -303,6 +312,13 @@ class Step(Part):
     flat: Price | None = None
     percent: Percent | None = None
     per: Annotated[Price, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Step:
+        if self.per is not None and self.unit_price is None:
+            msg = "per says how many units a unit_price is for, and there is none"
+            raise ValueError(msg)
+        return self
 
 
 class Tiers(Part):
@@ -379,6 +395,8 @@ class Rule(Part):
         usage_only = self.tiers or self.package or bounds
         if self.match.kind == "subscription" and usage_only:
             yield "tiers, package, minimum and maximum are for usage"
+        if self.match.kind == "subscription" and self.earned_credit_percent is not None:
+            yield "earned_credit_percent is for usage"
 
 
 _FORMS = ("percent", "margin", "uplift", "fixed", "erp_minus", "tiers", "package")
@@ -403,6 +421,13 @@ class Tax(Part):
     buyer_vat_id: Name | None = None
     certificate: Name | None = None
     exempt_until: Day | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Tax:
+        if self.certificate is not None and self.exempt_until is None:
+            msg = "a certificate needs exempt_until, the first day that it no longer covers"
+            raise ValueError(msg)
+        return self
 
 
 class Bill(Part):
@@ -442,6 +467,14 @@ class Scenario(Part):
         if len(ids) != len(set(ids)):
             msg = "two subscriptions have one id"
             raise ValueError(msg)
+        names = [rule.id or f"markup_rules[{n}]" for n, rule in enumerate(self.markup_rules or ())]
+        if len(names) != len(set(names)):
+            msg = "two markup_rules have one id"
+            raise ValueError(msg)
+        exchange = self.exchange_rate
+        if exchange is not None and exchange.currency == self.currency and exchange.rate != 1:
+            msg = f"exchange_rate turns {self.currency} into itself at {exchange.rate:f}"
+            raise ValueError(msg)
         rounding = self.contract.rounding
         if self.side is Side.SELL and rounding is not Rounding.HALF_UP:
             msg = f"the sell side rounds half_up; {rounding} is Microsoft's (side cost)"
@@ -476,77 +509,3 @@ def places_of(number: Decimal) -> int:
     """Return how many decimals a number is written with."""
     exponent = number.as_tuple().exponent
     return max(0, -exponent) if isinstance(exponent, int) else 0
-
-
-def read_file(path: Path) -> Scenario | list[Scenario]:
-    """Read a scenario file; InputError names file and field of what is wrong."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path}: larger than {MAX_BYTES} bytes", hint="split the file")
-        content = json.loads(
-            path.read_text(encoding="utf-8-sig"),
-            parse_float=_exact,
-            parse_int=_whole,
-            object_pairs_hook=_once,
-        )
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}", hint="give the path of a JSON file") from None
-    except RecursionError:
-        raise InputError(
-            f"{path}: not readable as JSON: nested too deeply", hint="check the file"
-        ) from None
-    except ValueError as error:
-        raise InputError(f"{path}: not readable as JSON: {error}", hint="check the file") from None
-    if isinstance(content, list):
-        return [_read(path, part, f"[{n}].") for n, part in enumerate(content)]
-    return _read(path, content, "")
-
-
-def _exact(text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except ArithmeticError:  # an exponent that even a Decimal cannot hold
-        msg = f"{text[:30]} is out of range for a number"
-        raise ValueError(msg) from None
-
-
-def _whole(text: str) -> int:
-    if len(text) > 31:
-        msg = f"{text[:30]}... has {len(text)} digits, more than a number here may have"
-        raise ValueError(msg)
-    return int(text)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse an object that says one thing twice: which of the two is meant, nobody knows."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        twice = next(key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1)
-        raise ValueError(f"the field {twice} stands twice in one object")
-    return found
-
-
-_WORDS = {
-    "extra_forbidden": "is not a field of this format",
-    "missing": "is missing",
-    "model_type": "must be an object with fields",
-    "tuple_type": "must be a list",
-    "string_type": "must be text",
-    "string_unicode": "must be text of whole characters",
-    "int_type": "must be a whole number",
-    "bool_type": "must be true or false",
-}
-"""What pydantic says in words of Python, in words of the format; the rest it says well itself."""
-
-
-def _read(path: Path, content: Any, where: str) -> Scenario:
-    try:
-        return Scenario.model_validate(content)
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        field = where + ".".join(str(part) for part in fault["loc"])
-        what = _WORDS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
-        raise InputError(
-            f"{path}: {field.rstrip('.') or 'the scenario'}: {what}",
-            hint="the format is described in docs/whatif.md",
-        ) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -52,6 +52,7 @@ def rate_usage(scenario: Scenario) -> tuple[list[Charge], list[Finding]]:
         else:
             groups[usage.meter, rule.key].append(usage)
     charges: list[Charge] = []
+    charged: dict[str, Money] = defaultdict(lambda: Money.zero(scenario.currency))
     by_key = {rule.key: rule for rule in rules}
     earned = {key: rule.earned_credit_percent for key, rule in _asked(scenario)}
     for (meter, key), lines in sorted(groups.items()):
@@ -62,6 +63,7 @@ def rate_usage(scenario: Scenario) -> tuple[list[Charge], list[Finding]]:
             findings.append(made)
             continue
         charge = _usage_charge(scenario, lines, made.exact, made.amount, made.sentence)
+        charged[key] += made.amount
         exchanged = [exchange_reason(scenario.exchange_rate)] if scenario.exchange_rate else []
         charges.append(
             replace(
@@ -70,7 +72,7 @@ def rate_usage(scenario: Scenario) -> tuple[list[Charge], list[Finding]]:
                 key=f"{charge.key}/{key}",
             )
         )
-    charges.extend(_commitments(scenario, rules, charges))
+    charges.extend(_commitments(scenario, rules, charged))
     return charges, findings
 
 
@@ -120,7 +122,7 @@ def _usage_charge(
 
 
 def _commitments(
-    scenario: Scenario, rules: Iterable[MarkupRule], charges: Sequence[Charge]
+    scenario: Scenario, rules: Iterable[MarkupRule], charged: Mapping[str, Money]
 ) -> Iterator[Charge]:
     """Yield what lifts the usage of a rule to its minimum, or cuts it to its maximum."""
     window = Period(scenario.bill.start, scenario.bill.to)
@@ -128,9 +130,8 @@ def _commitments(
         valid = window.intersect(rule.valid)
         if valid is None or not commits(rule):
             continue
-        own = [charge.amount.amount for charge in charges if charge.key.endswith(f"/{rule.key}")]
-        charged = Money(sum(own, Money.zero(scenario.currency).amount), scenario.currency)
-        made = commitment(rule, charged, valid=valid, full=window)
+        own = charged.get(rule.key, Money.zero(scenario.currency))
+        made = commitment(rule, own, valid=valid, full=window)
         if made is None:
             continue
         exact = Fraction(made.amount.amount)
