@@ -86,6 +86,11 @@ def _exchange(value: Any) -> Any:
     return {"rate": value} if isinstance(value, int | str | Decimal) else value
 
 
+def _unless_empty(value: Any) -> Any:
+    """An empty object says as little as none."""
+    return None if value == {} else value
+
+
 def _decimal_schema(pattern: str) -> WithJsonSchema:
     """Money is text or a number in JSON; a schema says so, and what the text looks like."""
     return WithJsonSchema({"anyOf": [{"type": "string", "pattern": pattern}, {"type": "number"}]})
@@ -458,7 +463,7 @@ class Scenario(Part):
     usage: tuple[Usage, ...] | None = None
     markup_rules: tuple[Rule, ...] | None = None
     earned_credit_percent: Part100 | None = None
-    tax: Tax | None = None
+    tax: Annotated[Tax | None, BeforeValidator(_unless_empty)] = None
     bill: Bill
 
     @model_validator(mode="after")
