@@ -181,6 +181,8 @@ class _Walk:
             quiet = min(quiet, self.events[self.next].effective)
         whole = []
         while grid is term.grid and full.end <= quiet and full.start < self.window.start:
+            if full.start < self.served_from < full.end:
+                break  # its rest may lie in the window
             whole.append(full)  # nobody asks what they cost
             full = grid.nth(n + len(whole))
         if whole or start < self.served_from:

@@ -466,6 +466,12 @@ def test_what_was_taken_over_from_another_partner_begins_within_its_cycle(ask):
     ]
 
 
+def test_the_rest_of_a_cycle_that_began_before_the_window_is_charged(ask):
+    assert alone(ask, bill=("2026-03-01", "2026-03-15"), billed_from="2026-03-01") == [
+        ("new", "2026-03-01", "2026-03-15", "60.00"),
+    ]
+
+
 def test_a_part_that_is_converted_leaves_the_rest_as_it_is(ask):
     event = {
         "date": "2026-03-01",
