@@ -241,6 +241,20 @@ def test_a_cycle_and_both_lines_of_a_change_find_their_charges():
     assert owners([a_charge(key="cycle"), added(5, "add")], lines) == ["cycle", "add", "add"]
 
 
+def test_seats_added_on_the_first_day_of_a_cycle_are_told_from_the_cycle():
+    whole = period("2026-10-14", "2026-11-14")
+    lines = [a_line(), *a_change("addQuantity", "2026-10-14", "2026-11-14", 10, 15)]
+    charges = [added(5, "add", service=whole), a_charge(key="cycle")]
+    assert owners(charges, lines) == ["cycle", "add", "add"]
+    assert owners([charges[1]], lines) == ["cycle"] * 3  # undone within the day
+
+
+def test_in_the_contracts_months_a_change_does_not_pass_for_a_cycle():
+    october = a_charge(key="october", service=period("2026-10-01", "2026-11-01"))
+    stray = a_line("addQuantity", "2026-10-20", "2026-11-14", 3)
+    assert owners([october], [a_line(), stray], own_periods=True) == ["october", None]
+
+
 def test_of_several_steps_of_a_day_each_charge_takes_its_own_pair():
     lines = [
         *a_change("addQuantity", "2026-10-20", "2026-11-14", 10, 12),
