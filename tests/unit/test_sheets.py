@@ -135,22 +135,42 @@ def test_what_a_row_covers_is_a_setting():
     assert (monthly.value, monthly.covers) == (105, None)
 
 
+QUESTION = Priced(
+    customer_id="c1",
+    record="subscription s1",
+    kind="licence",
+    sku=OFFER,
+    on=day("2026-10-14"),
+    currency="EUR",
+    term=TermDuration.YEAR,
+    billing_cycle=BillingCycle.MONTHLY,
+)
+
+
+def test_a_row_of_another_currency_says_so():
+    """A cost of 105 dollars is never taken for 105 euros."""
+    assert with_sheet(QUESTION, replace(ROW, currency="USD")).cost_currency == "USD"
+
+
+@pytest.mark.parametrize(
+    ("billing_cycle", "covers_months", "covers"),
+    [
+        (BillingCycle.MONTHLY, 12, 12),
+        (BillingCycle.MONTHLY, 1, None),
+        (BillingCycle.MONTHLY, None, None),
+        (BillingCycle.ANNUAL, 12, None),
+        (BillingCycle.ONE_TIME, 12, None),
+        (None, 12, None),
+    ],
+)
+def test_a_cost_covers_more_than_a_cycle_where_that_is_said(billing_cycle, covers_months, covers):
+    asked = replace(QUESTION, billing_cycle=billing_cycle)
+    assert with_sheet(asked, ROW, covers_months=covers_months).covers == covers
+
+
 def test_a_row_is_the_cost_and_the_retail_price_of_a_question():
     """10 percent off 131.25 a year; 20 percent on 105."""
-    asked = with_sheet(
-        Priced(
-            customer_id="c1",
-            record="subscription s1",
-            kind="licence",
-            sku=OFFER,
-            on=day("2026-10-14"),
-            currency="EUR",
-            term=TermDuration.YEAR,
-            billing_cycle=BillingCycle.MONTHLY,
-        ),
-        ROW,
-        covers_months=12,
-    )
+    asked = with_sheet(QUESTION, ROW, covers_months=12)
     off = PriceBook([], [a_rule("10", method=MarkupMethod.ERP_MINUS)]).price(asked)
     assert (off.value, off.covers, off.cost) == (Fraction("118.125"), 12, Decimal("8.75"))
     on = PriceBook([], [a_rule("20")]).price(asked)
