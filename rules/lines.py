@@ -38,7 +38,7 @@ class UnitPrice:
 class Line:
     """A computed line, without its kind and its days: whole cycles repeat themselves."""
 
-    quantity: int
+    quantity: Decimal
     unit_price: Decimal
     exact: Fraction
     amount: Money
@@ -116,7 +116,7 @@ def compute(
     per = _PER.get(price.covers or 0) or _CYCLE_WORDS[billing_cycle]
     rounding = {"exact": plain(exact), "amount": said}
     return _line_of(
-        quantity=quantity,
+        quantity=Decimal(quantity),
         unit_price=unit_price,
         exact=exact,
         amount=amount,

@@ -133,28 +133,25 @@ class _Walk:
     def _run_term(self, term: Term) -> Term | None:
         """Walk the lines of one term; return the next term, or None when the history ends."""
         grid = self.method.lines(term.grid)
-        n = grid.index_of(term.start)
         start = term.start
         kind = term.first_type
         while start < self.window.end:
-            if start == (ends := self._term_end(term)):
+            ends = self._term_end(term)
+            if start == ends:
                 return self._renewed(term, ends)
-            whole = self._whole_cycles(term, grid, n, start, kind)
-            if whole:
-                n += len(whole)
-                start = whole[-1].end
-                kind = ChargeType.CYCLE
-                continue
-            cycle = self._cycle(term, grid, grid.nth(n), start)
-            if cycle.service.end > self.served_from:
-                served = cycle.service
-                if start < self.served_from:
-                    served = Period(self.served_from, served.end)
-                    kind = FIRST_TYPES.get(self.events[0].type, kind)  # for us it begins here
-                self._charge(cycle, kind, served, term.quantity, start, slot="cycle")
+            cycle = self._whole_cycles(term, grid, start, ends, kind)
+            if cycle is None:
+                cycle = self._cycle(term, grid, start, ends)
+                if cycle.service.end > self.served_from:
+                    served = cycle.service
+                    if start < self.served_from:
+                        served = Period(self.served_from, served.end)
+                        kind = FIRST_TYPES.get(self.events[0].type, kind)  # for us it begins here
+                    self._charge(cycle, kind, served, term.quantity, start, slot="cycle")
+            start = cycle.service.end
             while self.next < len(self.events):
                 event = self.events[self.next]
-                if event.effective >= cycle.service.end or event.type is EventType.RENEW:
+                if event.effective >= start or event.type is EventType.RENEW:
                     break
                 self.next += 1
                 self._roll(cycle, event.effective)
@@ -162,52 +159,61 @@ class _Walk:
                     return None
                 if starts_term(event):
                     return self._begin(event, cycle.term)
-            start = cycle.service.end
             self._roll(cycle, start)
             term = cycle.term
-            n += start >= cycle.full.end
             kind = ChargeType.CYCLE
         return None
 
     def _whole_cycles(
-        self, term: Term, grid: Grid, n: int, start: date, kind: ChargeType
-    ) -> list[Period]:
-        """Charge the whole cycles before anything happens, which most are; return all of them."""
+        self, term: Term, grid: Grid, start: date, ends: date | None, kind: ChargeType
+    ) -> _Cycle | None:
+        """Charge the whole cycles until something happens in one; return the last of them.
+
+        Most cycles are such. None: what starts here is not whole, or its price may not last.
+        """
+        n = grid.index_of(start)
         full = grid.nth(n)
-        if full.start != start:
-            return []
-        quiet = self._term_end(term) or date.max
-        if self.next < len(self.events):
-            quiet = min(quiet, self.events[self.next].effective)
-        whole = []
-        while grid is term.grid and full.end <= quiet and full.start < self.window.start:
-            if full.start < self.served_from < full.end:
-                break  # its rest may lie in the window
-            whole.append(full)  # nobody asks what they cost
-            full = grid.nth(n + len(whole))
-        if whole or start < self.served_from:
-            return whole
+        ends = ends or date.max
+        if full.start != start or ends < full.end or start < self.served_from < full.end:
+            return None
+        quiet = self.events[self.next].effective if self.next < len(self.events) else date.max
+        if start < self.window.start:
+            return self._unseen(term, grid, n, min(quiet, ends)) if grid is term.grid else None
+        if start < self.served_from or not term.quantity:
+            return None
         price = self.prices.find(term, full, start)
         if price is None or price.until is None or self._is_split(term, grid, price):
-            return []
-        last = min(self.window.end, price.until)
-        while full.end <= quiet and full.start < last:
-            whole.append(full)
+            return None
+        over = min(self.window.end, price.until)
+        whole = [full]
+        while full.end <= quiet and full.end < over:
             full = grid.nth(n + len(whole))
-        wanted = [full for full in whole if full.start >= self.window.start]
-        if wanted and term.quantity:
-            line = self._line(_Cycle(term, full, full, grid), full, term.quantity, price)
-            if wanted[0] is whole[0]:
-                self._emit(term, kind, line, "cycle", wanted[:1])
-                wanted = wanted[1:]
-            if wanted:
-                self._emit(term, ChargeType.CYCLE, line, "cycle", wanted)
-        return whole
+            if full.end > ends:
+                break
+            whole.append(full)
+        cycle = _Cycle(term, whole[-1], whole[-1], grid)
+        line = self._line(cycle, cycle.full, term.quantity, price)
+        cycle.left = line.amount.amount
+        self._emit(term, kind, line, "cycle", whole)
+        return cycle
 
-    def _cycle(self, term: Term, grid: Grid, full: Period, start: date) -> _Cycle:
+    def _unseen(self, term: Term, grid: Grid, n: int, quiet: date) -> _Cycle:
+        """Return the last whole cycle that starts before the window: nobody asks what it costs."""
+        full = grid.nth(n)
+        while full.end <= quiet and full.end < self.window.start:
+            after = grid.nth(n + 1)
+            if after.end > quiet or after.start < self.served_from < after.end:
+                break  # it is not quiet, or its rest may lie in the window
+            full, n = after, n + 1
+        cycle = _Cycle(term, full, full, grid)
+        if term.quantity:
+            cycle.earlier.append((full, term.quantity, full.start))
+        return cycle
+
+    def _cycle(self, term: Term, grid: Grid, start: date, ends: date | None) -> _Cycle:
         """Return the line that starts on a day: a full period, or what lies within the term."""
+        full = grid.around(start)
         end = full.end
-        ends = self._term_end(term)
         if ends is not None and ends < end and not self._flows_on(term, ends, full):
             end = ends
         if grid is not term.grid and full.end > self.window.start:
@@ -424,10 +430,12 @@ class _Walk:
         services: Sequence[Period],
         full: Period | None = None,
     ) -> None:
-        """Make a charge of a line for each service; without a `full` period each of them is whole."""
+        """Make a charge of a line for each service; only the first of several is not a mere cycle.
+
+        Without a `full` period each of them is whole.
+        """
         first = self.events[0]
         before, after = line.sentence(kind)
-        quantity = Decimal(line.quantity)
         start = services[0].start
         day, ordinal = self.ordinals.get(slot, (start, -1))
         ordinal = ordinal + 1 if day == start else 0
@@ -443,7 +451,7 @@ class _Walk:
                     sku=term.sku,
                     service=service,
                     full=full or service,
-                    quantity=quantity,
+                    quantity=line.quantity,
                     unit_price=line.unit_price,
                     exact=line.exact,
                     amount=line.amount,
@@ -454,6 +462,9 @@ class _Walk:
             )
             self.ordinals[slot] = (service.start, ordinal)
             ordinal = 0
+            if kind is not ChargeType.CYCLE and service is not services[-1]:
+                kind = ChargeType.CYCLE
+                before, after = line.sentence(kind)
 
     def _line(self, cycle: _Cycle, service: Period, quantity: int, price: UnitPrice) -> Line:
         """Compute a line; a whole cycle of the same price and quantity is computed only once."""
