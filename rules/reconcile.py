@@ -153,7 +153,7 @@ def _gaps(charges: Iterable[Charge], lines: Iterable[CostLine]) -> list[_Gap]:
             asked=total((charge.amount for charge in group), group[0].amount.currency),
             near=starts.get(place[:2]),
         )
-        if gap.ours != gap.theirs and (gap.theirs is not None or gap.asked):
+        if gap.ours != gap.theirs and (gap.theirs or gap.asked):
             found.append(gap)
     return found
 
@@ -187,7 +187,7 @@ def _gaps_by_day(
             asked=total((c.amount for c in ours), ours[0].amount.currency),
             near=None,
         )
-        if gap.ours != gap.theirs and (gap.theirs is not None or gap.asked):
+        if gap.ours != gap.theirs and (gap.theirs or gap.asked):
             found.append(gap)
     return found
 

@@ -395,3 +395,13 @@ def test_settled_months_and_passed_on_lines_are_not_compared():
     earlier = a_charge(service=period("2026-09-14", "2026-10-14"))
     usage = a_charge(type=ChargeType.USAGE, cost_lines=("cost/I1/usage",))
     assert seats([earlier, usage], [], asked=[usage]) == []
+
+
+def test_seats_that_cost_nobody_anything_hold_nobody():
+    """A free trial that was cancelled: its two lines cancel out, and our credit of nothing is none."""
+    free = a_charge("0.00", quantity=Decimal(25), type=ChargeType.NEW)
+    pair = [a_line("new", quantity=25, unit="0"), a_line("cancelImmediate", quantity=-25, unit="0")]
+    assert check_seats([free], pair, [free]) == []
+    assert check_seats([free], [], [free]) == []
+    paid = a_charge("250.00", quantity=Decimal(25), type=ChargeType.NEW)
+    assert [f.check for f in check_seats([paid], pair, [paid])] == ["seats.difference"]
