@@ -1,4 +1,4 @@
-"""One line: what it costs exactly, what it is rounded to, and the sentence that says so.
+"""One line: what it costs exactly, what it is rounded to, the sentence that says so, its charges.
 
 The customer's line is rounded once, half up, after quantity, price and share were multiplied.
 Microsoft's is its prorated unit, rounded, times the quantity. Both tell their inputs.
@@ -6,13 +6,14 @@ Microsoft's is its prorated unit, rounded, times the quantity. Both tell their i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 
-from domain.charge import ChargeType, Reason
+from domain.charge import Charge, ChargeType, Reason, charge_of
 from domain.contract import Proration
 from domain.money import Money, allocate, minor_units, plain, round_half_up
 from domain.period import BillingCycle, Grid, Period, TermDuration
@@ -65,6 +66,62 @@ class Line:
 
 
 _line_of = stored_plainly(Line)
+
+
+@dataclass(slots=True, kw_only=True)
+class Charges:
+    """The charges of one subscription as they are made from lines, each with its own key."""
+
+    subscription_id: str
+    customer_id: str
+    name: str
+    made: list[Charge] = field(default_factory=list)
+    _last: dict[str, tuple[date, int]] = field(default_factory=dict)
+    """The last day of each kind of key, and how many charges of that day came before."""
+
+    def add(  # noqa: PLR0917 - what, why, of which product, under which key, for which days
+        self,
+        line: Line,
+        kind: ChargeType,
+        sku: str,
+        slot: str,
+        services: Sequence[Period],
+        full: Period | None = None,
+    ) -> None:
+        """Make a charge of a line for each service; all but the first of them are mere cycles.
+
+        Without a `full` period each service is a whole one.
+        """
+        before, after = line.sentence(kind)
+        start = services[0].start
+        day, ordinal = self._last.get(slot, (start, -1))
+        ordinal = ordinal + 1 if day == start else 0
+        for service in services:
+            first_day, days = written(service)
+            self.made.append(
+                charge_of(
+                    key=f"charge/{self.subscription_id}/{slot}/{first_day}/{ordinal}",
+                    customer_id=self.customer_id,
+                    subscription_id=self.subscription_id,
+                    type=kind,
+                    name=self.name,
+                    sku=sku,
+                    service=service,
+                    full=full or service,
+                    quantity=line.quantity,
+                    unit_price=line.unit_price,
+                    exact=line.exact,
+                    amount=line.amount,
+                    unit_cost=line.price.cost,
+                    why=f"{before}{days}{after}",
+                    reasons=line.reasons,
+                )
+            )
+            self._last[slot] = (service.start, ordinal)
+            ordinal = 0
+            if kind is not ChargeType.CYCLE and service is not services[-1]:
+                kind = ChargeType.CYCLE
+                before, after = line.sentence(kind)
 
 
 def compute(

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
 
-from domain.charge import Charge, ChargeType, charge_of
+from domain.charge import Charge, ChargeType
 from domain.period import Grid, Period
 from domain.problems import Finding, Severity
 from domain.subscription import WINDOW_DAYS, EventType, SubscriptionEvent
 from rules.cycles import Method, Side, instalments
-from rules.lines import Line, UnitPrice, compute, written
+from rules.lines import Charges, Line, UnitPrice, compute
 from rules.questions import PriceFor, PriceQuestion, Prices
 from rules.terms import FIRST_TYPES, Lot, Term, begin, starts_term
 
@@ -58,28 +58,29 @@ def rate_history(
     `history` is one subscription's, ordered (`rules.events.order`), and begins with a purchase, a
     renewal or a conversion. `served_from` cuts off what another partner billed before that day.
     """
-    charges: list[Charge] = []
+    if not history:
+        return [], []
     findings: list[Finding] = []
-    if history:
-        walk = _Walk(
-            events=history,
-            prices=Prices(
-                subscription_id=history[0].subscription_id,
-                customer_id=history[0].customer_id,
-                price_for=price_for,
-                findings=findings,
-            ),
-            window=window,
-            method=method,
-            name=name,
-            auto_renew=auto_renew,
-            served_from=served_from or date.min,
-            charges=charges,
+    subscription_id, customer_id = history[0].subscription_id, history[0].customer_id
+    charges = Charges(subscription_id=subscription_id, customer_id=customer_id, name=name)
+    walk = _Walk(
+        events=history,
+        renewals=_renewals(history),
+        prices=Prices(
+            subscription_id=subscription_id,
+            customer_id=customer_id,
+            price_for=price_for,
             findings=findings,
-            renewals=_renewals(history),
-        )
-        walk.run()
-    return charges, findings
+        ),
+        window=window,
+        method=method,
+        auto_renew=auto_renew,
+        served_from=served_from or date.min,
+        charges=charges,
+        findings=findings,
+    )
+    walk.run()
+    return charges.made, findings
 
 
 def _renewals(events: Sequence[SubscriptionEvent]) -> list[date | None]:
@@ -98,15 +99,12 @@ class _Walk:
     prices: Prices
     window: Period
     method: Method
-    name: str
     auto_renew: bool
     served_from: date
-    charges: list[Charge]
+    charges: Charges
     findings: list[Finding]
     whole: dict[int, Line] = field(default_factory=dict)
     """The lines of whole cycles of the running term by their quantity: they repeat themselves."""
-    ordinals: dict[str, tuple[date, int]] = field(default_factory=dict)
-    """The last day of each kind of key, and how many charges of that day came before."""
     next: int = 0
 
     def run(self) -> None:
@@ -194,7 +192,7 @@ class _Walk:
         cycle = _Cycle(term, whole[-1], whole[-1], grid)
         line = self._line(cycle, cycle.full, term.quantity, price)
         cycle.left = line.amount.amount
-        self._emit(term, kind, line, "cycle", whole)
+        self.charges.add(line, kind, term.sku, "cycle", whole)
         return cycle
 
     def _unseen(self, term: Term, grid: Grid, n: int, quiet: date) -> _Cycle:
@@ -411,7 +409,7 @@ class _Walk:
             line = line.capped(cycle.left)
         cycle.left += line.amount.amount
         if service.start in self.window:
-            self._emit(cycle.term, kind, line, slot or kind.value, [service], cycle.full)
+            self.charges.add(line, kind, cycle.term.sku, slot or kind.value, [service], cycle.full)
 
     def _catch_up(self, cycle: _Cycle) -> None:
         """Count what the cycle was charged before the window: a credit may answer it."""
@@ -420,51 +418,6 @@ class _Walk:
             if price is not None:
                 cycle.left += self._line(cycle, service, quantity, price).amount.amount
         cycle.earlier.clear()
-
-    def _emit(  # noqa: PLR0917 - a charge is made of these
-        self,
-        term: Term,
-        kind: ChargeType,
-        line: Line,
-        slot: str,
-        services: Sequence[Period],
-        full: Period | None = None,
-    ) -> None:
-        """Make a charge of a line for each service; only the first of several is not a mere cycle.
-
-        Without a `full` period each of them is whole.
-        """
-        first = self.events[0]
-        before, after = line.sentence(kind)
-        start = services[0].start
-        day, ordinal = self.ordinals.get(slot, (start, -1))
-        ordinal = ordinal + 1 if day == start else 0
-        for service in services:
-            day_text, days = written(service)
-            self.charges.append(
-                charge_of(
-                    key=f"charge/{first.subscription_id}/{slot}/{day_text}/{ordinal}",
-                    customer_id=first.customer_id,
-                    subscription_id=first.subscription_id,
-                    type=kind,
-                    name=self.name,
-                    sku=term.sku,
-                    service=service,
-                    full=full or service,
-                    quantity=line.quantity,
-                    unit_price=line.unit_price,
-                    exact=line.exact,
-                    amount=line.amount,
-                    unit_cost=line.price.cost,
-                    why=f"{before}{days}{after}",
-                    reasons=line.reasons,
-                )
-            )
-            self.ordinals[slot] = (service.start, ordinal)
-            ordinal = 0
-            if kind is not ChargeType.CYCLE and service is not services[-1]:
-                kind = ChargeType.CYCLE
-                before, after = line.sentence(kind)
 
     def _line(self, cycle: _Cycle, service: Period, quantity: int, price: UnitPrice) -> Line:
         """Compute a line; a whole cycle of the same price and quantity is computed only once."""
