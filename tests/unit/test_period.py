@@ -2,7 +2,7 @@ from datetime import date
 
 import pytest
 
-from domain.period import BillingCycle, Period, TermDuration, add_months
+from domain.period import BillingCycle, Grid, Period, TermDuration, add_months
 from tests.builders import day, period
 
 
@@ -25,7 +25,8 @@ def test_a_day_clamps_at_the_end_of_a_short_month(anchor, months, lands):
 
 
 def test_an_anchor_on_the_31st_springs_back():
-    starts = [BillingCycle.MONTHLY.nth(day("2026-01-31"), n) for n in range(5)]
+    months = Grid.from_day(day("2026-01-31"), 1)
+    starts = [months.nth(n).start for n in range(5)]
     assert [f"{start:%m-%d}" for start in starts] == ["01-31", "02-28", "03-31", "04-30", "05-31"]
 
 
@@ -41,12 +42,12 @@ def test_an_anchor_on_the_31st_springs_back():
     ],
 )
 def test_each_cycle_has_its_length(cycle, end):
-    assert cycle.nth(day("2026-02-15"), 1) == day(end)
+    # A week is no number of months: 0.
+    assert Grid.from_day(day("2026-02-15"), cycle.months or 0).nth(0).end == day(end)
 
 
 def test_what_is_bought_once_has_no_cycles():
-    with pytest.raises(ValueError, match="has no cycles"):
-        BillingCycle.ONE_TIME.nth(day("2026-02-15"), 1)
+    assert BillingCycle.ONE_TIME.months is None
 
 
 def test_terms_have_their_lengths():
