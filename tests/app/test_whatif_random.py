@@ -398,6 +398,54 @@ def test_a_term_is_the_sum_of_its_days(made):
     assert off <= Fraction(len(answer["lines"]), 200)
 
 
+@given(
+    contracts(),
+    DAYS,
+    FEW,
+    PRICES,
+    st.sampled_from(
+        [
+            ("P1Y", "annual", "unit_price"),
+            ("P3Y", "annual", "unit_price"),
+            ("P3Y", "triennial", "unit_price"),
+            ("P1Y", "monthly", "annual_price"),
+            ("P1Y", "quarterly", "annual_price"),
+            ("P3Y", "monthly", "annual_price"),
+        ]
+    ),
+    st.sampled_from(list(PLACES)),
+)
+@settings(max_examples=100)
+def test_instalments_sum_to_their_price(contract, start, quantity, price, plan, currency):  # noqa: PLR0917
+    """A price that pays for several lines is their sum to the minor unit, on any grid."""
+    term, cycle, field = plan
+    paid = 3 if cycle == "triennial" else 1
+    assume(paid * 12 > {"P1Y": 12, "P3Y": 36}.get(contract["frequency"], 0))
+    answer = rate(
+        read(
+            {
+                "currency": currency,
+                "contract": contract,
+                "subscriptions": [
+                    {
+                        "id": "s1",
+                        "sku": "E3",
+                        "term": term,
+                        "billing_cycle": cycle,
+                        "start": str(start),
+                        "quantity": quantity,
+                        field: price,
+                        "auto_renew": False,
+                    }
+                ],
+                "bill": {"from": str(start), "to": str(start + timedelta(days=1200))},
+            }
+        )
+    )
+    whole = half_up(quantity * Fraction(price), PLACES[currency])
+    assert Decimal(answer["subtotal"]) == whole * (int(term[1]) // paid)
+
+
 @pytest.mark.parametrize("side", ["sell", "cost"])
 @given(data=st.data())
 @settings(max_examples=60)
