@@ -192,6 +192,7 @@ TAX_PROFILE = table(
     text("Evidence", "VAT or certificate number", "evidence"),
     day("ValidUntil", "Last day of the evidence", "valid_until"),
     memo("Wording", "Wording on the invoice", "wording"),
+    day("RightFrom", "Correct what was taxed otherwise from", "right_from"),
     title="key",
     label="Tax profile",
     plural="Tax profiles",

@@ -41,6 +41,9 @@ class TaxProfile:
     """Last day of the evidence; None: no end."""
     wording: str = ""
     """Note printed on the invoice (reverse charge, exemption reason)."""
+    right_from: date | None = None
+    """Service from this day on that was taxed at another rate was taxed wrongly, and is corrected;
+    None: what was invoiced was right in its time."""
 
 
 class Timing(StrEnum):

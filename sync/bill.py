@@ -122,7 +122,12 @@ def draft(
         until=until,
         proposed=charges,
         documents=file.documents,
-        tax=Tax(percent=decision.percent, note=decision.note, buyer_tax_id=decision.buyer_tax_id),
+        tax=Tax(
+            percent=decision.percent,
+            note=decision.note,
+            buyer_tax_id=decision.buyer_tax_id,
+            right_from=file.tax_profile.right_from if file.tax_profile else None,
+        ),
     )
     if document is None:
         return result

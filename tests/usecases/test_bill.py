@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.contract import Alignment, BillingContract, MarkupRule, Timing
+from domain.contract import Alignment, BillingContract, MarkupRule, TaxProfile, Timing
 from domain.customer import DelegatedAdminRelationship
 from domain.period import Frequency, Period
 from domain.problems import InputError, Severity
@@ -567,3 +567,14 @@ def test_the_contracts_own_months_cut_the_cycle(synced):
     fabrikam_is_billed(synced, alignment=Alignment.CONTRACT)
     work(synced, BILL)
     assert of_fabrikam(synced) == [("2026-10-14 to 2026-10-31", "69.68")]
+
+
+def test_a_wrong_rate_of_tax_that_was_issued_is_taken_back_and_asked_for_anew(synced):
+    """7 % was issued and 19 % was right: the line goes back at 7 and comes anew at 19."""
+    profile = synced.store.table(TaxProfile)["tax/de"]
+    synced.store.save([replace(profile, rate_percent=Decimal(7))])
+    work(synced, BILL, APPROVE)
+    synced.store.save([replace(profile, right_from=day("2026-10-01"))])
+    _, drafted = bill.propose(synced.ports, CUSTOMER, Period.month("2026-10"))
+    lines = [(str(line.amount.amount), str(line.tax.amount)) for line in drafted.document.lines]
+    assert lines == [("-120.00", "-8.40"), ("120.00", "22.80")]
