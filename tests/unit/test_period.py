@@ -1,9 +1,12 @@
 from datetime import date
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from domain.period import BillingCycle, Grid, Period, TermDuration, add_months
+from domain.period import BillingCycle, Frequency, Grid, Period, TermDuration, add_months
 from tests.builders import day, period
+from tests.strategies import DAYS
 
 
 @pytest.mark.parametrize(
@@ -24,30 +27,117 @@ def test_a_day_clamps_at_the_end_of_a_short_month(anchor, months, lands):
     assert add_months(day(anchor), months) == day(lands)
 
 
+def starts(grid, count):
+    return [str(grid.nth(n).start) for n in range(count)]
+
+
 def test_an_anchor_on_the_31st_springs_back():
-    months = Grid.from_day(day("2026-01-31"), 1)
-    starts = [months.nth(n).start for n in range(5)]
-    assert [f"{start:%m-%d}" for start in starts] == ["01-31", "02-28", "03-31", "04-30", "05-31"]
+    monthly = Grid.from_day(day("2026-01-31"), 1)
+    assert starts(monthly, 5) == [
+        "2026-01-31",
+        "2026-02-28",
+        "2026-03-31",
+        "2026-04-30",
+        "2026-05-31",
+    ]
+    assert monthly.nth(1) == period("2026-02-28", "2026-03-31")
 
 
 @pytest.mark.parametrize(
-    ("cycle", "end"),
+    ("months", "end"),
     [
-        (BillingCycle.WEEKLY, "2026-02-22"),
-        (BillingCycle.MONTHLY, "2026-03-15"),
-        (BillingCycle.QUARTERLY, "2026-05-15"),
-        (BillingCycle.HALF_YEARLY, "2026-08-15"),
-        (BillingCycle.ANNUAL, "2027-02-15"),
-        (BillingCycle.TRIENNIAL, "2029-02-15"),
+        (0, "2026-02-22"),
+        (1, "2026-03-15"),
+        (3, "2026-05-15"),
+        (6, "2026-08-15"),
+        (12, "2027-02-15"),
+        (36, "2029-02-15"),
     ],
 )
-def test_each_cycle_has_its_length(cycle, end):
-    # A week is no number of months: 0.
-    assert Grid.from_day(day("2026-02-15"), cycle.months or 0).nth(0).end == day(end)
+def test_each_grid_has_its_length_and_its_periods_touch(months, end):
+    grid = Grid.from_day(day("2026-02-15"), months)
+    assert grid.nth(0) == period("2026-02-15", end)
+    assert grid.nth(1).start == day(end)
+    assert grid.nth(-1).end == day("2026-02-15")
 
 
-def test_what_is_bought_once_has_no_cycles():
-    assert BillingCycle.ONE_TIME.months is None
+def test_billing_cycles_have_their_lengths():
+    months = {cycle.value: cycle.months for cycle in BillingCycle}
+    assert months == {
+        "weekly": None,
+        "monthly": 1,
+        "quarterly": 3,
+        "half_yearly": 6,
+        "annual": 12,
+        "triennial": 36,
+        "one_time": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("grid", "on", "covers"),
+    [
+        # A clamped day belongs to the period that it starts, the day before it to the one before.
+        (Grid.from_day(day("2026-01-31"), 1), "2026-02-28", ("2026-02-28", "2026-03-31")),
+        (Grid.from_day(day("2026-01-31"), 1), "2026-02-27", ("2026-01-31", "2026-02-28")),
+        (Grid.from_day(day("2026-01-31"), 1), "2025-12-30", ("2025-11-30", "2025-12-31")),
+        (Grid.from_day(day("2026-02-15"), 0), "2026-02-21", ("2026-02-15", "2026-02-22")),
+        (Grid.from_day(day("2026-02-15"), 0), "2026-02-14", ("2026-02-08", "2026-02-15")),
+        (Grid.from_day(day("2028-02-29"), 12), "2029-02-28", ("2029-02-28", "2030-02-28")),
+        (Grid.from_day(day("2028-02-29"), 12), "2028-02-28", ("2027-02-28", "2028-02-29")),
+    ],
+)
+def test_every_day_lies_in_one_period(grid, on, covers):
+    assert grid.around(day(on)) == period(*covers)
+
+
+@pytest.mark.parametrize(
+    ("contract", "on", "covers"),
+    [
+        ((Frequency.MONTH, 15), "2026-03-14", ("2026-02-15", "2026-03-15")),
+        # ISO weekday 1: weeks start on Mondays; 2 March 2026 is one.
+        ((Frequency.WEEK, 1), "2026-03-04", ("2026-03-02", "2026-03-09")),
+        ((Frequency.TWO_MONTHS, 1), "2026-04-01", ("2026-03-01", "2026-05-01")),
+        ((Frequency.TWO_MONTHS, 1, 2), "2026-04-01", ("2026-04-01", "2026-06-01")),
+        ((Frequency.QUARTER, 1, 2), "2026-04-30", ("2026-02-01", "2026-05-01")),
+        ((Frequency.HALF_YEAR, 1, 4), "2026-03-31", ("2025-10-01", "2026-04-01")),
+        ((Frequency.YEAR, 1, 7), "2026-06-30", ("2025-07-01", "2026-07-01")),
+        ((Frequency.THREE_YEARS, 1, 1, 2025), "2026-06-30", ("2025-01-01", "2028-01-01")),
+        ((Frequency.THREE_YEARS, 1, 1, 2026), "2025-06-30", ("2023-01-01", "2026-01-01")),
+    ],
+)
+def test_a_contract_has_periods_of_its_own(contract, on, covers):
+    assert Grid.of_contract(*contract).around(day(on)) == period(*covers)
+
+
+@pytest.mark.parametrize(
+    "contract",
+    [
+        (Frequency.MONTH, 0),
+        (Frequency.MONTH, 32),
+        (Frequency.WEEK, 8),
+        (Frequency.YEAR, 1, 0),
+        (Frequency.YEAR, 1, 13),
+    ],
+)
+def test_a_contract_cannot_start_on_a_day_that_does_not_exist(contract):
+    with pytest.raises(ValueError, match="there is no day"):
+        Grid.of_contract(*contract)
+
+
+def test_shorter_periods_start_on_the_same_days():
+    yearly = Grid.of_contract(Frequency.YEAR, 31, 1)
+    assert starts(yearly.finer(1), 3) == ["0001-01-31", "0001-02-28", "0001-03-31"]
+    assert yearly.finer(3).around(day("2026-02-01")) == period("2026-01-31", "2026-04-30")
+
+
+@given(DAYS, st.sampled_from([0, 1, 2, 3, 6, 12, 36]), DAYS)
+def test_periods_of_a_grid_cover_every_day_once(anchor, months, on):
+    grid = Grid.from_day(anchor, months)
+    n = grid.index_of(on)
+    assert on in grid.nth(n)
+    assert grid.nth(n).end == grid.nth(n + 1).start
+    assert grid.nth(grid.index_of(anchor)).start == anchor
 
 
 def test_terms_have_their_lengths():
