@@ -406,3 +406,23 @@ def test_what_is_empty_is_left_out(ask):
         assert ask(scenario(**fields), "--json").out == whole.out
     for empty in ({}, None):
         assert ask(scenario(tax=empty), "--json").out == whole.out
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=ValueError,
+    reason="a term that flows on in the contract's month steps over a renewal within it",
+)
+def test_a_renewal_within_a_month_of_the_contract_that_another_term_began_in(ask):
+    """February's line would run to 2 March; the term ends on the 1st, and is renewed on the 2nd."""
+    answer = ask(
+        {
+            **seats({"date": "2025-03-02", "type": "renew"}, term="P1M", start="2025-02-01"),
+            "contract": {"align": "contract", "anchor_day": 3},
+            "bill": {"from": "2025-02-01", "to": "2025-03-03"},
+        },
+        "--json",
+    )
+    assert answer.code == 0
+    # 2 of 31 days of January's line, 26 of 28 of February's, and a day of it for each new term.
+    assert [line["amount"] for line in answer.data["lines"]] == ["7.74", "111.43", "4.29", "4.29"]
