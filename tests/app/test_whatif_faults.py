@@ -419,10 +419,11 @@ def test_a_renewal_within_a_month_of_the_contract_that_another_term_began_in(ask
         {
             **seats({"date": "2025-03-02", "type": "renew"}, term="P1M", start="2025-02-01"),
             "contract": {"align": "contract", "anchor_day": 3},
-            "bill": {"from": "2025-02-01", "to": "2025-03-03"},
+            "bill": {"from": "2025-02-01", "to": "2025-03-04"},
         },
         "--json",
     )
     assert answer.code == 0
-    # 2 of 31 days of January's line, 26 of 28 of February's, and a day of it for each new term.
-    assert [line["amount"] for line in answer.data["lines"]] == ["7.74", "111.43", "4.29", "4.29"]
+    # 2 of 31 days of January's line, 26 of 28 of February's, a day of it for each new term, March.
+    amounts = [line["amount"] for line in answer.data["lines"]]
+    assert amounts == ["7.74", "111.43", "4.29", "4.29", "120.00"]
