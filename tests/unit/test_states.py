@@ -172,3 +172,83 @@ def test_what_happens_later_does_not_change_what_was_true(story, offset, later):
     then = as_of(known, on + timedelta(days=later))
     if state.ended or state.term_end is None or on + timedelta(days=later) < state.term_end:
         assert replace(then, day=on) == state
+
+
+# --- what is kept, and what begins anew --------------------------------------------------------------
+
+
+def test_a_renewal_that_names_nothing_keeps_everything():
+    history = [
+        purchase("2026-01-31", term=TermDuration.MONTH),
+        an_event("2026-02-10", EventType.SUSPEND),
+        renew("2026-02-28"),
+    ]
+    state = as_of(history, day("2026-03-01"))
+    assert (state.sku, state.quantity, state.suspended) == (OFFER, 10, True)
+    assert (state.term, state.billing_cycle) == (TermDuration.MONTH, BillingCycle.MONTHLY)
+    assert (str(state.anchor), str(state.term_start), str(state.term_end)) == (
+        "2026-01-31",
+        "2026-02-28",
+        "2026-03-31",
+    )
+
+
+def test_a_renewal_that_names_a_product_keeps_the_seats():
+    history = [purchase("2026-10-14"), renew("2027-10-14", sku="other:1")]
+    state = as_of(history, day("2027-10-14"))
+    assert (state.sku, state.quantity) == ("other:1", 10)
+
+
+def test_a_renewal_on_another_day_counts_its_cycles_from_there():
+    history = [purchase("2026-10-14"), renew("2027-10-20")]
+    state = as_of(history, day("2027-10-20"))
+    assert (str(state.anchor), str(state.term_end)) == ("2027-10-20", "2028-10-20")
+
+
+def test_a_renewal_a_day_early_finds_the_seats_still_there():
+    history = [purchase("2026-10-14", term=TermDuration.MONTH), renew("2026-11-13")]
+    state = as_of(history, day("2026-11-13"), auto_renew=False)
+    assert (state.quantity, str(state.term_end)) == (10, "2026-12-13")
+
+
+def test_a_purchase_without_term_product_or_cycle_is_one():
+    bare = purchase("2026-10-14", term=None, billing_cycle=None, sku="")
+    state = as_of([bare], day("2026-12-01"))
+    assert (state.sku, state.term, state.billing_cycle) == ("", None, None)
+    assert (state.term_end, state.quantity, state.suspended) == (None, 10, False)
+
+
+def test_the_end_of_a_term_comes_before_what_happens_on_its_day():
+    month = purchase("2026-10-14", term=TermDuration.MONTH)
+    over = as_of([month, cancel("2026-11-14")], day("2026-11-20"), auto_renew=False)
+    assert (str(over.ended), over.ended_by) == ("2026-11-14", None)
+    on_the_day = [month, convert("2026-11-14", "other:1", quantity=9)]
+    assert lots(as_of(on_the_day, day("2026-11-15"))) == [(9, "2026-11-14", "2026-11-21")]
+
+
+def test_an_upgrade_in_place_keeps_the_seats_where_it_names_none():
+    state = as_of([purchase("2026-10-14"), convert("2026-10-18", "other:1")], day("2026-10-18"))
+    assert (state.sku, state.quantity) == ("other:1", 10)
+
+
+def test_seats_that_arrive_from_another_subscription_have_a_window_of_their_own():
+    history = [purchase("2026-10-14"), convert("2026-10-18", "", quantity=12)]
+    assert lots(as_of(history, day("2026-10-18"))) == [
+        (10, "2026-10-14", "2026-10-21"),
+        (2, "2026-10-18", "2026-10-25"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("total", "left"),
+    [
+        (13, [(10, "2026-10-14"), (3, "2026-10-16")]),  # no change
+        (11, [(10, "2026-10-14"), (1, "2026-10-16")]),
+        (10, [(10, "2026-10-14")]),
+        (1, [(1, "2026-10-14")]),
+        (0, []),
+    ],
+)
+def test_seats_leave_lot_by_lot(total, left):
+    history = [purchase("2026-10-14"), seats("2026-10-16", 13), seats("2026-10-17", total)]
+    assert [lot[:2] for lot in lots(as_of(history, day("2026-10-17")))] == left
