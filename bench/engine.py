@@ -37,8 +37,8 @@ FIRST = date(2026, 1, 1)
 YEAR = Period(FIRST, add_months(FIRST, 12))
 ALWAYS = Period(date(2020, 1, 1), date(2040, 1, 1))
 PRODUCTS = 200
-CHUNK = 500
-"""Subscriptions that are rated together: about what one queue message brings."""
+CHUNK = 10
+"""Subscriptions that are rated together: those of one customer, which is what one message brings."""
 Row = tuple[Decimal, Decimal, int, int]
 
 

@@ -18,6 +18,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from domain.charge import Charge, ChargeType
+from domain.contract import Proration
 from domain.period import Grid, Period
 from domain.problems import Finding, Severity
 from domain.subscription import WINDOW_DAYS, EventType, SubscriptionEvent
@@ -190,7 +191,7 @@ class _Walk:
                 break
             whole.append(full)
         cycle = _Cycle(term, whole[-1], whole[-1], grid)
-        line = self._line(cycle, cycle.full, term.quantity, price)
+        line = self._line(cycle, cycle.full, term.quantity, price, start)
         cycle.left = line.amount.amount
         self.charges.add(line, kind, term.sku, "cycle", whole)
         return cycle
@@ -360,26 +361,28 @@ class _Walk:
             if not pair:
                 self._credit(cycle, kind, rest, taken)
         if pair:
-            for on, count in self._by_price(cycle, term.lots):
+            for on, count in self._by_price(cycle, term.lots, rest.start):
                 self._charge(cycle, kind, rest, count, on)
 
     def _credit(self, cycle: _Cycle, kind: ChargeType, rest: Period, lots: Sequence[Lot]) -> None:
         """Give seats back at the price at which each lot was charged in this cycle."""
-        for on, quantity in self._by_price(cycle, lots):
+        for on, quantity in self._by_price(cycle, lots, rest.start):
             self._charge(cycle, kind, rest, -quantity, on)
 
-    def _by_price(self, cycle: _Cycle, lots: Sequence[Lot]) -> list[tuple[date, int]]:
+    def _by_price(self, cycle: _Cycle, lots: Sequence[Lot], today: date) -> list[tuple[date, int]]:
         """Group lots by the price of this cycle: the day of it, and the seats."""
         priced: dict[date, int] = {}
         for lot in lots:
             on = max(cycle.service.start, lot.priced_on)
-            same = next((day for day in priced if self._same_price(cycle, day, on)), on)
+            same = next((day for day in priced if self._same_price(cycle, day, on, today)), on)
             priced[same] = priced.get(same, 0) + lot.quantity
         return list(priced.items())
 
-    def _same_price(self, cycle: _Cycle, day: date, other: date) -> bool:
+    def _same_price(self, cycle: _Cycle, day: date, other: date, today: date) -> bool:
         if day == other:
             return True
+        if self.method.proration is Proration.MONTHS and today in {day, other}:
+            return False  # what came today has begun no month
         one, two = (self.prices.find(cycle.term, cycle.full, on) for on in (day, other))
         return one is not None and two is not None and one.value == two.value
 
@@ -404,7 +407,7 @@ class _Walk:
             return  # a credit of nothing (the end of a free trial) tells a customer nothing
         if quantity < 0:
             self._catch_up(cycle)
-        line = self._line(cycle, service, quantity, price)
+        line = self._line(cycle, service, quantity, price, priced_on)
         if quantity < 0 and self.method.side is Side.SELL:
             line = line.capped(cycle.left)
         cycle.left += line.amount.amount
@@ -416,10 +419,12 @@ class _Walk:
         for service, quantity, priced_on in cycle.earlier:
             price = self.prices.find(cycle.term, cycle.full, priced_on)
             if price is not None:
-                cycle.left += self._line(cycle, service, quantity, price).amount.amount
+                cycle.left += self._line(cycle, service, quantity, price, priced_on).amount.amount
         cycle.earlier.clear()
 
-    def _line(self, cycle: _Cycle, service: Period, quantity: int, price: UnitPrice) -> Line:
+    def _line(
+        self, cycle: _Cycle, service: Period, quantity: int, price: UnitPrice, priced_on: date
+    ) -> Line:
         """Compute a line; a whole cycle of the same price and quantity is computed only once."""
         term, grid = cycle.term, cycle.grid
         split = None
@@ -431,12 +436,6 @@ class _Walk:
             known = self.whole.get(quantity)
             if known is not None and known.price is price:
                 return known
-        # What is given back on the day it came is given back whole.
-        returned = (
-            quantity < 0
-            and service.start > cycle.service.start
-            and all(lot.priced_on != service.start for lot in term.lots)
-        )
         line = compute(
             self.method,
             price,
@@ -447,7 +446,8 @@ class _Walk:
             term=term.duration,
             billing_cycle=term.billing_cycle,
             split=split,
-            returned=returned,
+            # What is given back on the day it came is given back whole.
+            returned=quantity < 0 and max(cycle.service.start, priced_on) < service.start,
         )
         if is_whole:
             self.whole[quantity] = line

@@ -112,6 +112,7 @@ def rated(
     currency: str = "USD",
     auto_renew: bool = True,
     covers: int | None = None,
+    until: date | None = None,
     served_from: date | None = None,
     **method: Any,
 ) -> tuple[list[Charge], list[Finding]]:
@@ -122,7 +123,7 @@ def rated(
         if isinstance(value, Finding):
             return value
         reasons = (Reason(rule="price.test"),)
-        return UnitPrice(value=Fraction(value), covers=covers, reasons=reasons)
+        return UnitPrice(value=Fraction(value), covers=covers, until=until, reasons=reasons)
 
     return rate_history(
         order(events),
