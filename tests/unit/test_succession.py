@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from domain.period import BillingCycle, Period, TermDuration, add_months
 from domain.problems import Severity
-from domain.subscription import CostKind, EventType, SubscriptionKind
+from domain.subscription import (
+    CostKind,
+    EventSource,
+    EventType,
+    SubscriptionEvent,
+    SubscriptionKind,
+)
 from rules.events import history, order
 from rules.pricing import PriceBook
 from rules.rating import rate_customer
@@ -24,6 +30,7 @@ from tests.builders import (
     a_price,
     a_subscription,
     amounts,
+    an_event,
     cycles,
     day,
     period,
@@ -322,3 +329,56 @@ def test_a_quarter_side_by_side_is_enough_to_be_meant_unless_one_runs_out():
     assert overlaps([a_monthly(), new], began + timedelta(days=SETTLED_DAYS)) == []
     old = a_monthly(auto_renew=False)
     assert overlaps([old, new], began + timedelta(days=SETTLED_DAYS)) != []
+
+
+# --- in full, and on the days that decide ----------------------------------------------------------
+
+
+def test_every_half_conversion_is_found_beside_whole_ones():
+    whole = [leg(-10, reference="a"), leg(10, "0002", on="s2", reference="a")]
+    assert [f.record for f in check_conversions([*whole, leg(-3, on="s3", reference="b")])] == [
+        "subscription s3 conversion b"
+    ]
+
+
+def test_the_event_of_a_migration_in_full():
+    (event,) = migrations(a_migration(customer_id="c2"))
+    assert event == SubscriptionEvent(
+        subscription_id="legacy",
+        customer_id="c2",
+        effective=day("2026-10-14"),
+        type=EventType.CONVERT,
+        quantity=0,
+        reference_id="new",
+        source=EventSource.SNAPSHOT,
+    )
+
+
+def test_the_event_of_a_transfer_says_nothing_but_that_it_ends():
+    bought = purchase(
+        "2026-02-15",
+        is_trial=True,
+        sequence=3,
+        term_end=day("2027-02-15"),
+        anchor=day("2026-01-15"),
+    )
+    on_the_day = seats("2026-02-21", 12)
+    theirs, ours, _ = transfer([bought, on_the_day], day("2026-02-20"))
+    assert theirs == [bought, an_event("2026-02-21", EventType.TRANSFER)]
+    assert ours == [bought, on_the_day]  # what happens on the first day is the new partner's
+
+
+def test_two_that_began_on_one_day_were_bought_together_and_one_of_today_is_seen():
+    together = a_yearly(created=moment("2026-10-03"))
+    assert overlaps([a_monthly(created=moment("2026-10-03")), together], TODAY) == []
+    today = a_yearly(created=moment(str(TODAY)))
+    assert len(overlaps([a_monthly(), today], TODAY)) == 1
+
+
+def test_the_money_of_an_overlap_counts_from_the_day_on_which_the_newer_began():
+    charges = [
+        a_charge("150.00", subscription_id="old", service=period("2026-11-10", "2026-12-10")),
+        a_charge("30.00", subscription_id="old", service=period("2026-11-09", "2026-11-10")),
+    ]
+    (finding,) = overlaps([a_monthly(), a_yearly()], TODAY, charges)
+    assert "(150.00 USD so far for the older one)" in finding.sentence
