@@ -57,6 +57,12 @@ def commits(rule: MarkupRule) -> bool:
     return rule.minimum is not None or rule.maximum is not None
 
 
+def is_for_usage(rule: MarkupRule) -> bool:
+    """Say whether a rule prices usage alone: by its kind, or by tiers, packages and commitments."""
+    metered = rule.method in {MarkupMethod.TIERS, MarkupMethod.PACKAGE} or commits(rule)
+    return rule.kind == "usage" or metered
+
+
 def exchange_reason(exchange: Exchange) -> Reason:
     """Tell rate, source and day of an exchange, as far as they are given."""
     told = {

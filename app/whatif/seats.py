@@ -8,7 +8,7 @@ from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 
-from app.whatif.prices import commits, exchange_reason, markup_rules, rounding_reason
+from app.whatif.prices import exchange_reason, is_for_usage, markup_rules, rounding_reason
 from app.whatif.scenario import Event, Promotion, Scenario, Subscription
 from domain.charge import Charge, ChargeType, Reason
 from domain.contract import Alignment, MarkupMethod, MarkupRule, Proration
@@ -180,7 +180,8 @@ class _Prices:
         # Of one day, a renewal comes before a conversion.
         known = _known(scenario, subscription)
         self.events = sorted(known, key=lambda e: (e.date, e.type == "convert"))
-        self.book = PriceBook((), markup_rules(scenario) if scenario.side is Side.SELL else ())
+        rules = markup_rules(scenario) if scenario.side is Side.SELL else ()
+        self.book = PriceBook((), [rule for rule in rules if not is_for_usage(rule)])
 
     def __call__(self, question: PriceQuestion) -> UnitPrice | Finding:
         return self.price(question.sku, question.on, question.term_start, question.billing_cycle)
@@ -251,8 +252,6 @@ class _Prices:
         if isinstance(rule, Finding):
             # Seats have a price of their own; a rule for them is not asked for.
             return price if rule.check == "price.missing" else rule
-        if rule.method in {MarkupMethod.TIERS, MarkupMethod.PACKAGE} or commits(rule):
-            return self._cannot(rule, "tiers, packages and commitments price usage")
         basis, covers = price.value, price.covers
         if rule.method is MarkupMethod.FIXED:
             cycles, covers = Fraction(1), None

@@ -522,3 +522,12 @@ def test_seats_that_were_bought_in_a_promotion_are_credited_at_its_price(ask):
         ("-10", "6.00", "-19.29"),
         ("-2", "12.00", "-7.71"),
     ]
+
+
+def test_tiers_and_minimums_are_about_usage_also_where_a_rule_does_not_say_so(ask):
+    answer = ask(changed(markup_rules=[{"percent": "15", "minimum": "10"}]))
+    assert answer.code == 0
+    assert [line["amount"] for line in answer.data["lines"]] == [
+        *("120.00", "30.00", "180.00"),
+        *("5.30", "4.70"),
+    ]

@@ -408,11 +408,6 @@ def test_what_is_empty_is_left_out(ask):
         assert ask(scenario(tax=empty), "--json").out == whole.out
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=ValueError,
-    reason="a term that flows on in the contract's month steps over a renewal within it",
-)
 def test_a_renewal_within_a_month_of_the_contract_that_another_term_began_in(ask):
     """February's line would run to 2 March; the term ends on the 1st, and is renewed on the 2nd."""
     answer = ask(
