@@ -246,7 +246,8 @@ class _Walk:
         if self.method.grid is None or term.is_trial or full.end <= self.window.start:
             return False
         seen = self.renewals[self.next]
-        if term.duration is None or seen == ends or (seen is None and not self.auto_renew):
+        renews = self.auto_renew if seen is None else seen >= full.end  # a seen one cuts the line
+        if term.duration is None or not renews:
             return False
         before = self.prices.find(term, full, max(full.start, term.start))
         after = self.prices.find(replace(term, start=ends), full, ends)

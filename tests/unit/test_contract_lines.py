@@ -201,6 +201,23 @@ def test_a_renewal_that_was_seen_cuts_the_month_at_its_day():
     ]
 
 
+def test_a_renewal_that_was_seen_a_day_late_is_a_short_term_before_it():
+    charges, findings = rated(
+        purchase("2026-11-09", 1, term=TermDuration.MONTH),
+        renew("2026-12-10", quantity=2),
+        window=("2026-11-01", "2027-01-01"),
+        price="31",
+        grid=CALENDAR,
+    )
+    assert told(charges) == [
+        ("new", "2026-11-09 to 2026-11-30", "22.73"),  # 31 × 22/30
+        ("cycle_charge", "2026-12-01 to 2026-12-08", "8.00"),
+        ("renew", "2026-12-09 to 2026-12-09", "1.00"),
+        ("renew", "2026-12-10 to 2026-12-31", "44.00"),  # renews in January, unchanged
+    ]
+    assert findings == []
+
+
 def test_windows_open_anew_with_a_renewal_within_a_line():
     def reduced(on):
         return rated(
