@@ -10,14 +10,17 @@ from domain.charge import ChargeType
 from domain.contract import (
     Alignment,
     MarkupMethod,
+    Proration,
 )
 from domain.period import Period
 from domain.problems import Severity
-from domain.subscription import CostKind, SubscriptionKind
-from rules.rating import full_cycle_cost
+from domain.subscription import CostKind, EventSource, SubscriptionKind
+from rules.pricing import PriceBook
+from rules.rating import full_cycle_cost, rate_customer
 from tests.builders import (
     OFFER,
     a_change,
+    a_contract,
     a_line,
     a_pass_on,
     a_price,
@@ -28,6 +31,7 @@ from tests.builders import (
     checks,
     day,
     period,
+    seats,
 )
 from tests.builders import (
     rated_customer as rate,
@@ -324,3 +328,64 @@ def test_the_order_of_lines_does_not_matter():
         for shuffled in permutations(lines)
     }
     assert len(results) == 1
+
+
+# --- what is handed on -----------------------------------------------------------------------------
+
+
+def test_stored_events_are_part_of_the_history():
+    """Five seats more from the 24th on: 5 × 12 × 21/31."""
+    result = rate_customer(
+        contract=a_contract(),
+        subscriptions=[a_subscription(quantity=15)],
+        told=[seats("2026-10-24", 15, source=EventSource.AUDIT)],
+        cost_lines=[a_line("new")],
+        book=PriceBook([a_price("12.00")], []),
+        window=Period.month("2026-10"),
+        today=day("2026-11-09"),
+    )
+    assert amounts(result.charges) == ["120.00", "40.65"]
+    assert result.findings == ()
+
+
+def test_a_contract_says_how_parts_of_a_cycle_are_counted():
+    """Ten seats from the 24th on: 21 of the 31 days, 21 of 30, or a month that has begun."""
+    lines = [a_line("new"), *a_change("addQuantity", "2026-10-24", "2026-11-14", 10, 20)]
+    asked = {
+        way: amounts(
+            rate(
+                lines,
+                subscriptions=[a_subscription(quantity=20)],
+                prices=[a_price("12.00")],
+                proration=way,
+            ).charges
+        )
+        for way in Proration
+    }
+    assert asked == {
+        Proration.DAYS: ["120.00", "81.29"],
+        Proration.FIXED_30: ["120.00", "84.00"],
+        Proration.MONTHS: ["120.00", "120.00"],
+    }
+
+
+def test_what_is_left_out_leaves_the_others_in():
+    others = [
+        a_subscription(id="plan-1", kind=SubscriptionKind.USAGE),
+        a_subscription(id="s0", sku_id="9999"),
+        a_subscription(),
+    ]
+    result = rate(
+        [], subscriptions=others, prices=[a_price("12.00")], excluded_skus=("CFQ7TTC0LH18:9999",)
+    )
+    assert amounts(result.charges) == ["120.00"]
+
+
+@pytest.mark.parametrize(("auto_renew", "asked"), [(True, ["120.00"]), (False, [])])
+def test_seats_go_on_after_their_term_where_they_renew(auto_renew, asked):
+    one = a_subscription(start=day("2025-10-14"), term_end=day("2026-10-14"), auto_renew=auto_renew)
+    window = period("2026-10-14", "2026-11-01")
+    assert (
+        amounts(rate([], subscriptions=[one], prices=[a_price("12.00")], window=window).charges)
+        == asked
+    )
