@@ -73,13 +73,8 @@ class Instalments:
 
 @lru_cache(maxsize=4096)
 def instalments(paid: Period, grid: Grid, proration: Proration) -> Instalments:
-    """Cut the period that a price pays for into the lines of a grid.
-
-    A stub weighs its days also where parts are charged by months: a begun month at each end would
-    make one month too many.
-    """
-    if proration is Proration.MONTHS:
-        proration = Proration.DAYS
+    """Cut the period that a price pays for into the lines of a grid, each with its weight."""
+    proration = weighing(proration)
     pieces: list[Period] = []
     weights: list[Fraction] = []
     start = paid.start
@@ -92,6 +87,14 @@ def instalments(paid: Period, grid: Grid, proration: Proration) -> Instalments:
         )
         start = piece.end
     return Instalments(tuple(pieces), tuple(weights), sum(weights, Fraction(0)))
+
+
+def weighing(proration: Proration) -> Proration:
+    """Return how an instalment weighs: by its days also where parts are charged by months.
+
+    A begun month at each end would make one month too many.
+    """
+    return Proration.DAYS if proration is Proration.MONTHS else proration
 
 
 def share(

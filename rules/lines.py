@@ -18,7 +18,7 @@ from domain.contract import Proration
 from domain.money import Money, allocate, minor_units, plain, round_half_up
 from domain.period import BillingCycle, Grid, Period, TermDuration
 from domain.record import stored_plainly
-from rules.cycles import Instalments, Method, Rounding, divisor, round_unit, share
+from rules.cycles import Instalments, Method, Rounding, divisor, round_unit, share, weighing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,22 +146,22 @@ def compute(
     inputs = {"quantity": str(quantity), "unit_price": value}
     rule, factor, within = "proration.none", "", ""
     served, whole = 1, 1
+    nth = None if split is None else split.nth(service)
+    proration = method.proration if nth is None else weighing(method.proration)
     if service is not full and service != full:
-        served, whole = share(method.proration, service, full, grid, returned=returned)
+        served, whole = share(proration, service, full, grid, returned=returned)
         cycle = written(full)[1]
         inputs["days"] = str(service.days)
-        inputs["cycle_days"] = str(divisor(method.proration, full, grid))
+        inputs["cycle_days"] = str(divisor(proration, full, grid))
         inputs["cycle"] = cycle
         unit = "days"
-        if method.proration is Proration.MONTHS and grid.months:
+        if proration is Proration.MONTHS and grid.months:
             inputs["months"], inputs["cycle_months"] = str(served), str(whole)
             unit = "months"
-        rule = f"proration.{method.proration}"
+        rule = f"proration.{proration}"
         factor = f" × {served}/{whole} {unit}"
         within = f" of the cycle {cycle}"
-    nth = None
     if split is not None:
-        nth = split.nth(service)
         unit_price = round_half_up(price.value / split.total, 10)
         inputs["parts"] = plain(split.total)
         factor += f" ÷ {plain(split.total, 6)}"

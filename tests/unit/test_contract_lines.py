@@ -428,6 +428,21 @@ def test_a_yearly_price_in_calendar_months_sums_to_the_year():
     assert amounts(charges) == ["5.00", *["10.00"] * 11, "5.00"]
 
 
+def test_an_instalment_weighs_its_days_also_where_parts_go_by_months():
+    """Two begun months at the ends would make thirteen of a year; its sentence tells the days."""
+    charges, _ = rated(
+        purchase("2026-02-15", 1),
+        window=("2026-02-01", "2027-02-15"),
+        price="120",
+        covers=12,
+        grid=CALENDAR,
+        proration=Proration.MONTHS,
+    )
+    assert amounts(charges) == ["5.00", *["10.00"] * 11, "5.00"]
+    assert charges[0].exact == 5
+    assert "× 14/28 days ÷ 12, instalment 1 of 13" in charges[0].why
+
+
 # --- trials, other partners, seats that move ------------------------------------------------------------------
 
 
