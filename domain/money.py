@@ -13,6 +13,8 @@ from decimal import Context, Decimal, Inexact, InvalidOperation
 from fractions import Fraction
 from math import lcm
 
+from domain.record import stored_plainly
+
 # ISO 4217 minor units that are not 2.
 _MINOR_UNITS = {
     **dict.fromkeys(
@@ -109,7 +111,7 @@ class Money:
     @classmethod
     def rounded(cls, value: Exact, currency: str) -> Money:
         """Round an exact value half-up to the minor unit of its currency: once, at the end."""
-        return cls(round_half_up(value, minor_units(currency)), currency)
+        return _money_of(amount=round_half_up(value, minor_units(currency)), currency=currency)
 
     @classmethod
     def zero(cls, currency: str) -> Money:
@@ -144,6 +146,11 @@ class Money:
             msg = f"cannot mix {self.currency} and {other.currency}"
             raise ValueError(msg)
         return other
+
+
+_money_of = stored_plainly(
+    Money
+)  # what was rounded here is a finite Decimal: no need to look again
 
 
 def total(amounts: Iterable[Money], currency: str) -> Money:

@@ -13,7 +13,7 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 
-from domain.charge import Charge, ChargeType, Reason, charge_of
+from domain.charge import Charge, ChargeType, Reason, charge_of, reason_of
 from domain.contract import Proration
 from domain.money import Money, allocate, minor_units, plain, round_half_up
 from domain.period import BillingCycle, Grid, Period, TermDuration
@@ -182,8 +182,8 @@ def compute(
         reasons=(
             _term_reason(term, billing_cycle),
             *price.reasons,
-            Reason(rule=rule, inputs=inputs),
-            Reason(rule=f"rounding.{method.rounding}", inputs=rounding),
+            reason_of(rule=rule, inputs=inputs),
+            reason_of(rule=f"rounding.{method.rounding}", inputs=rounding),
         ),
         price=price,
     )

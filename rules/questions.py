@@ -10,6 +10,7 @@ from fractions import Fraction
 from domain.charge import Reason
 from domain.period import BillingCycle, Period, TermDuration
 from domain.problems import Finding
+from domain.record import stored_plainly
 from rules.lines import UnitPrice
 from rules.terms import Term
 
@@ -28,6 +29,8 @@ class PriceQuestion:
     on: date
     """First day of the service that is priced."""
 
+
+_question = stored_plainly(PriceQuestion)
 
 PriceFor = Callable[[PriceQuestion], UnitPrice | Finding]
 
@@ -57,7 +60,7 @@ class Prices:
         if memo in self._known:
             return self._known[memo]
         answer = self.price_for(
-            PriceQuestion(
+            _question(
                 subscription_id=self.subscription_id,
                 customer_id=self.customer_id,
                 sku=term.sku,
