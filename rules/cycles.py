@@ -48,6 +48,9 @@ class Method:
     """The contract's periods, where lines follow them; None: Microsoft's charge cycles."""
     enforce_windows: bool = False
     """Refuse what comes after seven days; off where Microsoft has accepted it already."""
+    keeps_day: bool = False
+    """Monthly and weekly cycles stay on the purchase day also where a term starts off it (after a
+    shortened term); off where Microsoft's lines say when its cycles start."""
 
     def lines(self, own: Grid) -> Grid:
         """Return the periods of the lines of a subscription with its `own` charge cycles."""

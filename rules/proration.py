@@ -239,11 +239,14 @@ class _Walk:
         return seen
 
     def _flows_on(self, term: Term, ends: date, full: Period) -> bool:
-        """Say whether a term renews itself unchanged within a line of the contract's periods.
+        """Say whether a term renews itself unchanged within a line.
 
-        The customer's month is then one line; Microsoft's charge cycles always end with the term.
+        The customer's month is then one line, and so is a week that keeps its day; Microsoft's
+        charge cycles end with the term.
         """
-        if self.method.grid is None or term.is_trial or full.end <= self.window.start:
+        weeks = self.method.keeps_day and not term.grid.months
+        lines_go_on = self.method.grid is not None or weeks
+        if not lines_go_on or term.is_trial or full.end <= self.window.start:
             return False
         seen = self.renewals[self.next]
         renews = self.auto_renew if seen is None else seen >= full.end  # a seen one cuts the line
@@ -258,7 +261,7 @@ class _Walk:
     def _roll(self, cycle: _Cycle, day: date) -> None:
         """Renew a term that flowed on, once its end has come: its windows open anew."""
         while (end := cycle.term.end) is not None and end <= day and end < cycle.service.end:
-            cycle.term = cycle.term.renewed(end)
+            cycle.term = cycle.term.renewed(end, keeps_day=self.method.keeps_day)
 
     def _renewed(self, term: Term, ends: date) -> Term | None:
         seen = self.renewals[self.next]
@@ -271,10 +274,10 @@ class _Walk:
         # A renewal still ahead shows that the terms before it renewed as well.
         if seen is None and not self.auto_renew:
             return None
-        return term.renewed(ends)
+        return term.renewed(ends, keeps_day=self.method.keeps_day)
 
     def _begin(self, event: SubscriptionEvent, before: Term | None) -> Term | None:
-        term = begin(event, before)
+        term = begin(event, before, keeps_day=self.method.keeps_day)
         if isinstance(term, str):
             self._find(event, "history.incomplete", term)
             return None
@@ -404,7 +407,8 @@ class _Walk:
             cycle.earlier.append((service, quantity, priced_on))
             return
         price = self.prices.find(cycle.term, cycle.full, priced_on)
-        if price is None or (quantity < 0 and not price.value):
+        given_up = quantity < 0 and kind is not ChargeType.CONVERT
+        if price is None or (given_up and not price.value):
             return  # a credit of nothing (the end of a free trial) tells a customer nothing
         if quantity < 0:
             self._catch_up(cycle)

@@ -59,9 +59,9 @@ class Term:
         """Return the months that a price pays for around a day, counted from the term's start."""
         return Grid(months, self.grid.first, self.grid.day).around(day)
 
-    def renewed(self, day: date) -> Term:
+    def renewed(self, day: date, *, keeps_day: bool = False) -> Term:
         """Return the next term, unchanged but for its price and its windows."""
-        anchor, grid = own_grid(day, self.anchor, self.grid.months)
+        anchor, grid = own_grid(day, self.anchor, self.grid.months, keeps_day=keeps_day)
         return Term(
             start=day,
             end=term_end(day, anchor, self.duration),
@@ -89,7 +89,7 @@ class Term:
         return taken
 
 
-def begin(event: SubscriptionEvent, before: Term | None) -> Term | str:
+def begin(event: SubscriptionEvent, before: Term | None, *, keeps_day: bool = False) -> Term | str:
     """Return the term that starts with an event, or the fault that stands in the way.
 
     What the event does not say is as it was before.
@@ -102,7 +102,7 @@ def begin(event: SubscriptionEvent, before: Term | None) -> Term | str:
         return "its cycle or quantity is not known"
     start = event.effective
     anchor = event.anchor or (before.anchor if before else start)
-    anchor, grid = own_grid(start, anchor, billing_cycle.months or 0)
+    anchor, grid = own_grid(start, anchor, billing_cycle.months or 0, keeps_day=keeps_day)
     duration = event.term or (before.duration if before else None)
     end = event.term_end or term_end(start, anchor, duration)
     if end is not None and end <= start:
@@ -126,15 +126,25 @@ FIRST_TYPES = {EventType.PURCHASE: ChargeType.NEW, EventType.CONVERT: ChargeType
 
 # Thousands of terms start on the same few hundred days.
 @lru_cache(maxsize=1 << 16)
-def own_grid(start: date, anchor: date, months: int) -> tuple[date, Grid]:
-    """Keep the purchase day for good where a term starts on its grid; else anchor anew.
+def own_grid(
+    start: date, anchor: date, months: int, *, keeps_day: bool = False
+) -> tuple[date, Grid]:
+    """Keep the purchase day where a term starts on its grid; else anchor anew, or keep it even so.
 
-    Weeks (no months) always start with the term.
+    Weeks (no months) start with the term unless they keep their day. Cycles above a month start with
+    a term that is off their grid: a year is paid for from its first day.
     """
-    month = _month(start)
-    if anchor.day == start.day or Grid(1, 0, anchor.day).nth(month).start == start:
-        return anchor, Grid(months, month, anchor.day) if months else Grid.from_day(start, 0)
+    if keeps_day and not months:
+        return anchor, Grid.from_day(anchor, 0)
+    if _on_grid(start, anchor) or (keeps_day and months == 1):
+        return anchor, Grid(months, _month(start), anchor.day) if months else Grid.from_day(
+            start, 0
+        )
     return start, Grid.from_day(start, months)
+
+
+def _on_grid(start: date, anchor: date) -> bool:
+    return anchor.day == start.day or Grid(1, 0, anchor.day).nth(_month(start)).start == start
 
 
 @lru_cache(maxsize=1 << 16)
@@ -142,7 +152,8 @@ def term_end(start: date, anchor: date, duration: TermDuration | None) -> date |
     """Return the first day after a full term; None where there is no commitment."""
     if duration is None:
         return None
-    return Grid(duration.months, _month(start), anchor.day).nth(0).end
+    day = anchor.day if _on_grid(start, anchor) else start.day
+    return Grid(duration.months, _month(start), day).nth(0).end
 
 
 def starts_term(event: SubscriptionEvent) -> bool:

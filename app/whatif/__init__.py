@@ -43,14 +43,16 @@ def rate(scenario: Scenario) -> dict[str, Any]:
     found, faults = rate_usage(scenario)
     charges.extend(found)
     findings.extend(faults)
-    decisions = _taxed(scenario, charges)
-    findings.extend(decision for decision in decisions if isinstance(decision, Finding))
+    decisions, faults = _taxed(scenario, charges)
+    findings.extend(faults)
     taxes = [_tax(charge, decision) for charge, decision in zip(charges, decisions, strict=True)]
     zero = Money.zero(scenario.currency).amount
     subtotal = sum((charge.amount.amount for charge in charges), zero)
     tax = sum(taxes, zero)
     unique = {finding.key: finding for finding in reversed(findings)}
+    named = {} if scenario.name is None else {"name": scenario.name}
     return {
+        **named,
         "lines": [
             _line(scenario, charge, tax, decision)
             for charge, tax, decision in zip(charges, taxes, decisions, strict=True)
@@ -73,9 +75,9 @@ def _told(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _tax(charge: Charge, decision: TaxDecision | Finding | None) -> Decimal:
+def _tax(charge: Charge, decision: TaxDecision | None) -> Decimal:
     """Return the tax of a line, rounded once; what is held has none, and the finding says so."""
-    percent = decision.percent if isinstance(decision, TaxDecision) else 0
+    percent = decision.percent if decision else 0
     exact = Fraction(charge.amount.amount) * Fraction(percent) / 100
     return Money.rounded(exact, charge.amount.currency).amount
 
@@ -84,12 +86,12 @@ def _line(
     scenario: Scenario,
     charge: Charge,
     tax: Decimal,
-    decision: TaxDecision | Finding | None,
+    decision: TaxDecision | None,
 ) -> dict[str, Any]:
     proration = next((r for r in charge.reasons if r.rule.startswith("proration.")), None)
     inputs = proration.inputs if proration else {}
     reasons = charge.reasons
-    if isinstance(decision, TaxDecision):
+    if decision:
         reasons = (*reasons, *decision.reasons)
     advance = scenario.contract.timing is Timing.ADVANCE
     line: dict[str, Any] = {
@@ -108,7 +110,7 @@ def _line(
         "why": charge.why,
         "reasons": [{"rule": r.rule, "inputs": dict(r.inputs)} for r in reasons],
     }
-    if isinstance(decision, TaxDecision) and decision.note:
+    if decision and decision.note:
         line["tax_note"] = decision.note
     if scenario.side is Side.COST:
         # As Microsoft writes them: both days are covered.
@@ -132,16 +134,25 @@ def _price(charge: Charge) -> str:
     return f"{whole}.{decimals.ljust(places, '0')}" if places or decimals else whole
 
 
-def _taxed(scenario: Scenario, charges: Sequence[Charge]) -> list[TaxDecision | Finding | None]:
-    """Return the tax decision of each charge, or what stands in its way; None: none is asked for."""
+def _taxed(
+    scenario: Scenario, charges: Sequence[Charge]
+) -> tuple[list[TaxDecision | None], list[Finding]]:
+    """Return the tax decision of each charge (None: no tax), and what stands in the way of others."""
     if scenario.tax is None:
-        return [None] * len(charges)
-    decisions: dict[date, TaxDecision | Finding] = {}
+        return [None] * len(charges), []
+    decisions: dict[date, TaxDecision | None] = {}
+    findings: list[Finding] = []
     points = [_tax_point(scenario, charge) for charge in charges]
-    for day in points:
-        if day not in decisions:
-            decisions[day] = _decide(scenario.tax, day)
-    return [decisions[day] for day in points]
+    for day in dict.fromkeys(points):
+        decision = _decide(scenario.tax, day)
+        if isinstance(decision, Finding):
+            findings.append(decision)
+            # Whose exemption has lapsed is held, and shown what is due without a new one.
+            lapsed = scenario.tax.exempt_until is not None and day >= scenario.tax.exempt_until
+            unexempt = scenario.tax.model_copy(update={"exempt_until": None})
+            decision = _decide(unexempt, day) if lapsed else decision
+        decisions[day] = None if isinstance(decision, Finding) else decision
+    return [decisions[day] for day in points], findings
 
 
 def _tax_point(scenario: Scenario, charge: Charge) -> date:

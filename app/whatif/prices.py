@@ -58,9 +58,8 @@ def commits(rule: MarkupRule) -> bool:
 
 
 def is_for_usage(rule: MarkupRule) -> bool:
-    """Say whether a rule prices usage alone: by its kind, or by tiers, packages and commitments."""
-    metered = rule.method in {MarkupMethod.TIERS, MarkupMethod.PACKAGE} or commits(rule)
-    return rule.kind == "usage" or metered
+    """Say whether a rule prices usage alone: by its kind, or since seats have no tiers."""
+    return rule.kind == "usage" or rule.method in {MarkupMethod.TIERS, MarkupMethod.PACKAGE}
 
 
 def exchange_reason(exchange: Exchange) -> Reason:

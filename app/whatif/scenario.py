@@ -51,6 +51,12 @@ def _number(value: Any) -> Decimal:
     return number
 
 
+def _count(value: Any) -> Any:
+    """Accept a whole number, or the text of one as answers write it."""
+    is_count = isinstance(value, str) and re.fullmatch(r"[0-9]{1,8}", value, re.ASCII)
+    return int(value) if is_count else value
+
+
 def _day(value: Any) -> date:
     """Accept a date as written in JSON; a number would be taken for a time stamp."""
     try:
@@ -106,7 +112,19 @@ Percent = Annotated[Amount, Field(ge=-100, le=10**6), _SIGNED]
 Part100 = Annotated[Amount, Field(ge=0, le=100), _UNSIGNED]
 Name = Annotated[str, AfterValidator(_named), WithJsonSchema({"type": "string", "maxLength": 100})]
 Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
-Seats = Annotated[int, Field(strict=True, ge=0, le=10**7)]
+Seats = Annotated[
+    int,
+    BeforeValidator(_count),
+    Field(strict=True, ge=0, le=10**7),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "string", "pattern": "^[0-9]{1,8}$"},
+            ]
+        }
+    ),
+]
 Flag = Annotated[bool, Field(strict=True)]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 
@@ -455,6 +473,7 @@ class Scenario(Part):
     currency: Annotated[
         str, AfterValidator(_currency), WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$"})
     ]
+    name: Name | None = None
     side: Side = Side.SELL
     as_of: Day | None = None
     exchange_rate: Annotated[Exchange, BeforeValidator(_exchange)] | None = None
@@ -479,10 +498,6 @@ class Scenario(Part):
         exchange = self.exchange_rate
         if exchange is not None and exchange.currency == self.currency and exchange.rate != 1:
             msg = f"exchange_rate turns {self.currency} into itself at {exchange.rate:f}"
-            raise ValueError(msg)
-        rounding = self.contract.rounding
-        if self.side is Side.SELL and rounding is not Rounding.HALF_UP:
-            msg = f"the sell side rounds half_up; {rounding} is Microsoft's (side cost)"
             raise ValueError(msg)
         return self
 

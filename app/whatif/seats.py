@@ -73,6 +73,7 @@ def _method(scenario: Scenario) -> Method:
         rounding=scenario.rounding,
         grid=grid,
         enforce_windows=cost or contract.reductions == "window",
+        keeps_day=True,
     )
 
 
@@ -184,12 +185,19 @@ class _Prices:
         self.book = PriceBook((), [rule for rule in rules if not is_for_usage(rule)])
 
     def __call__(self, question: PriceQuestion) -> UnitPrice | Finding:
-        return self.price(question.sku, question.on, question.term_start, question.billing_cycle)
+        # A cycle has one price: it is promoted, or not, by its first day of service.
+        starts = max(question.full.start, question.term_start)
+        return self.price(
+            question.sku, question.on, question.term_start, starts, question.billing_cycle
+        )
 
     def price(
-        self, sku: str, on: date, term_start: date, billing_cycle: BillingCycle
+        self, sku: str, on: date, term_start: date, starts: date, billing_cycle: BillingCycle
     ) -> UnitPrice | Finding:
-        """Return the price of one unit: listed, less promotion, exchanged, then marked up."""
+        """Return the price of one unit: listed, less promotion, exchanged, then marked up.
+
+        `starts` is the first day of the cycle that is priced.
+        """
         listed = self._listed(sku, on, term_start)
         amount = listed.unit if listed.annual is None else listed.annual
         record = f"subscription {self.subscription.id}"
@@ -212,7 +220,7 @@ class _Prices:
         changes = (e.date for e in self.events if e.type == "convert")
         until = min((day for day in changes if day > on), default=date.max)
         promotion = listed.promotion
-        if promotion is not None and (promotion.until is None or on < promotion.until):
+        if promotion is not None and (promotion.until is None or starts < promotion.until):
             until = min(until, promotion.until or date.max)
             value, reason = _promoted(value, promotion, cycles)
             reasons.append(reason)
@@ -317,7 +325,7 @@ def _one_time(
     day = subscription.start
     if not scenario.bill.start <= day < scenario.bill.to or not subscription.quantity:
         return [], []
-    price = prices.price(subscription.sku, day, day, BillingCycle.ONE_TIME)
+    price = prices.price(subscription.sku, day, day, day, BillingCycle.ONE_TIME)
     if isinstance(price, Finding):
         return [], [price]
     unit = price.value

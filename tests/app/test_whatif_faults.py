@@ -108,7 +108,6 @@ FAULTS = [
     (contract(align="calendar"), "contract.align: "),
     (contract(proration="hours"), "contract.proration: "),
     (contract(rounding="bankers"), "contract.rounding: "),
-    (contract(rounding="ms_half_up"), "the sell side rounds half_up"),
     (contract(reductions="never"), "contract.reductions: "),
     (contract(window=7), "contract.window: is not a field"),
     # --- subscriptions
