@@ -369,10 +369,9 @@ def _beginning(
         totals = [(e.effective < begins, e.quantity) for e in told if e.quantity]
         earlier = [total for before, total in totals if before]
         quantity = (earlier[-1:] or [total for _, total in totals] or [subscription.quantity])[0]
+        # No line is older, so what begins is the term that the snapshot shows.
         sku, term, cycle = subscription.sku, None, None
-        running = subscription.start == begins
-        term_end = subscription.term_end if running else None
-        is_trial = running and subscription.is_trial
+        term_end, is_trial = subscription.term_end, subscription.is_trial
     return SubscriptionEvent(
         subscription_id=subscription.id,
         customer_id=subscription.customer_id,
