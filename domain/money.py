@@ -92,6 +92,13 @@ def plain(value: Exact, places: int = 10) -> str:
     return f"-{text}" if units < 0 else text
 
 
+def price_text(value: Exact, currency: str) -> str:
+    """Write a price for people: at least the decimals of its currency, and at most ten."""
+    whole, _, decimals = plain(value).partition(".")
+    decimals = decimals.ljust(minor_units(currency), "0")
+    return f"{whole}.{decimals}" if decimals else whole
+
+
 @dataclass(frozen=True, slots=True)
 class Money:
     """An amount in one currency: an exact Decimal and its ISO 4217 code."""

@@ -22,7 +22,7 @@ from fractions import Fraction
 
 from domain.charge import Charge, ChargeType, Reason
 from domain.contract import BillingContract
-from domain.money import Money, plain, total
+from domain.money import Money, plain, price_text, total
 from domain.period import Period
 from invoice.document import DocumentStatus, Invoice, InvoiceLine, Tax, tax_on
 
@@ -284,7 +284,7 @@ def _causes(was: Charge, right: Charge) -> dict[str, str]:
     if before["quantity"] != now["quantity"]:
         found["quantity"] = f"Quantity changed from {before['quantity']} to {now['quantity']}"
     if before["unit_price"] != now["unit_price"]:
-        old, new = before["unit_price"], now["unit_price"]
+        old, new = (price_text(Decimal(s["unit_price"]), money) for s in (before, now))
         found["price"] = f"Price changed from {old} {money} to {new} {money}"
     return found
 
@@ -332,5 +332,5 @@ def _with_old_price(
     if middle in {done, right.amount}:
         return None
     part = "" if service == full else f" × {service.days}/{full.days} days"
-    price = plain(old["unit_price"])
+    price = price_text(old["unit_price"], currency)
     return middle, f"{plain(right.quantity)} × {price} {currency}{part} = {middle}"

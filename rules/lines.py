@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from domain.charge import Charge, ChargeType, Reason, charge_of, reason_of
 from domain.contract import Proration
-from domain.money import Money, allocate, minor_units, plain, round_half_up
+from domain.money import Money, allocate, minor_units, plain, price_text, round_half_up
 from domain.period import BillingCycle, Grid, Period, TermDuration
 from domain.record import stored_plainly
 from rules.cycles import Instalments, Method, Rounding, divisor, round_unit, share, weighing
@@ -142,7 +142,8 @@ def compute(
     `split` are the lines that the price pays for, where they are several. What is `returned` was in
     use before: a month that has begun is not given back.
     """
-    unit_price, value = _shown(price.value.numerator, price.value.denominator)
+    currency = method.currency
+    unit_price, value, priced = _shown(price.value.numerator, price.value.denominator, currency)
     inputs = {"quantity": str(quantity), "unit_price": value}
     rule, factor, within = "proration.none", "", ""
     served, whole = 1, 1
@@ -177,7 +178,7 @@ def compute(
         unit_price=unit_price,
         exact=exact,
         amount=amount,
-        factors=f"× {value} {method.currency} {per}{factor} ",
+        factors=f"× {priced} {currency} {per}{factor} ",
         result=f"{within}) = {said} {amount.currency}",
         reasons=(
             _term_reason(term, billing_cycle),
@@ -191,9 +192,9 @@ def compute(
 
 # Thousands of lines share a few hundred prices; two integers are found faster than a Fraction.
 @lru_cache(maxsize=1 << 16)
-def _shown(above: int, below: int) -> tuple[Decimal, str]:
+def _shown(above: int, below: int, currency: str) -> tuple[Decimal, str, str]:
     value = Fraction(above, below)
-    return round_half_up(value, 10), plain(value)
+    return round_half_up(value, 10), plain(value), price_text(value, currency)
 
 
 @lru_cache

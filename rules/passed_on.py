@@ -21,7 +21,7 @@ from fractions import Fraction
 
 from domain.charge import Charge, ChargeType, Reason
 from domain.contract import BillingContract, ExchangeRate, MarkupMethod, MarkupRule
-from domain.money import Money, allocate, minor_units, plain, round_half_up, total
+from domain.money import Money, allocate, minor_units, plain, price_text, round_half_up, total
 from domain.period import Grid, Period
 from domain.problems import Finding, Severity
 from domain.subscription import CostKind, CostLine
@@ -176,7 +176,7 @@ def _passed_on_sentence(
     price = round_half_up(unit, 6)
     if Money.rounded(Fraction(price) * Fraction(quantity), amount.currency) != amount:
         return f"{plain(quantity)} for {service}: {asked} in all"
-    return f"{plain(quantity)} × {plain(price)} {amount.currency} ({service}) = {asked}"
+    return f"{plain(quantity)} × {price_text(price, amount.currency)} {amount.currency} ({service}) = {asked}"
 
 
 # --- usage ---------------------------------------------------------------------------------------

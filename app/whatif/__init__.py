@@ -20,7 +20,7 @@ from app.whatif.seats import BESIDE, rate_subscription
 from app.whatif.usage import rate_usage
 from domain.charge import Charge, ChargeType
 from domain.contract import Timing
-from domain.money import Money, minor_units, plain
+from domain.money import Money, plain, price_text
 from domain.problems import Finding
 from rules.cycles import Side
 from rules.tax import TaxDecision
@@ -103,7 +103,7 @@ def _line(
         "days": charge.service.days,
         "cycle_days": int(inputs.get("cycle_days", charge.full.days)),
         "quantity": plain(charge.quantity),
-        "unit_price": _price(charge),
+        "unit_price": price_text(charge.unit_price, charge.amount.currency),
         "amount": str(charge.amount.amount),
         "tax": str(tax),
         "due": str(charge.service.start if advance else charge.service.end),
@@ -124,14 +124,6 @@ def _line(
 def _id(charge: Charge) -> str:
     """Seats that were converted in part are rated beside their subscription, under its name."""
     return charge.subscription_id.partition(BESIDE)[0]
-
-
-def _price(charge: Charge) -> str:
-    """A unit price as people write it: at least the decimals of the currency."""
-    text = plain(charge.unit_price)
-    places = minor_units(charge.amount.currency)
-    whole, _, decimals = text.partition(".")
-    return f"{whole}.{decimals.ljust(places, '0')}" if places or decimals else whole
 
 
 def _taxed(

@@ -114,7 +114,7 @@ def test_the_example_of_the_format(ask):
         "tax": "0.00",
         "due": "2026-03-01",
     }
-    assert "5 added × 12 USD a month × 14/28 days" in added["why"]
+    assert "5 added × 12.00 USD a month × 14/28 days" in added["why"]
     assert [reason["rule"] for reason in added["reasons"]] == [
         "term",
         "price.unit",
@@ -187,7 +187,7 @@ def test_a_year_at_a_discount_sums_exactly_too(ask):
     assert (len(answer.data["lines"]), answer.data["subtotal"]) == (12, "850.00")
     # A twelfth of 850.00 is 70.8333..: four instalments are a cent more.
     assert [line["amount"] for line in answer.data["lines"]] == ["70.84"] * 4 + ["70.83"] * 8
-    assert "10 bought × 85 USD a year ÷ 12, instalment 1 of 12" in answer.data["lines"][0]["why"]
+    assert "10 bought × 85.00 USD a year ÷ 12, instalment 1 of 12" in answer.data["lines"][0]["why"]
 
 
 def test_a_unit_price_is_written_as_it_was_asked(ask):

@@ -203,7 +203,7 @@ def test_a_changed_price_is_named():
             "price",
             "6.00",
             (
-                "Price changed from 12 USD to 12.6 USD: 120.00 USD was billed for 2026-10-14 to "
+                "Price changed from 12.00 USD to 12.60 USD: 120.00 USD was billed for 2026-10-14 to "
                 "2026-11-13 (INV-202610-0001), 126.00 USD is right: 10 running = 126.00 USD; "
                 "the difference is 6.00 USD"
             ),
@@ -242,7 +242,7 @@ def test_seats_and_price_are_two_adjustments_and_each_can_be_checked():
             "30.00",
             (
                 "Quantity changed from 10 to 15: 60.00 USD was billed for 2026-03-01 to 2026-03-14 "
-                "(INV-202610-0001), 90.00 USD at the price of then: 15 × 12 USD × 14/28 days = "
+                "(INV-202610-0001), 90.00 USD at the price of then: 15 × 12.00 USD × 14/28 days = "
                 "90.00 USD; the difference is 30.00 USD"
             ),
         ),
@@ -250,7 +250,7 @@ def test_seats_and_price_are_two_adjustments_and_each_can_be_checked():
             "price",
             "7.50",
             (
-                "Price changed from 12 USD to 13 USD: of 90.00 USD so far 97.50 USD is right: WHY; "
+                "Price changed from 12.00 USD to 13.00 USD: of 90.00 USD so far 97.50 USD is right: WHY; "
                 "the difference is 7.50 USD"
             ),
         ),
@@ -262,7 +262,7 @@ def test_seats_and_price_are_two_adjustments_and_each_can_be_checked():
 
 def test_another_product_is_taken_back_whole_and_asked_for_anew():
     documents = [issued(drafted([a_charge("120.00", name="Standard", sku="p:1")]))]
-    right = a_charge("150.00", name="Premium", sku="p:2", why="10 running × 15 USD = 150.00 USD")
+    right = a_charge("150.00", name="Premium", sku="p:2", why="10 running × 15.00 USD = 150.00 USD")
     second = drafted([right], documents)
     lines = {line.charge.name: line.charge for line in second.lines}
     assert [(c.sku, str(c.amount)) for c in lines.values()] == [
@@ -274,7 +274,7 @@ def test_another_product_is_taken_back_whole_and_asked_for_anew():
         "2026-11-13 (INV-202610-0001), nothing is due for Standard; the difference is -120.00 USD"
     )
     assert lines["Premium"].why == (
-        "Product changed from Standard to Premium: 10 running × 15 USD = 150.00 USD; "
+        "Product changed from Standard to Premium: 10 running × 15.00 USD = 150.00 USD; "
         "the difference is 150.00 USD"
     )
     documents.append(issued(second, "INV-2"))
@@ -302,7 +302,9 @@ def test_what_is_entangled_is_one_adjustment_with_all_its_causes():
     )
     ((cause, amount, why),) = corrected(right)
     assert (cause, amount) == ("dates quantity price", "-75.00")
-    assert ", Quantity changed from 10 to 8, Price changed from 12 USD to 13 USD: 120.00" in why
+    assert (
+        ", Quantity changed from 10 to 8, Price changed from 12.00 USD to 13.00 USD: 120.00" in why
+    )
 
 
 def test_a_second_correction_compares_with_the_first():

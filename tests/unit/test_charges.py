@@ -70,7 +70,7 @@ def test_a_line_without_a_quantity_is_one():
     line = a_pass_on(CostKind.ONE_TIME, "10.00", billable_quantity=Decimal(0))
     (charge,) = rated_customer([line]).charges
     assert (charge.quantity, charge.unit_price) == (1, Decimal("11.5"))
-    assert charge.why == "1 × 11.5 USD (2026-10-01 to 2026-10-31) = 11.50 USD"
+    assert charge.why == "1 × 11.50 USD (2026-10-01 to 2026-10-31) = 11.50 USD"
 
 
 @pytest.mark.parametrize("method", [MarkupMethod.FIXED, MarkupMethod.UPLIFT])

@@ -35,7 +35,7 @@ def test_an_instalment_tells_its_year():
         purchase("2026-01-01", 1), window=("2026-05-01", "2026-06-01"), price="100", covers=12
     )
     assert charges[0].why == (
-        "1 running × 100 USD a year ÷ 12, instalment 5 of 12 (2026-05-01 to 2026-05-31) = 8.33 USD"
+        "1 running × 100.00 USD a year ÷ 12, instalment 5 of 12 (2026-05-01 to 2026-05-31) = 8.33 USD"
     )
     assert charges[0].exact == Fraction(100, 12)
 

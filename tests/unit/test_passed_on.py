@@ -43,7 +43,7 @@ def test_a_one_time_purchase_is_passed_on_marked_up():
     assert (charge.type, str(charge.amount)) == (ChargeType.ONE_TIME, "230.00 USD")
     assert (charge.quantity, charge.unit_price, charge.unit_cost) == (4, Decimal("57.5"), 50)
     assert charge.cost_lines == (line.key,)
-    assert charge.why == "4 × 57.5 USD (2026-10-01) = 230.00 USD"
+    assert charge.why == "4 × 57.50 USD (2026-10-01) = 230.00 USD"
 
 
 def test_what_is_passed_on_is_rounded_once():
@@ -56,10 +56,10 @@ def test_what_is_passed_on_is_rounded_once():
 @pytest.mark.parametrize(
     ("method", "value", "asked", "how"),
     [
-        (MarkupMethod.PERCENT, "0", "200.00", "4 × 50 USD"),
-        (MarkupMethod.MARGIN, "20", "250.00", "4 × 62.5 USD"),
-        (MarkupMethod.UPLIFT, "3", "212.00", "4 × 53 USD"),
-        (MarkupMethod.FIXED, "60", "240.00", "4 × 60 USD"),
+        (MarkupMethod.PERCENT, "0", "200.00", "4 × 50.00 USD"),
+        (MarkupMethod.MARGIN, "20", "250.00", "4 × 62.50 USD"),
+        (MarkupMethod.UPLIFT, "3", "212.00", "4 × 53.00 USD"),
+        (MarkupMethod.FIXED, "60", "240.00", "4 × 60.00 USD"),
     ],
 )
 def test_a_sentence_says_the_price_and_never_the_cost(method, value, asked, how):

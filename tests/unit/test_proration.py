@@ -677,9 +677,11 @@ def test_a_charge_can_be_recomputed_from_its_sentence_and_its_reasons():
     charges, _ = rated(
         purchase("2026-02-15"), seats("2026-03-01", 15), window=("2026-02-01", "2026-03-15")
     )
-    assert charges[0].why == ("10 bought × 30 USD a month (2026-02-15 to 2026-03-14) = 300.00 USD")
+    assert charges[0].why == (
+        "10 bought × 30.00 USD a month (2026-02-15 to 2026-03-14) = 300.00 USD"
+    )
     assert charges[1].why == (
-        "5 added × 30 USD a month × 14/28 days "
+        "5 added × 30.00 USD a month × 14/28 days "
         "(2026-03-01 to 2026-03-14 of the cycle 2026-02-15 to 2026-03-14) = 75.00 USD"
     )
     rules = {reason.rule: dict(reason.inputs) for reason in charges[1].reasons}
