@@ -81,7 +81,7 @@ class TermDuration(StrEnum):
     @property
     def months(self) -> int:
         """Its length in months."""
-        return {"P1M": 1, "P1Y": 12, "P3Y": 36, "P5Y": 60}[self.value]
+        return _TERM_MONTHS[self.value]
 
 
 class BillingCycle(StrEnum):
@@ -98,9 +98,7 @@ class BillingCycle(StrEnum):
     @property
     def months(self) -> int | None:
         """Its length in months; None for a week, which is no number of months, and for one-time."""
-        return {"monthly": 1, "quarterly": 3, "half_yearly": 6, "annual": 12, "triennial": 36}.get(
-            self.value
-        )
+        return _CYCLE_MONTHS.get(self.value)
 
 
 class Frequency(StrEnum):
@@ -117,7 +115,12 @@ class Frequency(StrEnum):
     @property
     def months(self) -> int:
         """Its length in months; 0 for a week, which is no number of months."""
-        return {"P1W": 0, "P1M": 1, "P2M": 2, "P3M": 3, "P6M": 6, "P1Y": 12, "P3Y": 36}[self.value]
+        return _FREQUENCY_MONTHS[self.value]
+
+
+_TERM_MONTHS = {"P1M": 1, "P1Y": 12, "P3Y": 36, "P5Y": 60}
+_CYCLE_MONTHS = {"monthly": 1, "quarterly": 3, "half_yearly": 6, "annual": 12, "triennial": 36}
+_FREQUENCY_MONTHS = {"P1W": 0, "P1M": 1, "P2M": 2, "P3M": 3, "P6M": 6, "P1Y": 12, "P3Y": 36}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ A rate is used in the direction in which it was published, never turned around.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -78,6 +79,14 @@ class PriceBook:
     rules: Sequence[MarkupRule]
     rates: Sequence[ExchangeRate] = ()
     policy: PricePolicy = PricePolicy()
+    _items: Mapping[str, Sequence[PriceListItem]] = field(init=False, repr=False, compare=False)
+    """The price list by product: a list of thousands is asked for each term."""
+
+    def __post_init__(self) -> None:
+        items: dict[str, list[PriceListItem]] = defaultdict(list)
+        for item in self.price_list:
+            items[item.sku].append(item)
+        object.__setattr__(self, "_items", dict(items))
 
     def price(self, wanted: Priced) -> UnitPrice | Finding:
         """Return the price of one unit, or the finding that says why there is none.
@@ -148,9 +157,8 @@ class PriceBook:
             return None
         items = [
             item
-            for item in self.price_list
-            if item.sku == wanted.sku
-            and item.customer_id in {"", wanted.customer_id}
+            for item in self._items.get(wanted.sku, ())
+            if item.customer_id in {"", wanted.customer_id}
             and item.term == wanted.term
             and item.billing_cycle is wanted.billing_cycle
             and item.currency == wanted.currency
