@@ -8,13 +8,14 @@ import pytest
 from domain.charge import Charge, ChargeType, Reason
 from domain.contract import MarkupMethod, Step, TierBasis, TierMode, Tiers
 from domain.money import Money
-from domain.period import Period
+from domain.period import Frequency, Period
 from domain.subscription import CostKind
 from tests.builders import (
     a_pass_on,
     a_rate,
     a_rule,
     a_share,
+    a_subscription,
     day,
     period,
     rated_customer,
@@ -285,4 +286,99 @@ def test_what_is_missing_to_a_minimum_or_too_much_for_a_maximum(terms, what, amo
                 },
             ),
         ),
+    )
+
+
+# --- one fault stops nothing else --------------------------------------------------------------------
+
+
+def test_a_line_that_cannot_be_charged_leaves_the_others_in():
+    good = (a_share("10"),)
+    lines = [
+        a_pass_on(CostKind.USAGE, "10.00", key="a", charged=None, ordered_on=None, shares=good),
+        a_pass_on(CostKind.USAGE, "10.00", key="b"),  # nothing explains it
+        a_pass_on(CostKind.USAGE, "20.00", key="c", shares=(a_share("1", meter_category="A"),)),
+        a_pass_on(CostKind.USAGE, "20.00", key="d", shares=(a_share("1", meter_category="B"),)),
+        a_pass_on(CostKind.USAGE, "20.00", key="e", shares=good),
+    ]
+    uplift = a_rule("5", key="a", method=MarkupMethod.UPLIFT, meter_category="A")
+    nothing = a_rule("5", key="b", meter_category="B", customer_id="c2")
+    result = rated_customer(lines, rules=[uplift, nothing, a_rule("15", meter_category="Storage")])
+    assert [str(charge.amount) for charge in result.charges] == ["23.00 USD"]
+    assert [finding.check for finding in result.findings] == [
+        "usage.missing",
+        "price.no_basis",
+        "price.missing",
+    ]
+
+
+def test_shares_that_cannot_be_priced_leave_the_others_of_their_line_in():
+    shares = tuple(a_share("10", meter_category=name) for name in ("A", "B", "C", "Storage"))
+    rules = [
+        a_rule("5", key="a", method=MarkupMethod.UPLIFT, meter_category="A"),
+        a_rule("5", key="c", method=MarkupMethod.UPLIFT, meter_category="C"),
+        a_rule("15", key="s", meter_category="Storage"),
+    ]
+    result = rated_customer([a_pass_on(CostKind.USAGE, "40.00", shares=shares)], rules=rules)
+    assert [str(charge.amount) for charge in result.charges] == ["11.50 USD"]
+
+
+def test_usage_that_a_package_cannot_hold_leaves_the_others_in():
+    shares = (
+        a_share("10", meter_category="A", quantity=Decimal(-1)),
+        a_share("10", meter_category="B", quantity=Decimal(1)),
+    )
+    steps = Tiers(
+        mode=TierMode.VOLUME, basis=TierBasis.QUANTITY, steps=(Step(unit_price=Decimal(7)),)
+    )
+    rule = a_rule(None, method=MarkupMethod.TIERS, tiers=steps)
+    result = rated_customer([a_pass_on(CostKind.USAGE, "20.00", shares=shares)], rules=[rule])
+    assert [str(charge.amount) for charge in result.charges] == ["7.00 USD"]
+    assert len(result.findings) == 1
+
+
+def test_each_agreed_minimum_is_asked_whatever_stands_beside_it():
+    """The first is impossible, the second has not begun, the third is for a used month alone."""
+    rules = [
+        a_rule("1", key="1", customer_id="c1", minimum=Decimal(5), maximum=Decimal(4)),
+        a_rule(
+            "1",
+            key="2",
+            customer_id="c1",
+            minimum=Decimal(5),
+            valid=period("2030-01-01", "2031-01-01"),
+        ),
+        a_rule("1", key="3", minimum=Decimal(6)),
+        a_rule("1", key="4", customer_id="c1", minimum=Decimal("0.50")),
+    ]
+    result = rated_customer(rules=rules, window=period("2026-09-15", "2026-12-01"))
+    assert [(charge.key, charge.name, str(charge.amount)) for charge in result.charges] == [
+        (f"charge/commitment/4/{month}", "Azure usage, agreed minimum", "0.50 USD")
+        for month in ("2026-10-01", "2026-11-01")
+    ]
+
+
+def test_the_months_of_a_minimum_begin_on_the_contracts_day():
+    rule = a_rule("1", key="m", customer_id="c1", minimum=Decimal(100))
+    window = period("2026-10-01", "2026-12-01")
+    charges = rated_customer(rules=[rule], window=window, anchor_day=15).charges
+    assert [(str(charge.service), str(charge.amount)) for charge in charges] == [
+        ("2026-10-01 to 2026-10-14", "46.67 USD"),  # the contract begins: 14 of 30 days
+        ("2026-10-15 to 2026-11-14", "100.00 USD"),
+    ]
+    weekly = rated_customer(
+        rules=[rule], window=window, anchor_day=5, frequency=Frequency.WEEK
+    ).charges
+    assert [str(charge.service) for charge in weekly] == [
+        "2026-10-01 to 2026-10-31",
+        "2026-11-01 to 2026-11-30",
+    ]
+
+
+def test_seats_without_a_price_are_told_of_whom_and_on_what():
+    (finding,) = rated_customer(subscriptions=[a_subscription()]).findings
+    assert (finding.check, finding.customer_id, finding.record) == (
+        "price.no_basis",
+        "c1",
+        "subscription s1",
     )
