@@ -1,12 +1,13 @@
 """How fast the engine is: charges a second and memory, beside a plain loop over the same rows.
 
     python -m bench.engine                      # 10 000, 100 000 and 1 000 000 subscription-months
-    python -m bench.engine --months 1000000 --processes 1
+    python -m bench.engine --months 1000000 --years 3 --processes 1
 
 The floor multiplies and rounds each row with Decimal (quantity x price x days / cycle days, half up)
 in one process and does nothing else: no history, no price lookup, no key, no reason, no sentence.
-The engine rates histories (one in four changes its seats twice, one in eight converts), and makes
-whole charges with their keys, sentences and reasons; a price list is asked once for each product.
+The engine rates each subscription from its purchase on for a year or more, as billing does (in each
+year one in four changes its seats twice, one in eight converts), and makes whole charges with their
+keys, sentences and reasons; a price list is asked once for each product.
 Both see the same rows in one run and are measured by the time that their processes ran (of the
 engine's, the longest), so the ratio does not depend on the machine and on what else it does. Ratios
 are printed, and nothing fails on a time.
@@ -34,7 +35,6 @@ from rules.pricing import PriceBook, Priced
 from rules.proration import PriceFor, PriceQuestion, rate_history
 
 FIRST = date(2026, 1, 1)
-YEAR = Period(FIRST, add_months(FIRST, 12))
 ALWAYS = Period(date(2020, 1, 1), date(2040, 1, 1))
 PRODUCTS = 200
 CHUNK = 10
@@ -60,17 +60,20 @@ def price_book() -> PriceBook:
     return PriceBook(items, ())
 
 
-def history(n: int) -> list[SubscriptionEvent]:
-    """Return what happened to the n-th subscription in its year."""
-    start = FIRST - timedelta(days=7 * n % 365)
+def history(n: int, years: int) -> list[SubscriptionEvent]:
+    """Return what happened to the n-th subscription in its years."""
+    start = FIRST + timedelta(days=7 * n % 365)
     bought = _event(n, start, EventType.PURCHASE, 1 + n % 40, f"P{n % PRODUCTS}:0001")
     events = [bought]
-    if n % 4 == 0:
-        events.append(_event(n, date(2026, 3, 1 + n % 28), EventType.SET_QUANTITY, 45 + n % 7))
-        events.append(_event(n, date(2026, 8, 1 + n % 28), EventType.SET_QUANTITY, 50 + n % 9))
-    if n % 8 == 1:
-        other = f"P{(n + 1) % PRODUCTS}:0001"
-        events.append(_event(n, date(2026, 6, 1 + n % 28), EventType.CONVERT, None, other))
+    for year in range(years):
+        days = [start + timedelta(days=365 * year + 28 * k + n % 28) for k in (2, 5, 7)]
+        if n % 4 == 0:
+            more = 45 + 10 * year
+            events.append(_event(n, days[0], EventType.SET_QUANTITY, more + n % 7))
+            events.append(_event(n, days[2], EventType.SET_QUANTITY, more + 5 + n % 9))
+        if n % 8 == 1:
+            other = f"P{(n + year + 1) % PRODUCTS}:0001"
+            events.append(_event(n, days[1], EventType.CONVERT, None, other))
     return events
 
 
@@ -117,10 +120,15 @@ def prices(book: PriceBook) -> PriceFor:
     return price_for
 
 
-def rate(events: list[SubscriptionEvent], price_for: PriceFor) -> list[Charge]:
-    """Rate one subscription's year, as billing does."""
+def rate(events: list[SubscriptionEvent], price_for: PriceFor, years: int) -> list[Charge]:
+    """Rate one subscription's years, as billing does."""
+    start = events[0].effective
     charges, findings = rate_history(
-        events, price_for=price_for, window=YEAR, method=Method(currency="USD"), name="Seats"
+        events,
+        price_for=price_for,
+        window=Period(start, add_months(start, 12 * years)),
+        method=Method(currency="USD"),
+        name="Seats",
     )
     if findings:
         raise TypeError(findings[0].sentence)
@@ -146,16 +154,16 @@ class Part:
     peak: int
 
 
-def work(span: tuple[int, int, bool]) -> Part:
+def work(span: tuple[int, int, int, bool]) -> Part:
     """Rate subscriptions chunk by chunk; what a chunk made is let go, as a queue function does."""
-    first, end, with_floor = span
+    first, end, years, with_floor = span
     price_for = prices(price_book())
     charges, engine, plain = 0, 0.0, 0.0
     engine_total, floor_total = Decimal(0), Decimal(0)
     for begin in range(first, end, CHUNK):
-        histories = [history(n) for n in range(begin, min(begin + CHUNK, end))]
+        histories = [history(n, years) for n in range(begin, min(begin + CHUNK, end))]
         started = time.process_time()
-        made = [charge for events in histories for charge in rate(events, price_for)]
+        made = [charge for events in histories for charge in rate(events, price_for, years)]
         engine_total += sum((charge.amount.amount for charge in made), Decimal(0))
         engine += time.process_time() - started
         charges += len(made)
@@ -175,15 +183,17 @@ def _rows(charges: Iterable[Charge]) -> Iterator[Row]:
         yield charge.quantity, charge.unit_price, charge.service.days, charge.full.days
 
 
-def measure(months: int, processes: int) -> None:
+def measure(months: int, years: int, processes: int) -> None:
     """Print one line: the floor on one core, then the engine on all that were asked for."""
-    subscriptions = months // 12
-    sample = min(subscriptions, 20_000)
-    one = work((0, sample, True))
+    subscriptions = months // (12 * years)
+    sample = min(subscriptions, 20_000 // years)
+    one = work((0, sample, years, True))
     step = -(-subscriptions // processes)
-    spans = [(low, min(low + step, subscriptions), False) for low in range(0, subscriptions, step)]
+    spans = [
+        (low, min(low + step, subscriptions), years, False) for low in range(0, subscriptions, step)
+    ]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        pool.map(work, [(0, 12, False)] * processes)  # imports are not the engine
+        pool.map(work, [(0, 12, 1, False)] * processes)  # imports are not the engine
         started = time.perf_counter()
         parts = pool.map(work, spans, chunksize=1)
         wall = time.perf_counter() - started
@@ -192,7 +202,7 @@ def measure(months: int, processes: int) -> None:
     charges = sum(part.charges for part in parts)
     floor_each, engine_each = one.floor / one.charges, busy / charges
     print(
-        f"{months:>10,}  {charges:>10,}  {floor_each * 1e6:>8.2f}  {engine_each * 1e6:>9.2f}"
+        f"{months:>10,}  {years:>5}  {charges:>10,}  {floor_each * 1e6:>8.2f}  {engine_each * 1e6:>9.2f}"
         f"  {charges / busy:>11,.0f}  {engine_each / floor_each:>6.2f}"
         f"  {one.engine / one.floor:>10.2f}  {max(p.peak for p in parts) / 1024:>8.0f}"
         f"  {wall:>7.1f}",
@@ -204,14 +214,16 @@ def main() -> int:
     """Measure the sizes that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--months", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--years", type=int, nargs="*", default=[1, 3])
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     print(
-        "    months     charges  floor us  engine us  charges / s   ratio  on 1 core   MB each"
+        "    months  years     charges  floor us  engine us  charges / s   ratio  on 1 core   MB each"
         "   wall s"
     )
-    for months in options.months:
-        measure(months, options.processes)
+    for years in options.years:
+        for months in options.months:
+            measure(months, years, options.processes)
     return 0
 
 
