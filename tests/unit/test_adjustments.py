@@ -8,14 +8,26 @@ import pytest
 
 from domain.charge import Charge, ChargeType, Reason
 from domain.money import Money
+from domain.period import Period
 from domain.problems import Finding, Severity
-from invoice.assemble import MAX_LINES_A_DAY, check_bounds
+from invoice.assemble import MAX_LINES_A_DAY, Tax, assemble, check_bounds
 from invoice.document import DocumentKind, DocumentStatus
 from invoice.explain import fingerprint
 from invoice.file import Saved
 from invoice.render import to_text
 from invoice.sources import fold, source_as_data
-from tests.builders import OFFER, a_change, a_charge, a_line, day, drafted, issued, period
+from tests.builders import (
+    OFFER,
+    a_change,
+    a_charge,
+    a_contract,
+    a_customer,
+    a_line,
+    day,
+    drafted,
+    issued,
+    period,
+)
 
 OCTOBER = period("2026-10-14", "2026-11-14")
 KEY = "charge/s1/cycle/2026-10-14/0"
@@ -167,6 +179,56 @@ def test_what_begins_on_the_day_until_which_a_bill_looks_is_left_alone():
     assert drafted([], [first]) is None
     eve = a_charge("120.00", service=period("2026-10-31", "2026-11-30"))
     assert drafted([], [issued(drafted([eve]))]) is not None
+
+
+def test_an_adjustment_counts_what_void_documents_hold_as_well():
+    charges = [a_charge("120.00", key="a"), a_charge("120.00", key="b")]
+    void = replace(issued(drafted(charges)), status=DocumentStatus.VOID)
+    again = issued(drafted(charges, [void]), "INV-2")
+    assert [line.key for line in again.lines] == ["a", "b"]
+    assert [line.key for line in drafted([], [void, again]).lines] == [
+        "a/adjustment/2",
+        "b/adjustment/2",
+    ]
+
+
+def test_what_was_taxed_at_two_wrong_rates_is_asked_for_at_the_right_one():
+    """100.00 at 7 % and 20.00 at 16 %: 120.00 belong at 19 %."""
+    first = issued(drafted([a_charge("100.00", unit_price=Decimal(10))], percent="7"))
+    more = assembled([a_charge("120.00")], [first], "16", right_from=None)
+    assert [str(line.tax_percent) for line in more.lines] == ["7"]  # as it was taxed
+    second = issued(assembled([a_charge("120.00")], [first], "16", right_from=day("2027-01-01")))
+    lines = [replace(line, tax_percent=Decimal(16)) for line in second.lines]
+    second = replace(second, lines=tuple(lines))
+    right = assembled([a_charge("120.00")], [first, second], "19", right_from=day("2026-01-01"))
+    assert [(str(line.tax_percent), str(line.amount)) for line in right.lines] == [
+        ("7", "-100.00 USD"),
+        ("16", "-20.00 USD"),
+        ("19", "120.00 USD"),
+    ]
+    assert right.lines[-1].charge.why == (
+        "Tax rate corrected: 120.00 USD for 2026-10-14 to 2026-11-13 asked for at 19 %"
+    )
+
+
+def assembled(charges, documents, percent, until=None, **tax):
+    return assemble(
+        customer=a_customer(),
+        contract=a_contract(),
+        period=Period.month("2026-10"),
+        proposed=charges,
+        documents=documents,
+        tax=Tax(percent=Decimal(percent), **tax),
+        until=until,
+    )
+
+
+def test_a_bill_that_looks_ahead_compares_what_it_looks_at():
+    ahead = a_charge("120.00", service=period("2026-11-14", "2026-12-14"))
+    first = issued(drafted([ahead]))
+    assert assembled([], [first], "0") is None
+    assert assembled([], [first], "0", until=day("2026-11-14")) is None
+    assert assembled([], [first], "0", until=day("2026-11-15")) is not None
 
 
 # --- late charges ----------------------------------------------------------------------------------------
