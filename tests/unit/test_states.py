@@ -252,3 +252,12 @@ def test_seats_that_arrive_from_another_subscription_have_a_window_of_their_own(
 def test_seats_leave_lot_by_lot(total, left):
     history = [purchase("2026-10-14"), seats("2026-10-16", 13), seats("2026-10-17", total)]
     assert [lot[:2] for lot in lots(as_of(history, day("2026-10-17")))] == left
+
+
+def test_a_term_that_renews_itself_starts_anew_and_is_paid():
+    trial = purchase("2026-10-14", term=TermDuration.MONTH, is_trial=True)
+    state = as_of([trial], day("2026-11-20"))
+    assert (str(state.term_start), str(state.term_end)) == ("2026-11-14", "2026-12-14")
+    assert state.is_trial is False
+    bare = purchase("2026-10-14", term=None, term_end=day("2026-11-14"))
+    assert as_of([bare], day("2026-11-20")).term_end is None

@@ -331,3 +331,11 @@ def test_partners_are_told_in_their_order_each_with_its_own_subscriptions():
     )
     assert [f.record for f in validate(several)] == ["partner 222", "partner 333"]
     assert "222 stands on 2 of" in validate(several)[0].sentence
+
+
+def test_each_subscription_of_a_strange_partner_counts_once_and_no_contract_expects_nobody():
+    lines = [a_line(subscription_id=name, partner_id="222") for name in ("s1", "s2", "s2")]
+    strange = facts(contract=a_contract(expected_partner_id="111"), cost_lines=lines)
+    (finding,) = validate(strange)
+    assert "222 stands on 2 of" in finding.sentence
+    assert found(contract=None, cost_lines=lines) == [("mapping.no_contract", "hold")]
