@@ -407,8 +407,7 @@ class _Walk:
             cycle.earlier.append((service, quantity, priced_on))
             return
         price = self.prices.find(cycle.term, cycle.full, priced_on)
-        given_up = quantity < 0 and kind is not ChargeType.CONVERT
-        if price is None or (given_up and not price.value):
+        if price is None or (quantity < 0 and not price.value):
             return  # a credit of nothing (the end of a free trial) tells a customer nothing
         if quantity < 0:
             self._catch_up(cycle)
