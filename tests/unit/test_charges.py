@@ -382,3 +382,19 @@ def test_seats_without_a_price_are_told_of_whom_and_on_what():
         "c1",
         "subscription s1",
     )
+
+
+def test_a_rule_that_names_the_currency_of_the_sale_prices_lines_and_usage():
+    lines = [
+        a_pass_on(CostKind.ONE_TIME, "10.00"),
+        a_pass_on(CostKind.USAGE, "20.00", shares=(a_share("10"),)),
+    ]
+    result = rated_customer(lines, rules=[a_rule("15", currency="USD")])
+    assert [str(charge.amount) for charge in result.charges] == ["11.50 USD", "23.00 USD"]
+
+
+def test_usage_in_a_currency_without_cents_is_split_into_whole_units():
+    shares = tuple(a_share("1", meter_category=name) for name in ("A", "B", "C"))
+    line = a_pass_on(CostKind.USAGE, "100", currency="JPY", shares=shares)
+    charges = rated_customer([line], rules=[a_rule("0")], currency="JPY").charges
+    assert sorted(str(charge.amount.amount) for charge in charges) == ["33", "33", "34"]
