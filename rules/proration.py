@@ -305,8 +305,11 @@ class _Walk:
                     return False
                 term.sku = event.sku
                 quantity = term.quantity if event.quantity is None else event.quantity
-                # The new product inherits the window of the old one.
-                term.lots = [Lot(quantity, term.lots[0].opened, rest.start)]
+                # The new product inherits the windows of the old one.
+                term.lots = [replace(lot, priced_on=rest.start) for lot in term.lots]
+                if quantity > term.quantity:
+                    term.lots.append(Lot(quantity - term.quantity, event.effective, rest.start))
+                term.give_back(term.quantity - quantity)
                 cycle.left = Decimal(0)
                 cycle.earlier.clear()
                 self._charge(cycle, ChargeType.CONVERT, rest, quantity, rest.start)

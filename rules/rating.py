@@ -166,7 +166,7 @@ class _LicencePrices:
                 sku=question.sku,
                 on=question.term_start,
                 currency=self.contract.currency,
-                service=question.on,
+                service=max(question.full.start, question.term_start),
                 term=question.term,
                 billing_cycle=question.billing_cycle,
                 cost=cost,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -13,7 +13,7 @@ from app.whatif.scenario import Event, Promotion, Scenario, Subscription
 from domain.charge import Charge, ChargeType, Reason
 from domain.contract import Alignment, MarkupMethod, MarkupRule, Proration
 from domain.money import Money, minor_units, plain, round_half_up
-from domain.period import BillingCycle, Grid, Period
+from domain.period import BillingCycle, Grid, Period, add_months
 from domain.problems import Finding, Severity
 from domain.subscription import EventType, SubscriptionEvent
 from rules.cycles import Method, Rounding, Side, round_unit
@@ -23,6 +23,7 @@ from rules.metering import bounded, marked_up, markup_reason
 from rules.pricing import PriceBook, Priced
 from rules.proration import PriceQuestion, rate_history
 from rules.states import as_of
+from rules.terms import own_grid
 
 BESIDE = "\n"
 """Between a subscription and the number of a part that was converted; no id holds it."""
@@ -32,12 +33,11 @@ def rate_subscription(
     scenario: Scenario, subscription: Subscription
 ) -> tuple[list[Charge], list[Finding]]:
     """Return the charges of one subscription in order of service, and what could not be rated."""
-    prices = _Prices(scenario, subscription)
     if subscription.billing_cycle is BillingCycle.ONE_TIME:
-        return _one_time(scenario, subscription, prices)
+        return _one_time(scenario, subscription)
     charges: list[Charge] = []
     findings: list[Finding] = []
-    for history, served_from in _histories(scenario, subscription):
+    for history, served_from, prices in _histories(scenario, subscription):
         found, faults = rate_history(
             history,
             price_for=prices,
@@ -79,10 +79,11 @@ def _method(scenario: Scenario) -> Method:
 
 def _histories(
     scenario: Scenario, subscription: Subscription
-) -> Iterator[tuple[list[SubscriptionEvent], date | None]]:
+) -> Iterator[tuple[list[SubscriptionEvent], date | None, _Prices]]:
     """Yield the subscription's history, and one for each part of it that was converted.
 
-    With each comes the day from which it is served, where that is not its start.
+    With each come the day from which it is served, where that is not its start, and its prices. A
+    part ends with its subscription; changes of seats and renewals are the rest's.
     """
     known = _known(scenario, subscription)
     paid_from = subscription.trial_end or subscription.start
@@ -100,13 +101,15 @@ def _histories(
     )
     events = [begin]
     decided = any(
-        event.date < paid_from if event.type in _ENDS else event.date == paid_from
+        event.date < paid_from if event.type in _ENDS else event.date <= paid_from
         for event in known
         if event.type in {*_ENDS, "renew"}
     )
+    paid: list[SubscriptionEvent] = []
     if paid_from != subscription.start and not decided:
-        paid = replace(begin, effective=paid_from, type=EventType.RENEW, quantity=None, sku="")
-        events.append(replace(paid, term_end=subscription.custom_term_end, is_trial=False))
+        renewed = replace(begin, effective=paid_from, type=EventType.RENEW, quantity=None, sku="")
+        paid = [replace(renewed, term_end=subscription.custom_term_end, is_trial=False)]
+    events += paid
     last_of_day: dict[date, SubscriptionEvent] = {}
     for place, event in enumerate(known):
         told = _event(begin, event, place)
@@ -115,7 +118,9 @@ def _histories(
         else:
             events.append(told)
     events = order([*events, *last_of_day.values()])
-    beside: list[tuple[list[SubscriptionEvent], date]] = []
+    ends = [event for event in events if event.type in {EventType.CANCEL, EventType.TRANSFER}]
+    beside: list[tuple[list[SubscriptionEvent], date, _Prices]] = []
+    parts: list[Event] = []
     for change in [event for event in events if event.type is EventType.CONVERT]:
         place = events.index(change)
         before = as_of(events[:place], change.effective, auto_renew=subscription.auto_renew)
@@ -132,10 +137,16 @@ def _histories(
             term=before.term,
             billing_cycle=before.billing_cycle,
             term_end=before.term_end,
-            anchor=before.anchor,
+            anchor=subscription.start,
+            is_trial=before.is_trial,
         )
-        beside.append(([upgraded], change.effective))
-    yield events, subscription.billed_from
+        later = [event for event in [*paid, *ends] if event.effective >= change.effective]
+        history = [upgraded, *(replace(event, subscription_id=name) for event in later)]
+        from_day = max(change.effective, subscription.billed_from or change.effective)
+        parts.append(known[change.sequence])
+        prices = _Prices(scenario, subscription, part=known[change.sequence])
+        beside.append((order(history), from_day, prices))
+    yield events, subscription.billed_from, _Prices(scenario, subscription, without=parts)
     yield from beside
 
 
@@ -173,20 +184,33 @@ class _Listed:
 
 
 class _Prices:
-    """The prices of one subscription over time."""
+    """The prices over time of one subscription, or of a part of it that was converted."""
 
-    def __init__(self, scenario: Scenario, subscription: Subscription) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        subscription: Subscription,
+        *,
+        part: Event | None = None,
+        without: Sequence[Event] = (),
+    ) -> None:
         self.scenario = scenario
         self.subscription = subscription
-        # Of one day, a renewal comes before a conversion.
-        known = _known(scenario, subscription)
-        self.events = sorted(known, key=lambda e: (e.date, e.type == "convert"))
+        self.part = part
+        known = [e for e in _known(scenario, subscription) if not any(e is p for p in without)]
+        # Of one day, a renewal comes before a conversion; a part keeps the price of its own.
+        self.events = [] if part else sorted(known, key=lambda e: (e.date, e.type == "convert"))
         rules = markup_rules(scenario) if scenario.side is Side.SELL else ()
         self.book = PriceBook((), [rule for rule in rules if not is_for_usage(rule)])
 
     def __call__(self, question: PriceQuestion) -> UnitPrice | Finding:
-        # A cycle has one price: it is promoted, or not, by its first day of service.
-        starts = max(question.full.start, question.term_start)
+        # A cycle has one price: it is promoted, or not, by its first day of service. A line of the
+        # contract's may be a part of the billing cycle that is priced.
+        starts, months = question.full.start, question.billing_cycle.months
+        if months and question.full.end < add_months(starts, months):
+            paid = own_grid(question.term_start, self.subscription.start, months)[1]
+            starts = paid.around(question.on).start
+        starts = max(starts, question.term_start)
         return self.price(
             question.sku, question.on, question.term_start, starts, question.billing_cycle
         )
@@ -285,11 +309,9 @@ class _Prices:
 
     def _listed(self, sku: str, on: date, term_start: date) -> _Listed:
         one = self.subscription
+        if self.part is not None:
+            return _Listed(self.part.unit_price, self.part.annual_price, self.part.promotion)
         listed = _Listed(one.unit_price, one.annual_price, one.promotion)
-        converts = [event for event in self.events if event.type == "convert"]
-        # A part that was converted counts its cycle from before: its price is the conversion's.
-        first = min((event.date for event in converts if event.sku == sku), default=on)
-        on = max(on, first) if sku != one.sku else on
         for event in self.events:
             renewed = event.type == "renew" and event.date <= term_start
             converted = event.type == "convert" and event.date <= on and event.sku == sku
@@ -319,13 +341,13 @@ def _promoted(value: Fraction, promotion: Promotion, cycles: Fraction) -> tuple[
     return lower, Reason(rule="price.promotion", inputs={**inputs, "unit_price": plain(lower)})
 
 
-def _one_time(
-    scenario: Scenario, subscription: Subscription, prices: _Prices
-) -> tuple[list[Charge], list[Finding]]:
+def _one_time(scenario: Scenario, subscription: Subscription) -> tuple[list[Charge], list[Finding]]:
     day = subscription.start
     if not scenario.bill.start <= day < scenario.bill.to or not subscription.quantity:
         return [], []
-    price = prices.price(subscription.sku, day, day, day, BillingCycle.ONE_TIME)
+    price = _Prices(scenario, subscription).price(
+        subscription.sku, day, day, day, BillingCycle.ONE_TIME
+    )
     if isinstance(price, Finding):
         return [], [price]
     unit = price.value
