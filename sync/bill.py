@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
-from domain.contract import Alignment
+from domain.contract import Alignment, BillingContract
 from domain.period import Period
 from domain.problems import Finding, InputError, Severity
 from domain.run import Run, RunStatus, UnitStatus
-from domain.subscription import CostInvoice
+from domain.subscription import CostInvoice, SubscriptionEvent
 from invoice.assemble import Tax, assemble, check_bounds
 from invoice.document import DocumentKind, DocumentStatus, Invoice
 from invoice.explain import fingerprint
@@ -24,7 +24,7 @@ from invoice.file import CustomerFile
 from rules import reconcile, shadow, succession, tax
 from rules.linking import linked
 from rules.pricing import PriceBook
-from rules.rating import rate_customer
+from rules.rating import Rated, rate_customer
 from rules.validate import Facts, Policy, validate
 from sync.findings import held_customers, replace_everywhere
 from sync.ledger import Ledger, Outcome
@@ -95,15 +95,13 @@ def draft(
     if contract.starts >= until:
         return Draft(document=None, findings=_judged(findings, policy), standing=tuple(standing))
     told = [*file.events, *succession.migrations(file.subscriptions)]
-    rated = rate_customer(
-        contract=contract,
-        subscriptions=file.subscriptions,
-        told=told,
-        cost_lines=file.cost_lines,
-        book=PriceBook(file.price_list, file.rules, file.rates),
-        window=Period(contract.starts, until),
-        today=today,
-    )
+    rated = _rated(file, contract, told, until, today)
+    if until > period.end > contract.starts and _unpriced(rated.findings):
+        # What lies ahead of Microsoft's invoices may hang on a cost that nobody knows yet.
+        known = _rated(file, contract, told, period.end, today)
+        if not _unpriced(known.findings):
+            rated, until = known, period.end
+            findings.append(_ahead(contract, period))
     own_periods = contract.alignment is Alignment.CONTRACT
     charges = linked(rated.charges, file.cost_lines, own_periods=own_periods).charges
     expected = shadow.predict(file.subscriptions, told, file.cost_lines, period)
@@ -138,6 +136,42 @@ def draft(
     return result if result.held else replace(result, document=document)
 
 
+def _rated(
+    file: CustomerFile,
+    contract: BillingContract,
+    told: Sequence[SubscriptionEvent],
+    until: date,
+    today: date,
+) -> Rated:
+    return rate_customer(
+        contract=contract,
+        subscriptions=file.subscriptions,
+        told=told,
+        cost_lines=file.cost_lines,
+        book=PriceBook(file.price_list, file.rules, file.rates),
+        window=Period(contract.starts, until),
+        today=today,
+    )
+
+
+def _unpriced(findings: Iterable[Finding]) -> bool:
+    return any(finding.check in {"price.no_basis", "price.missing"} for finding in findings)
+
+
+def _ahead(contract: BillingContract, period: Period) -> Finding:
+    return Finding(
+        check="price.ahead",
+        severity=Severity.WARN,
+        customer_id=contract.customer_id,
+        record=f"billing contract {contract.key}",
+        sentence=(
+            f"Service from {period.end} on is not billed ahead yet: "
+            "what the next term costs is not known before Microsoft bills it."
+        ),
+        hint="agree prices for these products to bill them ahead; else the next due bill asks for it",
+    )
+
+
 def _judged(findings: Iterable[Finding], policy: Policy) -> tuple[Finding, ...]:
     """Return each finding once, with the severity that the partner's policy gives its check."""
     unique = {finding.key: finding for finding in findings}
@@ -170,6 +204,7 @@ _CHECKS = (
     "price.no_basis",
     "price.rule",
     "price.ratio",
+    "price.ahead",
     "usage.missing",
     "subscription.unknown",
     "subscription.overlap",

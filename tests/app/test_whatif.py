@@ -588,3 +588,60 @@ def test_a_lapsed_exemption_is_held_and_shows_what_is_due_without_a_new_one(ask)
     assert answer.code == 3
     assert [line["tax"] for line in answer.data["lines"]] == ["0.00", "22.80"]
     assert [finding["check"] for finding in answer.data["findings"]] == ["tax.lapsed"]
+
+
+def of_march(ask, *events, until="2026-04-01", **fields):
+    made = seats(start="2026-01-01", unit_price="12", events=list(events), **fields)
+    return [
+        (line["charge_type"], line["quantity"], line["amount"])
+        for line in ask(
+            {**made, "usage": None, "bill": {"from": "2026-03-02", "to": until}, "as_of": None}
+        ).data["lines"]
+    ]
+
+
+def a_part(day, quantity, price):
+    return {"date": day, "type": "convert", "sku": "B", "unit_price": price, "quantity": quantity}
+
+
+def test_two_parts_that_are_converted_keep_the_price_of_their_conversion(ask):
+    """22 and 12 of 31 days; from April five seats at 12.00, two at 20.00 and three at 25.00."""
+    parts = a_part("2026-03-10", 2, "20"), a_part("2026-03-20", 3, "25")
+    assert of_march(ask, *parts, until="2026-04-02") == [
+        ("convert", "-2", "-17.03"),
+        ("convert", "2", "28.39"),
+        ("convert", "-3", "-13.94"),
+        ("convert", "3", "29.03"),
+        ("cycle_charge", "5", "60.00"),
+        ("cycle_charge", "2", "40.00"),
+        ("cycle_charge", "3", "75.00"),
+    ]
+
+
+def test_a_part_that_was_converted_ends_with_its_subscription(ask):
+    transfer = {"date": "2026-03-20", "type": "transfer"}
+    assert of_march(ask, a_part("2026-03-10", 4, "20"), transfer, until="2026-05-01") == [
+        ("convert", "-4", "-34.06"),
+        ("convert", "4", "56.77"),
+        ("transfer", "-6", "-27.87"),
+        ("transfer", "-4", "-30.97"),
+    ]
+
+
+def test_seats_that_came_before_a_conversion_may_leave_after_it_within_their_window(ask):
+    """Five seats of the 10th leave on the 13th: 19 of 31 days at the new product's 20.00."""
+    assert of_march(
+        ask,
+        {"date": "2026-03-10", "type": "set_quantity", "quantity": 15},
+        {"date": "2026-03-12", "type": "convert", "sku": "B", "unit_price": "20"},
+        {"date": "2026-03-13", "type": "set_quantity", "quantity": 10},
+    )[-1] == ("remove_quantity", "-5", "-61.29")
+
+
+def test_a_promotion_of_a_yearly_cycle_is_the_same_in_the_contracts_months(ask):
+    half = {"percent": "50", "until": "2026-03-01"}
+    year = {"billing_cycle": "annual", "promotion": half, "unit_price": "120", "events": []}
+    made = {**seats(start="2026-01-01", **year), "usage": None}
+    made["bill"] = {"from": "2026-01-01", "to": "2027-01-01"}
+    for contract in ({}, {"align": "contract"}):
+        assert ask({**made, "contract": contract}).data["subtotal"] == "600.00"

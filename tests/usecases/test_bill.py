@@ -578,3 +578,23 @@ def test_a_wrong_rate_of_tax_that_was_issued_is_taken_back_and_asked_for_anew(sy
     _, drafted = bill.propose(synced.ports, CUSTOMER, Period.month("2026-10"))
     lines = [(str(line.amount.amount), str(line.tax.amount)) for line in drafted.document.lines]
     assert lines == [("-120.00", "-8.40"), ("120.00", "22.80")]
+
+
+def test_what_no_invoice_prices_yet_is_not_billed_ahead(synced):
+    """The term ends on 14 November: what December costs is not known; October is billed all the same."""
+    subscription = next(iter(synced.store.table(Subscription).values()))
+    assert subscription.customer_id == CUSTOMER
+    fabrikam_is_billed(synced, frequency=Frequency.QUARTER)
+    file, _ = bill.propose(synced.ports, CUSTOMER, Period.month("2026-10"))
+    ending = [replace(line, subscription_end=day("2026-11-14")) for line in file.cost_lines]
+    file = replace(
+        file,
+        cost_lines=tuple(ending),
+        subscriptions=tuple(replace(one, term_end=day("2026-11-14")) for one in file.subscriptions),
+    )
+    found = bill.draft(file, Period.month("2026-10"), day("2026-11-08"), {})
+    assert "price.ahead" in {finding.check for finding in found.findings}
+    assert not found.held
+    assert [str(line.charge.service) for line in found.document.lines] == [
+        "2026-10-14 to 2026-11-13"
+    ]
