@@ -645,3 +645,51 @@ def test_a_promotion_of_a_yearly_cycle_is_the_same_in_the_contracts_months(ask):
     made["bill"] = {"from": "2026-01-01", "to": "2027-01-01"}
     for contract in ({}, {"align": "contract"}):
         assert ask({**made, "contract": contract}).data["subtotal"] == "600.00"
+
+
+def test_a_renewals_price_is_not_one_of_a_part_that_was_converted(ask):
+    renewed = {"date": "2027-01-01", "type": "renew", "unit_price": "13"}
+    made = seats(start="2026-01-01", events=[a_part("2026-03-10", 2, "20"), renewed])
+    january = {"from": "2027-01-01", "to": "2027-02-01"}
+    answer = ask({**made, "usage": None, "as_of": None, "bill": january})
+    assert [(line["name"], line["amount"]) for line in answer.data["lines"]] == [
+        ("CFQ7TTC0LH18:0001", "104.00"),
+        ("B", "40.00"),
+    ]
+
+
+def test_a_part_that_another_partner_converted_is_billed_from_the_day_of_the_transfer(ask):
+    """Three seats at 20.00 for the 12 days from 20 March, not from the 10th."""
+    lines_of_march = of_march(ask, a_part("2026-03-10", 3, "20"), billed_from="2026-03-20")
+    assert ("convert", "3", "23.23") in lines_of_march
+
+
+def test_a_part_keeps_the_cycle_of_its_subscription_after_a_shortened_term(ask):
+    """4 seats leave on 15 April for the 25 days to 9 May, and arrive for the same ones."""
+    shortened = {"start": "2026-01-10", "custom_term_end": "2026-03-20", "unit_price": "12"}
+    made = seats(events=[a_part("2026-04-15", 4, "20")], **shortened)
+    april = {"from": "2026-04-11", "to": "2026-05-11"}
+    assert lines(ask({**made, "usage": None, "as_of": None, "bill": april}).data) == [
+        ("convert", "2026-04-15", "2026-05-10", "-40.00"),
+        ("convert", "2026-04-15", "2026-05-10", "66.67"),
+        ("cycle_charge", "2026-05-10", "2026-06-10", "72.00"),
+        ("cycle_charge", "2026-05-10", "2026-06-10", "80.00"),
+    ]
+
+
+def test_a_part_of_a_trial_is_free_until_the_trial_ends(ask):
+    trial = {"start": "2026-01-01", "trial_end": "2026-02-01", "unit_price": "12"}
+    made = seats(events=[a_part("2026-01-10", 4, "20")], **trial)
+    window = {"from": "2026-01-01", "to": "2026-03-01"}
+    answer = ask({**made, "usage": None, "as_of": None, "bill": window})
+    assert [line["amount"] for line in answer.data["lines"]] == ["0.00", "0.00", "72.00", "80.00"]
+
+
+def test_a_renewal_within_a_trial_begins_the_paid_term(ask):
+    """From 15 January 14.00 is paid; the day on which the trial would have ended begins nothing."""
+    renewed = {"date": "2026-01-15", "type": "renew", "unit_price": "14"}
+    trial = {"start": "2026-01-01", "trial_end": "2026-02-01", "unit_price": "12"}
+    window = {"from": "2026-01-01", "to": "2026-03-01"}
+    made = {**seats(events=[renewed], **trial), "usage": None, "as_of": None, "bill": window}
+    kinds = [line["charge_type"] for line in ask(made).data["lines"]]
+    assert kinds == ["new", "renew", "cycle_charge"]
