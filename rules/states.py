@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
-from domain.period import BillingCycle, Grid, TermDuration
+from domain.period import BillingCycle, TermDuration
 from domain.subscription import WINDOW_DAYS, EventType, SubscriptionEvent
+from rules.terms import own_grid, term_end
 
 _ENDS = {EventType.CANCEL, EventType.TRANSFER}
 
@@ -147,19 +148,15 @@ def _begun(before: State | None, event: SubscriptionEvent) -> State | None:
     quantity = event.quantity if event.quantity is not None or before is None else before.quantity
     if quantity is None:
         return before
-    anchor = event.anchor or (before.anchor if before else start)
-    anchor = anchor if _on_grid(anchor, start) else start
+    anchor, _ = own_grid(start, event.anchor or (before.anchor if before else start), 1)
     duration = event.term or (before.term if before else None)
-    end = event.term_end
-    if end is None and duration is not None:
-        end = Grid(duration.months, start.year * 12 + start.month - 1, anchor.day).nth(0).end
     return State(
         day=start,
         sku=event.sku or (before.sku if before else ""),
         term=duration,
         billing_cycle=event.billing_cycle or (before.billing_cycle if before else None),
         term_start=start,
-        term_end=end,
+        term_end=event.term_end or term_end(start, anchor, duration),
         anchor=anchor,
         lots=(Lot(quantity=quantity, opened=start),),
         is_trial=event.is_trial,
@@ -170,14 +167,7 @@ def _begun(before: State | None, event: SubscriptionEvent) -> State | None:
 def _renewed(state: State) -> State:
     """Return the next term of the same length, which begins at the end of this one."""
     start = state.term_end or state.day
-    anchor = state.anchor if _on_grid(state.anchor, start) else start
-    end = None
-    if state.term is not None:
-        end = Grid(state.term.months, start.year * 12 + start.month - 1, anchor.day).nth(0).end
+    anchor, _ = own_grid(start, state.anchor, 1)
+    end = term_end(start, anchor, state.term)
     lots = (Lot(quantity=state.quantity, opened=start),)
     return replace(state, term_start=start, term_end=end, anchor=anchor, lots=lots, is_trial=False)
-
-
-def _on_grid(anchor: date, start: date) -> bool:
-    """Say whether a term that starts on a day keeps the cycles that are counted from `anchor`."""
-    return Grid.from_day(anchor, 1).around(start).start == start
