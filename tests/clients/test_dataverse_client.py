@@ -1,7 +1,7 @@
 """The Web API client: quoting, pages, bulk halving, batches, and Microsoft's own samples."""
 
 import re
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dataverse import batch, client
 from dataverse.batch import Operation
 from dataverse.client import Query, literal, one_of, problem_of
-from domain.problems import Conflict, NotFound, ServiceError, Throttled
+from domain.problems import Conflict, NotAuthorised, NotFound, ServiceError, Throttled
 from emulator.dataverse.settings import Settings
 from tests.clients.dataverse_environment import new_environment
 from transport import exact_json
@@ -387,3 +387,53 @@ def test_a_failed_part_is_a_typed_error(status, kind):
 def test_what_is_no_batch_answer_is_said(content_type, body, sentence):
     with pytest.raises(ServiceError, match=sentence):
         batch.read(content_type, body)
+
+
+# Changes -------------------------------------------------------------------------------------------
+
+
+def names(changes):
+    return [row["csp_name"] for row in changes.rows]
+
+
+def test_changes_are_followed_by_their_link():
+    environment = new_environment()
+    client, columns = environment.client(), ("csp_externalkey", "csp_name")
+    first = client.changes("csp_customer", columns)
+    client.write("csp_customer", "customer.a", {"csp_name": "A"})
+    client.write("csp_customer", "customer.b", {"csp_name": "B"})
+    second = client.changes("csp_customer", columns, first.link)
+    client.call("DELETE", client.row_path("csp_customer", "customer.a"))
+    third = client.changes("csp_customer", columns, second.link)
+    still = client.changes("csp_customer", columns, third.link)
+
+    assert (first.anew, names(first)) == (True, [])
+    assert (second.anew, names(second), second.gone) == (False, ["A", "B"], [])
+    assert (names(third), third.gone) == ([], [second.rows[0]["csp_customerid"]])
+    assert (names(still), still.gone, still.anew) == ([], [], False)
+
+
+def test_an_expired_link_reads_everything_anew():
+    environment = new_environment()
+    client = environment.client()
+    link = client.changes("csp_customer", ("csp_name",)).link
+    client.write("csp_customer", "customer.a", {"csp_name": "A"})
+    environment.emulator.clock.advance(timedelta(days=8))
+    found = environment.client().changes("csp_customer", ("csp_name",), link)
+    assert (found.anew, names(found)) == (True, ["A"])
+
+
+def test_a_fault_that_is_no_expiry_is_raised(environment):
+    client = environment.client()
+    link = client.changes("csp_customer", ("csp_name",)).link
+    environment.emulator.dataverse.settings.deny = {("Read", "csp_customer")}
+    with pytest.raises(NotAuthorised):
+        client.changes("csp_customer", ("csp_name",), link)
+
+
+def test_all_pages_of_a_first_reading_are_read(environment):
+    environment.emulator.dataverse.settings.page_size_cap = 2
+    client = environment.client()
+    client.upsert_many("csp_customer", {f"paged.{n}": {"csp_name": f"P{n}"} for n in range(5)})
+    found = client.changes("csp_customer", ("csp_name",))
+    assert {f"P{n}" for n in range(5)} <= set(names(found))
