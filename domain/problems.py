@@ -6,6 +6,7 @@ WorkerError
 +-- ServiceError            a foreign system answered badly (or not at all)
 |   +-- Throttled           ... asked us to wait longer than we were ready to
 |   +-- Unavailable         ... is down, or unreachable
+|   |   +-- TimedOut        ... did not answer in time, and may have done it all the same
 |   +-- NotAuthorised       ... refused our identity or its rights
 |   +-- NotFound            ... does not have what we asked for
 |   +-- Conflict            ... has a newer version than ours
@@ -106,6 +107,10 @@ class Throttled(ServiceError):  # noqa: N818
 
 class Unavailable(ServiceError):  # noqa: N818
     """5xx, a refused connection or a time-out."""
+
+
+class TimedOut(Unavailable):
+    """No answer in time: the work may be done. Less work at once may succeed."""
 
 
 class NotAuthorised(ServiceError):  # noqa: N818

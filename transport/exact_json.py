@@ -7,8 +7,9 @@ does not when told `parse_float=Decimal`. It cannot write a Decimal as a number,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from decimal import Decimal
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 
@@ -19,7 +20,8 @@ def loads(text: bytes | str) -> Any:
 
 def dumps(value: Any) -> str:
     """Write JSON; a Decimal becomes a number with exactly its digits. TypeError on a float."""
-    return "".join(_write(value))
+    write = _SCALARS.get(type(value))
+    return write(value) if write else _write(value)
 
 
 def _refuse(constant: str) -> Any:
@@ -27,27 +29,36 @@ def _refuse(constant: str) -> Any:
     raise ValueError(msg)
 
 
-def _write(value: Any) -> Iterator[str]:
+def _number(value: Decimal) -> str:
+    if not value.is_finite():
+        msg = f"{value} is not a JSON number"
+        raise ValueError(msg)
+    return f"{value:f}"
+
+
+_SCALARS: dict[type, Callable[[Any], str]] = {
+    str: encode_basestring_ascii,
+    int: int.__repr__,
+    bool: lambda value: "true" if value else "false",
+    type(None): lambda _: "null",
+    Decimal: _number,
+}
+"""The plain types, which are nearly all of a payload; subclasses take the long way."""
+
+
+def _write(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join([_member(str(key), item) for key, item in value.items()]) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join([dumps(item) for item in value]) + "]"
     if isinstance(value, Decimal):
-        if not value.is_finite():
-            msg = f"{value} is not a JSON number"
-            raise ValueError(msg)
-        yield f"{value:f}"
-    elif isinstance(value, dict):
-        yield "{"
-        for index, (key, item) in enumerate(value.items()):
-            yield f"{', ' if index else ''}{json.dumps(str(key))}: "
-            yield from _write(item)
-        yield "}"
-    elif isinstance(value, list | tuple):
-        yield "["
-        for index, item in enumerate(value):
-            if index:
-                yield ", "
-            yield from _write(item)
-        yield "]"
-    elif isinstance(value, float):
+        return _number(value)
+    if isinstance(value, float):
         msg = f"a float ({value}) does not go on the wire: use Decimal"
         raise TypeError(msg)
-    else:
-        yield json.dumps(value)
+    return json.dumps(value)
+
+
+def _member(key: str, value: Any) -> str:
+    write = _SCALARS.get(type(value), _write)
+    return f"{encode_basestring_ascii(key)}: {write(value)}"

@@ -15,7 +15,7 @@ import math
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -35,9 +35,11 @@ from domain.problems import (
     NotFound,
     ServiceError,
     Throttled,
+    TimedOut,
     Unavailable,
 )
 from transport import exact_json
+from transport.pace import Pace, Turn
 from transport.redaction import redact
 
 T = TypeVar("T")
@@ -113,6 +115,10 @@ class Patience:
     longest_wait: float = 60.0
     only_refused: bool = False
     """For calls that must not act twice: only 429 is tried again, it says that nothing was done."""
+    timeouts: bool = True
+    """False where the caller would rather send less at once than the same again."""
+    codes: frozenset[str] = frozenset()
+    """Error codes that pass by themselves, whatever their status (a deadlock)."""
 
     def wait(self, problem: BaseException, tries: int, waited: float, jitter: float) -> float:
         """Decide whether a call that may be repeated is: seconds to wait, or infinity.
@@ -120,16 +126,30 @@ class Patience:
         Retry-After is obeyed to the letter, and given up on where it exceeds our patience. Without
         it the wait doubles, less up to a half by `jitter` (0 to 1).
         """
-        if tries >= self.tries or not isinstance(problem, Throttled | Unavailable):
+        if tries >= self.tries or not isinstance(problem, ServiceError):
             return math.inf
-        if problem.status is not None and problem.status not in _REPEATED:  # None: no answer
-            return math.inf
-        if self.only_refused and not isinstance(problem, Throttled):
+        if not self._passes(problem, tries):
             return math.inf
         wait = problem.retry_after
         if wait is None:
             wait = min(self.longest_wait, self.first_wait * 2.0 ** (tries - 1)) * (1 - jitter / 2)
         return wait if waited + wait <= self.seconds else math.inf
+
+    def _passes(self, problem: ServiceError, tries: int) -> bool:
+        """Say whether a fault is of the kind that passes."""
+        if isinstance(problem, Throttled):
+            return True
+        if self.only_refused:
+            return False
+        if isinstance(problem, TimedOut):
+            return self.timeouts
+        if problem.code in self.codes:
+            return True
+        if not isinstance(problem, Unavailable):
+            return False
+        # None: no answer at all. A plain 500 may be a slip of the service, but not twice.
+        known = problem.status is None or problem.status in _REPEATED
+        return known or (problem.status == HTTPStatus.INTERNAL_SERVER_ERROR and tries == 1)
 
 
 def persist(
@@ -172,14 +192,19 @@ class Http:
         jitter: Callable[[], float] = random.random,
         now: Now = lambda: datetime.now(UTC),
         on_call: Callable[[Call], None] = log_call,
+        pace: Pace | None = None,
+        timeout_codes: Collection[str] = (),
     ) -> None:
+        """`pace` gates every try; `timeout_codes` are the service's own words for a time-out."""
         self.base_url = base_url.rstrip("/")
         self.service = service
         self.sleep = sleep
         self._session = session
         self._tokens = tokens
         self._scope = scope or f"{self.base_url}/.default"
-        self._patience = patience or Patience()
+        self.patience = patience or Patience()
+        self.pace = pace
+        self._timeout_codes = timeout_codes
         self._jitter = jitter
         self._now = now
         self._on_call = on_call
@@ -196,11 +221,14 @@ class Http:
         tokens: Tokens | None = None,
         keyed: bool = False,
         limit: int = ANSWER_LIMIT,
+        patience: Patience | None = None,
+        inspect: Callable[[Answer], None] = lambda _: None,
     ) -> Answer:
         """Call the system and return its 2xx or 3xx answer; anything else is a ServiceError.
 
         `url` is a path below the base URL, or an absolute URL of the same host (next links).
         `keyed`: repeating the call converges (a request id, an alternate key), whatever its method.
+        `inspect` raises what an answer that looks good holds of failures; they count as its own.
         """
         sent = dict(headers or {})
         if json is not None:
@@ -211,7 +239,9 @@ class Http:
 
         def read(response: requests.Response) -> Answer:
             content = b"".join(_bounded(response.iter_content(MEGABYTE), limit, self.service))
-            return Answer(response.status_code, response.headers, content, response.url)
+            answer = Answer(response.status_code, response.headers, content, response.url)
+            inspect(answer)
+            return answer
 
         return self._persist(
             _Request(method, self._own(url), params, sent, body, tokens),
@@ -219,6 +249,7 @@ class Http:
             repeatable=keyed
             or method in _IDEMPOTENT
             or (method == "PATCH" and any(name.lower() == "if-match" for name in sent)),
+            patience=patience,
         )
 
     def download(
@@ -258,27 +289,50 @@ class Http:
             partial.unlink(missing_ok=True)
 
     def _persist(
-        self, request: _Request, read: Callable[[requests.Response], T], *, repeatable: bool
+        self,
+        request: _Request,
+        read: Callable[[requests.Response], T],
+        *,
+        repeatable: bool,
+        patience: Patience | None = None,
     ) -> T:
         def once() -> T:
             try:
-                return self._once(request, read)
+                return self._paced(request, read)
             except _TokenRefused as problem:
                 refused = problem.token
             try:  # a 401 is answered with one fresh token, whatever the method: nothing was done
-                return self._once(request, read, refused)
+                return self._paced(request, read, refused)
             except _TokenRefused as problem:
                 raise problem.cause from None
 
         return persist(
             once,
-            patience=replace(self._patience, only_refused=not repeatable),
+            patience=replace(patience or self.patience, only_refused=not repeatable),
             sleep=self.sleep,
             jitter=self._jitter,
         )
 
-    def _once(
+    def _paced(
         self, request: _Request, read: Callable[[requests.Response], T], refused: str = ""
+    ) -> T:
+        if self.pace is None:
+            return self._once(request, read, refused)
+        with self.pace.turn() as turn:
+            try:
+                return self._once(request, read, refused, turn)
+            except Throttled as problem:
+                # Without a time of the service's own, everybody waits for as long as the first try.
+                wait = problem.retry_after
+                turn.refused = self.patience.first_wait if wait is None else wait
+                raise
+
+    def _once(
+        self,
+        request: _Request,
+        read: Callable[[requests.Response], T],
+        refused: str = "",
+        turn: Turn | None = None,
     ) -> T:
         method, url, params, headers, body, tokens = request
         token = tokens.get_token(self._scope, refused=refused).token if tokens else ""
@@ -297,6 +351,8 @@ class Http:
                 allow_redirects=False,
             ) as response:
                 status = response.status_code
+                if turn:
+                    turn.heard(response.headers)
                 if status < HTTPStatus.BAD_REQUEST:
                     return read(response)
                 problem = self._refusal(response)
@@ -304,7 +360,8 @@ class Http:
                     raise _TokenRefused(token, problem)
                 raise problem
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise Unavailable(
+            kind = TimedOut if _is_timeout(error) else Unavailable
+            raise kind(
                 f"no answer from {address.netloc}: {_cause(error)}",
                 service=self.service,
                 hint="check the address and the network, then run check-config",
@@ -334,7 +391,7 @@ class Http:
         request_id = next(
             (headers[name] for headers in known for name in _REQUEST_IDS if headers.get(name)), ""
         )
-        error_type = _error_type(status)
+        error_type = TimedOut if code in self._timeout_codes else _error_type(status)
         hint = ""
         if issubclass(error_type, Throttled | Unavailable):
             hint = f"{self.service} is busy or down; run this again later"
@@ -438,7 +495,17 @@ def _is_safe(url: str) -> bool:
     return address.scheme == "https" or address.hostname in ("127.0.0.1", "localhost", "::1")
 
 
+def _is_timeout(error: Exception) -> bool:
+    """Say whether we stopped waiting for an answer; a connection that never came is no such case."""
+    return isinstance(error, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError) or (
+        # How requests tells of a time-out in the middle of a body.
+        isinstance(error, requests.ConnectionError) and "Read timed out" in str(error)
+    )
+
+
 def _error_type(status: int) -> type[ServiceError]:
+    if status == HTTPStatus.GATEWAY_TIMEOUT:
+        return TimedOut
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Unavailable
     return {

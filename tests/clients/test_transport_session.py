@@ -1,9 +1,11 @@
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from http.client import RemoteDisconnected
 
 import pytest
+import requests
 from werkzeug.wrappers import Request, Response
 
 from domain.problems import (
@@ -12,6 +14,7 @@ from domain.problems import (
     NotFound,
     ServiceError,
     Throttled,
+    TimedOut,
     Unavailable,
 )
 from transport.mounts import mount_rehosted, mount_wsgi, new_session
@@ -209,7 +212,7 @@ def test_a_cut_connection_is_told_in_words(http_for):
         (404, NotFound),
         (409, Conflict),
         (412, Conflict),
-        (500, Unavailable),
+        (501, Unavailable),
     ],
 )
 def test_each_refusal_is_its_own_error_and_is_not_repeated(http_for, status, error, waits):
@@ -223,6 +226,58 @@ def test_each_refusal_is_its_own_error_and_is_not_repeated(http_for, status, err
     assert (caught.value.code, caught.value.request_id, waits) == ("2055", "r1", [])
     assert str(caught.value) == f"test {status} code 2055 request r1: Etag is no longer valid"
     assert len(script.requests) == 1
+
+
+def test_a_slip_of_the_service_is_repeated_once(http_for, waits):
+    http, script = http_for(failing(500), failing(500), ok())
+    with pytest.raises(Unavailable):
+        http.request("GET", "/x")
+    assert (len(script.requests), waits) == (2, [1.0])
+
+    http, script = http_for(failing(500), ok())
+    with pytest.raises(Unavailable):
+        http.request("POST", "/x")  # nobody knows what it did
+    assert len(script.requests) == 1
+
+
+@pytest.mark.parametrize("fault", [requests.ReadTimeout("slow"), failing(504)])
+def test_a_time_out_is_told_apart_and_repeated_unless_less_would_be_better(http_for, fault):
+    http, script = http_for(fault, ok())
+    assert http.request("POST", "/x", keyed=True).status == 200
+    assert len(script.requests) == 2
+
+    http, script = http_for(fault, ok())
+    with pytest.raises(TimedOut):
+        http.request("POST", "/x", keyed=True, patience=replace(http.patience, timeouts=False))
+    assert len(script.requests) == 1
+
+
+def test_codes_can_say_more_than_a_status(http_for):
+    deadlock = failing(400, b'{"error": {"code": "0x80044150", "message": "Sql error"}}')
+    slow = failing(400, b'{"error": {"code": "0x80044151", "message": "SQL timeout"}}')
+    options = {
+        "patience": Patience(codes=frozenset({"0x80044150"})),
+        "timeout_codes": ("0x80044151",),
+    }
+    http, script = http_for(deadlock, slow, ok(), **options)
+    assert http.request("POST", "/x", keyed=True).status == 200
+    assert len(script.requests) == 3
+
+    http, script = http_for(deadlock, ok(), **options)
+    with pytest.raises(ServiceError):
+        http.request("POST", "/x")
+    assert len(script.requests) == 1
+
+
+def test_a_failure_inside_a_good_answer_counts_as_its_own(http_for, waits):
+    http, script = http_for(ok(b"busy"), ok(b"done"))
+
+    def inspect(answer):
+        if answer.content == b"busy":
+            raise Throttled("busy", service="test", status=429, retry_after=3.0)
+
+    assert http.request("POST", "/x", inspect=inspect).content == b"done"
+    assert (len(script.requests), waits) == (2, [3.0])
 
 
 @pytest.mark.parametrize(
