@@ -141,6 +141,11 @@ class Emulator:
         self._tokens.revoke()
 
 
-def serve(emulator: Emulator, *, host: str = "127.0.0.1", port: int = 0) -> Loopback:
-    """Answer on loopback: `port` for the control plane and the next ones for the others; 0: any."""
-    return Loopback(emulator, host=host, port=port).start()
+def serve(
+    emulator: Emulator, *, host: str = "127.0.0.1", port: int = 0, tls: bool = False
+) -> Loopback:
+    """Answer on loopback: `port` for the control plane and the next ones for the others; 0: any.
+
+    With `tls` every host but the control plane answers over TLS; clients trust `ca_bundle`.
+    """
+    return Loopback(emulator, host=host, port=port, tls=tls).start()
