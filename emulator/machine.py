@@ -106,12 +106,16 @@ class Emulator:
         *,
         deny: Sequence[tuple[str, str]] | None = None,
         fail_next: Mapping[str, Any] | None = None,
+        sales: bool = False,
         **switches: float,
     ) -> None:
         """Turn switches of the Dataverse host; ValueError for an unknown one or a wrong type.
 
-        `deny` lists (privilege, table) pairs, `fail_next` takes kind, count and path.
+        `deny` lists (privilege, table) pairs, `fail_next` takes kind, count and path;
+        `sales` installs the tables of Dynamics 365 Sales.
         """
+        if sales:
+            self.dataverse.install_sales()
         settings = self.dataverse.settings
         for name, value in switches.items():
             current = getattr(settings, name, None)

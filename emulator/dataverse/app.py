@@ -26,6 +26,8 @@ from emulator.dataverse.operations import Operations
 from emulator.dataverse.query import Reader
 from emulator.dataverse.resources import Resources
 from emulator.dataverse.rows import Caller, Rows
+from emulator.dataverse.sales import Sales
+from emulator.dataverse.sales import install as install_sales
 from emulator.dataverse.schema import Table
 from emulator.dataverse.seed import seed as fill
 from emulator.dataverse.settings import Settings
@@ -56,6 +58,7 @@ class DataverseApp:
         base_url: Callable[[], str],
         check_token: TokenCheck | None = None,
         application_id: str = "",
+        sales: bool = False,
         seed: int = 1,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -65,6 +68,7 @@ class DataverseApp:
         self._check_token = check_token
         self._application_id = application_id.lower()
         self._requests = 0
+        self._with_sales = sales
         self._sleep = sleep
         self.store = Store(file=file, clock=clock, seed=seed)
         self.rows = Rows(self.store, self.settings)
@@ -83,7 +87,11 @@ class DataverseApp:
             "sql": Sql(fetch.run).handle,
             "$apply": Apply(reader).handle,
         }
-        self._resources = Resources(self.rows, reader, queries=queries, files=self._files)
+        sales_steps = Sales(self.rows)
+        self.rows.listeners.append(sales_steps)
+        self._resources = Resources(
+            self.rows, reader, queries=queries, files=self._files, actions=sales_steps.actions
+        )
         self._batch = Batch(self.rows, self._answer, self._next_request_id)
         self._fill()
 
@@ -95,6 +103,14 @@ class DataverseApp:
                 self.store.load_schema()  # another process may have filled the file just now
                 if not self.store.schema.tables:
                     fill(self.definitions, self.rows, application_id=self._application_id)
+                    if self._with_sales:
+                        install_sales(self.definitions, self.rows)
+
+    def install_sales(self) -> None:
+        """Install Dynamics 365 Sales, once; only `reset` takes it away again."""
+        with self.store.lock, self.store.transaction():
+            if "invoice" not in self.store.schema.tables:
+                install_sales(self.definitions, self.rows)
 
     def reset(self) -> None:
         """Back to the state of a new environment; the settings object stays, with its defaults."""

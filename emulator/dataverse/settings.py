@@ -21,6 +21,7 @@ class Settings:
     aggregate_limit: int = 50_000
     delta_days: int = 7
     reject_surplus_digits: bool = False  # round (False) or refuse: live behaviour is unconfirmed
+    negative_prices: bool = True  # of write-in lines in Sales: live behaviour is unconfirmed
     deny: set[tuple[str, str]] = field(default_factory=set)  # ("Create", "nce_invoice") -> 403
     # Service protection: real sliding windows on the emulator's clock when switched on.
     throttling: bool = False
