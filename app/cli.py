@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -113,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
 
     emulate = add("emulate", _emulate, "serve the emulated systems on 127.0.0.1")
     emulate.add_argument("--port", type=_port, default=0, help="first port; 0: any free ones")
+    emulate.add_argument(
+        "--tls", action="store_true", help="with a certificate that is made for this run"
+    )
     emulate.add_argument("--scenario", default="partner-month", help="partner-month, small, empty")
     emulate.add_argument("--seed", type=int, default=1, help="another seed, another world")
 
@@ -270,16 +274,20 @@ def _emulate(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise InputError(f"--scenario: {error}") from None
     try:
-        server = serve(emulator, port=options.port)
+        server = serve(emulator, port=options.port, tls=options.tls)
     except OSError as error:
         raise InputError(
             f"--port {options.port}: {error.strerror or error}", hint="choose another port, or 0"
         ) from None
     with server:
-        print(json.dumps(emulator.base_urls), flush=True)
+        # Who ends it by a signal leaves no certificate behind either.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(DONE))
+        bundle = {"ca_bundle": str(server.ca_bundle)} if server.ca_bundle else {}
+        print(json.dumps(emulator.base_urls | bundle), flush=True)
+        trust = f"REQUESTS_CA_BUNDLE={server.ca_bundle} " if server.ca_bundle else ""
         print(
             f"Serving scenario {options.scenario}, seed {options.seed}. "
-            f"In another terminal: CSP_MODE=emulator CSP_EMULATOR_URL="
+            f"In another terminal: {trust}CSP_MODE=emulator CSP_EMULATOR_URL="
             f"{emulator.base_urls['control']} python -m app check-config. Ctrl-C ends it.",
             file=sys.stderr,
             flush=True,

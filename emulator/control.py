@@ -11,8 +11,9 @@ from __future__ import annotations
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,6 +22,7 @@ from werkzeug.wrappers import Request, Response
 
 from emulator import wire
 from emulator.clock import Clock
+from emulator.faults import Fault, fault_response, torn
 from emulator.world import World
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ PUBLIC_URLS = {
     "dataverse": "https://cspbilling.crm.dynamics.com",
     "control": "https://control.emulator.invalid",
 }
-KINDS = ("respond", "drop_before", "drop_after")
 SHAPES = ("rotate", "link", "inline", "url")
 SHEET_FORMS = ("zip", "csv", "csv_bom")
 
@@ -66,40 +67,6 @@ class Settings:
                 raise ValueError(f"{one.name} must be a whole number, zero or more")
             if type(one.default) is bool and type(value) is not bool:
                 raise ValueError(f"{one.name} must be true or false")
-
-
-@dataclass(slots=True, kw_only=True)
-class Fault:
-    """An answer to give instead of the next `count` matching requests.
-
-    `path` is a regular expression searched from the start of the path, so a plain prefix works.
-    `drop_before` cuts the connection without acting, `drop_after` acts and then cuts it: the case
-    in which a client cannot know whether its write happened.
-    """
-
-    system: str
-    path: str = ""
-    method: str = ""
-    status: int = 503
-    count: int = 1
-    kind: str = "respond"
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: Any = None
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}")
-        if self.count < 1:
-            raise ValueError("count must be at least 1")
-        re.compile(self.path)
-
-    def meets(self, system: str, method: str, path: str) -> bool:
-        """Whether a request is one of those that should fail."""
-        return (
-            self.system in (system, "*")
-            and self.method.upper() in (method, "")
-            and re.match(self.path, path, re.IGNORECASE) is not None
-        )
 
 
 @dataclass(slots=True)
@@ -188,7 +155,7 @@ class Control:
         return self.settings
 
     def fail_next(self, system: str, **details: Any) -> Fault:
-        """Queue a fault (see `Fault`); faults act in the order in which they were queued."""
+        """Queue a fault (see `faults`); of those that meet a request the first queued one acts."""
         self._known(system)
         fault = Fault(system=system, **details)
         with self._lock:
@@ -224,19 +191,19 @@ class Control:
             request = Request(environ)
             entry = self._record(system, request)
             fault = self._next_fault(system, request)
-            if fault is not None and fault.kind == "drop_before":
-                raise ConnectionResetError("dropped before the request was acted on")
-            if fault is not None and fault.kind == "respond":
-                response = fault_response(system, fault, self._machine.clock.now())
-            elif serial:
-                with self._world_lock:
+            if fault is None or fault.acts:
+                with self._world_lock if serial else nullcontext():
                     response = Response.from_app(app, environ, buffered=True)
-            else:
-                response = Response.from_app(app, environ, buffered=True)
-            if fault is not None and fault.kind == "drop_after":
-                raise ConnectionResetError("dropped after the request was acted on")
-            entry["status"] = response.status_code
+                entry["status"] = response.status_code
+            if fault is not None:
+                entry["fault"] = fault.kind
+                fault.interrupt()
+                if fault.kind.startswith("respond"):
+                    response = fault_response(system, fault, self._machine.clock.now())
+                    entry["status"] = response.status_code
             response.headers["Date"] = format_datetime(self._machine.clock.now(), usegmt=True)
+            if fault is not None and fault.kind == "drop_during":
+                return torn(response, environ, start_response)
             return response(environ, start_response)
 
         return wrapped
@@ -262,6 +229,7 @@ class Control:
                 "path": request.path,
                 "query": query,
                 "status": None,
+                "fault": None,
                 "headers": headers,
                 "body_size": request.content_length or 0,
             }
@@ -272,6 +240,9 @@ class Control:
         with self._lock:
             for fault in self._faults:
                 if fault.meets(system, request.method, request.path):
+                    if fault.skip:
+                        fault.skip -= 1
+                        continue
                     fault.count -= 1
                     if fault.count == 0:
                         self._faults.remove(fault)
@@ -283,48 +254,6 @@ class Control:
                     wait = {"Retry-After": str(throttle.retry_after)}
                     return Fault(system=system, status=429, headers=wait)
         return None
-
-
-def fault_response(system: str, fault: Fault, now: datetime) -> Response:
-    """An injected answer in the manner of the system that is made to fail."""
-    if fault.body is not None:
-        text = fault.body if isinstance(fault.body, str) else wire.encode(fault.body)
-        response = Response(text, status=fault.status, content_type=wire.JSON_TYPE)
-    elif system == "partner_center" and fault.status == 429:
-        # The gateway in front of Partner Center answers in its own form, not the service's.
-        wait = fault.headers.get("Retry-After", "57")
-        response = wire.json_response(
-            {
-                "statusCode": 429,
-                "message": f"Rate limit is exceeded. Try again in {wait} seconds.",
-            },
-            429,
-            {"Retry-After": wait},
-        )
-    elif system == "dataverse":
-        code, message = {
-            429: (
-                "0x80072322",
-                "Number of requests exceeded the limit of 6000 over time window of 300 seconds.",
-            ),
-            503: ("", "The service is unavailable."),
-        }.get(fault.status, ("0x80040216", "An unexpected error occurred."))
-        response = wire.json_response({"error": {"code": code, "message": message}}, fault.status)
-    elif system in ("graph", "price"):
-        code = {429: "TooManyRequests", 503: "ServiceUnavailable"}.get(fault.status, "UnknownError")
-        inner = {"date": wire.stamp(now).removesuffix("Z")}
-        response = wire.json_response(
-            {"error": {"code": code, "message": "Injected by the emulator.", "innerError": inner}},
-            fault.status,
-        )
-    else:
-        # A 5xx of a gateway is a page for people; a client must not try to read JSON from it.
-        page = f"<html><body><h1>{fault.status}</h1></body></html>"
-        response = Response(page, status=fault.status, content_type="text/html")
-    if fault.status == 429:
-        response.headers.setdefault("Retry-After", "10")
-    response.headers.update(fault.headers)
-    return response
 
 
 class ControlPlane:

@@ -106,12 +106,16 @@ class Emulator:
         *,
         deny: Sequence[tuple[str, str]] | None = None,
         fail_next: Mapping[str, Any] | None = None,
+        sales: bool = False,
         **switches: float,
     ) -> None:
         """Turn switches of the Dataverse host; ValueError for an unknown one or a wrong type.
 
-        `deny` lists (privilege, table) pairs, `fail_next` takes kind, count and path.
+        `deny` lists (privilege, table) pairs, `fail_next` takes kind, count and path;
+        `sales` installs the tables of Dynamics 365 Sales.
         """
+        if sales:
+            self.dataverse.install_sales()
         settings = self.dataverse.settings
         for name, value in switches.items():
             current = getattr(settings, name, None)
@@ -141,6 +145,11 @@ class Emulator:
         self._tokens.revoke()
 
 
-def serve(emulator: Emulator, *, host: str = "127.0.0.1", port: int = 0) -> Loopback:
-    """Answer on loopback: `port` for the control plane and the next ones for the others; 0: any."""
-    return Loopback(emulator, host=host, port=port).start()
+def serve(
+    emulator: Emulator, *, host: str = "127.0.0.1", port: int = 0, tls: bool = False
+) -> Loopback:
+    """Answer on loopback: `port` for the control plane and the next ones for the others; 0: any.
+
+    With `tls` every host but the control plane answers over TLS; clients trust `ca_bundle`.
+    """
+    return Loopback(emulator, host=host, port=port, tls=tls).start()

@@ -1,15 +1,22 @@
 """The emulated hosts on loopback: one port for each, so that every client can use a root path.
 
 While a server runs, the emulator's absolute links (next pages, operations, blob directories) name
-the loopback addresses; stopping brings the public names back. Plain HTTP, threads, no sandboxing:
-this is for one machine, and binds to 127.0.0.1.
+the loopback addresses; stopping brings the public names back. Threads, no sandboxing: this is for
+one machine, and binds to 127.0.0.1.
+
+Plain HTTP unless TLS is asked for. Then every look-alike of a Microsoft host speaks it, because
+Microsoft's own libraries refuse anything else (the Dataverse SDK for its environment, MSAL for its
+authority); the control plane, which they never see, stays plain, so that curl needs no certificate.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import ssl
 import threading
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -31,9 +38,27 @@ class _QuietHandler(WSGIRequestHandler):
     def connection_dropped(
         self, error: BaseException, environ: WSGIEnvironment | None = None
     ) -> None:
-        """Close the socket without an answer: an injected drop looks like a real one."""
-        del error, environ
+        """Close the socket without an answer: an injected drop looks like a real one.
+
+        An injected silence keeps it open until the client gives up or the server stops.
+        """
+        if environ is not None and isinstance(error, TimeoutError):
+            self._say_nothing()
         self.close_connection = True
+
+    def _say_nothing(self) -> None:
+        self.connection.settimeout(0.05)
+        while self.server.socket.fileno() != -1:
+            try:
+                if not self.connection.recv(1024):
+                    return
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+
+    def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002 - Werkzeug's name
+        """Stay quiet: a client that does not trust the certificate finds that out by itself."""
 
     def send_response(self, code: int, message: str | None = None) -> None:
         """Send the status line alone: the usual Date would stand beside the emulator's."""
@@ -43,8 +68,14 @@ class _QuietHandler(WSGIRequestHandler):
 class Loopback:
     """Running servers, one for each emulated host; a context manager that stops them."""
 
-    def __init__(self, emulator: Emulator, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    ca_bundle: Path | None = None
+    """The authority that clients must trust: a PEM file, gone when the server stops."""
+
+    def __init__(
+        self, emulator: Emulator, *, host: str = "127.0.0.1", port: int = 0, tls: bool = False
+    ) -> None:
         self._emulator = emulator
+        self._folder: TemporaryDirectory[str] | None = None
         self._servers: dict[str, BaseWSGIServer] = {}
         self._threads: list[threading.Thread] = []
         try:
@@ -57,8 +88,23 @@ class Loopback:
         except OSError as error:
             self._close()
             raise OSError(f"a port of {host} from {port} on is taken") from error
+        if tls:
+            self._secure()
         for name, server in self._servers.items():
-            emulator.base_urls[name] = f"http://{host}:{server.port}"
+            scheme = "http" if server.ssl_context is None else "https"
+            emulator.base_urls[name] = f"{scheme}://{host}:{server.port}"
+
+    def _secure(self) -> None:
+        from emulator.certificates import loopback_context  # noqa: PLC0415 - only TLS needs it
+
+        self._folder = TemporaryDirectory(prefix="emulator-tls-")
+        context, self.ca_bundle = loopback_context(Path(self._folder.name))
+        for name, server in self._servers.items():
+            if name != "control":
+                server.ssl_context = context
+                # The handshake is left to the thread of the connection: one that never begins it
+                # must not hold up the others.
+                server.socket = _secured(server.socket, context)
 
     def start(self) -> Loopback:
         """Begin to answer."""
@@ -89,6 +135,8 @@ class Loopback:
     def _close(self) -> None:
         for server in self._servers.values():
             server.server_close()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def __enter__(self) -> Self:
         return self
@@ -100,6 +148,10 @@ class Loopback:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def _secured(listening: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+    return context.wrap_socket(listening, server_side=True, do_handshake_on_connect=False)
 
 
 def _listening(host: str, port: int, app: WSGIApplication) -> BaseWSGIServer:

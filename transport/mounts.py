@@ -46,7 +46,7 @@ class WsgiAdapter(HTTPAdapter):
     def send(  # type: ignore[override]
         self, request: requests.PreparedRequest, **_: Any
     ) -> requests.Response:
-        """Answer from the app; a ConnectionError that it raises is one of the connection."""
+        """Answer from the app; a connection that it lets break or time out is one that did."""
         started: list[tuple[str, list[tuple[str, str]]]] = []
         head: list[bytes] = []
 
@@ -62,6 +62,8 @@ class WsgiAdapter(HTTPAdapter):
             first = next(chunks, b"")  # an app may call start_response as late as here
         except ConnectionError as error:
             raise requests.ConnectionError(error, request=request) from error
+        except TimeoutError as error:  # no answer came in time, and in process no one waits for it
+            raise requests.ReadTimeout(error, request=request) from error
         line, headers = started[0]
         code, reason = line.split(" ", 1) if " " in line else (line, "")
         raw = HTTPResponse(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import time
 import uuid
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -25,6 +26,8 @@ from emulator.dataverse.operations import Operations
 from emulator.dataverse.query import Reader
 from emulator.dataverse.resources import Resources
 from emulator.dataverse.rows import Caller, Rows
+from emulator.dataverse.sales import Sales
+from emulator.dataverse.sales import install as install_sales
 from emulator.dataverse.schema import Table
 from emulator.dataverse.seed import seed as fill
 from emulator.dataverse.settings import Settings
@@ -55,7 +58,9 @@ class DataverseApp:
         base_url: Callable[[], str],
         check_token: TokenCheck | None = None,
         application_id: str = "",
+        sales: bool = False,
         seed: int = 1,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.settings = Settings()
         self._clock = clock
@@ -63,6 +68,8 @@ class DataverseApp:
         self._check_token = check_token
         self._application_id = application_id.lower()
         self._requests = 0
+        self._with_sales = sales
+        self._sleep = sleep
         self.store = Store(file=file, clock=clock, seed=seed)
         self.rows = Rows(self.store, self.settings)
         self.definitions = Definitions(self.store, self.rows)
@@ -80,7 +87,11 @@ class DataverseApp:
             "sql": Sql(fetch.run).handle,
             "$apply": Apply(reader).handle,
         }
-        self._resources = Resources(self.rows, reader, queries=queries, files=self._files)
+        sales_steps = Sales(self.rows)
+        self.rows.listeners.append(sales_steps)
+        self._resources = Resources(
+            self.rows, reader, queries=queries, files=self._files, actions=sales_steps.actions
+        )
         self._batch = Batch(self.rows, self._answer, self._next_request_id)
         self._fill()
 
@@ -92,6 +103,14 @@ class DataverseApp:
                 self.store.load_schema()  # another process may have filled the file just now
                 if not self.store.schema.tables:
                     fill(self.definitions, self.rows, application_id=self._application_id)
+                    if self._with_sales:
+                        install_sales(self.definitions, self.rows)
+
+    def install_sales(self) -> None:
+        """Install Dynamics 365 Sales, once; only `reset` takes it away again."""
+        with self.store.lock, self.store.transaction():
+            if "invoice" not in self.store.schema.tables:
+                install_sales(self.definitions, self.rows)
 
     def reset(self) -> None:
         """Back to the state of a new environment; the settings object stays, with its defaults."""
@@ -193,23 +212,31 @@ class DataverseApp:
 
     def _admit(self, call: Call, user: str, *, url_length: int) -> Reply:
         if url_length > _LONGEST_URL:
-            raise errors.DataverseError(414, "", "The request URI is too long; use $batch.")
-        rows = call.body.count(b'"@odata.type"')
-        cost = self.settings.request_cost_ms + self.settings.row_cost_ms * rows
-        with self.limits.admitted(user, cost_ms=cost), self.store.lock:
-            fault = fault_for(self.settings, call.url)
-            raise_fault(fault)
-            self.store.notice_other_processes()
-            self.rows.caller = self._caller(user)
-            if self.definitions.keys_due():
-                with self.store.transaction():
-                    self.definitions.build_keys()
-            if call.path == "$batch":
-                if call.method != "POST":
-                    raise errors.no_http_resource(call.url)
-                reply = self._batch.handle(call)
-            else:
-                reply = self._answer(call)
+            raise errors.url_too_long()
+        settings, rows = self.settings, _rows_in(call)
+        cost = settings.request_cost_ms + settings.row_cost_ms * rows
+        with self.limits.admitted(user, cost_ms=cost):
+            # Who waits here, or for the lock, counts as being at work: as a server sees it.
+            wait = settings.latency_ms + settings.row_latency_ms * rows
+            if wait:
+                self._sleep(wait / 1000)
+            with self.store.lock:
+                return self._work(call, user)
+
+    def _work(self, call: Call, user: str) -> Reply:
+        fault = fault_for(self.settings, call.url)
+        raise_fault(fault)
+        self.store.notice_other_processes()
+        self.rows.caller = self._caller(user)
+        if self.definitions.keys_due():
+            with self.store.transaction():
+                self.definitions.build_keys()
+        if call.path == "$batch":
+            if call.method != "POST":
+                raise errors.no_http_resource(call.url)
+            reply = self._batch.handle(call)
+        else:
+            reply = self._answer(call)
         if fault == "after_commit":
             raise errors.DataverseError(503, "", "The service is unavailable.")
         return reply
@@ -285,6 +312,13 @@ class DataverseApp:
     def _next_request_id(self) -> str:
         self._requests += 1
         return str(uuid.uuid5(_REQUESTS, str(self._requests)))
+
+
+def _rows_in(call: Call) -> int:
+    """How many rows a request writes, or operations a batch holds, as far as a glance tells."""
+    if call.path == "$batch":
+        return call.body.count(b" HTTP/1.1\r") or call.body.count(b" HTTP/1.1\n")
+    return call.body.count(b'"@odata.type"')
 
 
 def _latin(value: str) -> str:

@@ -17,6 +17,7 @@ from emulator.dataverse.messages import JSON_TYPE, Call, Reply, failure, parse_q
 from emulator.dataverse.rows import Rows
 
 LARGEST = 1000
+LONGEST_URL = 65_536
 _BOUNDARY = re.compile(r'multipart/mixed\s*;.*?boundary="?([^";]+)"?', re.IGNORECASE | re.DOTALL)
 _BLANK = re.compile(rb"\r?\n\r?\n")
 _REQUEST_LINE = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (\S+) HTTP/1\.1", re.IGNORECASE)
@@ -127,6 +128,8 @@ class Batch:
         if match is None:
             raise errors.bad_query(f"The request line '{line}' is not valid.")
         target = match[2]
+        if len(target) > LONGEST_URL:
+            raise errors.url_too_long()
         reference, slash, tail = target.partition("/")
         if reference.startswith("$") and reference != "$batch":
             if reference not in self.rows.references:

@@ -47,6 +47,11 @@ def unknown_segment(name: str) -> DataverseError:
     return DataverseError(404, "0x8006088a", f"Resource not found for the segment '{name}'.")
 
 
+def url_too_long() -> DataverseError:
+    """An address of more than 32 KB alone, or of more than 64 KB within a batch."""
+    return DataverseError(414, "", "The request URI is too long; use $batch.")
+
+
 def no_http_resource(url: str) -> DataverseError:
     """The verb does not fit the function or action; Dataverse sends an empty code."""
     message = f"No HTTP resource was found that matches the request URI '{url}'."

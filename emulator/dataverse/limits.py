@@ -26,6 +26,7 @@ FAULTS = (
     "deadlock",
     "sql_timeout",
     "unavailable",
+    "unexpected",
     "after_commit",
 )
 
@@ -106,9 +107,11 @@ class Limits:
 
 
 def fault_for(settings: Settings, url: str) -> str:
-    """Take the next ordered failure if it is meant for this request, or an empty string."""
-    if settings.faults and settings.faults[0][1] in url:
-        return settings.faults.popleft()[0]
+    """Take the next ordered failure that is meant for this request, or an empty string."""
+    for kind, path in settings.faults:
+        if path in url:
+            settings.faults.remove((kind, path))
+            return kind
     return ""
 
 
@@ -120,5 +123,7 @@ def raise_fault(kind: str) -> None:
         raise errors.deadlock()
     if kind == "sql_timeout":
         raise errors.sql_timeout()
+    if kind == "unexpected":
+        raise errors.DataverseError(500, "0x80040216", "An unexpected error occurred.")
     if kind == "unavailable":
         raise errors.DataverseError(503, "", "The service is unavailable.")

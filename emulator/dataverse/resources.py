@@ -18,19 +18,27 @@ from emulator.dataverse.rows import Located, Rows
 from emulator.dataverse.schema import CRM, Table
 
 Handler = Callable[[Call, Table], Reply]
+RowAction = Callable[[Table, str], None]
 
 
 class Resources:
     """Everything below `/{entity set}`."""
 
     def __init__(
-        self, rows: Rows, reader: Reader, *, queries: Mapping[str, Handler], files: Any
+        self,
+        rows: Rows,
+        reader: Reader,
+        *,
+        queries: Mapping[str, Handler],
+        files: Any,
+        actions: Mapping[tuple[str, str], RowAction],
     ) -> None:
         self.rows = rows
         self.store = rows.store
         self.reader = reader
         self.queries = queries  # query option -> who answers it: fetchXml, sql, $apply, ...
         self.files = files
+        self.actions = actions  # (table, action without parameters) -> who does it to a row
 
     def handle(self, call: Call, table: Table, steps: list[Segment]) -> Reply:
         """Answer a request whose first step is the table's entity set."""
@@ -154,6 +162,11 @@ class Resources:
             return self._link(call, table, row_id, rest[0], tail)
         if name in table.props:
             return self._property(call, table, row_id, name, tail)
+        action = self.actions.get((table.logical, name.removeprefix(CRM)))
+        if action is not None and name.startswith(CRM) and call.method == "POST":
+            with self.store.transaction():
+                action(table, row_id)
+            return Reply()
         raise errors.unknown_segment(name)
 
     def _property(self, call: Call, table: Table, row_id: str, name: str, tail: list[str]) -> Reply:

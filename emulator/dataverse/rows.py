@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 from emulator.dataverse import address, errors, values
 from emulator.dataverse.schema import Column, Relationship, Table
@@ -40,6 +40,26 @@ class Located:
 
 
 @dataclass(slots=True)
+class Event:
+    """One write that a client asked for, on its way through the platform's own steps."""
+
+    message: str  # Create, Update or Delete
+    table: Table
+    row_id: str
+    cells: Cells  # what is written; a step before it may change them
+
+
+class Listener(Protocol):
+    """A step around every write, in its transaction: what it raises rolls the write back."""
+
+    def before(self, event: Event) -> None:
+        """Look at a write before it is stored; the id of a new row is not given out yet."""
+
+    def after(self, event: Event) -> None:
+        """Act on a write that is stored."""
+
+
+@dataclass(slots=True)
 class _Change:
     cells: Cells = field(default_factory=dict)
     parents: list[tuple[Column, Table, Body]] = field(default_factory=list)
@@ -54,6 +74,7 @@ class Rows:
         self.settings = settings
         self.caller = Caller("", "")
         self.references: dict[str, str] = {}
+        self.listeners: list[Listener] = []
 
     # Finding
 
@@ -202,9 +223,14 @@ class Rows:
             if column.type_cell:
                 cells[column.type_cell] = parent.logical
         self._settle_state(table, cells)
-        row_id = self.insert(table, cells)
+        event = Event("Create", table, "", cells)
+        for listener in self.listeners:
+            listener.before(event)
+        event.row_id = row_id = self.insert(table, cells)
         for link, nested_rows in change.children:
             self._create_children(table, row_id, link, nested_rows)
+        for listener in self.listeners:
+            listener.after(event)
         return row_id
 
     def _create_children(
@@ -266,7 +292,12 @@ class Rows:
         cells.pop(table.primary_id, None)
         if "statecode" in cells or "statuscode" in cells:
             self._settle_state(table, cells, row_id)
+        event = Event("Update", table, row_id, cells)
+        for listener in self.listeners:
+            listener.before(event)
         self.change(table, row_id, cells)
+        for listener in self.listeners:
+            listener.after(event)
 
     def change(self, table: Table, row_id: str, cells: Cells) -> None:
         """Store validated cells of an existing row under a new row version."""
@@ -359,17 +390,27 @@ class Rows:
                 cells[f"{column.name}_base"] = None
                 continue
             number = Decimal(amount)
-            if column.definition["PrecisionSource"] == 2:
-                number = Decimal(values.fixed(number, precision))
+            source = column.definition["PrecisionSource"]
+            if source:
+                places = precision if source == 2 else self._pricing_precision()
+                number = Decimal(values.fixed(number, places))
                 cells[column.name] = values.fixed(number, values.MONEY_SCALE)
             converted = values.EXACT.divide(number, rate)
             cells[f"{column.name}_base"] = values.fixed(converted, values.MONEY_SCALE)
+
+    def _pricing_precision(self) -> int:
+        """Decimals of unit prices: a setting of the organisation (0 to 4)."""
+        row = self.store.one("SELECT pricingdecimalprecision FROM organization")
+        return int(row[0]) if row else 2
 
     # Deleting and linking
 
     def delete(self, table: Table, row_id: str) -> None:
         """Delete a row by the rules of its relationships; leave a tombstone."""
         self.demand("Delete", table)
+        event = Event("Delete", table, row_id, {})
+        for listener in self.listeners:
+            listener.before(event)
         for link in table.children.values():
             child = self.store.schema.tables[link.referencing]
             held = self.store.rows(
@@ -397,6 +438,8 @@ class Rows:
                 "INSERT OR REPLACE INTO _tombstone VALUES (?, ?, ?, ?)",
                 (table.logical, row_id, self.store.next_version(), at),
             )
+        for listener in self.listeners:
+            listener.after(event)
 
     def associate(self, table: Table, row_id: str, nav: str, reference: str) -> None:
         """Link two rows through any navigation property."""

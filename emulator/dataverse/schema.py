@@ -75,8 +75,8 @@ class Column:
 
     @property
     def precision(self) -> int:
-        """Decimals that a value keeps; Money by currency is cut later, when the currency is known."""
-        if self.kind == "Money" and self.definition["PrecisionSource"] == 2:
+        """Decimals that a value keeps; Money by currency or organisation is cut when it is stored."""
+        if self.kind == "Money" and self.definition["PrecisionSource"] != 0:
             return values.MONEY_SCALE
         return int(self.definition["Precision"])
 

@@ -1,12 +1,13 @@
 """What every environment holds before anyone works in it: standard tables and a few rows.
 
 The tables are a plausible subset of the real columns, written as one line each. A column is
-`name:Kind[:argument]`; the argument is a length, a precision, options `1=Text|2=Text`, or for a
+`name:Kind[:argument]`; the argument is a length, a precision (of Money: its source), options `1=Text|2=Text`, or for a
 lookup its `target=Relationship` pairs. To add a table, add a line.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,9 @@ from emulator.dataverse.shapes import choice_options, column
 
 
 @dataclass(frozen=True, slots=True)
-class _Standard:
+class Standard:
+    """One table that the platform brings along."""
+
     schema_name: str
     entity_set: str
     otc: int
@@ -27,7 +30,7 @@ class _Standard:
 
 
 _STANDARD = (
-    _Standard(
+    Standard(
         "Organization",
         "organizations",
         1019,
@@ -36,21 +39,21 @@ _STANDARD = (
         "expirechangetrackingindays:Integer oobpricecalculationenabled:Boolean languagecode:Integer "
         "maxuploadfilesize:Integer",
     ),
-    _Standard(
+    Standard(
         "TransactionCurrency",
         "transactioncurrencies",
         9105,
         "currencyname:String:100 isocurrencycode:String:5 currencysymbol:String:13 "
         "exchangerate:Decimal:10 currencyprecision:Integer",
     ),
-    _Standard(
+    Standard(
         "BusinessUnit",
         "businessunits",
         10,
         "name:String:160 parentbusinessunitid:Lookup:businessunit=business_unit_parent_business_unit "
         "isdisabled:Boolean",
     ),
-    _Standard(
+    Standard(
         "SystemUser",
         "systemusers",
         8,
@@ -59,16 +62,16 @@ _STANDARD = (
         "accessmode:Integer isdisabled:Boolean "
         "businessunitid:Lookup:businessunit=business_unit_system_users",
     ),
-    _Standard(
+    Standard(
         "Team", "teams", 9, "name:String:160 businessunitid:Lookup:businessunit=business_unit_teams"
     ),
-    _Standard(
+    Standard(
         "Role",
         "roles",
         1036,
         "name:String:100 businessunitid:Lookup:businessunit=business_unit_roles",
     ),
-    _Standard(
+    Standard(
         "Contact",
         "contacts",
         2,
@@ -77,7 +80,7 @@ _STANDARD = (
         "address1_line1:String:250 address1_city:String:80 address1_country:String:80",
         owned=True,
     ),
-    _Standard(
+    Standard(
         "Account",
         "accounts",
         1,
@@ -92,7 +95,7 @@ _STANDARD = (
         "parentaccountid:Lookup:account=account_parent_account",
         owned=True,
     ),
-    _Standard(
+    Standard(
         "Task",
         "tasks",
         4212,
@@ -101,35 +104,35 @@ _STANDARD = (
         owned=True,
         primary_id="activityid",
     ),
-    _Standard(
+    Standard(
         "Publisher",
         "publishers",
         7101,
         "friendlyname:String:256 uniquename:String:256 customizationprefix:String:8 "
         "customizationoptionvalueprefix:Integer description:Memo:2000 isreadonly:Boolean",
     ),
-    _Standard(
+    Standard(
         "Solution",
         "solutions",
         7100,
         "friendlyname:String:256 uniquename:String:65 version:String:256 description:Memo:2000 "
         "ismanaged:Boolean isvisible:Boolean publisherid:Lookup:publisher=publisher_solution",
     ),
-    _Standard(
+    Standard(
         "SolutionComponent",
         "solutioncomponents",
         7103,
         "name:String:100 objectid:Uniqueidentifier componenttype:Integer "
         "solutionid:Lookup:solution=solution_solutioncomponent",
     ),
-    _Standard(
+    Standard(
         "SavedQuery",
         "savedqueries",
         1039,
         "name:String:200 returnedtypecode:String:64 querytype:Integer isdefault:Boolean "
         "description:Memo:2000 fetchxml:Memo:1048576 layoutxml:Memo:1048576",
     ),
-    _Standard(
+    Standard(
         "SystemForm",
         "systemforms",
         1030,
@@ -137,27 +140,27 @@ _STANDARD = (
         "formxml:Memo:1048576",
         primary_id="formid",
     ),
-    _Standard(
+    Standard(
         "SiteMap",
         "sitemaps",
         4709,
         "sitemapname:String:256 sitemapnameunique:String:100 sitemapxml:Memo:1048576",
     ),
-    _Standard(
+    Standard(
         "AppModule",
         "appmodules",
         9006,
         "name:String:100 uniquename:String:100 description:Memo:2000 clienttype:Integer "
         "webresourceid:Uniqueidentifier publisherid:Lookup:publisher=publisher_appmodule",
     ),
-    _Standard(
+    Standard(
         "AppModuleComponent",
         "appmodulecomponents",
         9007,
         "name:String:100 objectid:Uniqueidentifier componenttype:Integer "
         "appmoduleidunique:Lookup:appmodule=appmodule_appmodulecomponent",
     ),
-    _Standard(
+    Standard(
         "AsyncOperation",
         "asyncoperations",
         4700,
@@ -165,15 +168,15 @@ _STANDARD = (
         "statecode:State:0=Ready|1=Suspended|2=Locked|3=Completed "
         "statuscode:Status:0=Waiting_For_Resources>0|20=In_Progress>2|30=Succeeded>3|31=Failed>3",
     ),
-    _Standard("SdkMessage", "sdkmessages", 4606, "name:String:256"),
-    _Standard(
+    Standard("SdkMessage", "sdkmessages", 4606, "name:String:256"),
+    Standard(
         "SdkMessageFilter",
         "sdkmessagefilters",
         4607,
         "name:String:256 primaryobjecttypecode:String:64 "
         "sdkmessageid:Lookup:sdkmessage=sdkmessageid_sdkmessagefilter",
     ),
-    _Standard(
+    Standard(
         "ServiceEndpoint",
         "serviceendpoints",
         4618,
@@ -181,7 +184,7 @@ _STANDARD = (
         "authtype:Integer authvalue:String:2048 connectionmode:Integer userclaim:Integer "
         "messageformat:Integer",
     ),
-    _Standard(
+    Standard(
         "SdkMessageProcessingStep",
         "sdkmessageprocessingsteps",
         4608,
@@ -224,13 +227,9 @@ _MESSAGES = ("Create", "Update", "Delete", "CreateMultiple", "UpdateMultiple")
 
 def seed(definitions: Definitions, rows: Rows, *, application_id: str) -> None:
     """Fill an empty store; the caller holds a transaction open."""
-    for standard in _STANDARD:
-        _make_table(definitions, standard)
-    for standard in _STANDARD:
-        for text in standard.columns.split():
-            _link(definitions, standard.schema_name.lower(), text)
+    make_tables(definitions, _STANDARD)
     for child, text in _LATER:
-        _link(definitions, child, text)
+        link(definitions, child, text)
     for name, first, second in _ASSOCIATIONS:
         many = {
             "@odata.type": f"#{CRM}ManyToManyRelationshipMetadata",
@@ -242,7 +241,16 @@ def seed(definitions: Definitions, rows: Rows, *, application_id: str) -> None:
     _fill(definitions, rows, application_id)
 
 
-def _make_table(definitions: Definitions, standard: _Standard) -> None:
+def make_tables(definitions: Definitions, standards: Sequence[Standard]) -> None:
+    """Make tables and then their lookups, which may point at each other."""
+    for standard in standards:
+        _make_table(definitions, standard)
+    for standard in standards:
+        for text in standard.columns.split():
+            link(definitions, standard.schema_name.lower(), text)
+
+
+def _make_table(definitions: Definitions, standard: Standard) -> None:
     columns = [c for c in map(_column, standard.columns.split()) if c is not None]
     columns[0] |= {"IsPrimaryName": True}
     body: dict[str, Any] = {
@@ -270,6 +278,8 @@ def _column(text: str) -> dict[str, Any] | None:
         return column("DateTime", name, Format="DateOnly", DateTimeBehavior=behaviour)
     if kind in ("String", "Memo"):
         return column(kind, name, MaxLength=int(argument))
+    if kind == "Money" and argument:
+        return column(kind, name, PrecisionSource=int(argument))
     if kind in ("Decimal", "Double"):
         return column(kind, name, Precision=int(argument))
     if kind in ("Picklist", "State", "Status"):
@@ -284,7 +294,8 @@ def _column(text: str) -> dict[str, Any] | None:
     return column(kind, name)
 
 
-def _link(definitions: Definitions, child: str, text: str) -> None:
+def link(definitions: Definitions, child: str, text: str, *, on_delete: str = "RemoveLink") -> None:
+    """Make the lookup that the text declares; other columns are there already."""
     name, kind, *rest = text.split(":")
     if kind != "Lookup":
         return
@@ -296,14 +307,15 @@ def _link(definitions: Definitions, child: str, text: str) -> None:
     for target, relationship in pairs:
         nav = name if len(pairs) == 1 else f"{name}_{target}"
         nav += "_task" if child == "task" else ""
-        link = {
+        relation = {
             "SchemaName": relationship,
             "ReferencedEntity": target,
             "ReferencingEntity": child,
             "ReferencingEntityNavigationPropertyName": nav,
             "Lookup": {"SchemaName": name},
+            "CascadeConfiguration": {"Delete": on_delete},
         }
-        definitions.create_relationship(link, custom=False)
+        definitions.create_relationship(relation, custom=False)
 
 
 def _fill(definitions: Definitions, rows: Rows, application_id: str) -> None:

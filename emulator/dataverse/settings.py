@@ -21,6 +21,7 @@ class Settings:
     aggregate_limit: int = 50_000
     delta_days: int = 7
     reject_surplus_digits: bool = False  # round (False) or refuse: live behaviour is unconfirmed
+    negative_prices: bool = True  # of write-in lines in Sales: live behaviour is unconfirmed
     deny: set[tuple[str, str]] = field(default_factory=set)  # ("Create", "nce_invoice") -> 403
     # Service protection: real sliding windows on the emulator's clock when switched on.
     throttling: bool = False
@@ -31,8 +32,11 @@ class Settings:
     request_cost_ms: int = 20  # charged, not measured: a run must repeat exactly
     row_cost_ms: int = 2
     dop_hint: int = 8
+    # Real waiting, for clients whose speed is measured; requests wait beside each other.
+    latency_ms: float = 0
+    row_latency_ms: float = 0
     # Failures of the next requests, first in first out: a kind of `limits.FAULTS`, and part of the
-    # URL that must match (empty: any).
+    # URL that must match (empty: any); of those that match the first one acts.
     faults: deque[tuple[str, str]] = field(default_factory=deque)
 
     def fail_next(self, kind: str, *, count: int = 1, path: str = "") -> None:

@@ -220,6 +220,32 @@ def test_the_commands_work_against_emulators_on_loopback(served, tmp_path):
     assert "refresh-token.emulator" in names
 
 
+def test_the_served_emulators_speak_tls_when_told(tmp_path):
+    """Signing in and reading rows, by nothing but the bundle that the first line names."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "emulate", "--scenario", "empty", "--tls"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={name: value for name, value in os.environ.items() if not name.startswith("CSP_")},
+    )
+    urls = json.loads(process.stdout.readline())
+    bundle = Path(urls["ca_bundle"])
+    assert urls["dataverse"].startswith("https://127.0.0.1:")
+    mode = {
+        "CSP_MODE": "emulator",
+        "CSP_EMULATOR_URL": urls["control"],
+        "REQUESTS_CA_BUNDLE": str(bundle),
+    }
+    reached = command("check-config", "--json", state=tmp_path, **mode)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert set(reached.data["systems"].values()) == {"reached"}
+    assert process.returncode == 0
+    assert not bundle.exists()
+
+
 def test_an_address_where_something_else_answers(tmp_path):
     class Other(BaseHTTPRequestHandler):
         def do_GET(self):

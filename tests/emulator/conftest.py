@@ -35,6 +35,8 @@ class WsgiAdapter(BaseAdapter):
         )
         try:
             chunks, status, headers = run_wsgi_app(self.app, builder.get_environ(), buffered=True)
+        except TimeoutError as error:
+            raise requests.ReadTimeout(error) from error
         except OSError as error:
             raise requests.ConnectionError(error) from error
         response = requests.Response()

@@ -84,13 +84,60 @@ def test_any_body_can_be_given(desk):
     assert desk.pc("/v1/customers").json() == body
 
 
-@pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
-def test_dropped_connections(desk, kind):
+@pytest.mark.parametrize(
+    ("kind", "raised"),
+    [
+        ("drop_before", requests.ConnectionError),
+        ("drop_after", requests.ConnectionError),
+        ("drop_during", requests.ConnectionError),
+        ("stall_before", requests.ReadTimeout),
+        ("stall_after", requests.ReadTimeout),
+    ],
+)
+def test_lost_answers(desk, kind, raised):
     token = desk.token("partner_center")
     desk.control.fail_next("partner_center", kind=kind)
-    with pytest.raises(requests.ConnectionError):
+    with pytest.raises(raised):
         desk.pc("/v1/customers", token=token)
     assert desk.pc("/v1/customers", token=token).status_code == 200
+    *_, failed, last = desk.control.requests()
+    assert (failed["fault"], last["fault"]) == (kind, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "acted"),
+    [
+        ("respond", 0),
+        ("drop_before", 0),
+        ("stall_before", 0),
+        ("respond_after", 1),
+        ("drop_during", 1),
+        ("drop_after", 1),
+        ("stall_after", 1),
+    ],
+)
+def test_what_a_lost_answer_left_behind(desk, kind, acted):
+    accounts = "/api/data/v9.2/accounts"
+    count = f"{accounts}/$count"
+    before = int(desk.call("dataverse", "GET", count, app=True).content.decode())
+    desk.control.fail_next("dataverse", path=accounts, method="post", kind=kind, status=502)
+    try:
+        headers = {"Prefer": "return=representation"}
+        body = {"name": "Fabrikam"}
+        answer = desk.call("dataverse", "POST", accounts, app=True, json=body, headers=headers)
+        assert answer.status_code == 502
+        assert answer.headers["Content-Type"].startswith("text/html")
+    except requests.RequestException:
+        assert not kind.startswith("respond")
+    after = int(desk.call("dataverse", "GET", count, app=True).content.decode())
+    assert after - before == acted
+
+
+def test_a_fault_lets_pass_what_it_is_told_to(desk):
+    desk.control.fail_next("partner_center", path="/v1/customers", skip=2, count=2)
+    desk.control.fail_next("partner_center", path="/v1/customers", status=500, skip=4)
+    statuses = [desk.pc("/v1/customers").status_code for _ in range(7)]
+    assert statuses == [200, 200, 503, 503, 200, 200, 500]
 
 
 def test_every_third_request_is_throttled(desk):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import timedelta
-from threading import Event, Thread
+from itertools import islice
+from threading import Barrier, Event, Thread
 
 import pytest
 
@@ -15,6 +17,10 @@ def dv():
     dataverse = Dataverse()
     dataverse.make_tables()
     return dataverse
+
+
+def first_completed(futures, count):
+    return list(islice(as_completed(futures, timeout=10), count))
 
 
 def test_the_request_limit_slides_with_the_clock(dv):
@@ -82,6 +88,65 @@ def test_users_have_their_own_windows():
         assert dv.send("GET", "WhoAmI", headers=header).status == 429
 
 
+def test_requests_that_wait_for_their_turn_are_at_work(dv):
+    """Everything runs under one lock; who waits for it is concurrent all the same."""
+    dv.settings.throttling = True
+    dv.settings.concurrency_limit = 3
+    started = Barrier(7)
+
+    def ask(_):
+        started.wait(10)
+        return dv.get("WhoAmI").status
+
+    with ThreadPoolExecutor(6) as pool, dv.app.store.lock:
+        answers = [pool.submit(ask, number) for number in range(6)]
+        started.wait(10)
+        refused = [answer.result(10) for answer in first_completed(answers, 3)]
+    assert refused == [429] * 3
+    assert sorted(answer.result() for answer in answers) == [200] * 3 + [429] * 3
+    assert dv.get("WhoAmI").status == 200
+
+
+def test_every_row_takes_its_time_when_told():
+    waits = []
+    dv = Dataverse(sleep=waits.append)
+    dv.make_tables()
+    dv.settings.latency_ms, dv.settings.row_latency_ms = 80, 0.5
+    assert dv.bulk("CreateMultiple", [{"nce_name": "A"}] * 200).status == 200
+    assert dv.get("WhoAmI").status == 200
+    assert waits == [pytest.approx(0.18), pytest.approx(0.08)]
+
+
+def test_waiting_requests_do_not_wait_for_each_other():
+    everyone = Barrier(4)
+    dv = Dataverse(sleep=lambda _: everyone.wait(10))
+    dv.settings.latency_ms = 1
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(lambda _: dv.get("WhoAmI").status, range(4))) == {200}
+
+
+def test_operations_of_a_batch_cost_execution_time(dv):
+    dv.app.limits.reset()
+    dv.settings.throttling = True
+    dv.settings.request_cost_ms, dv.settings.row_cost_ms = 20, 2
+    one = "--b\r\nContent-Type: application/http\r\n\r\nGET {} HTTP/1.1\r\n\r\n\r\n"
+    body = (one.format("/api/data/v9.2/WhoAmI") * 10 + "--b--").encode()
+    headers = {"Content-Type": "multipart/mixed; boundary=b"}
+    answer = dv.send("POST", "$batch", body, headers=headers)
+    assert answer.status == 200
+    assert answer.headers["x-ms-ratelimit-time-remaining-xrm-requests"] == "1,199.96"
+    assert answer.headers["x-ms-ratelimit-burst-remaining-xrm-requests"] == "5999"
+
+
+@pytest.mark.parametrize("path", ["WhoAmI", "nce_subscriptions", "nowhere"])
+def test_every_answer_recommends_a_parallelism(dv, path):
+    dv.settings.dop_hint = 6
+    assert dv.get(path).headers["x-ms-dop-hint"] == "6"
+    dv.settings.throttling, dv.settings.request_limit = True, 0
+    refused = dv.get(path)
+    assert (refused.status, refused.headers["x-ms-dop-hint"]) == (429, "6")
+
+
 def test_limits_are_off_at_first(dv):
     dv.settings.request_limit = 1
     assert [dv.get("WhoAmI").status for _ in range(3)] == [200, 200, 200]
@@ -96,6 +161,7 @@ def test_limits_are_off_at_first(dv):
         ("deadlock", 500, "0x80044150"),
         ("sql_timeout", 500, "0x80044151"),
         ("unavailable", 503, ""),
+        ("unexpected", 500, "0x80040216"),
     ],
 )
 def test_failures_on_demand_do_no_work(dv, kind, status, code):
@@ -107,6 +173,14 @@ def test_failures_on_demand_do_no_work(dv, kind, status, code):
         assert ("retry-after" in answer.headers) is (status == 429)
     assert dv.values("nce_subscriptions") == []
     assert dv.bulk("CreateMultiple", [{"nce_name": "A"}]).status == 200
+
+
+def test_failures_meet_the_requests_they_are_meant_for(dv):
+    dv.settings.fail_next("deadlock", path="CreateMultiple")
+    dv.settings.fail_next("unavailable", path="WhoAmI")
+    assert dv.get("WhoAmI").status == 503
+    assert dv.bulk("CreateMultiple", [{"nce_name": "A"}]).code == "0x80044150"
+    assert dv.get("WhoAmI").status == 200
 
 
 def test_a_failure_after_the_commit_hides_work_that_was_done(dv):

@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import gzip
 import socket
+import stat
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
+import certifi
 import pytest
 import requests
 
@@ -101,6 +105,102 @@ def test_a_dropped_connection_is_a_closed_socket(loopback):
     loopback.control.fail_next("price", kind="drop_before")
     with pytest.raises(requests.ConnectionError):
         loopback.session.get(loopback.emulator.base_urls["price"], timeout=5)
+
+
+def test_a_torn_answer_ends_before_its_announced_length(loopback):
+    loopback.control.fail_next("partner_center", path="/v1/customers", kind="drop_during")
+    with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
+        loopback.pc("/v1/customers")
+    assert loopback.pc("/v1/customers").status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["stall_before", "stall_after"])
+def test_a_stalled_request_runs_into_the_clients_time_out(loopback, kind):
+    price = loopback.emulator.base_urls["price"]
+    loopback.control.fail_next("price", kind=kind)
+    with pytest.raises(requests.ReadTimeout):
+        loopback.session.get(price, timeout=0.2)
+    assert loopback.session.get(price, timeout=5).status_code == 401
+
+
+def test_a_stalled_client_is_let_go_when_the_server_stops(desk):
+    desk.control.fail_next("price", kind="stall_before")
+    with ThreadPoolExecutor(1) as pool:
+        with Loopback(desk.emulator).start():
+            asked = pool.submit(requests.get, desk.emulator.base_urls["price"], timeout=60)
+            while not any(entry["fault"] for entry in desk.control.requests()):
+                time.sleep(0.01)
+        with pytest.raises(requests.ConnectionError):
+            asked.result(timeout=10)
+
+
+# TLS
+
+
+@pytest.fixture
+def secure(desk, monkeypatch):
+    with Loopback(desk.emulator, tls=True).start() as server, requests.Session() as session:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.ca_bundle))
+        desk.session = session
+        desk.server = server
+        yield desk
+
+
+def test_with_tls_every_host_of_microsofts_speaks_it(secure):
+    urls = dict(secure.emulator.base_urls)
+    assert urls.pop("control").startswith("http://127.0.0.1:")
+    assert all(url.startswith("https://127.0.0.1:") for url in urls.values())
+    page = secure.pc("/v1/customers?size=3").json()
+    assert [row["id"] for row in page["items"]] == CUSTOMERS[:3]
+    by_name = urls["price"].replace("127.0.0.1", "localhost")
+    assert secure.session.get(by_name, timeout=5).status_code == 401
+
+
+def test_who_does_not_know_the_authority_is_not_served_and_nothing_is_printed(secure, capfd):
+    with pytest.raises(requests.exceptions.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+        secure.session.get(secure.emulator.base_urls["price"], timeout=5, verify=certifi.where())
+    plain = secure.emulator.base_urls["price"].replace("https", "http")
+    with pytest.raises(requests.ConnectionError):
+        secure.session.get(plain, timeout=5)
+    assert secure.session.get(secure.emulator.base_urls["price"], timeout=5).status_code == 401
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_key_is_gone_once_loaded_and_the_rest_when_the_server_stops(desk, monkeypatch):
+    seen = []
+    unlink = Path.unlink
+
+    def looked_at(path, *arguments):
+        seen.append((path.name, stat.S_IMODE(path.stat().st_mode)))
+        unlink(path, *arguments)
+
+    monkeypatch.setattr(Path, "unlink", looked_at)
+    with Loopback(desk.emulator, tls=True) as server:
+        folder = server.ca_bundle.parent
+        assert seen == [("server.key", 0o600)]
+        assert sorted(path.name for path in folder.iterdir()) == ["ca.pem", "server.pem"]
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert not folder.exists()
+
+
+def test_a_connection_that_never_begins_the_handshake_holds_up_no_one(secure):
+    port = int(secure.emulator.base_urls["price"].rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port)):
+        answer = secure.session.get(secure.emulator.base_urls["price"], timeout=5)
+    assert answer.status_code == 401
+
+
+def test_faults_of_the_connection_happen_over_tls_too(secure):
+    price = secure.emulator.base_urls["price"]
+    for kind, raised in (
+        ("drop_before", requests.ConnectionError),
+        ("drop_during", requests.exceptions.ChunkedEncodingError),
+        ("stall_after", requests.ReadTimeout),
+    ):
+        secure.control.fail_next("price", kind=kind)
+        with pytest.raises(raised):
+            secure.session.get(price, timeout=0.3)
+    assert secure.session.get(price, timeout=5).status_code == 401
 
 
 def test_threads_are_served_and_the_log_misses_none(loopback):

@@ -1,0 +1,92 @@
+"""A certificate for loopback, made when the server starts and worthless when it stops.
+
+Clients that nobody may modify decide what it looks like: `requests` takes a bundle of authorities
+from REQUESTS_CA_BUNDLE, Node from NODE_EXTRA_CA_CERTS, and both check the address. So a small
+authority signs one certificate for 127.0.0.1 and localhost, and its own key is forgotten at once.
+Making certificates is beyond the standard library: `cryptography` comes with azure-identity, and
+this module is imported only by a server that speaks TLS.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+_DAYS = 30
+_PLACES = [x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")]
+
+
+def loopback_context(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """A server's TLS settings, and the PEM file of the authority that its clients must trust.
+
+    The server's key lies in `folder`, for its owner's eyes alone, while it is being loaded.
+    """
+    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    authority = _certificate("Emulator on this machine", authority_key)
+    certificate = _certificate("localhost", key, issuer=authority, signer=authority_key)
+    bundle, chain, secret = (folder / name for name in ("ca.pem", "server.pem", "server.key"))
+    bundle.write_bytes(authority.public_bytes(Encoding.PEM))
+    chain.write_bytes(certificate.public_bytes(Encoding.PEM))
+    descriptor = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, secret)
+    secret.unlink()
+    return context, bundle
+
+
+def _certificate(
+    common_name: str,
+    key: ec.EllipticCurvePrivateKey,
+    *,
+    issuer: x509.Certificate | None = None,
+    signer: ec.EllipticCurvePrivateKey | None = None,
+) -> x509.Certificate:
+    """An authority that signs itself, or with an issuer a server's certificate."""
+    subject = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, common_name)])
+    # Clients compare with their own clock, so this is the one place that does not ask the world's.
+    today = datetime.now(UTC)
+    is_authority = issuer is None
+    signer = signer or key
+    usage = dict.fromkeys(
+        (
+            "content_commitment key_encipherment data_encipherment key_agreement crl_sign "
+            "encipher_only decipher_only"
+        ).split(),
+        False,
+    )
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(today - timedelta(days=1))
+        .not_valid_after(today + timedelta(days=_DAYS))
+        .add_extension(
+            x509.BasicConstraints(ca=is_authority, path_length=0 if is_authority else None),
+            critical=True,
+        )
+        .add_extension(
+            x509.KeyUsage(digital_signature=not is_authority, key_cert_sign=is_authority, **usage),
+            critical=True,
+        )
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
+    )
+    if not is_authority:
+        server = x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH])
+        builder = builder.add_extension(server, critical=False)
+        builder = builder.add_extension(x509.SubjectAlternativeName(_PLACES), critical=False)
+    return builder.sign(signer, SHA256())
