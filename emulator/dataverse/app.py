@@ -16,6 +16,7 @@ from emulator.clock import Clock
 from emulator.dataverse import address, errors, pages
 from emulator.dataverse.aggregates import Apply
 from emulator.dataverse.batch import Batch
+from emulator.dataverse.customisation import Customisation
 from emulator.dataverse.definitions import Definitions
 from emulator.dataverse.fetchxml import FetchXml
 from emulator.dataverse.files import Files
@@ -38,6 +39,7 @@ from emulator.dataverse.tracking import Tracking
 TokenCheck = Callable[[str, str], Any]  # (token, audience) -> claims; ValueError(reason) -> 401
 _API = re.compile(r"/api/data/v9\.[0-2](?:/|$)", re.IGNORECASE)
 _LONGEST_URL = 32_768
+_METADATA = {"EntityDefinitions", "RelationshipDefinitions", "GlobalOptionSetDefinitions"}
 # What SQLite says of conditions that nest too deep for it, in FetchXML and in lambdas.
 _TOO_DEEP = ("parser stack overflow", "Expression tree is too large")
 _REQUESTS = uuid.UUID("d0a7a5e0-2026-5000-9000-0000c5bdb112")
@@ -76,9 +78,10 @@ class DataverseApp:
         self.limits = Limits(self.settings, clock)
         self._files = Files(self.rows)
         self._metadata = Metadata(self.definitions)
-        self._operations = Operations(self.rows, self.definitions, self._metadata)
         reader = Reader(self.rows, horizon=self._as_cached)
         tracking, fetch = Tracking(reader), FetchXml(reader)
+        customisation = Customisation(self.rows, self.definitions, fetch)
+        self._operations = Operations(self.rows, self.definitions, self._metadata, customisation)
         queries = {
             "$deltatoken": tracking.since,
             "odata.track-changes": tracking.start,
@@ -88,9 +91,14 @@ class DataverseApp:
             "$apply": Apply(reader).handle,
         }
         sales_steps = Sales(self.rows)
-        self.rows.listeners.append(sales_steps)
+        self.rows.listeners += (sales_steps, customisation)
         self._resources = Resources(
-            self.rows, reader, queries=queries, files=self._files, actions=sales_steps.actions
+            self.rows,
+            reader,
+            queries=queries,
+            files=self._files,
+            actions=sales_steps.actions,
+            customisation=customisation,
         )
         self._batch = Batch(self.rows, self._answer, self._next_request_id)
         self._fill()
@@ -257,6 +265,7 @@ class DataverseApp:
     # Routing
 
     def _answer(self, call: Call) -> Reply:
+        self.rows.solution = call.headers.get("mscrm.solutionuniquename", "")
         try:
             return self._route(call)
         except errors.DataverseError as problem:
@@ -290,6 +299,8 @@ class DataverseApp:
         if not steps:
             return self._metadata.service_root(call)
         name = steps[0].name
+        if name in _METADATA:
+            self.rows.demand_named("prvReadEntity" if call.method == "GET" else "prvWriteEntity")
         if name == "$metadata":
             return self._metadata.csdl()
         if name == "EntityDefinitions":

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from emulator.dataverse import errors, shapes, values
+from emulator.dataverse import errors, security, shapes, values
 from emulator.dataverse.rows import Rows
 from emulator.dataverse.schema import (
     Column,
@@ -95,8 +95,9 @@ class Definitions:
         self.store.connection.execute(f"CREATE TABLE {table.sql} ({', '.join(self._cells)})")
         self._cells = None
         if custom:
+            security.add_privileges(self.rows, table)
             self._make_visible(table)
-        self._into_solution(solution, table_id, 1)
+        self.into_solution(solution, table_id, 1)
         return table
 
     def update_table(self, table: Table, body: Definition) -> None:
@@ -130,6 +131,7 @@ class Definitions:
             "DELETE FROM systemform WHERE objecttypecode = ?",
         ):
             self.store.connection.execute(statement, (table.logical,))
+        security.remove_privileges(self.store, table)
         self._schema.drop_table(table)
 
     # Columns
@@ -175,7 +177,7 @@ class Definitions:
             )
             self.create_column(table, shown, custom=False)
         if custom:
-            self._into_solution(solution, column_id, 2)
+            self.into_solution(solution, column_id, 2)
         return column_id
 
     def update_column(self, table: Table, old: Column, body: Definition) -> None:
@@ -203,7 +205,7 @@ class Definitions:
         option = {"Value": value, "Label": shapes.labelled(body["Label"])}
         options = choice | {"Options": [*choice["Options"], option]}
         self.update_column(table, column, {"OptionSet": options})
-        self._into_solution(solution, column.id, 2)
+        self.into_solution(solution, column.id, 2)
         return value
 
     def delete_column(self, table: Table, gone: Column) -> None:
@@ -249,7 +251,7 @@ class Definitions:
             message = f"An OptionSet with the specified name '{options['Name']}' already exists."
             raise errors.DataverseError(400, "0x80048403", message)
         set_id = self._save("optionset", "", options)
-        self._into_solution(solution, set_id, 9)
+        self.into_solution(solution, set_id, 9)
         return set_id
 
     def option_set(self, reference: str) -> tuple[str, Definition]:
@@ -289,7 +291,7 @@ class Definitions:
         self.store.connection.execute(
             f'CREATE INDEX IF NOT EXISTS "ix_{child.logical}_{logical}" ON {child.sql} ("{logical}")'
         )
-        self._into_solution(solution, link_id, 10)
+        self.into_solution(solution, link_id, 10)
         return link_id
 
     def _create_many(self, body: Definition, *, solution: str, custom: bool) -> str:
@@ -302,7 +304,7 @@ class Definitions:
         self.store.connection.execute(
             f'CREATE TABLE "_many_{intersect}" (a TEXT, b TEXT, PRIMARY KEY (a, b))'
         )
-        self._into_solution(solution, link_id, 10)
+        self.into_solution(solution, link_id, 10)
         return link_id
 
     def delete_relationship(self, link: Relationship) -> None:
@@ -367,7 +369,7 @@ class Definitions:
         key_id = self.store.next_guid()
         ready = self._key_ready()
         self.store.save_definition("key", key_id, table.logical, ready, definition)
-        self._into_solution(solution, key_id, 14)
+        self.into_solution(solution, key_id, 14)
         self.build_keys()
         return key_id
 
@@ -421,7 +423,8 @@ class Definitions:
         self.store.save_definition(kind, component_id, owner, self.store.clock.now(), definition)
         return component_id
 
-    def _into_solution(self, solution: str, component_id: str, kind: int) -> None:
+    def into_solution(self, solution: str, component_id: str, kind: int) -> None:
+        """Note a component as part of the solution that a request names, if it names one."""
         if not solution:
             return
         found = self.store.one("SELECT solutionid FROM solution WHERE uniquename = ?", (solution,))
@@ -447,19 +450,31 @@ class Definitions:
             f'preview="1"><row name="result" id="{table.primary_id}"><cell name="{table.primary_name}" '
             'width="300"/><cell name="createdon" width="125"/></row></grid>'
         )
-        view: dict[str, values.Cell] = {
-            "name": f"Active {collection}",
-            "returnedtypecode": table.logical,
-            "querytype": 0,
-            "isdefault": 1,
-            "fetchxml": fetch,
-            "layoutxml": layout,
-        }
-        self.rows.insert(self._schema.tables["savedquery"], view)
+        find = fetch.replace(
+            "</filter>",
+            '</filter><filter type="or" isquickfindfields="1"><condition '
+            f'attribute="{table.primary_name}" operator="like" value="{{0}}"/></filter>',
+        )
+        for kind, name, query in (
+            (0, f"Active {collection}", fetch),
+            (4, f"Quick Find Active {collection}", find),
+        ):
+            view: dict[str, values.Cell] = {
+                "name": name,
+                "returnedtypecode": table.logical,
+                "querytype": kind,
+                "isquickfindquery": int(kind == 4),
+                "isdefault": 1,
+                "fetchxml": query,
+                "layoutxml": layout,
+                "componentstate": 0,
+            }
+            self.rows.insert(self._schema.tables["savedquery"], view)
         form: dict[str, values.Cell] = {
             "name": "Information",
             "objecttypecode": table.logical,
             "type": 2,
+            "componentstate": 0,
             "formxml": "<form><tabs><tab><columns><column><sections><section><rows><row><cell>"
             f'<control id="{table.primary_name}" datafieldname="{table.primary_name}"/>'
             "</cell></row></rows></section></sections></column></columns></tab></tabs></form>",

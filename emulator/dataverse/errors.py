@@ -224,6 +224,15 @@ def privilege_denied(
     )
 
 
+def named_privilege_denied(principal: str, privilege: str) -> DataverseError:
+    """No role of the caller has a privilege that belongs to no table of rows."""
+    return DataverseError(
+        403,
+        "0x80040220",
+        f"Principal user (Id={principal}, type=8) is missing {privilege} privilege.",
+    )
+
+
 def delete_restricted(table: str) -> DataverseError:
     """Child rows hold the row through a relationship that restricts deletion."""
     return DataverseError(

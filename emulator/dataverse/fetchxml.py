@@ -61,14 +61,14 @@ class FetchXml:
 
     def handle(self, call: Call, table: Table) -> Reply:
         """The query of the URL over its own entity set."""
-        try:
-            root = ET.fromstring(call.query["fetchXml"])  # noqa: S314 - a query of our own client
-        except ET.ParseError as problem:
-            raise errors.bad_query(f"Invalid XML. {problem}") from None
-        entity = root.find("entity")
-        if entity is None or entity.get("name") != table.logical:
-            raise errors.bad_query("The entity in the FetchXML does not match the entity set.")
+        root, entity = _parse(call.query["fetchXml"], table)
         return self.run(call, table, root, entity)
+
+    def check(self, text: str, table: Table) -> None:
+        """Refuse the query of a view that does not fit its table."""
+        root, entity = _parse(text, table)
+        plan = _Plan(root.get("aggregate") in _TRUE, f'{table.sql} AS "t"')
+        self._visit(plan, entity, table, "t", inner=False)
 
     def run(self, call: Call, table: Table, root: ET.Element, entity: ET.Element) -> Reply:
         """Compile, execute, and shape one page."""
@@ -266,6 +266,17 @@ class FetchXml:
                     if text is not None:
                         document[f"{item.name}@{FORMATTED}"] = text
         return document
+
+
+def _parse(text: str, table: Table) -> tuple[ET.Element, ET.Element]:
+    try:
+        root = ET.fromstring(text)  # noqa: S314 - a query of our own client
+    except ET.ParseError as problem:
+        raise errors.bad_query(f"Invalid XML. {problem}") from None
+    entity = root.find("entity")
+    if entity is None or entity.get("name") != table.logical:
+        raise errors.bad_query("The entity in the FetchXML does not match the entity set.")
+    return root, entity
 
 
 def _statement(plan: _Plan, *, distinct: bool) -> tuple[str, list[values.Cell]]:

@@ -1,4 +1,4 @@
-"""Unbound functions and actions: who am I, publish, bulk delete, metadata queries, app parts."""
+"""Unbound functions and actions: who am I, bulk delete, metadata queries; others' are handed on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from emulator.dataverse import address, conditions, errors
 from emulator.dataverse.address import Segment
+from emulator.dataverse.customisation import Customisation
 from emulator.dataverse.definitions import Definitions
 from emulator.dataverse.messages import Call, Reply
 from emulator.dataverse.metadata import Metadata
@@ -23,15 +24,19 @@ _OPERATORS = {
     "LessThan": "lt",
     "LessEqual": "le",
 }
-# What AddAppComponents takes: the primary key column of the part, and the component's type.
-_APP_PARTS = {"savedqueryid": 26, "formid": 60, "sitemapid": 62}
 _COMPLETED, _SUCCEEDED, _BULK_DELETE = 3, 30, 13
 
 
 class Operations:
     """Answers a function call or an action by its name."""
 
-    def __init__(self, rows: Rows, definitions: Definitions, metadata: Metadata) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        definitions: Definitions,
+        metadata: Metadata,
+        customisation: Customisation,
+    ) -> None:
         self.rows = rows
         self.store = rows.store
         self.definitions = definitions
@@ -41,16 +46,14 @@ class Operations:
             "RetrieveVersion": self._version,
             "RetrieveTotalRecordCount": self._total,
             "RetrieveMetadataChanges": self._changes,
-            "ValidateApp": self._validate_app,
+            **customisation.functions,
         }
         self._actions: dict[str, Callable[[Call, dict[str, Any]], Reply]] = {
-            "PublishXml": self._publish,
-            "PublishAllXml": self._publish_all,
             "CreateEntities": self._create_entities,
             "BulkDelete": self._bulk_delete,
             "ReactivateEntityKey": self._reactivate,
             "InsertOptionValue": self._insert_option,
-            "AddAppComponents": self._add_app_components,
+            **customisation.actions,
         }
 
     def handle(self, call: Call, step: Segment) -> Reply | None:
@@ -105,14 +108,6 @@ class Operations:
             "EntityMetadata": self.metadata.changes(query),
         }
         return Reply(200, body)
-
-    def _publish(self, _call: Call, body: dict[str, Any]) -> Reply:
-        if not body.get("ParameterXml"):
-            raise errors.invalid_argument("Required parameter 'ParameterXml' is missing.")
-        return Reply()
-
-    def _publish_all(self, _call: Call, _body: dict[str, Any]) -> Reply:
-        return Reply()
 
     def _create_entities(self, call: Call, body: dict[str, Any]) -> Reply:
         solution = call.query.get("SolutionUniqueName") or call.headers.get(
@@ -187,36 +182,3 @@ class Operations:
         job_id = self.rows.insert(self.store.schema.tables["asyncoperation"], job)
         context = f"{call.root}$metadata#{CRM}BulkDeleteResponse"
         return Reply(200, {"@odata.context": context, "JobId": job_id})
-
-    def _add_app_components(self, _call: Call, body: dict[str, Any]) -> Reply:
-        tables = self.store.schema.tables
-        app = self.rows.require(tables["appmodule"], str(body.get("AppId")))
-        for component in body.get("Components", ()):
-            table = tables.get(str(component.get("@odata.type", "")).rsplit(".", 1)[-1])
-            if table is None or table.primary_id not in component:
-                raise errors.invalid_argument("Each component needs its type and id.")
-            part = self.rows.require(table, str(component[table.primary_id]))
-            cells: dict[str, Any] = {
-                "name": table.logical,
-                "objectid": part.row_id,
-                "componenttype": _APP_PARTS.get(table.primary_id, 1),
-                "appmoduleidunique": app.row_id,
-            }
-            self.rows.insert(tables["appmodulecomponent"], cells)
-        return Reply()
-
-    def _validate_app(self, call: Call, given: dict[str, str]) -> Reply:
-        """An app without a site map is not valid."""
-        table = self.store.schema.tables["appmodule"]
-        app = self.rows.require(table, given.get("AppModuleId", ""))
-        has_map = self.store.one(
-            "SELECT 1 FROM appmodulecomponent WHERE appmoduleidunique = ? AND componenttype = 62",
-            (app.row_id,),
-        )
-        problem = {"ErrorType": "Error", "Message": "The app needs a site map."}
-        validation = {
-            "ValidationSuccess": has_map is not None,
-            "ValidationIssueList": [] if has_map else [problem],
-        }
-        context = f"{call.root}$metadata#{CRM}ValidateAppResponse"
-        return Reply(200, {"@odata.context": context, "AppValidationResponse": validation})

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from emulator.dataverse import address, errors, values
 from emulator.dataverse.address import Segment
+from emulator.dataverse.customisation import Customisation, published, unpublished
 from emulator.dataverse.messages import Call, Reply
 from emulator.dataverse.query import Reader
 from emulator.dataverse.rows import Located, Rows
@@ -19,6 +20,7 @@ from emulator.dataverse.schema import CRM, Table
 
 Handler = Callable[[Call, Table], Reply]
 RowAction = Callable[[Table, str], None]
+BoundAction = Callable[[Call, str], Reply]
 
 
 class Resources:
@@ -32,6 +34,7 @@ class Resources:
         queries: Mapping[str, Handler],
         files: Any,
         actions: Mapping[tuple[str, str], RowAction],
+        customisation: Customisation,
     ) -> None:
         self.rows = rows
         self.store = rows.store
@@ -39,6 +42,10 @@ class Resources:
         self.queries = queries  # query option -> who answers it: fetchXml, sql, $apply, ...
         self.files = files
         self.actions = actions  # (table, action without parameters) -> who does it to a row
+        self.customisation = customisation
+        self.bound: Mapping[tuple[str, str], BoundAction] = {
+            ("role", "AddPrivilegesRole"): customisation.add_privileges,
+        }
 
     def handle(self, call: Call, table: Table, steps: list[Segment]) -> Reply:
         """Answer a request whose first step is the table's entity set."""
@@ -51,6 +58,8 @@ class Resources:
         name = rest[0].name
         if name == "$count" and call.method == "GET":
             return self._count(call, table)
+        if name == f"{CRM}RetrieveUnpublishedMultiple":
+            return self.reader.collection(call, table, where=unpublished(call, table))
         if name.startswith(CRM) and call.method == "POST":
             return self._bulk(call, table, name.removeprefix(CRM))
         raise errors.unknown_segment(name)
@@ -71,7 +80,7 @@ class Resources:
                 if option in call.query or call.prefer.wants(option):
                     self.rows.demand("Read", table)
                     return handler(call, table)
-            return self.reader.collection(call, table)
+            return self.reader.collection(call, table, where=published(table))
         if call.method != "POST":
             raise errors.not_supported(f"{call.method} is not supported on {table.entity_set}.")
         with self.store.transaction():
@@ -106,6 +115,8 @@ class Resources:
 
     def _get(self, call: Call, table: Table, found: Located) -> Reply:
         unless = call.condition("if-none-match")
+        if not self.customisation.is_published(table, str(found.row_id)):
+            raise errors.not_found(table.logical, str(found.row_id))
         plain = "$expand" not in call.query and not call.prefer.annotations
         if unless == _etag(found) and plain:
             return Reply(304)
@@ -167,6 +178,10 @@ class Resources:
             with self.store.transaction():
                 action(table, row_id)
             return Reply()
+        bound = self.bound.get((table.logical, name.removeprefix(CRM)))
+        if bound is not None and name.startswith(CRM) and call.method == "POST":
+            with self.store.transaction():
+                return bound(call, row_id)
         raise errors.unknown_segment(name)
 
     def _property(self, call: Call, table: Table, row_id: str, name: str, tail: list[str]) -> Reply:

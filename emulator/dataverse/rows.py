@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
 
-from emulator.dataverse import address, errors, values
+from emulator.dataverse import address, errors, security, values
 from emulator.dataverse.schema import Column, Relationship, Table
 from emulator.dataverse.settings import Settings
 from emulator.dataverse.store import Store
@@ -74,16 +74,29 @@ class Rows:
         self.settings = settings
         self.caller = Caller("", "")
         self.references: dict[str, str] = {}
+        self.solution = ""  # that the request names for what it creates
         self.listeners: list[Listener] = []
 
     # Finding
 
     def demand(self, privilege: str, table: Table) -> None:
-        """403 when the switchboard takes the privilege on the table from the caller."""
-        if (privilege, table.logical) in self.settings.deny:
+        """403 when the switchboard, or the caller's roles, deny the privilege on the table."""
+        settings = self.settings
+        denied = (privilege, table.logical) in settings.deny
+        if settings.enforce_roles:
+            denied = denied or self._lacks(security.name_of(privilege, table))
+        if denied:
             raise errors.privilege_denied(
                 self.caller.user_id, privilege, table.schema_name, table.logical, table.otc
             )
+
+    def demand_named(self, privilege: str) -> None:
+        """403 when the caller's roles lack a privilege that belongs to no table of rows."""
+        if self.settings.enforce_roles and self._lacks(privilege):
+            raise errors.named_privilege_denied(self.caller.user_id, privilege)
+
+    def _lacks(self, privilege: str) -> bool:
+        return not security.allows(self.store, self.caller.user_id, privilege)
 
     def locate(self, table: Table, text: str) -> Located:
         """Follow a key predicate; unknown key columns are an error, an absent row is not."""
@@ -202,6 +215,8 @@ class Rows:
         row_id: str | None = None
         if value is not None:
             target, row_id = self.resolve(str(value))
+            self.demand("Append", table)
+            self.demand("AppendTo", target)
             if column.navs.get(target.logical) != nav:
                 raise errors.bad_payload(
                     table.entity_set,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from emulator.dataverse import security
 from emulator.dataverse.definitions import Definitions
 from emulator.dataverse.rows import Rows
 from emulator.dataverse.schema import CRM, label
@@ -37,7 +38,7 @@ _STANDARD = (
         "name:String:160 basecurrencyid:Lookup:transactioncurrency=basecurrency_organization "
         "pricingdecimalprecision:Integer currencydecimalprecision:Integer "
         "expirechangetrackingindays:Integer oobpricecalculationenabled:Boolean languagecode:Integer "
-        "maxuploadfilesize:Integer",
+        "maxuploadfilesize:Integer isauditenabled:Boolean",
     ),
     Standard(
         "TransactionCurrency",
@@ -69,7 +70,25 @@ _STANDARD = (
         "Role",
         "roles",
         1036,
-        "name:String:100 businessunitid:Lookup:businessunit=business_unit_roles",
+        "name:String:100 description:Memo:2000 "
+        "businessunitid:Lookup:businessunit=business_unit_roles "
+        "parentroleid:Lookup:role=role_parent_role",
+    ),
+    Standard(
+        "Privilege",
+        "privileges",
+        1023,
+        "name:String:100 accessright:Integer canbebasic:Boolean canbelocal:Boolean "
+        "canbedeep:Boolean canbeglobal:Boolean",
+    ),
+    # The service's table has no name; a table here must have one, so it shows the privilege's.
+    Standard(
+        "RolePrivileges",
+        "roleprivilegescollection",
+        12,
+        "name:String:100 roleid:Uniqueidentifier privilegeid:Uniqueidentifier "
+        "privilegedepthmask:Integer",
+        primary_id="roleprivilegeid",
     ),
     Standard(
         "Contact",
@@ -130,13 +149,14 @@ _STANDARD = (
         "savedqueries",
         1039,
         "name:String:200 returnedtypecode:String:64 querytype:Integer isdefault:Boolean "
-        "description:Memo:2000 fetchxml:Memo:1048576 layoutxml:Memo:1048576",
+        "isquickfindquery:Boolean componentstate:Integer description:Memo:2000 fetchxml:Memo:1048576 layoutxml:Memo:1048576",
     ),
     Standard(
         "SystemForm",
         "systemforms",
         1030,
         "name:String:100 objecttypecode:String:64 type:Integer description:Memo:2000 "
+        "isdefault:Boolean formactivationstate:Integer componentstate:Integer "
         "formxml:Memo:1048576",
         primary_id="formid",
     ),
@@ -144,14 +164,16 @@ _STANDARD = (
         "SiteMap",
         "sitemaps",
         4709,
-        "sitemapname:String:256 sitemapnameunique:String:100 sitemapxml:Memo:1048576",
+        "sitemapname:String:256 sitemapnameunique:String:100 sitemapxml:Memo:1048576 "
+        "componentstate:Integer",
     ),
     Standard(
         "AppModule",
         "appmodules",
         9006,
         "name:String:100 uniquename:String:100 description:Memo:2000 clienttype:Integer "
-        "webresourceid:Uniqueidentifier publisherid:Lookup:publisher=publisher_appmodule",
+        "webresourceid:Uniqueidentifier appmoduleidunique:Uniqueidentifier componentstate:Integer "
+        "publisherid:Lookup:publisher=publisher_appmodule",
     ),
     Standard(
         "AppModuleComponent",
@@ -207,6 +229,8 @@ _NO_STATE = {"statecode", "statuscode"}
 _STATELESS = {
     "Organization",
     "Role",
+    "Privilege",
+    "RolePrivileges",
     "Publisher",
     "Solution",
     "SolutionComponent",
@@ -238,6 +262,7 @@ def seed(definitions: Definitions, rows: Rows, *, application_id: str) -> None:
             "Entity2LogicalName": second,
         }
         definitions.create_relationship(many, custom=False)
+    security.add_named_privileges(rows)
     _fill(definitions, rows, application_id)
 
 
@@ -248,6 +273,8 @@ def make_tables(definitions: Definitions, standards: Sequence[Standard]) -> None
     for standard in standards:
         for text in standard.columns.split():
             link(definitions, standard.schema_name.lower(), text)
+        table = definitions.store.schema.tables[standard.schema_name.lower()]
+        security.add_privileges(definitions.rows, table)
 
 
 def _make_table(definitions: Definitions, standard: Standard) -> None:
@@ -340,6 +367,7 @@ def _fill(definitions: Definitions, rows: Rows, application_id: str) -> None:
         "oobpricecalculationenabled": 1,
         "languagecode": 1033,
         "maxuploadfilesize": 10_485_760,
+        "isauditenabled": 1,
     }
     rows.insert(tables["organization"], organization)
     user: dict[str, Any] = {

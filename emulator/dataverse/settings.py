@@ -23,6 +23,7 @@ class Settings:
     reject_surplus_digits: bool = False  # round (False) or refuse: live behaviour is unconfirmed
     negative_prices: bool = True  # of write-in lines in Sales: live behaviour is unconfirmed
     deny: set[tuple[str, str]] = field(default_factory=set)  # ("Create", "nce_invoice") -> 403
+    enforce_roles: bool = False  # whether the caller's security roles decide what it may do
     # Service protection: real sliding windows on the emulator's clock when switched on.
     throttling: bool = False
     window_seconds: float = 300
