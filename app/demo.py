@@ -17,7 +17,6 @@ from rich.console import Console
 from app import demo_data, output, screen
 from app.settings import Settings
 from app.wiring import EMBEDDED_DATABASE, Worker, opened
-from dataverse.provision import Provisioner
 from domain.period import Period
 from domain.problems import InputError
 from domain.run import Run
@@ -76,7 +75,7 @@ def _forget(state: Path) -> None:
 
 
 def _provision(worker: Worker) -> None:
-    plan = Provisioner(worker.dataverse, sleep=worker.dataverse.http.sleep).apply()
+    plan = worker.provisioner().apply()
     screen.note(f"provision: {len(plan.steps)} operations")
 
 

@@ -264,11 +264,7 @@ def explain(worker: Worker, name: str, line: int | None, *, as_json: bool) -> in
 
 def provision(worker: Worker, *, apply: bool, as_json: bool) -> int:
     """Plan or make the tables."""
-    from dataverse.provision import Provisioner
-
-    provisioner = Provisioner(
-        worker.dataverse, sleep=worker.dataverse.http.sleep, progress=note if apply else _quiet
-    )
+    provisioner = worker.provisioner(note if apply else _quiet)
     plan: Plan = provisioner.apply() if apply else provisioner.plan()
     if as_json:
         print_json(

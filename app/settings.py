@@ -81,6 +81,9 @@ class Settings(BaseModel):
     """Azurite or a local test; in the cloud the account addresses and the identity are used."""
     archive_container: str = Field(default="archive", pattern=r"^[a-z0-9-]{3,63}$")
 
+    projection: bool = False
+    """Whether issued documents are also written to the standard invoices of Dynamics 365 Sales."""
+
     patience_seconds: float = Field(default=300, ge=0, le=3600)
     """How long a failing foreign system is waited for, in all, per call."""
     severities: Mapping[str, Severity] = Field(default_factory=dict)

@@ -20,7 +20,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.settings import Settings
 from dataverse.client import DataverseClient
+from dataverse.projection import SALES_INVOICE, SalesProjection
+from dataverse.provision import Provisioner
 from dataverse.store import DataverseStore
+from dataverse.tables import TABLES
 from domain.problems import ConfigurationError, NotFound
 from domain.run import Run
 from partner_center.client import PartnerCenterClient
@@ -91,6 +94,13 @@ class Worker:
     def today(self) -> date:
         """The day in UTC, by the clock of this mode."""
         return self.ports.now().date()
+
+    def provisioner(self, progress: Callable[[str], None] = lambda _: None) -> Provisioner:
+        """What makes the tables that these settings need."""
+        tables = (*TABLES, SALES_INVOICE) if self.settings.projection else TABLES
+        return Provisioner(
+            self.dataverse, tables=tables, sleep=self.dataverse.http.sleep, progress=progress
+        )
 
     def request(self, message: StartRun) -> str:
         """Ask for a run; returns its key."""
@@ -237,6 +247,7 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
         queue=_queue(settings, systems, in_cloud_host=in_cloud_host),
         now=systems.now,
         policy=settings.severities,
+        projection=SalesProjection(dataverse) if settings.projection else None,
     )
     return Worker(
         settings=settings,
@@ -303,6 +314,8 @@ def _embedded(settings: Settings, session: requests.Session) -> Systems:
             f"CSP_STATE_DIR: {settings.state_dir} cannot hold the state: {error}",
             hint="choose another folder, or forget what is there with: demo --fresh",
         ) from None
+    if settings.projection:
+        emulator.dataverse.install_sales()
     mount_wsgi(session, {emulator.base_urls[name]: app for name, app in emulator.apps.items()})
     given = emulator.credentials
     return Systems(

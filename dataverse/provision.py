@@ -107,7 +107,7 @@ class Provisioner:
         self._progress = progress
 
     def plan(self) -> Plan:
-        """Say what is missing; reads only."""
+        """Say what is missing; reads only. A standard table is never made, only added to."""
         steps: list[Step] = []
         refusals: list[Finding] = []
         publisher, solution = self._first("publishers", PUBLISHER), self._solution()
@@ -125,7 +125,9 @@ class Provisioner:
         keys: list[Step] = []
         for table in self._tables:
             found = self._look(table)
-            if found is None:
+            if found is None and not table.name.startswith(PREFIX):
+                refusals.append(_not_there(table))
+            elif found is None:
                 sentence = f"create table {table.name} ({table.label})"
                 steps.append(_added(sentence, "EntityDefinitions", table_body(table)))
             else:
@@ -425,6 +427,17 @@ def _refusal(record: str, is_now: str, should: str) -> Finding:
         record=record,
         sentence=f"{record} is {is_now} and should be {should}.",
         hint="Nothing is changed or removed by itself: correct it in the maker portal.",
+    )
+
+
+def _not_there(table: Table) -> Finding:
+    return Finding(
+        check="provision.missing",
+        severity=Severity.BLOCK,
+        customer_id="",
+        record=table.name,
+        sentence=f"The environment has no table {table.name}, which the projection writes to.",
+        hint="Install Dynamics 365 Sales, or switch CSP_PROJECTION off.",
     )
 
 

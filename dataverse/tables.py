@@ -388,6 +388,10 @@ INVOICE = table(
     money("Subtotal", "Subtotal", "subtotal.amount", derived=True),
     money("Tax", "Tax", "tax.amount", derived=True),
     money("Total", "Total", "total.amount", derived=True),
+    # Written by the projection to Dynamics 365 Sales, and by nobody else.
+    choice("Projection", "Standard invoice", "", "different locked cancelled"),
+    moment("ProjectedOn", "Projected on", ""),
+    money("ProjectedTotal", "Total of the standard invoice", ""),
     lookups=(
         _CUSTOMER_LINK,
         # The text beside it keeps what was billed, even when the account row is deleted.

@@ -15,6 +15,7 @@ from domain.problems import InputError
 from domain.run import Run, RunStatus
 from invoice.document import DocumentKind, DocumentStatus, Invoice
 from invoice.explain import fingerprint
+from sync import projection
 from sync.findings import held_customers
 from sync.ledger import Ledger, Outcome
 from sync.messages import StartRun
@@ -34,8 +35,16 @@ def approve(ports: Ports, message: StartRun) -> list[Invoice]:
 
     One approval of a month at a time: numbers are consecutive per kind. A draft of a customer that
     is on hold by now stays a draft. Raises InputError, with nothing issued, where a draft must not
-    be. A second approval finds no draft and writes nothing.
+    be. A second approval finds no draft and writes nothing. What is issued is then projected, where
+    that is switched on.
     """
+    issued = _issue(ports, message)
+    projection.catch_up(ports)
+    return issued
+
+
+def _issue(ports: Ports, message: StartRun) -> list[Invoice]:
+    """Number, freeze and issue."""
     if message.period is None:
         raise InputError("an approval needs a period", hint="give it as --period 2026-10")
     period = message.period

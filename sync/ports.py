@@ -180,6 +180,19 @@ class Store(Protocol):
         ...
 
 
+class Projection(Protocol):
+    """Documents as another application of the same environment shows them."""
+
+    @property
+    def checks(self) -> Sequence[str]:
+        """Names of the checks that its findings come from."""
+        ...
+
+    def catch_up(self, now: datetime) -> Sequence[Finding]:
+        """Bring the other application's documents up to ours; returns what stands in the way."""
+        ...
+
+
 class Archive(Protocol):
     """Raw payloads, kept so that any past month can be audited as of then."""
 
@@ -212,6 +225,8 @@ class Ports:
     now: Callable[[], datetime]
     policy: Mapping[str, Severity] = field(default_factory=dict)
     """Severity of findings by check name, where the partner wants another than the default."""
+    projection: Projection | None = None
+    """None: the setting is off."""
 
 
 __all__ = [
@@ -220,6 +235,7 @@ __all__ = [
     "Directory",
     "PartnerCenter",
     "Ports",
+    "Projection",
     "Queue",
     "Record",
     "Saved",

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from domain.problems import InputError
 from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
-from sync import approval, bill, pull
+from sync import approval, bill, projection, pull
 from sync.ledger import Ledger
 from sync.messages import MODELS, BillUnit, CloseRun, PullUnit, StartRun
 from sync.ports import Ports
@@ -123,6 +123,7 @@ def close(ports: Ports, run_key: str) -> Run:
             status=RunStatus.DONE_WITH_HOLDS if held else RunStatus.DONE,
             counts=_sums(units),
         )
+    projection.catch_up(ports)
     ended = replace(ended, problem="")
     lost = [unit for unit in units if unit.status in {UnitStatus.FAILED, UnitStatus.PARKED}]
     if lost:

@@ -30,7 +30,7 @@ from domain.subscription import (
 )
 from invoice.document import DocumentStatus, Invoice
 from invoice.file import CustomerFile, Saved
-from sync.ports import Ports, Record
+from sync.ports import Ports, Projection, Record
 
 
 class Crash(BaseException):
@@ -318,6 +318,7 @@ class Office:
     queue: ListQueue = field(default_factory=ListQueue)
     clock: Clock = field(default_factory=Clock)
     policy: Mapping[str, Severity] = field(default_factory=dict)
+    projection: Projection | None = None
 
     @property
     def ports(self) -> Ports:
@@ -329,6 +330,7 @@ class Office:
             queue=self.queue,
             now=self.clock,
             policy=self.policy,
+            projection=self.projection,
         )
 
     def written(self, act: Callable[[], object]) -> list[str]:

@@ -140,6 +140,15 @@ def test_embedded_nothing_outside_can_be_reached(worker):
         session.get("https://example.com/")
 
 
+@pytest.mark.parametrize(("text", "switched_on"), [("", False), ("0", False), ("1", True)])
+def test_the_projection_is_off_unless_it_is_switched_on(tmp_path, text, switched_on):
+    settings = Settings.from_env({"CSP_STATE_DIR": str(tmp_path), "CSP_PROJECTION": text})
+    with opened(settings) as made:
+        assert (made.ports.projection is not None) is switched_on
+        planned = [str(step) for step in made.provisioner().plan().steps]
+        assert ("create key csp_SalesInvoice_ExternalKey on invoice" in planned) is switched_on
+
+
 @pytest.mark.parametrize("name", ["file", "file/below"])
 def test_a_state_folder_that_cannot_be_used_is_one_sentence(tmp_path, name):
     (tmp_path / "file").write_text("")

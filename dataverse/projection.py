@@ -1,0 +1,467 @@
+"""The documents once more in the standard tables of Dynamics 365 Sales, for who works there.
+
+Our tables stay the system of record; this is a copy, made where the setting asks for it. Each
+standing document becomes one `invoice` with write-in lines in one change set, is read back after
+Sales has reckoned, compared to the cent, and only then locked. What became of it stands on our own
+row, so a run that dies anywhere is healed by the next. The organisation's pricing is never changed.
+
+Not documented, and therefore never taken for granted: that a write-in may be negative (a credit
+note is an invoice with negative lines), and how Sales rounds. Either would show as a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from dataverse.batch import LARGEST_BATCH, Operation
+from dataverse.client import API, DataverseClient, Query, condition, etag, literal, one_of
+from dataverse.documents import documents_of, slices
+from dataverse.mapping import fit
+from dataverse.rows import query_of
+from dataverse.schema import EXTERNAL_KEY, KEY, KEY_LENGTH, Column, Kind, Row, Table, external_key
+from dataverse.tables import INVOICE, INVOICE_LINE
+from domain.problems import Conflict, Finding, NotFound, ServiceError, Severity
+from invoice.document import DocumentKind, DocumentStatus, Invoice, InvoiceLine
+
+SALES_INVOICE = Table(
+    name="invoice",
+    schema_name="csp_SalesInvoice",
+    label="Invoice",
+    plural="Invoices",
+    description="The standard invoice of Dynamics 365 Sales, with a key of ours.",
+    record=Invoice,
+    columns=(
+        Column(
+            schema_name="csp_ExternalKey", label="External key", kind=Kind.TEXT, size=KEY_LENGTH
+        ),
+    ),
+)
+"""What the provisioner adds to the standard table: one column and the key on it."""
+
+UNAVAILABLE = "projection.unavailable"
+NO_PRICE_LIST = "projection.no_price_list"
+NO_ACCOUNT = "projection.no_account"
+REFUSED = "projection.refused"
+TOTAL = "projection.total"
+
+DIFFERENT, LOCKED, CANCELLED = "different", "locked", "cancelled"
+_STATE = INVOICE.column("csp_projection")
+_CANCELED = {"statecode": 3, "statuscode": 100003}
+_QUANTITY_DECIMALS = 5
+_HEAD = (
+    "invoiceid",
+    "invoicenumber",
+    "statecode",
+    "ispricelocked",
+    "totallineitemamount",
+    "totaltax",
+    "totalamount",
+    "pricingerrorcode",
+)
+_LINE = ("lineitemnumber", "baseamount", "tax", "extendedamount", "pricingerrorcode")
+_ROW_FAULTS = frozenset({400, 403, 404, 405, 412})
+"""What Sales has against one document; the others go on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pricing:
+    """What of the environment decides how a document is written."""
+
+    decimals: int
+    """Of unit prices, a setting of the organisation."""
+    automatic: bool
+    """Whether Sales reckons itself; a company may have put a plug-in in its place."""
+    currencies: dict[str, str]
+    """ISO code to row."""
+    lists: dict[str, str]
+    """Row of the currency to row of a price list."""
+
+
+class SalesProjection:
+    """The standard invoices of one environment; satisfies `sync.ports.Projection` by shape."""
+
+    checks = (UNAVAILABLE, NO_PRICE_LIST, NO_ACCOUNT, REFUSED, TOTAL)
+
+    def __init__(self, client: DataverseClient) -> None:
+        self._client = client
+
+    def catch_up(self, now: datetime) -> Sequence[Finding]:
+        """Project what is missing, cancel what was made void; returns what stands in the way.
+
+        Done twice it changes nothing. A document that differs is looked at again each time, until
+        somebody mended it. Faults of the network are raised.
+        """
+        try:
+            heads = self._pending()
+            if not heads:
+                return []
+            documents = self._documents(heads)
+            keys = [external_key(one.key) for one in documents]
+            found = self._client.read_keyed(SALES_INVOICE.name, (*_HEAD, EXTERNAL_KEY), keys)
+            pricing = self._pricing()
+        except ServiceError as fault:
+            if fault.status not in {None, 400, 403, 404}:
+                raise
+            return [_unavailable(fault)]
+        standard = {row[EXTERNAL_KEY]: row for row in found}
+        marks = {row[KEY]: row for row in heads}
+        findings: list[Finding] = []
+        for document in documents:
+            row, mark = standard.get(external_key(document.key)), marks[document.key]
+            try:
+                findings.extend(self._project(document, row, mark, pricing, now))
+            except ServiceError as fault:
+                if fault.status not in _ROW_FAULTS:
+                    raise
+                findings.append(_refused(document, fault))
+        return list({finding.key: finding for finding in findings}.values())
+
+    # Reading -------------------------------------------------------------------------------------
+
+    def _pending(self) -> list[Row]:
+        """Read the heads of documents whose copy is not as it should be."""
+        void = INVOICE.column("csp_status").option(DocumentStatus.VOID)
+        draft = INVOICE.column("csp_status").option(DocumentStatus.DRAFT)
+        open_ = f"(csp_projection eq null or csp_projection eq {_STATE.option(DIFFERENT)})"
+        uncancelled = f"({open_} or csp_projection eq {_STATE.option(LOCKED)})"
+        self._client.entity_set(SALES_INVOICE.name)  # else: Sales is not installed
+        return self._client.read(
+            query_of(
+                INVOICE,
+                f"(csp_status ne {draft} and csp_status ne {void} and {open_})"
+                f" or (csp_status eq {void} and {uncancelled})",
+                "csp_projection",
+                "csp_projectedtotal",
+            )
+        )
+
+    def _documents(self, heads: Sequence[Row]) -> Sequence[Invoice]:
+        lines: list[Row] = []
+        for some in slices([row[KEY] for row in heads]):
+            lines += self._client.read(query_of(INVOICE_LINE, one_of("csp_invoicekey", some)))
+        return documents_of(heads, lines)
+
+    def _pricing(self) -> _Pricing:
+        organizations, currencies, lists = self._client.read_together(
+            [
+                Query(
+                    table="organization",
+                    select=("pricingdecimalprecision", "oobpricecalculationenabled"),
+                ),
+                Query(
+                    table="transactioncurrency",
+                    select=("transactioncurrencyid", "isocurrencycode"),
+                    where="statecode eq 0",
+                ),
+                Query(
+                    table="pricelevel",
+                    select=("pricelevelid", "name", "_transactioncurrencyid_value"),
+                    where="statecode eq 0",
+                ),
+            ]
+        )
+        # Any list of the currency will do: a write-in has its price from us. The first by name.
+        by_name = sorted(lists, key=lambda row: (row["name"] or "", row["pricelevelid"]))
+        return _Pricing(
+            decimals=int(organizations[0]["pricingdecimalprecision"]),
+            automatic=bool(organizations[0]["oobpricecalculationenabled"]),
+            currencies={row["isocurrencycode"]: row["transactioncurrencyid"] for row in currencies},
+            lists={
+                row["_transactioncurrencyid_value"]: row["pricelevelid"]
+                for row in reversed(by_name)
+            },
+        )
+
+    def _read_back(self, key: str) -> tuple[Row | None, list[Row]]:
+        where = f"{EXTERNAL_KEY} eq {literal(key)}"
+        heads, lines = self._client.read_together(
+            [
+                Query(table="invoice", select=_HEAD, where=where),
+                Query(table="invoicedetail", select=_LINE, where=f"invoiceid/{where}"),
+            ]
+        )
+        return (heads[0] if heads else None), lines
+
+    # Writing -------------------------------------------------------------------------------------
+
+    def _project(
+        self, document: Invoice, row: Row | None, mark: Row, pricing: _Pricing, now: datetime
+    ) -> Iterator[Finding]:
+        key = external_key(document.key)
+        if document.status is DocumentStatus.VOID:
+            if row is not None and row["statecode"] != _CANCELED["statecode"]:
+                path = self._client.id_path("invoice", row["invoiceid"])
+                self._client.call(
+                    "PATCH", path, headers={"If-Match": etag(row)}, body=_CANCELED, keyed=True
+                )
+            self._mark(document, {"csp_projection": _STATE.option(CANCELLED)}, mark)
+            return
+        currency = pricing.currencies.get(document.currency, "")
+        if not document.account_id:
+            yield _no_account(document)
+            return
+        if currency not in pricing.lists:
+            yield _no_price_list(document.currency)
+            return
+        if row is None:
+            self._create(document, key, currency, pricing)
+        row, lines = self._read_back(key)
+        if row is None:  # deleted by somebody this moment: the next run makes it anew
+            return
+        differences = list(_differences(document, row, lines))
+        if differences:
+            yield _different(document, row, differences, pricing)
+        elif not row["ispricelocked"]:
+            path = self._client.id_path("invoice", row["invoiceid"])
+            self._client.call(
+                "POST", f"{path}/Microsoft.Dynamics.CRM.LockInvoicePricing", keyed=True
+            )
+        self._mark(
+            document,
+            {
+                "csp_projection": _STATE.option(DIFFERENT if differences else LOCKED),
+                "csp_projectedtotal": fit(
+                    INVOICE.column("csp_projectedtotal"), row["totalamount"] or Decimal(0)
+                ),
+            },
+            mark,
+            now,
+        )
+
+    def _create(self, document: Invoice, key: str, currency: str, pricing: _Pricing) -> None:
+        """Write head and lines in one change set; who finds the head there was too late."""
+        path = API + self._client.entity_set("invoicedetail")
+        head = _head_body(document, self._binds(document, currency, pricing))
+        lines = [_line_body(n, line, pricing) for n, line in enumerate(document.lines, 1)]
+        if len(lines) < LARGEST_BATCH:
+            parent = f"/{self._client.row_path('invoice', key)}"
+            operations = [
+                Operation(
+                    method="PATCH",
+                    path=API + self._client.row_path("invoice", key),
+                    headers=condition(None),
+                    body=head,
+                )
+            ]
+            operations += [
+                Operation(method="POST", path=path, body={**line, "invoiceid@odata.bind": parent})
+                for line in lines
+            ]
+        else:  # more than a change set holds: the lines come nested in their invoice
+            body = {**head, EXTERNAL_KEY: key, self._lines_property(): lines}
+            operations = [
+                Operation(method="POST", path=API + self._client.entity_set("invoice"), body=body)
+            ]
+        try:
+            self._client.change(operations)
+        except Conflict:
+            # Another run, or our own first try whose answer was lost.
+            if self._read_back(key)[0] is None:
+                raise
+
+    def _binds(self, document: Invoice, currency: str, pricing: _Pricing) -> dict[str, str]:
+        path = self._client.id_path
+        return {
+            "customerid_account@odata.bind": f"/{path('account', document.account_id)}",
+            "transactioncurrencyid@odata.bind": f"/{path('transactioncurrency', currency)}",
+            "pricelevelid@odata.bind": f"/{path('pricelevel', pricing.lists[currency])}",
+        }
+
+    def _lines_property(self) -> str:
+        """Ask under which property an invoice has its lines."""
+        definition = self._client.call(
+            "GET",
+            "EntityDefinitions(LogicalName='invoicedetail')",
+            params={
+                "$select": "LogicalName",
+                "$expand": "ManyToOneRelationships($select=ReferencingAttribute,"
+                "ReferencedEntityNavigationPropertyName)",
+            },
+        ).json()
+        return next(
+            str(one["ReferencedEntityNavigationPropertyName"])
+            for one in definition["ManyToOneRelationships"]
+            if one["ReferencingAttribute"] == "invoiceid"
+        )
+
+    def _mark(
+        self, document: Invoice, columns: dict[str, Any], mark: Row, now: datetime | None = None
+    ) -> None:
+        """Note on our own row what became of the copy; the same note is not written twice."""
+        if all(mark.get(name) == value for name, value in columns.items()):
+            return
+        if now is not None:
+            columns["csp_projectedon"] = fit(INVOICE.column("csp_projectedon"), now)
+        self._client.write(INVOICE.name, external_key(document.key), columns, version="*")
+
+
+def _head_body(document: Invoice, binds: dict[str, str]) -> dict[str, Any]:
+    kind = "Credit note" if document.kind is DocumentKind.CREDIT_NOTE else "Invoice"
+    service = f"{document.period.start} to {document.period.last_day}"
+    note = f"{kind} for {document.customer_name}, {service}. {document.tax_note}".strip()
+    body: dict[str, Any] = {
+        "name": (document.number or document.key)[:300],
+        "description": note[:2000],
+        "ispricelocked": False,
+        **binds,
+    }
+    if document.number:
+        body["invoicenumber"] = document.number[:100]
+    if document.due_on:
+        body["duedate"] = document.due_on.isoformat()
+    return body
+
+
+def _line_body(number: int, line: InvoiceLine, pricing: _Pricing) -> dict[str, Any]:
+    quantity, price = priced(line, pricing.decimals)
+    return {
+        "lineitemnumber": number,
+        "isproductoverridden": True,
+        "productdescription": line.charge.name[:850],
+        "description": line.charge.why[:2000],
+        "quantity": quantity,
+        "priceperunit": price,
+        "tax": line.tax.amount,
+    }
+
+
+def priced(line: InvoiceLine, decimals: int) -> tuple[Decimal, Decimal]:
+    """Return quantity and unit price as Sales multiplies them out to the amount of a line.
+
+    Ours where they do so exactly within the decimals that Sales keeps; else one times the amount.
+    """
+    quantity, price = line.charge.quantity, line.charge.unit_price
+    exact = (
+        quantity > 0
+        and _decimals(quantity) <= _QUANTITY_DECIMALS
+        and _decimals(price) <= decimals
+        and quantity * price == line.amount.amount
+    )
+    return (quantity, price) if exact else (Decimal(1), line.amount.amount)
+
+
+def _decimals(number: Decimal) -> int:
+    exponent = number.normalize().as_tuple().exponent
+    return max(0, -int(exponent))
+
+
+def _differences(document: Invoice, head: Row, lines: Iterable[Row]) -> Iterator[str]:
+    """Say in words where the copy does not come to the same, the lines first."""
+    theirs = {row["lineitemnumber"]: row for row in lines}
+    for number, line in enumerate(document.lines, 1):
+        row = theirs.pop(number, None)
+        if row is None:
+            yield f"line {number} is missing"
+            continue
+        ours = {
+            "baseamount": line.amount.amount,
+            "tax": line.tax.amount,
+            "extendedamount": line.amount.amount + line.tax.amount,
+        }
+        yield from _compare(f"line {number}: ", ours, row)
+    if theirs:
+        yield f"{len(theirs)} lines are not ours"
+    totals = {
+        "totallineitemamount": document.subtotal.amount,
+        "totaltax": document.tax.amount,
+        "totalamount": document.total.amount,
+    }
+    yield from _compare("", totals, head)
+
+
+def _compare(where: str, ours: dict[str, Decimal], row: Row) -> Iterator[str]:
+    for column, amount in ours.items():
+        if row[column] is None or Decimal(row[column]) != amount:
+            yield f"{where}{column} is {_shown(row[column])} instead of {amount}"
+    if row["pricingerrorcode"]:
+        yield f"{where}pricing error {row['pricingerrorcode']}"
+
+
+def _shown(amount: Any) -> str:
+    return "empty" if amount is None else f"{Decimal(amount):.2f}"
+
+
+# What a person should know ------------------------------------------------------------------------
+
+
+def _finding(check: str, record: str, sentence: str, hint: str, customer_id: str = "") -> Finding:
+    # A copy that is not right holds nobody: the document itself is.
+    return Finding(
+        check=check,
+        severity=Severity.WARN,
+        customer_id=customer_id,
+        record=record,
+        sentence=sentence,
+        hint=hint,
+    )
+
+
+def _unavailable(fault: ServiceError) -> Finding:
+    hint = {
+        400: "Run `provision --apply` with CSP_PROJECTION on: it adds the key that is needed.",
+        403: "Give the worker's role Create, Read and Write on invoices and their lines.",
+    }.get(fault.status or 404, "Install Dynamics 365 Sales, or switch CSP_PROJECTION off.")
+    if isinstance(fault, NotFound):
+        hint = "Install Dynamics 365 Sales, or switch CSP_PROJECTION off."
+    return _finding(
+        UNAVAILABLE,
+        "standard invoices",
+        f"No document can be projected to the standard invoices: {fault.args[0]}.",
+        hint,
+    )
+
+
+def _no_price_list(currency: str) -> Finding:
+    return _finding(
+        NO_PRICE_LIST,
+        f"price list {currency}",
+        f"Sales has no active price list in {currency}, so no document in {currency} is projected.",
+        f"Add a price list with currency {currency} in Sales; it may be empty.",
+    )
+
+
+def _no_account(document: Invoice) -> Finding:
+    name = document.number or document.key
+    return _finding(
+        NO_ACCOUNT,
+        f"document {name}",
+        f"{name} names no account, and a standard invoice cannot be without one.",
+        "Set the account on the document's row, and map the customer for the next months.",
+        document.customer_id,
+    )
+
+
+def _refused(document: Invoice, fault: ServiceError) -> Finding:
+    name = document.number or document.key
+    return _finding(
+        REFUSED,
+        f"document {name}",
+        f"Sales refused {name}: {fault.args[0]} ({fault.code or 'no code'}).",
+        "Mend what the sentence names; the next run tries again.",
+        document.customer_id,
+    )
+
+
+def _different(
+    document: Invoice, row: Row, differences: Sequence[str], pricing: _Pricing
+) -> Finding:
+    name = document.number or document.key
+    more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+    hint = (
+        f"Sales rounds unit prices to {pricing.decimals} decimals; correct the standard invoice"
+        if pricing.automatic
+        else "System pricing is off in this organisation; let its own pricing come to the same"
+    )
+    return _finding(
+        TOTAL,
+        f"document {name}",
+        f"The standard invoice {row['invoicenumber']} comes to {_shown(row['totalamount'])} "
+        f"{document.currency} and {name} to {document.total.amount}: "
+        f"{'; '.join(differences[:3])}{more}.",
+        f"{hint}, or set it right by hand. It is not locked; the next run looks again.",
+        document.customer_id,
+    )
