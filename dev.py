@@ -26,6 +26,7 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 SUPPORTED = ((3, 13), (3, 12), (3, 11))
 RUN = ("requirements.txt",)
 TEST = ("requirements.txt", "requirements-dev.txt")
+NODE = ROOT / "tests" / "conformance" / "node"
 
 
 def main(arguments: list[str]) -> int:
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
     if command == "check":
         return make_environment(TEST) or checks()
     if command == "test":
-        return make_environment(TEST) or checks() or tests(rest)
+        return make_environment(TEST) or make_node_packages() or checks() or tests(rest)
     print((__doc__ or "").strip())
     return 0 if command in {"help", "-h", "--help"} else 2
 
@@ -118,6 +119,28 @@ def make_environment(files: tuple[str, ...]) -> int:
         path = VENV / f"installed-{count}.txt"
         path.write_text(fingerprint(files[:count]))
     print(f"Environment ready after {time.monotonic() - started:.0f} s.", flush=True)
+    return 0
+
+
+def make_node_packages() -> int:
+    """Make the npm client that the tests run be there; without Node its test says so itself."""
+    npm = shutil.which("npm")
+    stamp = NODE / "node_modules" / "installed.txt"
+    wanted = fingerprint((str(NODE / "package-lock.json"),))
+    if npm is None or (stamp.exists() and stamp.read_text() == wanted):
+        return 0
+    quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    made = subprocess.run(
+        [npm, "ci", *quiet], cwd=NODE, check=False, capture_output=True, text=True
+    )
+    if made.returncode:
+        print(
+            f"{made.stderr.strip()}\ndev.py: npm could not install the packages of the tests (see "
+            "above); check the network or your package registry and try again",
+            file=sys.stderr,
+        )
+        return 2
+    stamp.write_text(wanted)
     return 0
 
 

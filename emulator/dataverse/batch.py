@@ -20,7 +20,8 @@ LARGEST = 1000
 LONGEST_URL = 65_536
 _BOUNDARY = re.compile(r'multipart/mixed\s*;.*?boundary="?([^";]+)"?', re.IGNORECASE | re.DOTALL)
 _BLANK = re.compile(rb"\r?\n\r?\n")
-_REQUEST_LINE = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (\S+) HTTP/1\.1", re.IGNORECASE)
+# An address may hold blanks: the service, too, takes all between the first and the last one.
+_REQUEST_LINE = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (.+) HTTP/1\.1", re.IGNORECASE)
 _INNER_ROOT = re.compile(r"(?:https?://[^/]+)?/?(?:api/data/v9\.\d/)?", re.IGNORECASE)
 
 

@@ -163,6 +163,11 @@ def not_found(table: str, row_id: str) -> DataverseError:
     return DataverseError(404, "0x80040217", f"{table} With Id = {row_id} Does Not Exist")
 
 
+def no_file(column: str) -> DataverseError:
+    """A file column of a row is empty."""
+    return DataverseError(404, "0x80040217", f"No file attachment found for attribute: {column}")
+
+
 def many_not_found(table: str, ids: Iterable[str]) -> DataverseError:
     """A bulk message names rows that are not there."""
     message = f"{table} With Ids = {','.join(ids)} Do Not Exist"

@@ -7,6 +7,7 @@ name. Unfinished block uploads are forgotten when the process ends, as sessions 
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -120,27 +121,37 @@ class Files:
     def _download(
         self, call: Call, table: Table, row_id: str, column: Column, *, raw: bool
     ) -> Reply:
+        """The bytes themselves with `/$value`, else in Base64 as the value of the property.
+
+        The second form is undocumented; it is what `dynamics-web-api` reads from live environments.
+        """
         row = self.store.one(
             'SELECT name, mime, content FROM _file WHERE "table" = ? AND "row" = ? AND "column" = ?',
             (table.logical, row_id, column.name),
         )
         if row is None:
-            return Reply(204)
+            raise errors.no_file(column.name)
         name, mime, content = row
+        shown = quote(name, safe=" ()+,;=@")
         headers = {
-            "x-ms-file-name": quote(name, safe=" ()+,;=@"),
+            "x-ms-file-name": shown,
             "x-ms-file-size": str(len(content)),
             "mimetype": mime,
-            "Content-Type": "application/octet-stream",
+            "Content-Disposition": f'inline; filename="{shown}"',
+            "Access-Control-Expose-Headers": "x-ms-file-size; x-ms-file-name; mimetype",
         }
-        if not raw:
-            headers["Content-Type"] = mime
+        status = 200
         wanted = _WANTED.fullmatch(call.headers.get("range", ""))
-        if wanted is None:
-            return Reply(200, content, headers)
-        first = int(wanted[1])
-        last = min(int(wanted[2] or len(content) - 1), len(content) - 1)
-        if first > last:
-            raise errors.DataverseError(416, "", "The requested range is not satisfiable.")
-        headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
-        return Reply(206, content[first : last + 1], headers)
+        if wanted is not None:
+            first = int(wanted[1])
+            last = min(int(wanted[2] or len(content) - 1), len(content) - 1)
+            if first > last:
+                raise errors.DataverseError(416, "", "The requested range is not satisfiable.")
+            headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+            headers["x-ms-chunk-size"] = str(BLOCK)
+            status, content = 206, content[first : last + 1]
+        if raw:
+            return Reply(status, content, headers | {"Content-Type": "application/octet-stream"})
+        context = f"{call.root}$metadata#{table.entity_set}({row_id})/{column.name}"
+        body = {"@odata.context": context, "value": b64encode(content).decode()}
+        return Reply(status, body, headers)

@@ -285,6 +285,20 @@ def test_change_sets_hold_no_reads_and_batches_no_batches(dv):
     assert statuses(batch(dv, part("POST", "/api/data/v9.2/$batch", "x"))) == [400]
 
 
+def test_an_address_inside_a_batch_may_hold_blanks(dv):
+    dv.post("nce_subscriptions", {"nce_name": "A b"})
+    answer = batch(dv, part("GET", f"{ROOT}nce_subscriptions?$filter=nce_name eq 'a B'&$top=1"))
+    assert statuses(answer) == [200]
+    assert b'"nce_name":"A b"' in answer.raw
+
+
+def test_an_address_inside_a_batch_may_be_long_but_not_endless(dv):
+    for length, status in ((60_000, 200), (66_000, 414)):
+        filler = " or ".join(["nce_name eq 'x'"] * 50)
+        url = f"{ROOT}nce_subscriptions?$filter={filler}".ljust(length)
+        assert statuses(batch(dv, part("GET", url + "&$top=1"))) == [status]
+
+
 def test_a_content_id_names_one_part_of_the_whole_batch(dv):
     twice = [change_set(make("A", content_id="1")), change_set(make("B", content_id="1"))]
     for parts in (twice, [change_set(make("A", content_id="1"), make("B", content_id="1"))]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import timedelta
 from itertools import islice
@@ -219,8 +220,20 @@ def test_a_file_goes_up_and_comes_down_unchanged(dv, pdf):
     assert upload(dv, pdf, b"new").status == 204
     assert dv.get(f"{pdf}/$value").raw == b"new"
     assert dv.delete(pdf).status == 204
-    assert dv.get(f"{pdf}/$value").status == 204
+    empty = dv.get(f"{pdf}/$value")
+    assert (empty.status, empty.code) == (404, "0x80040217")
     assert dv.get(pdf.split("/", maxsplit=1)[0]).json["nce_pdf"] is None
+
+
+def test_without_value_a_file_comes_down_as_text(dv, pdf):
+    content = bytes(range(256))
+    upload(dv, pdf, content)
+    whole = dv.get(pdf)
+    assert base64.b64decode(whole.json["value"]) == content
+    assert whole.headers["content-disposition"] == 'inline; filename="INV-1.pdf"'
+    part = dv.send("GET", pdf, headers={"Range": "bytes=10-19"})
+    assert (part.status, part.headers["x-ms-chunk-size"]) == (206, "4194304")
+    assert base64.b64decode(part.json["value"]) == content[10:20]
 
 
 def test_a_file_goes_up_in_blocks(dv, pdf):
