@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.settings import Settings
-from dataverse.client import DataverseClient
+from dataverse.client import GRANTED, DataverseClient
 from dataverse.projection import SALES_INVOICE, SalesProjection
 from dataverse.provision import Provisioner
 from dataverse.store import DataverseStore
@@ -42,6 +42,7 @@ from transport.auth import (
 )
 from transport.blobs import BlobArchive, FolderArchive
 from transport.mounts import mount_wsgi, new_session
+from transport.pace import Pace
 from transport.queues import KINDS, AzureQueue, MemoryQueue
 from transport.redaction import Secret
 from transport.session import Http, Patience, Tokens
@@ -204,7 +205,13 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
     )
     app = app_tokens(systems.registration, session, patience=patience, **clock)
 
-    def http(system: str, service: str, tokens: Tokens | None, scope: str = "") -> Http:
+    def http(
+        system: str,
+        service: str,
+        tokens: Tokens | None,
+        scope: str = "",
+        pace: Pace | None = None,
+    ) -> Http:
         return Http(
             systems.urls[system],
             service=service,
@@ -212,6 +219,7 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
             tokens=tokens,
             scope=scope,
             patience=patience,
+            pace=pace,
             **clock,
         )
 
@@ -235,7 +243,13 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
     )
     identity = settings.managed_identity_client_id
     dataverse = DataverseClient(
-        http("dataverse", "Dataverse", identity_tokens(identity) if identity else app)
+        http(
+            "dataverse",
+            "Dataverse",
+            identity_tokens(identity) if identity else app,
+            # In this process nothing is won by writing several things at once, and order is kept.
+            pace=None if settings.mode == "embedded" else Pace(GRANTED),
+        )
     )
     store = DataverseStore(dataverse)
     directory = GraphDirectory(graph)

@@ -8,8 +8,8 @@ its statements are unconfirmed the client reads both forms.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -29,12 +29,12 @@ from domain.problems import (
     Unavailable,
 )
 from transport import exact_json
-from transport.session import Answer, Http, read_error
+from transport.pace import Allowance
+from transport.session import Answer, Http, Patience, read_error
 
 API = "/api/data/v9.2/"
 SERVICE = "Dataverse"
 PAGE_SIZE = 5000
-CHUNK = 200
 KEYS_AT_ONCE = 100
 """Keys in one filter: the URL stays far below Dataverse's 32 768 characters."""
 
@@ -46,8 +46,11 @@ _HEADERS = {
     "User-Agent": "csp-billing-dataverse/1.0",
 }
 _FORMATTED = 'odata.include-annotations="OData.Community.Display.V1.FormattedValue"'
-_TRANSIENT = frozenset({"0x80044150", "0x80044151"})  # SQL deadlock, SQL time-out
-_ROW_FAULTS = frozenset({400, 404, 412, 413})
+DEADLOCK, SQL_TIMEOUT = "0x80044150", "0x80044151"
+TRANSIENT = frozenset({DEADLOCK, SQL_TIMEOUT})
+"""Codes of faults that pass by themselves, whatever their status."""
+GRANTED = Allowance(requests=6000, seconds=1200.0, at_once=52, window=300.0)
+"""The service protection limits of one user on one web server (Dataverse documentation)."""
 
 Literal = str | int | Decimal | date | bool | None
 
@@ -65,15 +68,6 @@ class Query:
     """Dataverse ignores it together with a page size, so then none is asked for."""
     names: bool = False
     """Also the names of linked rows (formatted values)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """One row of a bulk write that Dataverse does not take."""
-
-    key: str
-    code: str
-    sentence: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +113,9 @@ def etag(row: Row) -> str:
 class DataverseClient:
     """One environment; safe for threads."""
 
-    def __init__(self, http: Http, *, chunk: int = CHUNK) -> None:
+    def __init__(self, http: Http) -> None:
         self.http = http
-        self._chunk = chunk
+        self.patience = replace(http.patience, codes=TRANSIENT)
         self._sets: dict[str, str] = {}
 
     def who_am_i(self) -> Row:
@@ -137,6 +131,8 @@ class DataverseClient:
         headers: Mapping[str, str] | None = None,
         body: Any = None,
         keyed: bool = False,
+        patience: Patience | None = None,
+        inspect: Callable[[Answer], None] = lambda _: None,
     ) -> Answer:
         """Send one request below the API root (or to a next link) with the headers of every one."""
         content = None
@@ -148,7 +144,15 @@ class DataverseClient:
             sent["Content-Type"] = "application/json; charset=utf-8"
         url = path if "://" in path else API + path
         return self.http.request(
-            method, url, params=params, headers=sent, json=body, body=content, keyed=keyed
+            method,
+            url,
+            params=params,
+            headers=sent,
+            json=body,
+            body=content,
+            keyed=keyed,
+            patience=patience or self.patience,
+            inspect=inspect,
         )
 
     # Names ---------------------------------------------------------------------------------------
@@ -306,49 +310,6 @@ class DataverseClient:
         answer = self.call("POST", self.entity_set(table), body=dict(columns))
         return created_id(answer)
 
-    def upsert_many(self, table: str, rows: Mapping[str, Row]) -> list[Refused]:
-        """Upsert rows by their external keys in bulk; returns those that Dataverse refuses.
-
-        A bulk request is all or nothing and does not say which row was bad, so a refused one is
-        halved until the bad row stands alone and all others are written.
-        """
-        refused: list[Refused] = []
-        keys = list(rows)
-        for start in range(0, len(keys), self._chunk):
-            self._upsert_chunk(
-                table, {k: rows[k] for k in keys[start : start + self._chunk]}, refused
-            )
-        return refused
-
-    def _upsert_chunk(self, table: str, rows: Mapping[str, Row], refused: list[Refused]) -> None:
-        # The key stands in @odata.id alone: in the body as well, creating the row fails.
-        targets = [
-            {
-                "@odata.type": f"Microsoft.Dynamics.CRM.{table}",
-                "@odata.id": self.row_path(table, key),
-                **columns,
-            }
-            for key, columns in rows.items()
-        ]
-        action = f"{self.entity_set(table)}/Microsoft.Dynamics.CRM.UpsertMultiple"
-        try:
-            self.call("POST", action, body={"Targets": targets}, keyed=True)
-        except ServiceError as fault:
-            transient = fault.code in _TRANSIENT
-            if not transient and fault.status not in _ROW_FAULTS:
-                raise
-            if len(rows) > 1:
-                keys = list(rows)
-                middle = len(keys) // 2
-                for some in (keys[:middle], keys[middle:]):
-                    self._upsert_chunk(table, {key: rows[key] for key in some}, refused)
-            elif transient:
-                raise
-            else:
-                refused.append(
-                    Refused(key=next(iter(rows)), code=fault.code, sentence=_words(fault))
-                )
-
     def change(self, operations: Sequence[Operation]) -> list[Part]:
         """Do all operations in one transaction or none; the first failure is raised, typed.
 
@@ -358,18 +319,23 @@ class DataverseClient:
 
     def _send_batch(self, operations: Sequence[Operation], *, atomic: bool) -> list[Part]:
         content_type, body = batch.compose(operations, atomic=atomic)
-        answer = self.call(
+        parts: list[Part] = []
+
+        def read(answer: Answer) -> None:
+            parts[:] = batch.read(answer.headers.get("Content-Type", ""), answer.content)
+            for part in parts:
+                if part.status >= 400:
+                    raise problem_of(part)
+
+        self.call(
             "POST",
             "$batch",
             # Else the first failure becomes the status of the whole and hides its own words.
             headers={"Content-Type": content_type, "Prefer": "odata.continue-on-error"},
             body=body,
             keyed=True,
+            inspect=read,
         )
-        parts = batch.read(answer.headers.get("Content-Type", ""), answer.content)
-        for part in parts:
-            if part.status >= 400:
-                raise problem_of(part)
         return parts
 
 
@@ -402,14 +368,12 @@ def problem_of(part: Part) -> ServiceError:
     """Make the error of a failed part of a batch."""
     code, sentence = read_error(part.content)
     kind = Unavailable if part.status >= 500 else _TYPES.get(part.status, ServiceError)
+    wait = part.headers.get("retry-after", "")
     return kind(
         sentence or f"status {part.status}",
         service=SERVICE,
         status=part.status,
         code=code,
         request_id=part.headers.get("req_id", ""),
+        retry_after=float(wait) if wait.isdecimal() else None,
     )
-
-
-def _words(fault: ServiceError) -> str:
-    return str(fault.args[0])

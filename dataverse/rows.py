@@ -8,11 +8,16 @@ changes. What exists is asked by key, so the cost of a save follows its rows, no
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
-from dataverse.client import DataverseClient, Query, Refused, literal
-from dataverse.mapping import OutRow, from_row, to_row
+from dataverse.bulk import CHUNK, BulkWriter, Keyed, Refused
+from dataverse.client import DataverseClient, Query, literal
+from dataverse.mapping import OutRow, from_row, row_writer
+from dataverse.mirror import Mirror
 from dataverse.schema import EXTERNAL_KEY, KEY, OVERFLOW, ROW_HASH, Row, Table
 from dataverse.tables import CLOSED, FINDING, OPEN, TABLE_OF, TABLES
 from domain.problems import ConfigurationError, Finding, Severity
@@ -20,6 +25,8 @@ from invoice.file import Saved
 
 REFUSED = "store.refused"
 """The check of a finding about a row that Dataverse does not take."""
+SLICE = 5000
+"""Records that are compared at once; a save of more asks for all that the table holds, not by key."""
 
 _TARGET_GONE = frozenset({"0x80060891", "0x80040217"})  # by alternate key, by primary key
 
@@ -27,11 +34,13 @@ _TARGET_GONE = frozenset({"0x80060891", "0x80040217"})  # by alternate key, by p
 class Rows:
     """The rows of one environment as they are written; safe for threads."""
 
-    def __init__(self, client: DataverseClient) -> None:
+    def __init__(self, client: DataverseClient, *, chunk: int = CHUNK) -> None:
         self.client = client
+        self._bulk = BulkWriter(client, chunk=chunk)
         # What was seen is taken to be there still: we never delete it, and people seldom do.
         self._linkable: dict[str, set[str]] = {}
         self._currencies: dict[str, str] = {}
+        self._mirrors: dict[str, Mirror] = {}
 
     def save(self, records: Sequence[object]) -> Saved:
         """Upsert records by their keys, targets of links first; equal rows are not written again.
@@ -39,61 +48,52 @@ class Rows:
         Of two records with one key the last counts. A row that Dataverse refuses becomes a finding
         that holds its customer, and the others are written.
         """
-        by_table: dict[str, dict[str, OutRow]] = {}
+        by_table: dict[str, list[object]] = {}
         for record in records:
-            table = TABLE_OF[type(record)]
-            row = to_row(table, record)
-            by_table.setdefault(table.name, {})[row.key] = row
+            by_table.setdefault(TABLE_OF[type(record)].name, []).append(record)
         saved = Saved()
         for table in TABLES:
             if table.name in by_table:
-                saved += self._save_rows(table, by_table[table.name])
+                saved += self.save_all(table, by_table[table.name])
         return saved
 
-    def _save_rows(self, table: Table, rows: Mapping[str, OutRow]) -> Saved:
-        self.settle_links(rows.values())
-        stored = self._hashes(table, rows)
-        changed = {key: row for key, row in rows.items() if stored.get(key) != row.digest()}
-        refused = self._write(table, changed, stored)
-        unlinked = {one.key: changed[one.key] for one in refused if one.code in _TARGET_GONE}
+    def save_all(self, table: Table, records: Iterable[object]) -> Saved:
+        """Do as `save` does with the records of one table, taken from their source as they are sent."""
+        saving = _Saving(self, table)
+        refused = self._bulk.write(table.name, saving.bodies(records), written=saving.written)
+        unlinked = [one.key for one in refused if one.code in _TARGET_GONE]
         if unlinked:
             self.forget_links()
-            self.settle_links(unlinked.values())
             refused = [one for one in refused if one.key not in unlinked]
-            refused += self._write(table, unlinked, stored)
-        bad = {one.key for one in refused}
-        self._linkable.setdefault(table.name, set()).update(rows.keys() - bad)
+            again = saving.without_links(unlinked)
+            refused += self._bulk.write(table.name, again, written=saving.written)
+        refused += saving.refused
         if table is not FINDING:
-            self._report(table, changed, refused)
+            self._report(table, saving, refused)
         elif refused:
             raise ConfigurationError(
                 f"a finding cannot be stored: {refused[0].sentence}",
                 hint="Compare the tables with `provision --plan`.",
             )
-        written = changed.keys() - bad
-        return Saved(
-            created=len(written - stored.keys()),
-            updated=len(written & stored.keys()),
-            unchanged=len(rows) - len(changed),
-        )
+        if saving.mirror:
+            saving.mirror.catch_up()
+        return saving.saved
 
-    def _write(
-        self, table: Table, rows: Mapping[str, OutRow], stored: Collection[str]
-    ) -> list[Refused]:
-        bodies: dict[str, Row] = {}
-        refused: list[Refused] = []
-        for key, row in rows.items():
-            once = {} if key in stored else row.once
-            try:
-                bodies[key] = {**self.body(table, row), **once, ROW_HASH: row.digest()}
-            except ConfigurationError as problem:
-                refused.append(Refused(key=key, code="", sentence=str(problem)))
-        return refused + self.client.upsert_many(table.name, bodies)
+    def mirror(self, table: Table) -> Mirror:
+        """Return the mirror of a table, as of now."""
+        if table.name not in self._mirrors:
+            self._mirrors[table.name] = Mirror(self.client, table)
+        self._mirrors[table.name].look()
+        return self._mirrors[table.name]
 
-    def _hashes(self, table: Table, keys: Collection[str]) -> dict[str, str | None]:
-        """Read the hashes of the rows that are already stored."""
-        rows = self.client.read_keyed(table.name, (EXTERNAL_KEY, ROW_HASH), keys)
+    def stored(self, name: str, keys: Collection[str]) -> dict[str, str | None]:
+        """Read which rows are stored, by key, and their hashes."""
+        rows = self.client.read_keyed(name, (EXTERNAL_KEY, ROW_HASH), keys)
         return {row[EXTERNAL_KEY]: row[ROW_HASH] for row in rows}
+
+    def link_to(self, name: str, keys: Iterable[str]) -> None:
+        """Remember rows that are stored: links to them stand."""
+        self._linkable.setdefault(name, set()).update(keys)
 
     def settle_links(self, rows: Iterable[OutRow]) -> None:
         """Drop the links to rows that are not stored; the next save sets them."""
@@ -109,8 +109,8 @@ class Rows:
             if unknown and name == "account":
                 known |= self._existing_accounts(unknown)
             elif unknown:
-                found = self.client.read_keyed(name, (EXTERNAL_KEY,), unknown)
-                known |= {row[EXTERNAL_KEY] for row in found}
+                mirrored = self._mirrors[name].hashes(unknown) if name in self._mirrors else {}
+                known |= mirrored.keys() | self.stored(name, unknown - mirrored.keys()).keys()
         for row in rows:
             row.links = [
                 (lookup, target)
@@ -164,17 +164,13 @@ class Rows:
 
     # Findings about rows -------------------------------------------------------------------------
 
-    def _report(
-        self, table: Table, tried: Mapping[str, OutRow], refused: Sequence[Refused]
-    ) -> None:
+    def _report(self, table: Table, saving: _Saving, refused: Sequence[Refused]) -> None:
         """Save what was refused as findings, and close those about rows that are written now."""
-        if not tried:
-            return
         findings = [
             Finding(
                 check=REFUSED,
                 severity=Severity.HOLD,
-                customer_id=str(tried[one.key].columns.get("csp_tenantid") or ""),
+                customer_id=saving.tenant_of(one.key),
                 record=f"{table.name} {one.key}",
                 sentence=f"Dataverse refused the row: {one.sentence} ({one.code or 'no code'}).",
                 hint="Correct the source or the table; the next run writes the row again.",
@@ -182,10 +178,14 @@ class Rows:
             for one in refused
         ]
         self.save(findings)
-        healed = {f"{table.name} {key}" for key in tried} - {one.record for one in findings}
-        for row in self.open_findings(f"csp_check eq {literal(REFUSED)}"):
-            if from_row(FINDING, row).record in healed:
-                self.close_finding(row)
+        for row in saving.healed():
+            self.close_finding(row)
+
+    def open_refusals(self, table: Table) -> dict[str, Row]:
+        """Read the open findings about refused rows of a table, by the key of the row."""
+        rows = self.open_findings(f"csp_check eq {literal(REFUSED)}")
+        records = [(str(from_row(FINDING, row).record).partition(" "), row) for row in rows]
+        return {key: row for (name, _, key), row in records if name == table.name}
 
     def open_findings(self, where: str = "") -> list[Row]:
         """Read the rows of open findings."""
@@ -198,6 +198,105 @@ class Rows:
         """Close a finding; without its hash, so that seeing it again writes and opens the row."""
         closed = {"csp_state": FINDING.column("csp_state").option(CLOSED), ROW_HASH: None}
         self.client.write(FINDING.name, row[EXTERNAL_KEY], closed, version="*")
+
+
+class _Saving:
+    """One save of one table: what is in flight, what came of it, and what was found open before."""
+
+    def __init__(self, rows: Rows, table: Table) -> None:
+        self.refused: list[Refused] = []
+        """Rows that cannot even be sent."""
+        self.mirror: Mirror | None = None
+        self._rows = rows
+        self._table = table
+        self._lock = threading.Lock()
+        self._flying: dict[str, _Flight] = {}
+        self._created = self._updated = self._unchanged = 0
+        self._open: dict[str, Row] | None = None
+        self._healed: list[Row] = []
+
+    @property
+    def saved(self) -> Saved:
+        """What was done."""
+        return Saved(created=self._created, updated=self._updated, unchanged=self._unchanged)
+
+    def bodies(self, records: Iterable[object]) -> Iterator[Keyed | None]:
+        """Yield the rows that differ from what is stored, as they are sent."""
+        to_row = row_writer(self._table)
+        source = iter(records)
+        while some := list(islice(source, SLICE)):
+            rows = {row.key: row for row in map(to_row, some)}
+            self._rows.settle_links(rows.values())
+            stored = self._stored(rows.keys())
+            for key, row in rows.items():
+                digest = row.digest()
+                if stored.get(key) != digest:
+                    yield from self._send(_Flight(row, digest, is_new=key not in stored))
+                else:
+                    self._unchanged += 1
+            if self.mirror is None:
+                self._rows.link_to(self._table.name, stored)
+
+    def _stored(self, keys: Collection[str]) -> dict[str, str | None]:
+        if self.mirror is None and len(keys) >= SLICE:
+            self.mirror = self._rows.mirror(self._table)
+        if self.mirror is not None:
+            return self.mirror.hashes(keys)
+        return self._rows.stored(self._table.name, keys)
+
+    def without_links(self, keys: Iterable[str]) -> Iterator[Keyed | None]:
+        """Yield rows again whose links led to something that is gone; those links are left out."""
+        flights = [self._flying[key] for key in keys]
+        self._rows.settle_links(flight.row for flight in flights)
+        for flight in flights:
+            yield from self._send(replace(flight, digest=flight.row.digest()), again=True)
+
+    def _send(self, flight: _Flight, *, again: bool = False) -> Iterator[Keyed | None]:
+        row = flight.row
+        if self._open is None:
+            self._open = self._rows.open_refusals(self._table)
+        if row.key in self._flying and not again:
+            yield None  # the same row twice: one after the other
+        self._flying[row.key] = flight
+        try:
+            body = self._rows.body(self._table, row)
+        except ConfigurationError as problem:
+            self.refused.append(Refused(key=row.key, code="", sentence=str(problem)))
+        else:
+            once = row.once if flight.is_new else {}
+            yield row.key, {**body, **once, ROW_HASH: flight.digest}
+
+    def written(self, keys: Sequence[str]) -> None:
+        """Note that rows were written; called from several threads."""
+        with self._lock:
+            flights = [self._flying.pop(key) for key in keys]
+            new = sum(flight.is_new for flight in flights)
+            self._created += new
+            self._updated += len(flights) - new
+            for key in keys:
+                if self._open and key in self._open:
+                    self._healed.append(self._open[key])
+        if self.mirror is not None:
+            self.mirror.note({flight.row.key: flight.digest for flight in flights})
+        else:
+            self._rows.link_to(self._table.name, keys)
+
+    def tenant_of(self, key: str) -> str:
+        """Return the customer of a row that was refused."""
+        return str(self._flying[key].row.columns.get("csp_tenantid") or "")
+
+    def healed(self) -> Sequence[Row]:
+        """Return the open findings about rows that are written now."""
+        return self._healed
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A row on its way."""
+
+    row: OutRow
+    digest: str
+    is_new: bool
 
 
 def columns_of(table: Table) -> tuple[str, ...]:

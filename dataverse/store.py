@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dataverse.bulk import CHUNK
 from dataverse.client import SERVICE, DataverseClient, Query, etag, literal, one_of
 from dataverse.documents import Documents, documents_of, slices
 from dataverse.mapping import FORMATTED, domain_key, from_row, to_row
@@ -54,8 +55,9 @@ class Account:
 class DataverseStore(Documents):
     """One environment as the store of the use cases; safe for threads."""
 
-    def __init__(self, client: DataverseClient) -> None:
-        super().__init__(Rows(client))
+    def __init__(self, client: DataverseClient, *, chunk: int = CHUNK) -> None:
+        """`chunk` is how many rows go into one bulk request at most."""
+        super().__init__(Rows(client, chunk=chunk))
 
     def save(self, records: Sequence[object]) -> Saved:
         """Upsert records by their keys; equal rows are not written again (see `Rows.save`)."""

@@ -145,7 +145,7 @@ class _Chunks(io.RawIOBase):
         return size
 
 
-def new_session(pool_size: int = 16) -> requests.Session:
+def new_session(pool_size: int = 64) -> requests.Session:
     """Return a session with pooled connections, without cookies and without retries of its own."""
     session = requests.Session()
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))

@@ -15,7 +15,7 @@ import math
 import random
 import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -116,7 +116,7 @@ class Patience:
     only_refused: bool = False
     """For calls that must not act twice: only 429 is tried again, it says that nothing was done."""
     timeouts: bool = True
-    """False where the caller would rather send less at once than the same again."""
+    """False where the caller would rather send less at once than the same again (also after a 500)."""
     codes: frozenset[str] = frozenset()
     """Error codes that pass by themselves, whatever their status (a deadlock)."""
 
@@ -148,8 +148,9 @@ class Patience:
         if not isinstance(problem, Unavailable):
             return False
         # None: no answer at all. A plain 500 may be a slip of the service, but not twice.
-        known = problem.status is None or problem.status in _REPEATED
-        return known or (problem.status == HTTPStatus.INTERNAL_SERVER_ERROR and tries == 1)
+        if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            return tries == 1 and self.timeouts
+        return problem.status is None or problem.status in _REPEATED
 
 
 def persist(
@@ -193,9 +194,8 @@ class Http:
         now: Now = lambda: datetime.now(UTC),
         on_call: Callable[[Call], None] = log_call,
         pace: Pace | None = None,
-        timeout_codes: Collection[str] = (),
     ) -> None:
-        """`pace` gates every try; `timeout_codes` are the service's own words for a time-out."""
+        """`pace` gates every try."""
         self.base_url = base_url.rstrip("/")
         self.service = service
         self.sleep = sleep
@@ -204,7 +204,6 @@ class Http:
         self._scope = scope or f"{self.base_url}/.default"
         self.patience = patience or Patience()
         self.pace = pace
-        self._timeout_codes = timeout_codes
         self._jitter = jitter
         self._now = now
         self._on_call = on_call
@@ -391,7 +390,7 @@ class Http:
         request_id = next(
             (headers[name] for headers in known for name in _REQUEST_IDS if headers.get(name)), ""
         )
-        error_type = TimedOut if code in self._timeout_codes else _error_type(status)
+        error_type = _error_type(status)
         hint = ""
         if issubclass(error_type, Throttled | Unavailable):
             hint = f"{self.service} is busy or down; run this again later"

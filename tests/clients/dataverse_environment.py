@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -10,8 +11,10 @@ from typing import Any
 
 import requests
 
+from dataverse.bulk import BulkWriter, Refused
 from dataverse.client import DataverseClient
 from dataverse.provision import Provisioner
+from dataverse.schema import Row
 from dataverse.store import DataverseStore
 from domain.charge import Charge, ChargeType, Reason
 from domain.customer import Customer
@@ -53,12 +56,16 @@ class Environment:
     def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
 
-    def client(self, **options: Any) -> DataverseClient:
-        return DataverseClient(self.http(), **options)
+    def client(self) -> DataverseClient:
+        return DataverseClient(self.http())
+
+    def write(self, table: str, rows: Mapping[str, Row], **options: Any) -> list[Refused]:
+        """Write rows in bulk, past the store."""
+        return BulkWriter(self.client(), **options).write(table, rows.items())
 
     def store(self, **options: Any) -> DataverseStore:
         """A store as another process would have it: nothing remembered."""
-        return DataverseStore(self.client(**options))
+        return DataverseStore(self.client(), **options)
 
     def provisioner(self, **options: Any) -> Provisioner:
         return Provisioner(self.client(), **{"sleep": self.sleep, **options})

@@ -95,7 +95,7 @@ odd = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_si
 @given(odd, odd)
 def test_any_text_finds_exactly_its_own_row(environment, first, second):
     ours = environment.client()
-    ours.upsert_many(
+    environment.write(
         "csp_taxprofile",
         {"q.1": {"csp_evidence": first}, "q.2": {"csp_evidence": second}},
     )
@@ -107,7 +107,7 @@ def test_any_text_finds_exactly_its_own_row(environment, first, second):
 def test_one_of_some_values(environment):
     ours = environment.client()
     values = ["a'b", 'c"d', "e,f", "g]h"]
-    ours.upsert_many(
+    environment.write(
         "csp_markuprule", {f"in.{n}": {"csp_sku": text} for n, text in enumerate(values)}
     )
     for text in values:
@@ -121,9 +121,10 @@ def test_one_of_some_values(environment):
 @pytest.mark.parametrize("size", [1, 7, 50, 51])
 def test_pages_of_any_size_yield_the_same_rows(environment, monkeypatch, size):
     ours = environment.client()
-    ours.upsert_many("csp_pricelistitem", {f"page.{n}": {"csp_sku": f"{n}"} for n in range(50)})
+    environment.write("csp_pricelistitem", {f"page.{n}": {"csp_sku": f"{n}"} for n in range(50)})
     monkeypatch.setattr(client, "PAGE_SIZE", size)
     query = Query(table="csp_pricelistitem", select=("csp_sku",))
+    ours.entity_set("csp_pricelistitem")
     environment.forget_requests()
     alone = [row["csp_sku"] for row in ours.read(query)]
     assert sorted(alone, key=int) == [str(n) for n in range(50)]
@@ -134,7 +135,7 @@ def test_pages_of_any_size_yield_the_same_rows(environment, monkeypatch, size):
 
 def test_top_is_not_lost_to_a_page_size(environment):
     ours = environment.client()
-    ours.upsert_many("csp_agreement", {f"top.{n}": {"csp_type": f"{n}"} for n in range(9)})
+    environment.write("csp_agreement", {f"top.{n}": {"csp_type": f"{n}"} for n in range(9)})
     query = Query(table="csp_agreement", select=("csp_type",), order="csp_type desc", top=3)
     assert [row["csp_type"] for row in ours.read(query)] == ["8", "7", "6"]
 
@@ -142,7 +143,8 @@ def test_top_is_not_lost_to_a_page_size(environment):
 def test_many_keys_are_read_in_several_short_requests(environment):
     ours = environment.client()
     keys = [f"{'long' * 20}.{n}" for n in range(250)]
-    ours.upsert_many("csp_usagesummary", {key: {"csp_lines": 1} for key in keys[::2]})
+    environment.write("csp_usagesummary", {key: {"csp_lines": 1} for key in keys[::2]})
+    ours.entity_set("csp_usagesummary")
     environment.forget_requests()
     rows = ours.read_keyed("csp_usagesummary", ("csp_externalkey",), keys)
     assert {row["csp_externalkey"] for row in rows} == set(keys[::2])
@@ -184,33 +186,6 @@ def test_the_conditions_of_an_upsert(environment):
         ours.write("csp_customer", "never", body, version="*")
 
 
-@settings(max_examples=25, deadline=None)
-@given(bad=st.sets(st.integers(0, 39), max_size=6), chunk=st.integers(1, 45))
-def test_bad_rows_are_found_whatever_the_chunk_and_the_rest_is_written(environment, bad, chunk):
-    ours = environment.client(chunk=chunk)
-    table = f"chunk.{chunk}.{'.'.join(map(str, sorted(bad)))}"
-    rows = {
-        f"{table}.{n}": {"csp_sku": "s", "csp_kind": "x" * (41 if n in bad else 1)}
-        for n in range(40)
-    }
-    refused = ours.upsert_many("csp_markuprule", rows)
-    assert {one.key for one in refused} == {f"{table}.{n}" for n in bad}
-    assert {one.code for one in refused} <= {"0x80044331"}
-    found = ours.read_keyed("csp_markuprule", ("csp_externalkey",), rows)
-    assert {row["csp_externalkey"] for row in found} == {
-        f"{table}.{n}" for n in range(40) if n not in bad
-    }
-
-
-def test_a_bulk_that_never_stops_colliding_is_an_error(environment):
-    environment.emulator.change_dataverse(
-        fail_next={"kind": "deadlock", "count": 99, "path": "UpsertMultiple"}
-    )
-    with pytest.raises(ServiceError) as raised:
-        environment.client().upsert_many("csp_customer", {"a": {}, "b": {}})
-    assert raised.value.code == "0x80044150"
-
-
 def operations(ours, *keys, **headers):
     return [
         Operation(
@@ -247,7 +222,7 @@ def test_a_throttled_batch_waits_as_told(environment):
 
 def test_decimals_travel_exactly(environment):
     ours = environment.client()
-    ours.upsert_many(
+    environment.write(
         "csp_markuprule",
         {"exact": {"csp_value": Decimal("99999999999.1234567891"), "csp_sku": "exact"}},
     )
@@ -434,6 +409,6 @@ def test_a_fault_that_is_no_expiry_is_raised(environment):
 def test_all_pages_of_a_first_reading_are_read(environment):
     environment.emulator.dataverse.settings.page_size_cap = 2
     client = environment.client()
-    client.upsert_many("csp_customer", {f"paged.{n}": {"csp_name": f"P{n}"} for n in range(5)})
+    environment.write("csp_customer", {f"paged.{n}": {"csp_name": f"P{n}"} for n in range(5)})
     found = client.changes("csp_customer", ("csp_name",))
     assert {f"P{n}" for n in range(5)} <= set(names(found))
