@@ -103,6 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     listing = with_json(add("runs", _runs, "list the latest runs, or show one with its units"))
     listing.add_argument("key", nargs="?", metavar="RUN", help="e.g. bill/2026-10")
 
+    with_json(add("requests", _requests, "take up the runs that were asked for in Dynamics"))
+
     explain = with_json(add("explain", _explain, "say why an invoice asks for what it asks"))
     explain.add_argument("invoice", metavar="INVOICE", help="number or key, e.g. INV-202610-0001")
     explain.add_argument("line", nargs="?", type=int, metavar="LINE", help="only this line")
@@ -246,7 +248,18 @@ def _runs(options: argparse.Namespace) -> int:
     with _opened(options) as worker:
         if options.key:
             return output.run(worker, options.key, as_json=options.json, units=True)
-        return output.runs(worker.store.runs(), as_json=options.json)
+        asked = () if options.json else worker.ports.requests.latest()
+        return output.runs(worker.store.runs(), asked, as_json=options.json)
+
+
+def _requests(options: argparse.Namespace) -> int:
+    from app import output, screen
+
+    with _opened(options) as worker:
+        asked = worker.pick_up()
+        with screen.progress("requests") as show:
+            worker.drain(show)
+        return output.requests(worker, asked, as_json=options.json)
 
 
 def _explain(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.screen import banner, note, print_json, table
 from domain.problems import InputError, NotFound, Severity, WorkerError
-from domain.run import Run, RunStatus
+from domain.run import RequestStatus, Run, RunRequest, RunStatus
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -145,12 +145,12 @@ def findings(worker: Worker, to: Console | None = None, *, customer_id: str = ""
         table("On hold", ("customer", "why", "what to do"), rows, to)
 
 
-def runs(found: Sequence[Run], *, as_json: bool) -> int:
-    """List runs, newest first."""
+def runs(found: Sequence[Run], asked: Sequence[RunRequest] = (), *, as_json: bool) -> int:
+    """List runs, newest first, and then what was asked for in Dynamics."""
     if as_json:
         print_json([run_as_data(one) for one in found])
         return DONE
-    if not found:
+    if not found and not asked:
         print("No runs yet. Start with: python -m app sync")
         return DONE
     table(
@@ -167,7 +167,72 @@ def runs(found: Sequence[Run], *, as_json: bool) -> int:
             for one in found
         ],
     )
+    if asked:
+        _request_table(asked)
     return DONE
+
+
+def requests(worker: Worker, ids: Sequence[str], *, as_json: bool) -> int:
+    """Show what became of requests that were taken up, and return the exit code that they mean."""
+    found = [one for one in map(worker.ports.requests.get, ids) if one is not None]
+    taken = [request for request, _ in found]
+    if as_json:
+        print_json([request_as_data(one) for one in taken])
+    elif taken:
+        _request_table(taken)
+        for one in taken:
+            if one.answer:
+                print(one.answer)
+    else:
+        print("Nobody asked for a run.")
+    states = {one.status for one in taken}
+    if RequestStatus.FAILED in states:
+        return FAILED
+    return HOLDS if RequestStatus.DONE_WITH_HOLDS in states else DONE
+
+
+def request_as_data(request: RunRequest) -> dict[str, Any]:
+    """Return a request as plain data; money is text."""
+    return {
+        "request_id": request.id,
+        "kind": request.kind,
+        "window": request.period or (str(request.day) if request.day else ""),
+        "customer_id": request.customer_id,
+        "dry_run": request.dry_run,
+        "asked_by": request.asked_by,
+        "status": request.status.value,
+        "run_id": request.run_key.replace("/", "."),
+        "counts": dict(request.counts),
+        "answer": dict(request.answer_data),
+        "problem": request.problem,
+    }
+
+
+def _request_table(asked: Sequence[RunRequest]) -> None:
+    table(
+        "Asked for in Dynamics",
+        ("what", "by", "status", "led to", "problem"),
+        [
+            (
+                " ".join(
+                    filter(
+                        None,
+                        (
+                            "dry" if one.dry_run else "",
+                            one.kind or "(nothing chosen)",
+                            one.period or (str(one.day) if one.day else ""),
+                            one.customer_id,
+                        ),
+                    )
+                ),
+                one.asked_by,
+                one.status.value,
+                one.run_key,
+                one.problem,
+            )
+            for one in asked
+        ],
+    )
 
 
 # --- documents -----------------------------------------------------------------------------------

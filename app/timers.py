@@ -1,4 +1,4 @@
-"""Timers: each puts one message on a queue and is done. Schedules are settings, in UTC."""
+"""Timers: each asks for work by messages on a queue and is done. Schedules are settings, in UTC."""
 
 from __future__ import annotations
 
@@ -27,6 +27,15 @@ def monthly_bill(timer: func.TimerRequest) -> None:
 
     del timer
     worker().request(StartRun(kind="bill", period=month_before(worker().today())))
+
+
+@bp.timer_trigger(arg_name="timer", schedule="%REQUESTS_SCHEDULE%", run_on_startup=False)
+def pick_up_requests(timer: func.TimerRequest) -> None:
+    """Look whether anybody asked for a run by adding a row in Dynamics."""
+    from app.wiring import worker
+
+    del timer
+    worker().pick_up()
 
 
 def month_before(day: date) -> str:

@@ -22,6 +22,7 @@ from app.settings import Settings
 from dataverse.client import GRANTED, DataverseClient
 from dataverse.projection import SALES_INVOICE, SalesProjection
 from dataverse.provision import Provisioner
+from dataverse.requests import RequestRows
 from dataverse.store import DataverseStore
 from dataverse.tables import TABLES
 from domain.problems import ConfigurationError, NotFound
@@ -29,9 +30,10 @@ from domain.run import Run
 from partner_center.client import PartnerCenterClient
 from partner_center.graph import BillingExports, GraphDirectory
 from partner_center.prices import PriceSheets
+from sync import requests as requests_of_people
 from sync import runs
 from sync.ledger import Busy
-from sync.messages import StartRun
+from sync.messages import StartRun, TakeRequest
 from sync.ports import Archive, Ports, Queue
 from transport.auth import (
     RefreshTokenStore,
@@ -115,6 +117,14 @@ class Worker:
         if message.kind == "sync" and message.day is None:
             message = message.model_copy(update={"day": self.today()})
         return self.request(runs.checked(message))
+
+    def take_up(self, request_id: str) -> None:
+        """Let a request that somebody made in Dynamics be taken up."""
+        self.ports.queue.send("start", [TakeRequest(request_id=request_id).model_dump_json()])
+
+    def pick_up(self) -> list[str]:
+        """Let every request be taken up that was made since the last look; returns their ids."""
+        return requests_of_people.pick_up(self.ports)
 
     def run(self, key: str) -> Run | None:
         """Read a run."""
@@ -258,6 +268,7 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
         directory=directory,
         store=store,
         archive=archive,
+        requests=RequestRows(dataverse),
         queue=_queue(settings, systems, in_cloud_host=in_cloud_host),
         now=systems.now,
         policy=settings.severities,

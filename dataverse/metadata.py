@@ -134,6 +134,8 @@ def column_body(column: Column) -> dict[str, Any]:
                     ],
                 }
             }
+            if column.default:
+                body["DefaultFormValue"] = column.option(column.default)
     return body
 
 

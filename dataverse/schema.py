@@ -85,6 +85,8 @@ class Column:
     """False where a new value alone is no reason to write the row again."""
     once: bool = False
     """Sent only when the row is created."""
+    default: str = ""
+    """The choice that a row has when whoever adds it says nothing."""
     fixed: str = ""
     """The value that every save writes (a saved finding is open)."""
     primary: bool = False
@@ -275,7 +277,9 @@ def flag(name: str, label: str, field: str) -> Column:
     return Column(schema_name=PREFIX + name, label=label, kind=Kind.FLAG, field=field)
 
 
-def choice(name: str, label: str, field: str, options: str, *, fixed: str = "") -> Column:
+def choice(
+    name: str, label: str, field: str, options: str, *, fixed: str = "", default: str = ""
+) -> Column:
     """Declare a choice among our own values; append only, because their order is their number."""
     return Column(
         schema_name=PREFIX + name,
@@ -284,6 +288,7 @@ def choice(name: str, label: str, field: str, options: str, *, fixed: str = "") 
         field=field,
         options=tuple(options.split()),
         fixed=fixed,
+        default=default,
     )
 
 

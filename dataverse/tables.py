@@ -486,19 +486,41 @@ FINDING = table(
 
 BILLING_RUN = table(
     "BillingRun",
+    # What a person or a flow asks for. The columns after these are the worker's.
+    choice("Kind", "What to do", "", "sync bill approve"),
+    text("Period", "Month (YYYY-MM)", "", 100),  # room for what is no month, which is answered
+    day("Day", "Day (of a sync)", ""),
+    flag("DryRun", "Dry run", ""),
+    text("RequestedBy", "Asked for by", ""),
+    text("RunKey", "Led to run", ""),
+    whole("UnitsDone", "Units done", ""),
+    whole("UnitsAll", "Units in all", ""),
+    whole("Percent", "Done in percent", ""),
+    memo("Answer", "Answer of a dry run", ""),
+    as_json("AnswerData", "Answer of a dry run as data", ""),
     text("RunKind", "What it does", "kind", 100),
     text("Scope", "Scope", "scope"),
     text("Window", "Window", "window"),
-    choice("Status", "Status", "status", "running done done_with_holds failed"),
+    choice(
+        "Status",
+        "Status",
+        "status",
+        "running done done_with_holds failed requested cancelled",
+        default="requested",
+    ),
     moment("StartedAt", "Started", "started_at"),
     moment("FinishedAt", "Finished", "finished_at"),
     as_json("Counts", "Counts", "counts"),
     as_json("Totals", "Control totals", "totals"),
     memo("Problem", "Problem", "problem"),
+    lookups=(
+        # Whom a request is for; a run of the worker's own has the tenant id as its scope.
+        Lookup(schema_name="csp_CustomerId", label="Customer", target="csp_customer"),
+    ),
     title="key",
     label="Billing run",
     plural="Billing runs",
-    description="One run of the worker: how far it came, and whether the money adds up.",
+    description="One run of the worker, or a request for one: how far it came, and its totals.",
     record=Run,
 )
 

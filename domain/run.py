@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
 
 class UnitStatus(StrEnum):
@@ -25,6 +26,18 @@ class UnitStatus(StrEnum):
 class RunStatus(StrEnum):
     """Where a run stands."""
 
+    RUNNING = "running"
+    DONE = "done"
+    DONE_WITH_HOLDS = "done_with_holds"
+    FAILED = "failed"
+
+
+class RequestStatus(StrEnum):
+    """Where a request for a run stands; from `running` on it is what its run is."""
+
+    REQUESTED = "requested"
+    CANCELLED = "cancelled"
+    """Taken back before it was taken up."""
     RUNNING = "running"
     DONE = "done"
     DONE_WITH_HOLDS = "done_with_holds"
@@ -85,3 +98,41 @@ class Run:
     counts: Mapping[str, int] = field(default_factory=dict)
     totals: tuple[ControlTotal, ...] = ()
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What a person or a flow asked for by adding a row, and what became of it."""
+
+    id: str
+    """The row's own id in the system of record."""
+    kind: str
+    """sync, bill or approve; empty where nothing was chosen."""
+    period: str = ""
+    """As typed: it is checked when the request is taken up."""
+    day: date | None = None
+    for_one: bool = False
+    """Whether one customer was named."""
+    customer_id: str = ""
+    """Tenant id of that customer."""
+    dry_run: bool = False
+    asked_by: str = ""
+    status: RequestStatus = RequestStatus.REQUESTED
+    run_key: str = ""
+    """The run that it led to; several requests may lead to one."""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    units_done: int = 0
+    units: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    totals: tuple[ControlTotal, ...] = ()
+    answer: str = ""
+    """What a dry run came to, for people."""
+    answer_data: Mapping[str, Any] = field(default_factory=dict)
+    """The same for programs; money is text."""
+    problem: str = ""
+
+    @property
+    def key(self) -> str:
+        """Readable identity; the row's id is all that makes one request differ from the next."""
+        return f"request/{self.id}"

@@ -49,14 +49,14 @@ def _issue(ports: Ports, message: StartRun) -> list[Invoice]:
         raise InputError("an approval needs a period", hint="give it as --period 2026-10")
     period = message.period
     found = ports.store.run(message.run_key)
-    if found and found.status is RunStatus.DONE and not _approvable(ports, message):
+    if found and found.status is RunStatus.DONE and not approvable(ports, message):
         return []
     issued: list[Invoice] = []
 
     def settle() -> Outcome:
         today = ports.now().date()
         terms = {contract.key: contract for contract in ports.store.contracts()}
-        drafts = _approvable(ports, message)
+        drafts = approvable(ports, message)
         for document in drafts:
             _refuse_unfit(ports, document, terms)
         numbers = Counter(d.kind for d in ports.store.documents(period=period) if d.number)
@@ -93,7 +93,8 @@ def _issue(ports: Ports, message: StartRun) -> list[Invoice]:
     return issued
 
 
-def _approvable(ports: Ports, message: StartRun) -> list[Invoice]:
+def approvable(ports: Ports, message: StartRun) -> list[Invoice]:
+    """Return the drafts of a month that an approval would issue: those of nobody on hold."""
     drafts = ports.store.documents(
         period=message.period or "",
         status=DocumentStatus.DRAFT,

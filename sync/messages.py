@@ -39,6 +39,13 @@ class StartRun(_Message):
         return f"{self.kind}/{self.period or self.day}{scope}"
 
 
+class TakeRequest(_Message):
+    """Queue `start` as well: take up what somebody asked for by adding a row in Dynamics."""
+
+    request_id: Guid
+    """The row's id; what it asks for is read from the row, never from a message."""
+
+
 class PullUnit(_Message):
     """Queue `pull`: read one part of Microsoft's side for one scope."""
 

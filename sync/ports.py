@@ -22,7 +22,7 @@ from domain.contract import (
 )
 from domain.customer import Agreement, Customer, DelegatedAdminRelationship
 from domain.problems import Finding, Severity
-from domain.run import Run, UnitOfWork
+from domain.run import Run, RunRequest, UnitOfWork
 from domain.subscription import (
     CostInvoice,
     CostLine,
@@ -180,6 +180,36 @@ class Store(Protocol):
         ...
 
 
+class Requests(Protocol):
+    """The rows by which people and flows ask for runs, and read what became of them."""
+
+    def since(self, link: str) -> tuple[Sequence[str], str]:
+        """Return the ids of open requests added or changed since a link, and the next link.
+
+        Without a link, or with one that has expired, every request that is still open.
+        """
+        ...
+
+    def get(self, request_id: str) -> tuple[RunRequest, str] | None:
+        """Read a request and its version for `put`; None when the row is gone."""
+        ...
+
+    def of_run(self, run_key: str) -> Sequence[tuple[RunRequest, str]]:
+        """Read the running requests that led to a run, with their versions."""
+        ...
+
+    def latest(self, limit: int = 20) -> Sequence[RunRequest]:
+        """Read the latest requests, newest first."""
+        ...
+
+    def put(self, request: RunRequest, version: str) -> str:
+        """Write what became of a request, if its row has that version; returns the new one.
+
+        Conflict when somebody changed the row, NotFound when it was deleted.
+        """
+        ...
+
+
 class Projection(Protocol):
     """Documents as another application of the same environment shows them."""
 
@@ -222,6 +252,7 @@ class Ports:
     store: Store
     archive: Archive
     queue: Queue
+    requests: Requests
     now: Callable[[], datetime]
     policy: Mapping[str, Severity] = field(default_factory=dict)
     """Severity of findings by check name, where the partner wants another than the default."""
@@ -238,6 +269,7 @@ __all__ = [
     "Projection",
     "Queue",
     "Record",
+    "Requests",
     "Saved",
     "Store",
 ]

@@ -8,15 +8,16 @@ no other one open.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from pydantic import ValidationError
 
 from domain.problems import InputError
 from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
-from sync import approval, bill, projection, pull
+from sync import approval, bill, projection, pull, requests
 from sync.ledger import Ledger
-from sync.messages import MODELS, BillUnit, CloseRun, PullUnit, StartRun
+from sync.messages import MODELS, BillUnit, CloseRun, PullUnit, StartRun, TakeRequest
 from sync.ports import Ports
 
 _OPEN = {UnitStatus.QUEUED, UnitStatus.RUNNING, UnitStatus.FAILED}
@@ -24,7 +25,9 @@ _OPEN = {UnitStatus.QUEUED, UnitStatus.RUNNING, UnitStatus.FAILED}
 
 def handle(ports: Ports, queue: str, body: str | bytes) -> None:
     """Work one message of a queue (start, pull, bill or close)."""
-    match read(queue, body):
+    match _read(queue, body):
+        case TakeRequest(request_id=request_id):
+            requests.take(ports, request_id, _begin)
         case StartRun() as message:
             start(ports, message)
         case PullUnit() as part:
@@ -53,6 +56,14 @@ def read(queue: str, body: str | bytes) -> StartRun | PullUnit | BillUnit | Clos
         ) from None
 
 
+def _read(queue: str, body: str | bytes) -> TakeRequest | StartRun | PullUnit | BillUnit | CloseRun:
+    """Read what may wait on a queue; beside runs, requests of people wait on `start`."""
+    if queue == "start":
+        with suppress(ValidationError):
+            return TakeRequest.model_validate_json(body)
+    return read(queue, body)
+
+
 def checked(message: StartRun) -> StartRun:
     """Return a request for a run that says all it must; InputError names what is missing."""
     if message.kind == "sync" and message.day is None:
@@ -64,14 +75,20 @@ def checked(message: StartRun) -> StartRun:
 
 def start(ports: Ports, message: StartRun) -> Run | None:
     """Begin a run, or go on with one that has open units or drafts; a finished one stays as it is."""
+    return _begin(ports, message)[0]
+
+
+def _begin(ports: Ports, message: StartRun) -> tuple[Run | None, bool]:
+    """Begin a run; says whether it has ended already, so that nobody will close it."""
     checked(message)
     if message.kind == "approve":
         approval.approve(ports, message)
-        return ports.store.run(message.run_key)
+        run = ports.store.run(message.run_key)
+        return run, run is not None and run.status is RunStatus.DONE
     found = ports.store.run(message.run_key)
     drafted = bill.drafted(ports, message.period or "") if message.kind == "bill" else set()
     if found is not None and found.status is RunStatus.DONE and not drafted:
-        return found
+        return found, True
     units: Sequence[PullUnit | BillUnit] = (
         pull.plan(ports, message) if message.kind == "sync" else bill.plan(ports, message)
     )
@@ -88,7 +105,7 @@ def start(ports: Ports, message: StartRun) -> Run | None:
         ports.queue.send(queue, waiting)
     else:
         ports.queue.send("close", [CloseRun(run_key=message.run_key).model_dump_json()])
-    return run
+    return run, False
 
 
 def _new_run(ports: Ports, message: StartRun) -> Run:
@@ -104,12 +121,21 @@ def _new_run(ports: Ports, message: StartRun) -> Run:
 
 def _after(ports: Ports, run_key: str) -> None:
     """Ask for the run to be closed when no unit of it is open any more."""
-    if not any(unit.status in _OPEN for unit in ports.store.units(run_key)):
+    units = ports.store.units(run_key)
+    open_units = sum(unit.status in _OPEN for unit in units)
+    requests.note_progress(ports, run_key, len(units) - open_units, len(units))
+    if not open_units:
         ports.queue.send("close", [CloseRun(run_key=run_key).model_dump_json()])
 
 
 def close(ports: Ports, run_key: str) -> Run:
     """End a run: its counts, its totals, its status. An end that is the same is not written."""
+    ended = _close(ports, run_key)
+    requests.report(ports, ended)
+    return ended
+
+
+def _close(ports: Ports, run_key: str) -> Run:
     run = ports.store.run(run_key)
     if run is None:
         raise InputError(f"there is no run {run_key}", hint="list them with: runs")
@@ -151,7 +177,9 @@ def give_up(
     ports: Ports, queue: str, body: str | bytes, problem: str = "its message failed too often"
 ) -> None:
     """Note on its unit, or on its run, that a message is not tried again, and let the run close."""
-    match read(queue, body):
+    match _read(queue, body):
+        case TakeRequest(request_id=request_id):
+            requests.give_up(ports, request_id, problem)
         case PullUnit() | BillUnit() as unit:
             Ledger(ports.store, ports.now).park(unit.key, problem)
             _after(ports, unit.run_key)
@@ -166,3 +194,4 @@ def give_up(
 def _fail(ports: Ports, run: Run, problem: str) -> None:
     failed = replace(run, status=RunStatus.FAILED, problem=problem[:1000], finished_at=ports.now())
     ports.store.save([failed])
+    requests.report(ports, failed)

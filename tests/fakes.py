@@ -21,7 +21,7 @@ from domain.contract import (
 )
 from domain.customer import Agreement, Customer, DelegatedAdminRelationship
 from domain.problems import Conflict, Finding, NotFound, Severity
-from domain.run import Run, UnitOfWork
+from domain.run import RequestStatus, Run, RunRequest, UnitOfWork
 from domain.subscription import (
     CostInvoice,
     CostLine,
@@ -307,6 +307,57 @@ class Clock:
         self.moment += delta
 
 
+class MemoryRequests:
+    """Rows by which people ask for runs, with versions; `since` counts the changes."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, tuple[RunRequest, int]] = {}
+        self.changed: list[str] = []
+        self.writes: list[RunRequest] = []
+        self.meddle: Callable[[RunRequest], None] = lambda _: None
+        """Called before a write: somebody else may be faster."""
+
+    def add(self, request: RunRequest) -> str:
+        """A person adds a row, or changes theirs."""
+        version = self.rows[request.id][1] + 1 if request.id in self.rows else 1
+        self.rows[request.id] = (request, version)
+        self.changed.append(request.id)
+        return request.id
+
+    def since(self, link: str) -> tuple[Sequence[str], str]:
+        ids = dict.fromkeys(self.changed[int(link or 0) :])
+        open_ = [
+            one
+            for one in ids
+            if one in self.rows and self.rows[one][0].status is RequestStatus.REQUESTED
+        ]
+        return open_, str(len(self.changed))
+
+    def get(self, request_id: str) -> tuple[RunRequest, str] | None:
+        found = self.rows.get(request_id)
+        return (found[0], str(found[1])) if found else None
+
+    def of_run(self, run_key: str) -> Sequence[tuple[RunRequest, str]]:
+        return [
+            (request, str(version))
+            for request, version in self.rows.values()
+            if request.run_key == run_key and request.status is RequestStatus.RUNNING
+        ]
+
+    def latest(self, limit: int = 20) -> Sequence[RunRequest]:
+        return [request for request, _ in self.rows.values()][::-1][:limit]
+
+    def put(self, request: RunRequest, version: str) -> str:
+        self.meddle(request)
+        if request.id not in self.rows:
+            raise NotFound(f"{request.key} is gone", service="Store", status=404)
+        if str(self.rows[request.id][1]) != version:
+            raise Conflict(f"{request.key} has another version", service="Store", status=412)
+        self.writes.append(request)
+        self.add(request)
+        return str(self.rows[request.id][1])
+
+
 @dataclass
 class Office:
     """One partner: all ports, kept apart so that a test can reach into each."""
@@ -316,6 +367,7 @@ class Office:
     directory: MemoryDirectory = field(default_factory=MemoryDirectory)
     store: MemoryStore = field(default_factory=MemoryStore)
     queue: ListQueue = field(default_factory=ListQueue)
+    requests: MemoryRequests = field(default_factory=MemoryRequests)
     clock: Clock = field(default_factory=Clock)
     policy: Mapping[str, Severity] = field(default_factory=dict)
     projection: Projection | None = None
@@ -328,6 +380,7 @@ class Office:
             store=self.store,
             archive=FolderArchive(self.folder),
             queue=self.queue,
+            requests=self.requests,
             now=self.clock,
             policy=self.policy,
             projection=self.projection,

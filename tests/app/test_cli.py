@@ -180,6 +180,37 @@ def test_runs_are_listed_and_shown_with_their_units(demo):
     assert (shown.code, shown.out.count("bill/") >= 25) == (3, True)
 
 
+def ask_in_dynamics(state, **columns):
+    """A person adds a row to the table of runs."""
+    with opened(Settings.from_env({"CSP_STATE_DIR": str(state)})) as worker:
+        worker.dataverse.create("csp_billingrun", columns)
+
+
+def test_what_was_asked_for_in_dynamics_is_taken_up_and_answered(copy):
+    ask_in_dynamics(copy, csp_kind=727000001, csp_period="2026-10")
+    ask_in_dynamics(copy, csp_kind=727000001, csp_period="2026-10", csp_dryrun=True)
+    answer = command("requests", "--json", state=copy)
+    asked = {one["dry_run"]: one for one in answer.data}
+    assert answer.code == 3  # the demo has holds
+    assert asked[False]["run_id"] == "bill.2026-10"
+    assert {one["status"] for one in answer.data} == {"done_with_holds"}
+    assert asked[True]["counts"]["held"] == asked[False]["counts"]["held"] > 0
+    assert asked[True]["asked_by"] == "# CSP Billing worker"
+    again = command("requests", state=copy)
+    assert (again.code, again.out) == (0, "Nobody asked for a run.\n")
+    listed = command("runs", state=copy)
+    assert "Asked for in Dynamics" in listed.out
+    assert "dry bill 2026-10" in listed.out
+
+
+def test_a_request_that_cannot_be_done_is_told_and_fails_the_command(copy):
+    ask_in_dynamics(copy, csp_kind=727000002)
+    answer = command("requests", state=copy)
+    assert answer.code == 1
+    assert "approve" in answer.out
+    assert "A run of kind approve needs a month." in " ".join(answer.out.split())
+
+
 def test_explain_a_document_and_a_line(demo):
     number = demo.of("Fabrikam Toys").number
     plain = command("explain", number, state=demo.state)

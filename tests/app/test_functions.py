@@ -73,14 +73,23 @@ def test_the_functions_and_their_triggers():
     for name, function in FUNCTIONS.items():
         bindings = [one.get_dict_repr() for one in function.get_bindings()]
         (found[name],) = [one for one in bindings if one["type"].endswith("Trigger")]
-    assert set(found) == {*QUEUES, "daily_sync", "monthly_bill", "start", "read"}
+    timers = {
+        "daily_sync": "%SYNC_SCHEDULE%",
+        "monthly_bill": "%BILL_SCHEDULE%",
+        "pick_up_requests": "%REQUESTS_SCHEDULE%",
+    }
+    assert set(found) == {*QUEUES, *timers, "start", "read", "hear"}
     for name, queue in QUEUES.items():
         assert found[name]["type"] == "queueTrigger"
         assert (found[name]["queueName"], found[name]["connection"]) == (queue, "WORKER_QUEUE")
-    for name, schedule in (("daily_sync", "%SYNC_SCHEDULE%"), ("monthly_bill", "%BILL_SCHEDULE%")):
+    for name, schedule in timers.items():
         assert found[name]["type"] == "timerTrigger"
         assert (found[name]["schedule"], found[name]["runOnStartup"]) == (schedule, False)
-    for name, route, method in (("start", "runs", "POST"), ("read", "runs/{run_id}", "GET")):
+    for name, route, method in (
+        ("start", "runs", "POST"),
+        ("read", "runs/{run_id}", "GET"),
+        ("hear", "dataverse-events", "POST"),
+    ):
         assert found[name]["type"] == "httpTrigger"
         assert found[name]["route"] == route
         assert [one.value for one in found[name]["methods"]] == [method]
@@ -237,6 +246,132 @@ def test_a_bad_request_is_told_in_one_sentence(worker, body, status, sentence):
     assert sentence in data(response)["error"]
     assert "\n" not in data(response)["error"]
     assert waiting(worker) == []
+
+
+# --- what is asked for in Dynamics -------------------------------------------------------------------
+
+
+def add_row(worker, **columns):
+    """A person adds a row to the table of runs."""
+    return worker.dataverse.create("csp_billingrun", columns)
+
+
+def row_of(worker, row_id):
+    path = worker.dataverse.id_path("csp_billingrun", row_id)
+    return worker.dataverse.call("GET", path).json()
+
+
+def event(row_id, **fields):
+    """What Dataverse posts of a row; its contents are left out here, as they are when it is large."""
+    context = {
+        "MessageName": "Create",
+        "PrimaryEntityName": "csp_billingrun",
+        "PrimaryEntityId": row_id,
+        "Depth": 1,
+        "Stage": 40,
+        "Mode": 1,
+        "OperationCreatedOn": "/Date(1794520800000)/",
+        "InputParameters": [],
+        **fields,
+    }
+    return func.HttpRequest("POST", "/api/dataverse-events", body=json.dumps(context).encode())
+
+
+def test_the_timer_takes_up_what_was_asked_for_once(worker):
+    row_id = add_row(worker, csp_kind=727000000)
+    body_of("pick_up_requests")(Timer())
+    body_of("pick_up_requests")(Timer())
+    assert waiting(worker) == [("start", {"v": 1, "request_id": row_id})]
+
+
+def test_what_the_timer_took_up_is_worked_and_answered_on_the_row(worker):
+    row_id = add_row(worker, csp_kind=727000000)
+    body_of("pick_up_requests")(Timer())
+    start = worker.ports.queue.receive("start")
+    body_of("start_run")(message(start.body))
+    worker.ports.queue.delete(start)
+    assert row_of(worker, row_id)["csp_runkey"] == "sync/2026-11-09"
+    worker.drain()
+    row = row_of(worker, row_id)
+    assert (row["csp_status"], row["csp_percent"]) == (727000001, 100)
+    assert json.loads(row["csp_counts"])["customers"] == 3
+
+
+def test_a_row_that_asks_for_what_cannot_be_is_answered_and_no_run_fails(worker):
+    row_id = add_row(worker, csp_kind=727000001, csp_period="2026-13")
+    body_of("start_run")(message(json.dumps({"request_id": row_id})))
+    row = row_of(worker, row_id)
+    assert row["csp_status"] == 727000003
+    assert row["csp_problem"] == "'2026-13' is not a month. Write the month as 2026-10."
+    assert worker.store.runs() == []
+
+
+def test_a_request_that_failed_too_often_is_answered(worker):
+    row_id = add_row(worker, csp_kind=727000001, csp_period="2026-10")
+    body_of("give_up_start")(message(json.dumps({"request_id": row_id})))
+    assert row_of(worker, row_id)["csp_problem"] == "its message failed too often"
+
+
+@pytest.mark.parametrize("name", ["Create", "Update"])
+def test_a_webhook_only_leaves_a_message_with_the_id(worker, name):
+    worker.systems.emulator.control.clear_log()
+    row_id = "0c5cbc2f-3a36-5b2e-9a75-1d90f8d7f6aa"
+    response = body_of("hear")(event(row_id.upper(), MessageName=name))
+    assert (response.status_code, data(response)) == (202, {"status": "accepted"})
+    assert waiting(worker) == [("start", {"v": 1, "request_id": row_id})]
+    assert worker.systems.emulator.control.requests() == []
+
+
+def test_an_event_of_a_deleted_row_is_taken_and_forgotten(worker):
+    row_id = "0c5cbc2f-3a36-5b2e-9a75-1d90f8d7f6aa"
+    assert body_of("hear")(event(row_id, MessageName="Delete")).status_code == 202
+    assert waiting(worker) == []
+    assert body_of("hear")(event(row_id)).status_code == 202
+    worker.drain()  # the row was never there, or is gone by now
+    assert worker.store.runs() == []
+
+
+def test_what_an_event_says_of_the_row_is_not_believed(worker):
+    row_id = add_row(worker, csp_kind=727000001, csp_period="2026-13")
+    said = [{"key": "csp_period", "value": "2026-10"}]
+    target = {"key": "Target", "value": {"LogicalName": "csp_billingrun", "Attributes": said}}
+    body_of("hear")(event(row_id, InputParameters=[target]))
+    worker.drain()
+    assert "'2026-13' is not a month" in row_of(worker, row_id)["csp_problem"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "sentence"),
+    [
+        (b"", 400, "this is no event of Dataverse"),
+        (b"[]", 400, "this is no event of Dataverse"),
+        (b'{"MessageName": "Create"}', 400, "this is no event of Dataverse"),
+        (event("1 or 1").get_body(), 400, "this is no event of Dataverse"),
+        (b" " * (512 * 1024 + 1), 413, "the event is larger than 524288 bytes"),
+    ],
+)
+def test_what_is_no_event_is_refused(worker, body, status, sentence):
+    response = body_of("hear")(func.HttpRequest("POST", "/api/dataverse-events", body=body))
+    assert response.status_code == status
+    assert sentence in data(response)["error"]
+    assert waiting(worker) == []
+
+
+def test_a_webhook_on_another_table_is_told_so(worker):
+    row_id = "0c5cbc2f-3a36-5b2e-9a75-1d90f8d7f6aa"
+    response = body_of("hear")(event(row_id, PrimaryEntityName="account"))
+    assert response.status_code == 400
+    assert data(response)["error"] == "account asks for nothing"
+    assert "csp_billingrun, message Create" in data(response)["hint"]
+
+
+def test_an_event_that_cannot_be_queued_is_503_so_that_dataverse_notes_it(worker, monkeypatch):
+    def down(*_):
+        raise Unavailable("no queue", service="Queue", status=503)
+
+    monkeypatch.setattr(type(worker), "take_up", down)
+    response = body_of("hear")(event("0c5cbc2f-3a36-5b2e-9a75-1d90f8d7f6aa"))
+    assert response.status_code == 503
 
 
 def test_a_run_can_be_read_while_it_runs_and_when_it_is_done(worker):

@@ -45,7 +45,7 @@ from domain.customer import Customer
 from domain.money import Money
 from domain.period import Frequency, Period
 from domain.problems import Finding, InputError, Severity
-from domain.run import RunStatus, UnitStatus
+from domain.run import RequestStatus, RunStatus, UnitStatus
 from domain.subscription import CostKind, CostLine, SubscriptionKind
 from invoice.document import DocumentKind, DocumentStatus, InvoiceLine
 
@@ -170,7 +170,7 @@ def test_every_value_of_our_own_words_is_an_option():
         (INVOICE, "csp_status"): DocumentStatus,
         (FINDING, "csp_severity"): Severity,
         (UNIT_OF_WORK, "csp_status"): UnitStatus,
-        (TABLE_OF_RUN, "csp_status"): RunStatus,
+        (TABLE_OF_RUN, "csp_status"): RequestStatus,
         (MARKUP_RULE, "csp_method"): MarkupMethod,
         (TAX_PROFILE, "csp_treatment"): TaxTreatment,
         (BILLING_CONTRACT, "csp_frequency"): Frequency,
@@ -357,3 +357,7 @@ def test_a_finding_seen_again_is_the_same_row():
 
 def test_a_line_belongs_to_its_document():
     assert INVOICE_LINE.identity == ("invoice_key", "key")
+
+
+def test_a_request_ends_as_its_run_does():
+    assert {one.value for one in RunStatus} < {one.value for one in RequestStatus}
