@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from app.settings import Settings
     from app.wiring import Worker
-    from dataverse.provision import Plan
+    from dataverse.plan import Plan
     from invoice.document import Invoice
     from sync.messages import StartRun
 
@@ -336,10 +336,14 @@ def provision(worker: Worker, *, apply: bool, as_json: bool) -> int:
             {
                 "applied": apply,
                 "operations": [str(step) for step in plan.steps],
+                "counts": plan.counts,
+                "notes": list(plan.notes),
                 "refused": [finding.sentence for finding in plan.refusals],
             }
         )
     elif apply:
+        for words in plan.notes:
+            print(f"note: {words}")
         print(f"{len(plan.steps)} operations done." if plan.steps else "Nothing to do.")
     else:
         print(plan)

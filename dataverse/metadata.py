@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dataverse.schema import EXTERNAL_KEY, Column, Kind, Lookup, Table
+from dataverse.schema import EXTERNAL_KEY, UNAUDITED, Column, Kind, Lookup, Table
 
 CRM = "Microsoft.Dynamics.CRM."
 ENGLISH = 1033
@@ -24,6 +24,7 @@ ATTRIBUTE = {
     Kind.MOMENT: "DateTime",
     Kind.FLAG: "Boolean",
     Kind.CHOICE: "Picklist",
+    Kind.FILE: "File",
 }
 """The platform's type of each kind of column."""
 
@@ -74,12 +75,19 @@ def table_body(table: Table) -> dict[str, Any]:
         "HasActivities": False,
         "HasNotes": True,
         "ChangeTrackingEnabled": True,
-        "Attributes": [column_body(column) for column in table.columns],
+        "IsAuditEnabled": audit_body(on=table.audited),
+        "Attributes": [column_body(column, audited=table.audited) for column in table.columns],
     }
 
 
-def column_body(column: Column) -> dict[str, Any]:
-    """Return the definition of a column."""
+def audit_body(*, on: bool) -> dict[str, Any]:
+    """Return the managed property that says whether changes are kept in the audit."""
+    name = "canmodifyauditsettings"
+    return {"Value": on, "CanBeChanged": True, "ManagedPropertyLogicalName": name}
+
+
+def column_body(column: Column, *, audited: bool = False) -> dict[str, Any]:
+    """Return the definition of a column of an audited table, or of another."""
     kind = ATTRIBUTE[column.kind]
     body: dict[str, Any] = {
         "@odata.type": f"{CRM}{kind}AttributeMetadata",
@@ -87,6 +95,7 @@ def column_body(column: Column) -> dict[str, Any]:
         "AttributeTypeName": {"Value": f"{kind}Type"},
         "SchemaName": column.schema_name,
         "DisplayName": label(column.label),
+        "IsAuditEnabled": audit_body(on=audited and column.name not in UNAUDITED),
         "RequiredLevel": {
             "Value": "None",
             "CanBeChanged": True,
@@ -122,6 +131,8 @@ def column_body(column: Column) -> dict[str, Any]:
                     "FalseOption": {"Value": 0, "Label": label("No")},
                 },
             }
+        case Kind.FILE:
+            body |= {"MaxSizeInKB": column.size}
         case Kind.CHOICE:
             body |= {
                 "OptionSet": {

@@ -26,6 +26,8 @@ EXTERNAL_KEY = "csp_externalkey"
 KEY = "csp_key"
 ROW_HASH = "csp_rowhash"
 OVERFLOW = "csp_overflow"
+UNAUDITED = frozenset({EXTERNAL_KEY, ROW_HASH, OVERFLOW})
+"""What changes with every write, or says nothing to an auditor."""
 KEY_LENGTH = 100
 
 _PLAIN_KEY = re.compile(r"[a-z0-9_-]+(/[a-z0-9_-]+)*")
@@ -60,6 +62,7 @@ class Kind(StrEnum):
     MOMENT = "Date and time"
     FLAG = "Yes/No"
     CHOICE = "Choice"
+    FILE = "File"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +169,10 @@ class Table:
     """Paths of the row's name where no column is it; the first that is not empty."""
     identity: tuple[str, ...] = ("key",)
     """Paths whose values make the domain key of the row."""
+    audited: bool = False
+    """Whether Dynamics keeps who changed what: where people decide, and where money stands."""
+    files: tuple[Column, ...] = ()
+    """Columns that hold files: they are written by addresses of their own, never with the row."""
 
     @property
     def key_name(self) -> str:
@@ -275,6 +282,11 @@ def moment(name: str, label: str, field: str) -> Column:
 def flag(name: str, label: str, field: str) -> Column:
     """Declare a yes or no."""
     return Column(schema_name=PREFIX + name, label=label, kind=Kind.FLAG, field=field)
+
+
+def file(name: str, label: str, kilobytes: int) -> Column:
+    """Declare a file; its greatest size is fixed once it is there."""
+    return Column(schema_name=PREFIX + name, label=label, kind=Kind.FILE, size=kilobytes)
 
 
 def choice(

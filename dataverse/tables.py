@@ -16,6 +16,7 @@ from dataverse.schema import (
     as_json,
     choice,
     day,
+    file,
     flag,
     memo,
     moment,
@@ -38,8 +39,8 @@ PUBLISHER_LABEL = "CSP Billing"
 OPTION_PREFIX = 72700
 SOLUTION = "CspBilling"
 SOLUTION_LABEL = "CSP Billing for Dataverse"
-SCHEMA_VERSION = "1.1.0.0"
-"""Raise it with every change of the tables; the provisioner records it on the solution."""
+SCHEMA_VERSION = "1.2.0.0"
+"""Raise it with every change of tables, screens or roles; the provisioner records it on the solution."""
 
 OPEN, CLOSED = "open", "closed"
 
@@ -93,6 +94,7 @@ CUSTOMER = table(
     plural="CSP customers",
     description="A Partner Center customer tenant, and the account that it is.",
     record=Customer,
+    audited=True,
 )
 
 AGREEMENT = table(
@@ -198,6 +200,7 @@ TAX_PROFILE = table(
     plural="Tax profiles",
     description="How the charges of a customer are taxed, with the evidence.",
     record=TaxProfile,
+    audited=True,
 )
 
 BILLING_CONTRACT = table(
@@ -231,6 +234,7 @@ BILLING_CONTRACT = table(
     plural="Billing contracts",
     description="How the charges of one customer are billed to one account.",
     record=BillingContract,
+    audited=True,
 )
 
 PRICE_LIST_ITEM = table(
@@ -253,6 +257,7 @@ PRICE_LIST_ITEM = table(
     plural="Agreed prices",
     description="The price of a product for one customer, or for all: of a cycle, or of a year.",
     record=PriceListItem,
+    audited=True,
 )
 
 MARKUP_RULE = table(
@@ -278,6 +283,7 @@ MARKUP_RULE = table(
     plural="Markup rules",
     description="How a price is made from a cost; an empty field matches everything.",
     record=MarkupRule,
+    audited=True,
 )
 
 EXCHANGE_RATE = table(
@@ -292,6 +298,7 @@ EXCHANGE_RATE = table(
     plural="CSP exchange rates",
     description="What one unit of a currency is worth in another from a day on.",
     record=ExchangeRate,
+    audited=True,
 )
 
 COST_LINE = table(
@@ -408,6 +415,8 @@ INVOICE = table(
     plural="CSP invoices",
     description="An invoice or a credit note to one customer for one period and one currency.",
     record=Invoice,
+    audited=True,
+    files=(file("Pdf", "PDF", 10_240),),
 )
 
 INVOICE_LINE = table(
@@ -461,6 +470,7 @@ INVOICE_LINE = table(
     plural="CSP invoice lines",
     description="One charge on an invoice, with its reasons.",
     record=InvoiceLine,
+    audited=True,
 )
 
 FINDING = table(
@@ -482,6 +492,7 @@ FINDING = table(
     plural="Billing findings",
     description="A fault of the data, what it holds up, and what to do about it.",
     record=Finding,
+    audited=True,
 )
 
 BILLING_RUN = table(

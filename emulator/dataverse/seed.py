@@ -165,7 +165,7 @@ _STANDARD = (
         "sitemaps",
         4709,
         "sitemapname:String:256 sitemapnameunique:String:100 sitemapxml:Memo:1048576 "
-        "componentstate:Integer",
+        "isappaware:Boolean componentstate:Integer",
     ),
     Standard(
         "AppModule",

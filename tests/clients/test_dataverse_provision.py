@@ -1,14 +1,24 @@
 """Provisioning: complete, repeatable, resumable, and never destructive."""
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
 from dataverse.client import Query
+from dataverse.finance_app import FINANCE_APP
 from dataverse.metadata import column_body, found_type_name, table_body, type_name
-from dataverse.provision import Provisioner
-from dataverse.tables import CUSTOMER, INVOICE, SCHEMA_VERSION, SUBSCRIPTION, TABLES
+from dataverse.roles import READER
+from dataverse.tables import (
+    BILLING_RUN,
+    CUSTOMER,
+    INVOICE,
+    SCHEMA_VERSION,
+    SUBSCRIPTION,
+    TABLES,
+    UNIT_OF_WORK,
+)
 from domain.problems import ConfigurationError, ServiceError, Severity
 from tests.clients.dataverse_environment import a_customer, an_invoice, new_environment
 
@@ -19,15 +29,27 @@ def environment():
 
 
 def test_a_plan_reads_as_sentences(environment):
-    lines = str(environment.provisioner().plan()).splitlines()
-    assert lines[:3] == [
-        "create publisher cspbilling with prefix csp",
-        "create solution CspBilling",
-        "create table csp_customer (CSP customer)",
+    plan = environment.provisioner().plan()
+    lines = str(plan).splitlines()
+    assert lines[:5] == [
+        "solution:",
+        "  create publisher cspbilling with prefix csp",
+        "  create solution CspBilling",
+        "tables:",
+        "  create table csp_customer (CSP customer)",
     ]
-    assert "create relationship csp_invoiceline.csp_invoiceid to csp_invoice" in lines
-    assert "create key csp_Invoice_ExternalKey on csp_invoice" in lines
-    assert lines[-2:] == ["publish", f"record version {SCHEMA_VERSION} on solution CspBilling"]
+    assert "  add column csp_invoice.csp_pdf File" in lines
+    assert "  create relationship csp_invoiceline.csp_invoiceid to csp_invoice" in lines
+    assert "  create key csp_Invoice_ExternalKey on csp_invoice" in lines
+    assert "  create view Drafts to approve of csp_invoice" in lines
+    assert "  create role CSP Billing reader" in lines
+    assert lines[-3:-1] == [
+        "  publish",
+        f"  record version {SCHEMA_VERSION} on solution CspBilling",
+    ]
+    counts = ", ".join(f"{part} {count}" for part, count in plan.counts.items())
+    assert lines[-1] == f"{len(plan.steps)} operations: {counts}"
+    assert plan.counts["tables"] == plan.counts["keys"] == len(TABLES)
     assert not environment.writes()
 
 
@@ -51,6 +73,14 @@ def test_after_applying_there_is_nothing_to_do(environment):
         "RelationshipDefinitions",
         ".*/Keys",
         "PublishXml",
+        "savedqueries",
+        "systemforms",
+        "sitemaps",
+        "appmodules",
+        "roles",
+        "roles.*AddPrivilegesRole",
+        "AddAppComponents",
+        ".*ref",
     ],
 )
 def test_a_crash_anywhere_is_healed_by_applying_again(environment, path, kind):
@@ -77,32 +107,98 @@ def test_who_provisions_at_the_same_time_is_told_to_go_on(environment):
     assert str(environment.provisioner().apply()) == "nothing to do"
 
 
-def test_a_crash_after_each_step_is_healed(environment):
-    """Stop after every tenth step, then go on: the end is the same."""
+SMALL = (CUSTOMER, BILLING_RUN, UNIT_OF_WORK)
 
-    class Crash(Exception):  # noqa: N818
-        pass
 
-    def crash_later(count):
-        left = [count]
+def a_small_installation():
+    """Few tables with each kind of step: a file less, everything else."""
+    names = {table.name for table in SMALL}
+    shown = {BILLING_RUN.name, UNIT_OF_WORK.name}
+    app = replace(
+        FINANCE_APP,
+        groups=tuple(
+            replace(group, pages=tuple(page for page in group.pages if page.table in names))
+            for group in FINANCE_APP.groups
+        ),
+        views=tuple(view for view in FINANCE_APP.views if view.table in names),
+        forms=tuple(form for form in FINANCE_APP.forms if form.table in shown),
+    )
+    kept = tuple(p for table in SMALL for p in READER.privileges if p.endswith(table.schema_name))
+    return {"tables": SMALL, "app": app, "roles": (replace(READER, privileges=kept),)}
 
-        def note(_):
-            left[0] -= 1
-            if left[0] < 0:
-                raise Crash
 
-        return note
+class Crash(Exception):  # noqa: N818
+    pass
 
-    crashes = 0
+
+def crash_after(count):
+    """A progress callback that lets so many steps be done.
+
+    The check and publishing come before the version is recorded, each time until it is.
+    """
+    left = [count]
+
+    def note(sentence):
+        if sentence.startswith(("wait", "check", "publish")):
+            return
+        left[0] -= 1
+        if left[0] < 0:
+            raise Crash
+
+    return note
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+def test_a_crash_after_every_step_is_healed(environment, at_once):
+    """Stop after each step, then go on: the end is what one undisturbed run makes."""
+    whole = new_environment(provisioned=False)
+    small = a_small_installation()
+    steps = whole.provisioner(**small).apply().steps
+    runs = 1
     while True:
         try:
-            environment.provisioner(progress=crash_later(10)).apply()
+            environment.provisioner(**small, progress=crash_after(at_once)).apply()
         except Crash:
-            crashes += 1
+            runs += 1
         else:
             break
-    assert crashes >= 5
+    counted = [step for step in steps if not str(step).startswith(("check", "publish"))]
+    assert runs >= len(counted) // at_once
+    assert not environment.provisioner(**small).plan()
+    assert components(environment) == components(whole)
+
+
+def test_a_crash_in_a_whole_installation_is_healed(environment):
+    """The same with everything, stopped after every fifteenth step."""
+    whole = new_environment()
+    for _ in range(20):
+        try:
+            environment.provisioner(progress=crash_after(15)).apply()
+        except Crash:
+            continue
+        break
     assert not environment.provisioner().plan()
+    assert components(environment) == components(whole)
+
+
+def components(environment):
+    """Everything that provisioning makes, without what each environment numbers for itself."""
+    rows = environment.emulator.dataverse.store.rows
+    sql = "SELECT kind, owner, json_extract(definition, '$.SchemaName') FROM _definition"
+    mine = "IN (SELECT objectid FROM solutioncomponent)"
+    return {
+        "definitions": sorted(rows(f"{sql} WHERE id {mine}"), key=repr),
+        "views": sorted(
+            rows("SELECT name, returnedtypecode, querytype, fetchxml, layoutxml FROM savedquery")
+        ),
+        "forms": sorted(rows("SELECT formid, formxml FROM systemform WHERE name <> 'Information'")),
+        "menu": rows("SELECT sitemapid, sitemapxml FROM sitemap"),
+        "app": rows("SELECT appmoduleid, name, uniquename, description FROM appmodule"),
+        "parts": rows("SELECT COUNT(*) FROM appmodulecomponent"),
+        "privileges": sorted(rows("SELECT roleid, name FROM roleprivileges")),
+        "unpublished": rows("SELECT COUNT(*) FROM savedquery WHERE componentstate <> 0"),
+        "version": rows("SELECT version FROM solution WHERE uniquename = 'CspBilling'"),
+    }
 
 
 def test_keys_are_waited_for(environment):
@@ -147,7 +243,7 @@ def test_a_missing_column_is_added_and_a_narrow_one_widened(environment):
     path = f"{definition}(LogicalName='csp_city')/Microsoft.Dynamics.CRM.StringAttributeMetadata"
     city = client.call("GET", path).json()
     client.call("PUT", path, body={**city, "MaxLength": 50})
-    assert str(environment.provisioner().plan()).splitlines() == [
+    assert [str(step) for step in environment.provisioner().plan().steps] == [
         "add column csp_customer.csp_domain Text(200)",
         "widen column csp_customer.csp_city to 200 characters",
         "publish",
@@ -158,7 +254,7 @@ def test_a_missing_column_is_added_and_a_narrow_one_widened(environment):
 
 
 def test_what_stands_in_the_way_is_refused_and_nothing_touched(environment):
-    environment.provisioner(tables=(CUSTOMER,)).apply()
+    environment.provisioner(tables=(CUSTOMER,), app=None, roles=()).apply()
     client = environment.client()
     text = column_body(SUBSCRIPTION.column("csp_name"))
     number = {**column_body(INVOICE.column("csp_total")), "Precision": 0}
@@ -197,7 +293,7 @@ def test_an_option_that_is_missing_is_added(environment):
     environment.client().call("POST", "EntityDefinitions", body=body)
     plan = environment.provisioner().plan()
     assert plan.refusals == ()
-    assert "add option 727000006 (Credited) to csp_invoice.csp_status" in str(plan).splitlines()
+    assert "  add option 727000006 (Credited) to csp_invoice.csp_status" in str(plan).splitlines()
     environment.provisioner().apply()
     assert not environment.provisioner().plan()
 
@@ -241,7 +337,7 @@ def test_each_declared_type_holds_what_it_says(environment):
 
 def test_progress_is_told(environment):
     told = []
-    Provisioner(environment.client(), tables=(CUSTOMER,), progress=told.append).apply()
+    environment.provisioner(tables=(CUSTOMER,), app=None, roles=(), progress=told.append).apply()
     assert told == [
         "create publisher cspbilling with prefix csp",
         "create solution CspBilling",
@@ -251,3 +347,126 @@ def test_progress_is_told(environment):
         "publish",
         f"record version {SCHEMA_VERSION} on solution CspBilling",
     ]
+
+
+# --- locks, cascade rules, keys, auditing ---------------------------------------------------------
+
+
+def test_another_customisation_is_waited_for(environment):
+    locked = {"error": {"code": "0x80071151", "message": "Cannot start the requested operation."}}
+    environment.fail(
+        path="RelationshipDefinitions", method="POST", status=400, body=locked, count=2
+    )
+    environment.provisioner().apply()
+    assert environment.waits[:2] == [5, 10]
+    assert not environment.provisioner().plan()
+
+
+def test_waiting_for_another_customisation_ends(environment):
+    locked = {"error": {"code": "0x80071151", "message": "Cannot start the requested operation."}}
+    environment.fail(
+        path="RelationshipDefinitions", method="POST", status=400, body=locked, count=9
+    )
+    with pytest.raises(ServiceError, match="Cannot start") as caught:
+        environment.provisioner().apply()
+    assert caught.value.hint.endswith("apply again, it continues")
+    assert sum(environment.waits) == 5 + 10 + 20 + 40
+
+
+def test_a_cascade_rule_that_differs_is_refused(environment):
+    environment.provisioner().apply()
+    client = environment.client()
+    name = "csp_invoiceline_csp_invoice_invoiceid"
+    path = f"RelationshipDefinitions(SchemaName='{name}')"
+    there = client.call("GET", path).json()
+    rules = {**there["CascadeConfiguration"], "Delete": "RemoveLink"}
+    client.call("PUT", path, body={**there, "CascadeConfiguration": rules})
+    (refused,) = environment.provisioner().plan().refusals
+    assert refused.sentence == (
+        "csp_invoiceline.csp_invoiceid is RemoveLink on delete and should be Cascade on delete."
+    )
+
+
+def test_a_key_of_other_columns_is_refused(environment):
+    environment.provisioner().apply()
+    client = environment.client()
+    keys = "EntityDefinitions(LogicalName='csp_customer')/Keys"
+    client.call("DELETE", f"{keys}(LogicalName='csp_customer_externalkey')")
+    other = {
+        "SchemaName": "csp_Customer_ExternalKey",
+        "KeyAttributes": ["csp_tenantid"],
+        "DisplayName": table_body(CUSTOMER)["DisplayName"],
+    }
+    client.call("POST", keys, body=other)
+    (refused,) = environment.provisioner().plan().refusals
+    assert refused.sentence == (
+        "key csp_Customer_ExternalKey is of csp_tenantid and should be of csp_externalkey."
+    )
+
+
+def test_a_longer_text_is_left_as_it_is(environment):
+    environment.provisioner().apply()
+    client = environment.client()
+    path = (
+        "EntityDefinitions(LogicalName='csp_customer')/Attributes(LogicalName='csp_city')"
+        "/Microsoft.Dynamics.CRM.StringAttributeMetadata"
+    )
+    city = client.call("GET", path).json()
+    client.call("PUT", path, body={**city, "MaxLength": 4000})
+    assert not environment.provisioner().plan()
+
+
+def test_auditing_covers_what_people_decide_and_what_money_stands_in(environment):
+    environment.provisioner().apply()
+    select = {"$select": "LogicalName,IsAuditEnabled"}
+    rows = environment.client().call("GET", "EntityDefinitions", params=select).json()["value"]
+    audited = {r["LogicalName"] for r in rows if (r["IsAuditEnabled"] or {}).get("Value")}
+    assert audited == {table.name for table in TABLES if table.audited}
+    assert {"csp_billingcontract", "csp_markuprule", "csp_invoice", "csp_finding"} <= audited
+    assert "csp_usagesummary" not in audited
+    path = "EntityDefinitions(LogicalName='csp_invoice')/Attributes"
+    columns = environment.client().call("GET", path).json()["value"]
+    on = {
+        c["LogicalName"]: c["IsAuditEnabled"]["Value"]
+        for c in columns
+        if "csp_" in c["LogicalName"] and c.get("IsAuditEnabled")
+    }
+    assert on["csp_total"]
+    assert on["csp_status"]
+    assert not on["csp_rowhash"]
+
+
+def test_auditing_that_was_never_on_is_switched_on(environment):
+    old = {**table_body(CUSTOMER), "IsAuditEnabled": None}
+    client = environment.client()
+    client.call("POST", "EntityDefinitions", body=old)
+    steps = [str(s) for s in environment.provisioner().plan().steps]
+    assert "switch auditing on for csp_customer" in steps
+    environment.provisioner().apply()
+    assert not environment.provisioner().plan()
+    there = client.call("GET", "EntityDefinitions(LogicalName='csp_customer')").json()
+    assert there["IsAuditEnabled"]["Value"]
+    assert there["DisplayName"]["UserLocalizedLabel"]["Label"] == CUSTOMER.label
+
+
+def test_a_plan_says_when_the_organisation_keeps_no_audit(environment):
+    environment.provisioner().apply()
+    client = environment.client()
+    (row,) = client.call("GET", "organizations").json()["value"]
+    client.call("PATCH", f"organizations({row['organizationid']})", body={"isauditenabled": False})
+    plan = environment.provisioner().plan()
+    assert plan.notes == (
+        "auditing is off for the organisation: nothing is kept until it is switched on",
+    )
+    assert not plan
+
+
+def test_the_pdf_column_takes_a_file(environment):
+    environment.provisioner().apply()
+    environment.store().save_document(an_invoice())
+    client = environment.client()
+    (row,) = client.read(Query(table="csp_invoice", select=("csp_invoiceid",)))
+    path = client.id_path("csp_invoice", row["csp_invoiceid"]) + "/csp_pdf"
+    headers = {"Content-Type": "application/octet-stream", "x-ms-file-name": "INV-1.pdf"}
+    client.call("PATCH", path, headers=headers, body=b"%PDF-1.7")
+    assert client.call("GET", f"{path}/$value").content == b"%PDF-1.7"

@@ -1,0 +1,97 @@
+"""The model-driven app of the finance users: its menu, in the order in which a month is worked.
+
+First what needs a person, then the documents, then what they are made from. Every table has an entry
+of its own, so that the app holds it and links to its rows open.
+"""
+
+from __future__ import annotations
+
+from dataverse.forms import FORMS
+from dataverse.schema import Table
+from dataverse.screens import App, Group, Page
+from dataverse.tables import (
+    AGREEMENT,
+    BILLING_CONTRACT,
+    BILLING_RUN,
+    COST_LINE,
+    CUSTOMER,
+    EXCHANGE_RATE,
+    FINDING,
+    GDAP_RELATIONSHIP,
+    INVOICE,
+    INVOICE_LINE,
+    MARKUP_RULE,
+    PRICE_LIST_ITEM,
+    SUBSCRIPTION,
+    SUBSCRIPTION_EVENT,
+    TAX_PROFILE,
+    UNIT_OF_WORK,
+    USAGE_SUMMARY,
+)
+from dataverse.views import VIEWS
+
+
+def _page(label: str, table: Table, view: str = "") -> Page:
+    return Page(label=label, table=table.name, view=view)
+
+
+FINANCE_APP = App(
+    unique_name="Billing",
+    name="CSP Billing",
+    description="Cloud Solution Provider billing: what to do, what to approve, and why.",
+    groups=(
+        Group(
+            label="Attention",
+            pages=(
+                _page("Holds", FINDING, "holds"),
+                _page("Warnings", FINDING, "warnings"),
+                _page("Customers without account", CUSTOMER, "unmapped"),
+                _page("Renewals ahead", SUBSCRIPTION, "renewals"),
+                _page("Access that ends", GDAP_RELATIONSHIP, "ending"),
+                _page("All findings", FINDING),
+            ),
+        ),
+        Group(
+            label="Billing",
+            pages=(
+                _page("Drafts to approve", INVOICE, "drafts"),
+                _page("Issued, not paid", INVOICE, "unpaid"),
+                _page("Overdue", INVOICE, "overdue"),
+                _page("Credit notes", INVOICE, "credits"),
+                _page("All documents", INVOICE),
+                _page("Lines", INVOICE_LINE),
+                _page("Runs", BILLING_RUN),
+                _page("Units of work", UNIT_OF_WORK),
+            ),
+        ),
+        Group(
+            label="Customers",
+            pages=(
+                _page("Customers", CUSTOMER),
+                _page("Billing contracts", BILLING_CONTRACT),
+                _page("Subscriptions", SUBSCRIPTION),
+                _page("Changes", SUBSCRIPTION_EVENT),
+                _page("Agreements", AGREEMENT),
+                _page("GDAP", GDAP_RELATIONSHIP),
+            ),
+        ),
+        Group(
+            label="Prices",
+            pages=(
+                _page("Agreed prices", PRICE_LIST_ITEM),
+                _page("Markup rules", MARKUP_RULE),
+                _page("Exchange rates", EXCHANGE_RATE),
+                _page("Tax profiles", TAX_PROFILE),
+            ),
+        ),
+        Group(
+            label="Microsoft's side",
+            pages=(
+                _page("Cost lines", COST_LINE),
+                _page("Azure usage", USAGE_SUMMARY),
+            ),
+        ),
+    ),
+    views=VIEWS,
+    forms=FORMS,
+)

@@ -1,0 +1,299 @@
+"""The forms of the app: what a person sees of one row, and what hangs on it.
+
+What the worker computes is read-only: a change there would be overwritten, or would make a document
+that nobody can explain. Contracts, prices, rules, rates and tax profiles are entered by people.
+"""
+
+from __future__ import annotations
+
+from dataverse.schema import Table
+from dataverse.screens import Form, Grid, Section, Tab
+from dataverse.tables import (
+    AGREEMENT,
+    BILLING_CONTRACT,
+    BILLING_RUN,
+    COST_LINE,
+    CUSTOMER,
+    EXCHANGE_RATE,
+    FINDING,
+    GDAP_RELATIONSHIP,
+    INVOICE,
+    INVOICE_LINE,
+    MARKUP_RULE,
+    PRICE_LIST_ITEM,
+    SUBSCRIPTION,
+    SUBSCRIPTION_EVENT,
+    TAX_PROFILE,
+    UNIT_OF_WORK,
+    USAGE_SUMMARY,
+)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(
+        name if name in {"createdon", "modifiedon", "*"} else f"csp_{name}" for name in text.split()
+    )
+
+
+def _section(label: str, fields: str, columns: int = 2) -> Section:
+    return Section(label=label, fields=_names(fields), columns=columns)
+
+
+def _grid(label: str, table: Table, lookup: str, view: str, rows: int = 8) -> Grid:
+    return Grid(table=table.name, lookup=f"csp_{lookup}", view=view, label=label, rows=rows)
+
+
+def _tab(label: str, *parts: Section | Grid) -> Tab:
+    return Tab(label=label, parts=parts)
+
+
+def _form(table: Table, *tabs: Tab, header: str, edited: str = "") -> Form:
+    keys = _section("Identity", "key externalkey createdon modifiedon")
+    return Form(
+        table=table.name,
+        name=f"{table.label} (billing)",
+        description=table.description,
+        tabs=(*tabs, _tab("Technical", keys)),
+        header=_names(header),
+        edited=_names(edited),
+    )
+
+
+FORMS: tuple[Form, ...] = (
+    _form(
+        INVOICE,
+        _tab(
+            "Document",
+            _section(
+                "Who and when",
+                "number kind customerid customername accountid accountname periodstart periodend "
+                "issuedon dueon",
+            ),
+            _section("Amounts", "subtotal tax total currency", 4),
+            _grid("Lines and why", INVOICE_LINE, "invoiceid", "of_invoice", 15),
+        ),
+        _tab("Tax and contract", _section("Tax", "buyertaxref billingcontractid taxnote")),
+        _tab("Proof", _section("What was approved", "fingerprint contractkey accountref tenantid")),
+        header="status total currency dueon",
+    ),
+    _form(
+        INVOICE_LINE,
+        _tab(
+            "Line",
+            _section("Why this amount", "why", 1),
+            _section(
+                "Charge",
+                "name chargetype servicestart serviceend fullstart fullend quantity unitprice "
+                "amount currency taxpercent tax",
+            ),
+            _section("Belongs to", "invoiceid subscriptionid sku answers"),
+        ),
+        _tab(
+            "Proof",
+            _section("Reasons and sources", "reasons costlines exactamount unitcost", 1),
+            _section("Keys", "chargekey invoicekey subscriptionref tenantid position"),
+        ),
+        header="amount tax currency chargetype",
+    ),
+    _form(
+        FINDING,
+        _tab(
+            "Hold",
+            _section("What is wrong", "sentence", 1),
+            _section("What to do", "hint", 1),
+            _section("Where", "customerid record check firstseen lastseen tenantid"),
+        ),
+        header="severity state customerid firstseen",
+        edited="state",
+    ),
+    _form(
+        BILLING_RUN,
+        _tab(
+            "Run",
+            _section("What it does", "runkind scope window status startedat finishedat"),
+            _section("What went wrong", "problem", 1),
+            _grid("Units of work", UNIT_OF_WORK, "billingrunid", "of_run", 15),
+        ),
+        _tab("Numbers", _section("Where every cent went", "totals counts", 1)),
+        header="status runkind startedat finishedat",
+    ),
+    _form(
+        UNIT_OF_WORK,
+        _tab(
+            "Unit",
+            _section("State", "unitkind status attempt leaseuntil startedat finishedat"),
+            _section("Result", "problem counts", 1),
+            _section("Belongs to", "billingrunid runkey"),
+        ),
+        header="status attempt startedat finishedat",
+    ),
+    _form(
+        CUSTOMER,
+        _tab(
+            "Customer",
+            _section("Who", "name accountid domain email registrationnumber relationship"),
+            _section("Where", "line1 line2 postalcode city region country"),
+            _grid("Open findings", FINDING, "customerid", "of_customer", 5),
+            _grid("Invoices and credit notes", INVOICE, "customerid", "of_customer"),
+        ),
+        _tab(
+            "Subscriptions",
+            _grid("Subscriptions", SUBSCRIPTION, "customerid", "of_customer", 12),
+        ),
+        _tab(
+            "Terms",
+            _grid("Billing contracts", BILLING_CONTRACT, "customerid", "of_customer", 4),
+            _grid("Agreed prices", PRICE_LIST_ITEM, "customerid", "of_customer"),
+        ),
+        _tab(
+            "Agreements and access",
+            _grid("Agreements", AGREEMENT, "customerid", "of_customer", 5),
+            _grid("GDAP relationships", GDAP_RELATIONSHIP, "customerid", "of_customer", 5),
+            _section("Read from Microsoft", "detailsknown qualifications tenantid"),
+        ),
+        header="accountid country domain",
+        edited="accountid",
+    ),
+    _form(
+        BILLING_CONTRACT,
+        _tab(
+            "Contract",
+            _section("Whom it bills", "customerid accountid tenantid currency starts ends"),
+            _section("When and how", "frequency anchorday anchormonth timing alignment proration"),
+            _section("Payment and tax", "paymentdays taxprofileid taxprofilekey expectedpartnerid"),
+            _section("Not passed on", "excludedskus", 1),
+        ),
+        _tab("Documents", _grid("Documents", INVOICE, "billingcontractid", "of_customer", 12)),
+        header="currency frequency starts ends",
+        edited="*",
+    ),
+    _form(
+        AGREEMENT,
+        _tab(
+            "Agreement",
+            _section("What was agreed", "customerid type agreedon contact signeddirectly"),
+            _section("Keys", "templateid tenantid"),
+        ),
+        header="type agreedon",
+    ),
+    _form(
+        GDAP_RELATIONSHIP,
+        _tab(
+            "Relationship",
+            _section("Access", "name customerid status activeassignments autoextends"),
+            _section("Days", "activatedon endson"),
+            _section("Roles", "roles relationshipref tenantid"),
+        ),
+        header="status endson autoextends",
+    ),
+    _form(
+        SUBSCRIPTION,
+        _tab(
+            "Subscription",
+            _section(
+                "What and how many",
+                "name customerid quantity status kind publisher producttype istrial promotionid",
+            ),
+            _section("Term", "purchased term billingcycle termstart termend autorenew nextterm", 2),
+            _grid("History", SUBSCRIPTION_EVENT, "subscriptionid", "of_subscription", 12),
+        ),
+        _tab(
+            "Money",
+            _grid("What was charged", INVOICE_LINE, "subscriptionid", "of_subscription", 10),
+            _grid("What Microsoft charged", COST_LINE, "subscriptionid", "of_subscription", 10),
+        ),
+        _tab(
+            "Keys",
+            _section(
+                "At Microsoft",
+                "subscriptionref orderref productid skuid partnerofrecord migratedfrom tenantid",
+            ),
+        ),
+        header="status quantity termend autorenew",
+    ),
+    _form(
+        SUBSCRIPTION_EVENT,
+        _tab(
+            "Change",
+            _section("What changed", "type effective quantity sku term billingcycle termend"),
+            _section("Where it was seen", "source reference sequence anchor istrial"),
+            _section("Belongs to", "customerid subscriptionid subscriptionref tenantid"),
+        ),
+        header="type effective quantity",
+    ),
+    _form(
+        PRICE_LIST_ITEM,
+        _tab(
+            "Price",
+            _section("For what", "sku term billingcycle customerid tenantid"),
+            _section("Price", "unitprice annualprice currency"),
+            _section("Discount", "discountpercent discountfrom discountuntil"),
+            _section("Valid", "validfrom validuntil"),
+        ),
+        header="unitprice annualprice currency validuntil",
+        edited="*",
+    ),
+    _form(
+        MARKUP_RULE,
+        _tab(
+            "Rule",
+            _section("For what", "name kind sku metercategory customerid tenantid"),
+            _section("How", "method value currency floor cap minimum maximum"),
+            _section("Steps", "tiers package", 1),
+            _section("Valid", "validfrom validuntil"),
+        ),
+        header="method value validfrom validuntil",
+        edited="*",
+    ),
+    _form(
+        EXCHANGE_RATE,
+        _tab("Rate", _section("Rate", "base quote rate on source")),
+        header="base quote rate on",
+        edited="*",
+    ),
+    _form(
+        TAX_PROFILE,
+        _tab(
+            "Tax",
+            _section("Treatment", "name country treatment ratepercent"),
+            _section("Evidence", "evidence validuntil rightfrom"),
+            _section("Wording", "wording", 1),
+        ),
+        header="treatment ratepercent validuntil",
+        edited="*",
+    ),
+    _form(
+        COST_LINE,
+        _tab(
+            "Line",
+            _section(
+                "What Microsoft charged",
+                "name customerid chargetype kind chargedfrom chargeduntil quantity "
+                "billablequantity unitprice effectiveunitprice subtotal tax currency",
+            ),
+            _section("Why", "creditreason promotionid termandbillingcycle billingfrequency"),
+            _section("Currency", "pricingcurrency microsoftexchangerate"),
+        ),
+        _tab(
+            "Source",
+            _section(
+                "At Microsoft",
+                "microsoftinvoice orderedon subscriptionid subscriptionref productid skuid meter "
+                "reservationorder subscriptionstart subscriptionend partnerref resellerref "
+                "reference customername tenantid",
+            ),
+            _section("Who used it", "shares", 1),
+        ),
+        header="subtotal currency chargetype microsoftinvoice",
+    ),
+    _form(
+        USAGE_SUMMARY,
+        _tab(
+            "Usage",
+            _section("What was used", "day customerid entitlementname metercategory"),
+            _section("How much", "quantity cost currency lines"),
+            _section("Keys", "subscriptionid planref entitlementref tenantid"),
+        ),
+        header="day cost currency",
+    ),
+)
