@@ -18,9 +18,10 @@ from emulator.dataverse.aggregates import Apply
 from emulator.dataverse.batch import Batch
 from emulator.dataverse.customisation import Customisation
 from emulator.dataverse.definitions import Definitions
+from emulator.dataverse.duplicates import Duplicates
 from emulator.dataverse.fetchxml import FetchXml
 from emulator.dataverse.files import Files
-from emulator.dataverse.limits import Limits, fault_for, raise_fault
+from emulator.dataverse.limits import Limits, fault_for
 from emulator.dataverse.messages import JSON_TYPE, Call, Reply, failure, parse_query
 from emulator.dataverse.metadata import Metadata
 from emulator.dataverse.operations import Operations
@@ -91,7 +92,8 @@ class DataverseApp:
             "$apply": Apply(reader).handle,
         }
         sales_steps = Sales(self.rows)
-        self.rows.listeners += (sales_steps, customisation)
+        self._duplicates = Duplicates(self.rows)
+        self.rows.listeners += (self._duplicates, sales_steps, customisation)
         self._resources = Resources(
             self.rows,
             reader,
@@ -221,6 +223,8 @@ class DataverseApp:
     def _admit(self, call: Call, user: str, *, url_length: int) -> Reply:
         if url_length > _LONGEST_URL:
             raise errors.url_too_long()
+        if len(call.body) > self.settings.largest_body:
+            raise errors.too_large()
         settings, rows = self.settings, _rows_in(call)
         cost = settings.request_cost_ms + settings.row_cost_ms * rows
         with self.limits.admitted(user, cost_ms=cost):
@@ -233,7 +237,8 @@ class DataverseApp:
 
     def _work(self, call: Call, user: str) -> Reply:
         fault = fault_for(self.settings, call.url)
-        raise_fault(fault)
+        if fault and fault != errors.AFTER_COMMIT:
+            raise errors.on_demand(fault)
         self.store.notice_other_processes()
         self.rows.caller = self._caller(user)
         if self.definitions.keys_due():
@@ -245,8 +250,8 @@ class DataverseApp:
             reply = self._batch.handle(call)
         else:
             reply = self._answer(call)
-        if fault == "after_commit":
-            raise errors.DataverseError(503, "", "The service is unavailable.")
+        if fault:
+            raise errors.on_demand(fault)
         return reply
 
     def _caller(self, user: str) -> Caller:
@@ -266,6 +271,8 @@ class DataverseApp:
 
     def _answer(self, call: Call) -> Reply:
         self.rows.solution = call.headers.get("mscrm.solutionuniquename", "")
+        suppressed = call.headers.get("mscrm.suppressduplicatedetection", "true")
+        self._duplicates.wanted = suppressed.lower() == "false"
         try:
             return self._route(call)
         except errors.DataverseError as problem:

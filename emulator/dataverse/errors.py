@@ -7,7 +7,7 @@ Dataverse localises.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -153,9 +153,9 @@ def invalid_argument(message: str = "InvalidArgument") -> DataverseError:
     return DataverseError(400, "0x80040203", message)
 
 
-def unexpected() -> DataverseError:
+def unexpected(status: int = 400) -> DataverseError:
     """The catch-all; also what UpsertMultiple answers when a created target repeats its key."""
-    return DataverseError(400, "0x80040216", "An unexpected error occurred.")
+    return DataverseError(status, "0x80040216", "An unexpected error occurred.")
 
 
 def not_found(table: str, row_id: str) -> DataverseError:
@@ -294,3 +294,67 @@ def deadlock() -> DataverseError:
 def sql_timeout() -> DataverseError:
     """The statement took too long; transient, smaller requests help."""
     return DataverseError(500, "0x80044151", "Sql error: SQL timeout expired.")
+
+
+def plugin_failed() -> DataverseError:
+    """A plug-in of the customer's threw; the sentence is its own."""
+    return DataverseError(400, "0x80040265", "An invoice of a closed period cannot be changed.")
+
+
+def record_access_denied() -> DataverseError:
+    """The caller has the privilege on the table, but no right to this row."""
+    who = "00000000-0000-4000-8000-00000000aaaa"
+    return DataverseError(
+        403,
+        "0x80048306",
+        f"Principal with id {who} does not have WriteAccess right(s) for record with id {who} of "
+        "entity.",
+    )
+
+
+def access_denied() -> DataverseError:
+    """The service refuses without saying more."""
+    return DataverseError(403, "0x80048405", "Access is denied.")
+
+
+def too_large() -> DataverseError:
+    """The body is larger than the service takes."""
+    return DataverseError(413, "", "The request is too large.")
+
+
+def unavailable() -> DataverseError:
+    """The service is away for a moment."""
+    return DataverseError(503, "", "The service is unavailable.")
+
+
+def duplicate_found() -> DataverseError:
+    """A published duplicate detection rule was hit, and the request asked to be told."""
+    return DataverseError(
+        412,
+        "0x80040333",
+        "A record was not created or updated because a duplicate of the current record already "
+        "exists.",
+    )
+
+
+# Kinds for Settings.fail_next. All but the last one fail before any work is done.
+AFTER_COMMIT = "after_commit"
+FAULTS: dict[str, Callable[[], DataverseError]] = {
+    "requests": lambda: throttled("requests", 2),
+    "time": lambda: throttled("time", 2),
+    "concurrency": lambda: throttled("concurrency", 2),
+    "deadlock": deadlock,
+    "sql_timeout": sql_timeout,
+    "plugin": plugin_failed,
+    "record_access": record_access_denied,
+    "access": access_denied,
+    "too_large": too_large,
+    "unexpected": lambda: unexpected(500),
+    "unavailable": unavailable,
+    AFTER_COMMIT: unavailable,
+}
+
+
+def on_demand(kind: str) -> DataverseError:
+    """The error of a failure that was asked for."""
+    return FAULTS[kind]()

@@ -61,7 +61,7 @@ class Files:
             if call.headers.get("x-ms-transfer-mode", "").lower() == "chunked":
                 return self._start(call, row_id, column, name, mime)
             if len(call.body) > WHOLE_LIMIT:
-                raise errors.DataverseError(413, "", "The request is too large.")
+                raise errors.too_large()
             self._keep(table, row_id, column, name=name, mime=mime, content=call.body)
             return Reply()
 

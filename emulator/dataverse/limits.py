@@ -18,18 +18,6 @@ from emulator.clock import Clock
 from emulator.dataverse import errors
 from emulator.dataverse.settings import Settings
 
-# Kinds for Settings.fail_next; the last one fails after the work is committed.
-FAULTS = (
-    "requests",
-    "time",
-    "concurrency",
-    "deadlock",
-    "sql_timeout",
-    "unavailable",
-    "unexpected",
-    "after_commit",
-)
-
 
 @dataclass(slots=True)
 class _Window:
@@ -113,17 +101,3 @@ def fault_for(settings: Settings, url: str) -> str:
             settings.faults.remove((kind, path))
             return kind
     return ""
-
-
-def raise_fault(kind: str) -> None:
-    """Answer with the failure, if it is one that comes before the work."""
-    if kind in ("requests", "time", "concurrency"):
-        raise errors.throttled(kind, 2)
-    if kind == "deadlock":
-        raise errors.deadlock()
-    if kind == "sql_timeout":
-        raise errors.sql_timeout()
-    if kind == "unexpected":
-        raise errors.DataverseError(500, "0x80040216", "An unexpected error occurred.")
-    if kind == "unavailable":
-        raise errors.DataverseError(503, "", "The service is unavailable.")

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from emulator.dataverse import errors, odata, values
 from emulator.dataverse.conditions import Fragment
@@ -30,6 +32,9 @@ from emulator.dataverse.scope import Scope
 from emulator.dataverse.values import Cell
 
 Document = dict[str, Any]
+_COOKIE = re.compile(
+    r'<cookie pagenumber="(\d+)" pagingcookie="([\w=-]*)" istracking="(?:True|False)" />'
+)
 OPTIONS = frozenset(
     {
         "$select",
@@ -99,7 +104,7 @@ class Reader:
         """A page of rows."""
         self.rows.demand("Read", table)
         check_options(call, OPTIONS)
-        page, after = _read_skiptoken(call.query.get("$skiptoken"))
+        page, after = read_skiptoken(call)
         wished = call.prefer.page_size
         size = min(wished or self.settings.page_size_cap, self.settings.page_size_cap)
         top = _whole(call.query.get("$top"), "$top")
@@ -114,9 +119,7 @@ class Reader:
         body |= self._totals(call, table, clauses, join)
         body["value"] = [item.document for item in found[:limit]]
         if more and len(found) > limit:
-            token = _write_skiptoken(page + 1, found[limit - 1].position)
-            kept = {k: v for k, v in call.query.items() if k != "$skiptoken"}
-            body["@odata.nextLink"] = link(call, kept | {"$skiptoken": token})
+            body["@odata.nextLink"] = next_link(call, page + 1, found[limit - 1].position)
         if wished:
             call.prefer.applied.append(f"odata.maxpagesize={wished}")
         _note(call.prefer)
@@ -398,17 +401,30 @@ def _behind(keys: Sequence[tuple[str, bool]], position: Sequence[Cell]) -> Fragm
     return "(" + " OR ".join(f"({option})" for option in options) + ")", parameters
 
 
-def _write_skiptoken(page: int, position: list[Cell]) -> str:
-    cookie = quote(json.dumps(position), safe="")
-    return f'<cookie pagenumber="{page}" pagingcookie="{cookie}" istracking="False" />'
+def next_link(call: Call, page: int, position: list[Cell], *, tracking: bool = False) -> str:
+    """The link behind a row. It works as it stands only: its cookie belongs to this very query."""
+    kept = {name: value for name, value in call.query.items() if name != "$skiptoken"}
+    cookie = urlsafe_b64encode(json.dumps([_fingerprint(call), position]).encode()).decode()
+    token = f'<cookie pagenumber="{page}" pagingcookie="{cookie}" istracking="{tracking}" />'
+    return link(call, kept | {"$skiptoken": token})
 
 
-def _read_skiptoken(text: str | None) -> tuple[int, list[Cell] | None]:
+def read_skiptoken(call: Call) -> tuple[int, list[Cell] | None]:
+    """The number of the page that is asked for, and the position behind which it begins."""
+    text = call.query.get("$skiptoken")
     if text is None:
         return 1, None
-    match = re.fullmatch(
-        r'<cookie pagenumber="(\d+)" pagingcookie="([^"]*)" istracking="False" />', text
-    )
-    if match is None:
+    match = _COOKIE.fullmatch(text)
+    try:
+        fingerprint, position = json.loads(urlsafe_b64decode(match[2])) if match else (None, None)
+    except ValueError:
+        fingerprint = None
+    if match is None or fingerprint != _fingerprint(call):
         raise errors.bad_query("Malformed XML in the Paging Cookie")
-    return int(match[1]), json.loads(unquote(match[2]))
+    return int(match[1]), position
+
+
+def _fingerprint(call: Call) -> str:
+    """What a paging cookie belongs to: the address and all options beside the cookie itself."""
+    options = sorted(item for item in call.query.items() if item[0] != "$skiptoken")
+    return sha256(json.dumps([call.path, options]).encode()).hexdigest()[:16]

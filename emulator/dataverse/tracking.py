@@ -11,7 +11,7 @@ from typing import Any
 
 from emulator.dataverse import errors
 from emulator.dataverse.messages import Call, Reply
-from emulator.dataverse.query import Fetch, Reader, link
+from emulator.dataverse.query import Fetch, Reader, link, next_link, read_skiptoken
 from emulator.dataverse.schema import Table
 
 _REFUSED = ("$filter", "$orderby", "$expand", "$top")
@@ -34,9 +34,7 @@ class Tracking:
         last = call.query.get("$after")
         if last:
             where.append((f'"t"."{table.primary_id}" > ?', [last]))
-        wished = call.prefer.page_size
-        cap = self.reader.settings.page_size_cap
-        size = min(wished or cap, cap)
+        size = self._page_size(call)
         found = self.reader.fetch(Fetch(table, _select(call), where=where, limit=size + 1), call)
         context = f"{call.root}$metadata#{table.entity_set}"
         body: dict[str, Any] = {"@odata.context": context}
@@ -47,16 +45,17 @@ class Tracking:
             body["@odata.nextLink"] = link(call, query)
         else:
             body["@odata.deltaLink"] = link(call, {**_select(call), "$deltatoken": token})
-        call.prefer.applied.append("odata.track-changes")
-        if wished:
-            call.prefer.applied.append(f"odata.maxpagesize={wished}")
+        call.prefer.applied.insert(0, "odata.track-changes")
         return Reply(200, body)
 
     def since(self, call: Call, table: Table) -> Reply:
-        """Changed rows, then deleted ones, then the next delta link."""
+        """Changed rows page by page; with the last ones the deleted, then the next delta link."""
         self._check(call, table)
         version = self._read(call.query["$deltatoken"])
-        changed = ('"t"."versionnumber" > ?', [version])
+        page, position = read_skiptoken(call)
+        # What changes while the pages are fetched comes again: the token is that of the first page.
+        seen, token = position or [version, self._token()]
+        changed = ('"t"."versionnumber" > ?', [seen])
         gone = self.store.rows(
             f'SELECT id FROM _tombstone WHERE "table" = ? AND version > ? AND id NOT IN '
             f'(SELECT "{table.primary_id}" FROM {table.sql}) ORDER BY version',
@@ -65,18 +64,30 @@ class Tracking:
         if call.path.endswith("/$count"):
             total = self.reader.count(table, [changed]) + len(gone)
             return Reply(200, str(total).encode(), {"Content-Type": "text/plain"})
-        found = self.reader.fetch(Fetch(table, _select(call), where=[changed]), call)
-        found.sort(key=lambda item: int(item.cells["versionnumber"]))
+        size = self._page_size(call)
+        options = _select(call) | {"$orderby": "versionnumber"}
+        fetch = Fetch(table, options, where=[changed], limit=size + 1)
+        found = self.reader.fetch(fetch, call)
+        body: dict[str, Any] = {
+            "@odata.context": f"{call.root}$metadata#{table.entity_set}/$delta",
+            "value": [item.document for item in found[:size]],
+        }
+        if len(found) > size:
+            last = found[size - 1].cells["versionnumber"]
+            body["@odata.nextLink"] = next_link(call, page + 1, [last, token], tracking=True)
+            return Reply(200, body)
         deleted = f"{call.root}$metadata#{table.entity_set}/$deletedEntity"
-        tombstones = [
+        body["value"] += [
             {"@odata.context": deleted, "id": row_id, "reason": "deleted"} for (row_id,) in gone
         ]
-        body = {
-            "@odata.context": f"{call.root}$metadata#{table.entity_set}/$delta",
-            "value": [*(item.document for item in found), *tombstones],
-            "@odata.deltaLink": link(call, {**_select(call), "$deltatoken": self._token()}),
-        }
+        body["@odata.deltaLink"] = link(call, {**_select(call), "$deltatoken": str(token)})
         return Reply(200, body)
+
+    def _page_size(self, call: Call) -> int:
+        wished, cap = call.prefer.page_size, self.reader.settings.page_size_cap
+        if wished:
+            call.prefer.applied.append(f"odata.maxpagesize={wished}")
+        return min(wished or cap, cap)
 
     def _check(self, call: Call, table: Table) -> None:
         if not table.tracked:

@@ -284,6 +284,31 @@ def test_pages_of_any_size_yield_the_same_rows(dv, size, order):
     assert pages == -(-5 // size)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda link: link.replace("nce_name", "nce_quantity"),
+        lambda link: f"{link}&$filter=nce_quantity gt 1",
+        lambda link: link.replace("nce_subscriptions", "nce_lines"),
+        lambda link: link.replace("pagingcookie%3D%22", "pagingcookie%3D%22AAAA"),
+        lambda link: link.replace("pagenumber%3D%222", "pagenumber%3D%22two"),
+    ],
+)
+def test_the_link_to_a_page_works_as_it_stands_only(dv, change):
+    prefer = {"Prefer": "odata.maxpagesize=2"}
+    link = dv.get("nce_subscriptions", prefer["Prefer"], select="nce_name").json["@odata.nextLink"]
+    assert change(link) != link
+    assert dv.send("GET", change(link), headers=prefer).status == 400
+    assert dv.send("GET", link, headers=prefer).status == 200
+
+
+def test_without_the_same_preference_a_link_goes_on_with_the_greatest_page(dv):
+    link = dv.get("nce_subscriptions", "odata.maxpagesize=2").json["@odata.nextLink"]
+    answer = dv.send("GET", link)
+    assert len(answer.json["value"]) == 3
+    assert "preference-applied" not in answer.headers
+
+
 def test_rows_written_while_paging_neither_repeat_nor_hide_others(dv):
     prefer = "odata.maxpagesize=2"
     answer = dv.get("nce_subscriptions", prefer, orderby="nce_name", select="nce_name")
@@ -640,6 +665,33 @@ def test_the_first_delta_run_pages_and_misses_nothing_written_meanwhile(dv):
     assert sorted(seen) == ["k0", "k1", "k2", "k3", "k4"]
     again = delta(dv, answer.json["@odata.deltaLink"]).json["value"]
     assert [r["nce_externalkey"] for r in again] == seen[:1]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_deltas_come_in_pages_with_the_deleted_at_the_end(dv, size):
+    prefer = f"odata.maxpagesize={size}"
+    link = dv.get("nce_subscriptions", "odata.track-changes", select="nce_externalkey")
+    link = link.json["@odata.deltaLink"]
+    for key in ("k3", "k1", "k0", "k2"):
+        dv.patch(f"nce_subscriptions(nce_externalkey='{key}')", {"nce_quantity": 101})
+    gone = dv.get("nce_subscriptions(nce_externalkey='k4')").json["nce_subscriptionid"]
+    dv.delete(f"nce_subscriptions({gone})")
+    answer, seen, pages = dv.send("GET", link, headers={"Prefer": prefer}), [], 1
+    while following := answer.json.get("@odata.nextLink"):
+        assert "@odata.deltaLink" not in answer.json
+        assert answer.headers["preference-applied"] == prefer
+        assert len(answer.json["value"]) == size
+        seen += answer.json["value"]
+        if pages == 1:  # what changes meanwhile comes again, now or with the next link
+            dv.patch("nce_subscriptions(nce_externalkey='k3')", {"nce_quantity": 102})
+        answer, pages = dv.send("GET", following, headers={"Prefer": prefer}), pages + 1
+    seen += answer.json["value"]
+    assert [row["id"] for row in seen if "id" in row] == [gone]
+    assert seen[-1]["reason"] == "deleted"
+    changed = [row["nce_externalkey"] for row in seen[:-1]]
+    assert changed == (["k3", "k1", "k0", "k2", "k3"] if pages > 1 else ["k3", "k1", "k0", "k2"])
+    later = dv.send("GET", answer.json["@odata.deltaLink"]).json["value"]
+    assert [row["nce_externalkey"] for row in later] == (["k3"] if pages > 1 else [])
 
 
 def test_a_deleted_row_that_comes_back_is_a_change(dv):
