@@ -60,6 +60,7 @@ FINANCE_APP = App(
                 _page("Credit notes", INVOICE, "credits"),
                 _page("All documents", INVOICE),
                 _page("Lines", INVOICE_LINE),
+                _page("Runs asked for", BILLING_RUN, "requests"),
                 _page("Runs", BILLING_RUN),
                 _page("Units of work", UNIT_OF_WORK),
             ),

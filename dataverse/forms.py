@@ -73,7 +73,11 @@ FORMS: tuple[Form, ...] = (
             _grid("Lines and why", INVOICE_LINE, "invoiceid", "of_invoice", 15),
         ),
         _tab("Tax and contract", _section("Tax", "buyertaxref billingcontractid taxnote")),
-        _tab("Proof", _section("What was approved", "fingerprint contractkey accountref tenantid")),
+        _tab(
+            "Proof",
+            _section("What was approved", "fingerprint contractkey accountref tenantid"),
+            _section("In Dynamics 365 Sales", "projection projectedtotal"),
+        ),
         header="status total currency dueon",
     ),
     _form(
@@ -101,6 +105,7 @@ FORMS: tuple[Form, ...] = (
             "Hold",
             _section("What is wrong", "sentence", 1),
             _section("What to do", "hint", 1),
+            _section("Settled?", "state severity"),
             _section("Where", "customerid record check firstseen lastseen tenantid"),
         ),
         header="severity state customerid firstseen",
@@ -110,12 +115,21 @@ FORMS: tuple[Form, ...] = (
         BILLING_RUN,
         _tab(
             "Run",
-            _section("What it does", "runkind scope window status startedat finishedat"),
+            _section("What is asked for", "kind period day dryrun customerid requestedby"),
+            _section(
+                "How far it is",
+                "status percent unitsdone unitsall startedat finishedat runkind scope window runkey",
+            ),
             _section("What went wrong", "problem", 1),
             _grid("Units of work", UNIT_OF_WORK, "billingrunid", "of_run", 15),
         ),
-        _tab("Numbers", _section("Where every cent went", "totals counts", 1)),
-        header="status runkind startedat finishedat",
+        _tab(
+            "Numbers",
+            _section("Where every cent went", "totals counts", 1),
+            _section("Answer of a dry run", "answer answerdata", 1),
+        ),
+        header="status percent startedat finishedat",
+        edited="kind period day dryrun customerid",
     ),
     _form(
         UNIT_OF_WORK,

@@ -84,7 +84,9 @@ def site_map_xml(app: App) -> ET.Element:
     area = ET.SubElement(root, "Area", Id="csp_area", ShowGroups="true")
     _titles(area, app.name)
     for group in app.groups:
-        element = ET.SubElement(area, "Group", Id=f"csp_{slug(group.label)}", IsProfile="false")
+        element = ET.SubElement(
+            area, "Group", Id=f"csp_group_{slug(group.label)}", IsProfile="false"
+        )
         _titles(element, group.label)
         for page in group.pages:
             _page(element, page, app)
@@ -92,7 +94,7 @@ def site_map_xml(app: App) -> ET.Element:
 
 
 def _page(group: ET.Element, page: Page, app: App) -> None:
-    name = f"csp_{slug(page.label)}"
+    name = f"csp_page_{slug(page.label)}"
     if not page.view:
         _titles(ET.SubElement(group, "SubArea", Id=name, Entity=page.table), page.label)
         return

@@ -39,7 +39,7 @@ def _columns(text: str) -> tuple[tuple[str, int], ...]:
 
 
 def _full(name: str) -> str:
-    return name if name in {"createdon", "modifiedon"} else f"csp_{name}"
+    return name if name.startswith(("createdon", "modifiedon")) else f"csp_{name}"
 
 
 def _view(
@@ -239,12 +239,22 @@ FINDINGS = (
 )
 
 _RUN = (
-    "name 240, runkind 110, status 130, startedat 140, finishedat 140, scope 200, window 100, "
-    "problem 360"
+    "name 240, runkind 110, status 130, percent 80, startedat 140, finishedat 140, scope 200, "
+    "window 100, requestedby 160, problem 360"
 )
 RUNS = (
     _main(BILLING_RUN, _RUN, order="startedat desc"),
-    _find(BILLING_RUN, "name scope window", _RUN),
+    _find(BILLING_RUN, "name scope window period requestedby", _RUN),
+    _view(
+        BILLING_RUN,
+        "requests",
+        "Asked for",
+        "Runs that people and flows asked for, and how far each came; the newest first.",
+        "kind 110, period 90, day 110, dryrun 90, customerid 200, status 130, percent 80, "
+        "runkey 220, requestedby 160, createdon 140, problem 360",
+        ("kind", "not-null"),
+        order="createdon desc",
+    ),
     _view(
         BILLING_RUN,
         "attention",
