@@ -36,6 +36,7 @@ from emulator.dataverse.settings import Settings
 from emulator.dataverse.sqltext import Sql
 from emulator.dataverse.store import Store
 from emulator.dataverse.tracking import Tracking
+from emulator.dataverse.webhooks import Delivery, Webhooks
 
 TokenCheck = Callable[[str, str], Any]  # (token, audience) -> claims; ValueError(reason) -> 401
 _API = re.compile(r"/api/data/v9\.[0-2](?:/|$)", re.IGNORECASE)
@@ -93,7 +94,8 @@ class DataverseApp:
         }
         sales_steps = Sales(self.rows)
         self._duplicates = Duplicates(self.rows)
-        self.rows.listeners += (self._duplicates, sales_steps, customisation)
+        self.webhooks = Webhooks(self.rows)
+        self.rows.listeners += (self._duplicates, sales_steps, customisation, self.webhooks)
         self._resources = Resources(
             self.rows,
             reader,
@@ -114,13 +116,13 @@ class DataverseApp:
                 if not self.store.schema.tables:
                     fill(self.definitions, self.rows, application_id=self._application_id)
                     if self._with_sales:
-                        install_sales(self.definitions, self.rows)
+                        install_sales(self.definitions)
 
     def install_sales(self) -> None:
         """Install Dynamics 365 Sales, once; only `reset` takes it away again."""
         with self.store.lock, self.store.transaction():
             if "invoice" not in self.store.schema.tables:
-                install_sales(self.definitions, self.rows)
+                install_sales(self.definitions)
 
     def reset(self) -> None:
         """Back to the state of a new environment; the settings object stays, with its defaults."""
@@ -227,13 +229,21 @@ class DataverseApp:
             raise errors.too_large()
         settings, rows = self.settings, _rows_in(call)
         cost = settings.request_cost_ms + settings.row_cost_ms * rows
-        with self.limits.admitted(user, cost_ms=cost):
-            # Who waits here, or for the lock, counts as being at work: as a server sees it.
-            wait = settings.latency_ms + settings.row_latency_ms * rows
-            if wait:
-                self._sleep(wait / 1000)
-            with self.store.lock:
-                return self._work(call, user)
+        due: list[Delivery] = []
+        try:
+            with self.limits.admitted(user, cost_ms=cost):
+                # Who waits here, or for the lock, counts as being at work: as a server sees it.
+                wait = settings.latency_ms + settings.row_latency_ms * rows
+                if wait:
+                    self._sleep(wait / 1000)
+                with self.store.lock:
+                    self.webhooks.begin()
+                    try:
+                        return self._work(call, user)
+                    finally:
+                        due = self.webhooks.take_due()
+        finally:
+            self.webhooks.deliver(due)
 
     def _work(self, call: Call, user: str) -> Reply:
         fault = fault_for(self.settings, call.url)

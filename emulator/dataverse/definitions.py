@@ -129,6 +129,7 @@ class Definitions:
             'DELETE FROM _file WHERE "table" = ?',
             "DELETE FROM savedquery WHERE returnedtypecode = ?",
             "DELETE FROM systemform WHERE objecttypecode = ?",
+            "DELETE FROM sdkmessagefilter WHERE primaryobjecttypecode = ?",
         ):
             self.store.connection.execute(statement, (table.logical,))
         security.remove_privileges(self.store, table)
@@ -437,6 +438,19 @@ class Definitions:
         }
         self.rows.insert(self._schema.tables["solutioncomponent"], cells)
 
+    def offer_messages(self, table: Table) -> None:
+        """List the messages that rows of the table understand, so that steps can be registered."""
+        filters = self._schema.tables["sdkmessagefilter"]
+        for message_id, name in self.store.rows(
+            "SELECT sdkmessageid, name FROM sdkmessage ORDER BY name"
+        ):
+            cells: dict[str, values.Cell] = {
+                "name": name,
+                "primaryobjecttypecode": table.logical,
+                "sdkmessageid": message_id,
+            }
+            self.rows.insert(filters, cells)
+
     def _make_visible(self, table: Table) -> None:
         """The default public view and main form, which the platform makes with every table."""
         collection = label_text(table.definition["DisplayCollectionName"])
@@ -480,15 +494,7 @@ class Definitions:
             "</cell></row></rows></section></sections></column></columns></tab></tabs></form>",
         }
         self.rows.insert(self._schema.tables["systemform"], form)
-        for message_id, name in self.store.rows(
-            "SELECT sdkmessageid, name FROM sdkmessage ORDER BY name"
-        ):
-            message: dict[str, values.Cell] = {
-                "name": name,
-                "primaryobjecttypecode": table.logical,
-                "sdkmessageid": message_id,
-            }
-            self.rows.insert(self._schema.tables["sdkmessagefilter"], message)
+        self.offer_messages(table)
 
 
 def _in_use(kind: str, component_id: str, users: int) -> errors.DataverseError:

@@ -123,22 +123,15 @@ _ZERO = Decimal(0)
 RowAction = Callable[[Table, str], None]
 
 
-def install(definitions: Definitions, rows: Rows) -> None:
+def install(definitions: Definitions) -> None:
     """Add the Sales tables to an environment; the caller holds a transaction open."""
     make_tables(definitions, _TABLES)
     lines = "invoiceid:Lookup:invoice=invoice_details"
     link(definitions, "invoicedetail", lines, on_delete="Cascade")
     link(definitions, "account", "defaultpricelevelid:Lookup:pricelevel=price_level_accounts")
     tables = definitions.store.schema.tables
-    messages = definitions.store.rows("SELECT sdkmessageid, name FROM sdkmessage")
-    for message_id, name in messages:
-        for table in ("invoice", "invoicedetail"):
-            cells: Cells = {
-                "name": name,
-                "primaryobjecttypecode": table,
-                "sdkmessageid": message_id,
-            }
-            rows.insert(tables["sdkmessagefilter"], cells)
+    for name in ("invoice", "invoicedetail"):
+        definitions.offer_messages(tables[name])
 
 
 class Sales:

@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -54,6 +54,8 @@ class Store:
         )
         # Python 3.13 warns of connections that are collected open; who forgets to close is forgiven.
         weakref.finalize(self, self.connection.close)
+        self.after_commit: list[Callable[[], None]] = []
+        """What waits for the transaction at work; forgotten when it is rolled back."""
         self._depth = 0
         self._counters: dict[str, int] = {}
         self._seen_version = -1
@@ -126,12 +128,15 @@ class Store:
             changed = [(n, v) for n, v in self._counters.items() if before.get(n) != v]
             self.connection.executemany("INSERT OR REPLACE INTO _counter VALUES (?, ?)", changed)
             self.connection.execute("COMMIT")
+            for act in self.after_commit:
+                act()
         except BaseException:
             self.connection.execute("ROLLBACK")
             if self.schema.version != metadata:
                 self.load_schema()
             raise
         finally:
+            self.after_commit.clear()
             self._depth = 0
 
     def next_guid(self) -> str:
