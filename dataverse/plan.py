@@ -91,6 +91,18 @@ class Plan:
         return f"{len(self.steps)} operations: {parts}"
 
 
+def not_there(table: str) -> Finding:
+    """Return what stands in the way where a standard table is missing."""
+    return Finding(
+        check="provision.missing",
+        severity=Severity.BLOCK,
+        customer_id="",
+        record=table,
+        sentence=f"The environment has no table {table}, which the projection writes to.",
+        hint="Install Dynamics 365 Sales, or switch CSP_PROJECTION off.",
+    )
+
+
 def refusal(record: str, is_now: str, should: str) -> Finding:
     """Say that something is there, and is not as declared."""
     return Finding(

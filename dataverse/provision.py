@@ -17,7 +17,7 @@ from typing import Any
 from dataverse.client import SERVICE, DataverseClient, Query
 from dataverse.environment import Environment, definition
 from dataverse.finance_app import FINANCE_APP
-from dataverse.plan import STRONG, Part, Plan, Step, refusal
+from dataverse.plan import STRONG, Part, Plan, Step, not_there, refusal
 from dataverse.plan_roles import plan_roles
 from dataverse.plan_screens import ScreenPlan, plan_screens
 from dataverse.plan_tables import conflicts, publishing, table_steps
@@ -80,6 +80,9 @@ class Provisioner:
         of_tables: list[Step] = []
         for table in self._tables:
             found = environment.table(table)
+            if found is None and not table.name.startswith(PREFIX):
+                refusals.append(not_there(table.name))  # never made by us, only added to
+                continue
             of_tables += table_steps(table, found)
             if found is not None:
                 refusals += conflicts(table, found)
