@@ -12,6 +12,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -118,6 +119,12 @@ def _parser() -> argparse.ArgumentParser:
     emulate.add_argument("--port", type=_port, default=0, help="first port; 0: any free ones")
     emulate.add_argument(
         "--tls", action="store_true", help="with a certificate that is made for this run"
+    )
+    emulate.add_argument(
+        "--database",
+        default=":memory:",
+        metavar="FILE",
+        help="keep Dataverse in this SQLite file; the demo's is dataverse.sqlite in its state folder",
     )
     emulate.add_argument("--scenario", default="partner-month", help="partner-month, small, empty")
     emulate.add_argument("--seed", type=int, default=1, help="another seed, another world")
@@ -283,9 +290,15 @@ def _emulate(options: argparse.Namespace) -> int:
     if os.environ.get("CSP_MODE") == "cloud":
         raise ConfigurationError("the emulators are not for mode cloud", hint="unset CSP_MODE")
     try:
-        emulator = Emulator(seed=options.seed, scenario=options.scenario)
+        emulator = Emulator(
+            seed=options.seed, scenario=options.scenario, dataverse_file=options.database
+        )
     except ValueError as error:
         raise InputError(f"--scenario: {error}") from None
+    except sqlite3.Error as error:
+        raise InputError(
+            f"--database {options.database}: {error}", hint="name a file that can be written"
+        ) from None
     try:
         server = serve(emulator, port=options.port, tls=options.tls)
     except OSError as error:
@@ -301,7 +314,8 @@ def _emulate(options: argparse.Namespace) -> int:
         print(
             f"Serving scenario {options.scenario}, seed {options.seed}. "
             f"In another terminal: {trust}CSP_MODE=emulator CSP_EMULATOR_URL="
-            f"{emulator.base_urls['control']} python -m app check-config. Ctrl-C ends it.",
+            f"{emulator.base_urls['control']} python -m app check-config. In a browser: "
+            f"{emulator.base_urls['dataverse']}/ shows the tables. Ctrl-C ends it.",
             file=sys.stderr,
             flush=True,
         )

@@ -146,25 +146,22 @@ class DataverseApp:
         """One HTTP request."""
         path = environ.get("PATH_INFO", "").encode("latin-1").decode()
         match = _API.match(path)
-        reply = self._page(path) if match is None else self._api(environ, path, match)
+        reply = self._page(environ, path) if match is None else self._api(environ, path, match)
         content = b"" if environ["REQUEST_METHOD"] == "HEAD" else reply.content()
         headers = {"Content-Length": str(len(content))} | reply.headers
         phrase = HTTPStatus(reply.status).phrase
         start_response(f"{reply.status} {phrase}", [(n, _latin(v)) for n, v in headers.items()])
         return [content]
 
-    def _page(self, path: str) -> Reply:
+    def _page(self, environ: dict[str, Any], path: str) -> Reply:
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return Reply(405, b"Read only", {"Content-Type": "text/plain", "Allow": "GET, HEAD"})
         with self.store.lock:
             self.store.notice_other_processes()
-            if path in ("", "/"):
-                text: str | None = pages.index(self.store)
-            elif path.startswith("/tables/"):
-                text = pages.rows(self.store, path.removeprefix("/tables/"))
-            else:
-                text = None
+            text = pages.answer(self.store, path, environ.get("QUERY_STRING", ""))
         if text is None:
             return Reply(404, b"Not found", {"Content-Type": "text/plain"})
-        return Reply(200, text.encode(), {"Content-Type": "text/html; charset=utf-8"})
+        return Reply(200, text.encode(), dict(pages.HEADERS))
 
     def _api(self, environ: dict[str, Any], path: str, match: re.Match[str]) -> Reply:
         headers = {

@@ -289,6 +289,9 @@ def test_a_scenario_or_port_that_cannot_be_served(served):
     port = re.search(r":(\d+)", served["control"]).group(1)
     taken = command("emulate", "--scenario", "empty", "--port", port)
     assert taken.code == 2
+    nowhere = command("emulate", "--scenario", "empty", "--database", "/nowhere/at/all.sqlite")
+    assert nowhere.code == 2
+    assert nowhere.complaint.startswith("csp-billing: --database /nowhere/at/all.sqlite: unable")
     assert taken.complaint.startswith(f"csp-billing: --port {port}: ")
 
 
