@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from domain.customer import Agreement
 from domain.problems import Unavailable
 from domain.run import RequestStatus, RunRequest, RunStatus, UnitStatus
 from sync import requests, runs
-from sync.ledger import Busy
+from sync.ledger import LEASE, Busy
 from sync.messages import TakeRequest
 from tests.builders import a_customer, day
-from tests.usecases.office import BILL, SYNC, an_office, totals, work
+from tests.fakes import Crash
+from tests.usecases.office import BILL, SYNC, an_office, at_random, totals, work
 
 
 @pytest.fixture
@@ -397,3 +400,81 @@ def test_progress_never_goes_back(office):
 def test_units_of_a_run_that_was_asked_for_are_the_runs_own(office):
     after(office)
     assert {unit.status for unit in office.store.units("bill/2026-10")} == {UnitStatus.SETTLED}
+
+
+# --- any order, any death ----------------------------------------------------------------------------------
+
+
+def outcome(office):
+    """All that people and finance can see in the end."""
+    runs_ended = {
+        run.key: (run.status, run.totals, {**run.counts, "written": 0})
+        for run in office.store.runs()
+    }
+    rows = {
+        request.id: (request.status, request.run_key, request.totals, request.answer)
+        for request in office.requests.latest()
+    }
+    return office.store.papers, runs_ended, rows
+
+
+def three_wishes(office):
+    ask(office, 1)
+    ask(office, 2, asked_by="Bob")
+    ask(office, 3, dry_run=True, for_one=True, customer_id="c2")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    office = an_office(tmp_path_factory.mktemp("undisturbed"))
+    work(office, SYNC)
+    three_wishes(office)
+    requests.pick_up(office.ports)
+    worked(office)
+    return outcome(office), len(office.requests.writes)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_doubled_and_disordered_messages_answer_the_same(tmp_path_factory, undisturbed, seed):
+    office = an_office(tmp_path_factory.mktemp("disordered"))
+    work(office, SYNC)
+    three_wishes(office)
+    deliver = at_random(seed)
+    requests.pick_up(office.ports)
+    office.queue.send("start", [TakeRequest(request_id="row-1").model_dump_json()])  # a webhook
+    while office.queue.waiting:
+        runs.handle(office.ports, *deliver(office))
+    assert outcome(office) == undisturbed[0]
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["before the write", "after the write"])
+def test_a_death_at_any_answer_is_healed_by_the_next_delivery(
+    tmp_path_factory, undisturbed, written
+):
+    expected, puts = undisturbed
+    for cut in range(1, puts + 1):
+        office = an_office(tmp_path_factory.mktemp("death"))
+        work(office, SYNC)
+        three_wishes(office)
+        requests.pick_up(office.ports)
+        put, left = office.requests.put, iter(range(cut - 1, -1, -1))
+
+        def dying(request, version, put=put, left=left):
+            last = next(left, None) == 0
+            if last and not written:
+                raise Crash
+            answer = put(request, version)
+            if last:
+                raise Crash
+            return answer
+
+        office.requests.put = dying
+        waiting = office.queue.waiting
+        while waiting:
+            try:
+                runs.handle(office.ports, *waiting[0])
+                waiting.popleft()
+            except Crash:
+                office.clock.advance(LEASE)
+        assert outcome(office) == expected, f"cut {cut}"

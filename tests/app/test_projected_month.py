@@ -1,0 +1,66 @@
+"""A whole month in the standard invoices of Dynamics 365 Sales: every document, to the cent."""
+
+from __future__ import annotations
+
+import json
+
+from app.settings import Settings
+from app.wiring import opened
+from dataverse.client import Query
+from tests.app.conftest import command
+
+ON = {"CSP_PROJECTION": "1"}
+
+
+def in_sales(state):
+    """What Sales shows by number, and what it keeps of each: total and lock."""
+    with opened(Settings.from_env({"CSP_STATE_DIR": str(state), **ON})) as worker:
+        columns = ("invoicenumber", "totalamount", "ispricelocked", "pricingerrorcode")
+        rows = worker.dataverse.read(Query(table="invoice", select=columns))
+        documents = worker.store.documents()
+        findings = [one for one in worker.store.findings() if one.check.startswith("projection.")]
+    return rows, documents, findings
+
+
+def add_price_lists(state):
+    """What an administrator of Sales does once."""
+    with opened(Settings.from_env({"CSP_STATE_DIR": str(state), **ON})) as worker:
+        query = Query(
+            table="transactioncurrency", select=("transactioncurrencyid", "isocurrencycode")
+        )
+        for row in worker.dataverse.read(query):
+            bind = f"/transactioncurrencies({row['transactioncurrencyid']})"
+            body = {"name": row["isocurrencycode"], "transactioncurrencyid@odata.bind": bind}
+            worker.dataverse.create("pricelevel", body)
+
+
+def test_a_month_that_was_issued_before_is_projected_when_it_is_switched_on(copy):
+    approve = ("approve", "--period", "2026-10")
+    assert command(*approve, state=copy).code == 0
+    planned = command("provision", "--json", state=copy, **ON).data["operations"]
+    assert "create key csp_SalesInvoice_ExternalKey on invoice" in planned
+    assert command("provision", "--apply", state=copy, **ON).code == 0
+
+    assert command(*approve, state=copy, **ON).code == 0
+    rows, documents, findings = in_sales(copy)
+    assert rows == []
+    assert {one.check for one in findings} == {"projection.no_price_list"}
+    assert {one.record for one in findings} == {
+        f"price list {currency}" for currency in {one.currency for one in documents}
+    }
+
+    add_price_lists(copy)
+    assert command(*approve, state=copy, **ON).code == 0
+    rows, documents, findings = in_sales(copy)
+    assert findings == []
+    assert {row["invoicenumber"]: row["totalamount"] for row in rows} == {
+        one.number: one.total.amount for one in documents
+    }
+    assert len(rows) == len(documents) == 20
+    assert all(row["ispricelocked"] for row in rows)
+    assert not any(row["pricingerrorcode"] for row in rows)
+
+    runs = json.loads(command("runs", "--json", state=copy, **ON).out)
+    assert command(*approve, state=copy, **ON).code == 0
+    assert in_sales(copy)[0] == rows
+    assert len(runs) == len(json.loads(command("runs", "--json", state=copy, **ON).out))
