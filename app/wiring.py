@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.settings import Settings
 from dataverse.client import GRANTED, DataverseClient
-from dataverse.projection import SALES_INVOICE, SalesProjection
+from dataverse.projection import SALES_INVOICE, SALES_ROLE, SalesProjection
 from dataverse.provision import Provisioner
 from dataverse.requests import RequestRows
+from dataverse.roles import ROLES
 from dataverse.store import DataverseStore
 from dataverse.tables import TABLES
 from domain.problems import ConfigurationError, NotFound
@@ -100,9 +101,13 @@ class Worker:
 
     def provisioner(self, progress: Callable[[str], None] = lambda _: None) -> Provisioner:
         """What makes the tables that these settings need."""
-        tables = (*TABLES, SALES_INVOICE) if self.settings.projection else TABLES
+        more = self.settings.projection
         return Provisioner(
-            self.dataverse, tables=tables, sleep=self.dataverse.http.sleep, progress=progress
+            self.dataverse,
+            tables=(*TABLES, SALES_INVOICE) if more else TABLES,
+            roles=(*ROLES, SALES_ROLE) if more else ROLES,
+            sleep=self.dataverse.http.sleep,
+            progress=progress,
         )
 
     def request(self, message: StartRun) -> str:

@@ -21,6 +21,7 @@ from dataverse.batch import LARGEST_BATCH, Operation
 from dataverse.client import API, DataverseClient, Query, condition, etag, literal, one_of
 from dataverse.documents import documents_of, slices
 from dataverse.mapping import fit
+from dataverse.roles import Role
 from dataverse.rows import query_of
 from dataverse.schema import EXTERNAL_KEY, KEY, KEY_LENGTH, Column, Kind, Row, Table, external_key
 from dataverse.tables import INVOICE, INVOICE_LINE
@@ -41,6 +42,21 @@ SALES_INVOICE = Table(
     ),
 )
 """What the provisioner adds to the standard table: one column and the key on it."""
+
+_KEPT = ("Create", "Read", "Write", "Append", "AppendTo")
+SALES_ROLE = Role(
+    key="projection",
+    name="CSP Billing projection",
+    description="What the worker needs beside its own role to write standard invoices.",
+    privileges=(
+        *(f"prv{right}Invoice" for right in _KEPT),
+        # Whether lines have privileges of their own is not documented: what is not known is left out.
+        *(f"prv{right}InvoiceDetail" for right in _KEPT),
+        "prvReadPriceLevel",
+        "prvAppendToPriceLevel",
+    ),
+)
+"""Made only where the projection is switched on, and given by an administrator."""
 
 UNAVAILABLE = "projection.unavailable"
 NO_PRICE_LIST = "projection.no_price_list"
@@ -403,7 +419,7 @@ def _finding(check: str, record: str, sentence: str, hint: str, customer_id: str
 def _unavailable(fault: ServiceError) -> Finding:
     hint = {
         400: "Run `provision --apply` with CSP_PROJECTION on: it adds the key that is needed.",
-        403: "Give the worker's role Create, Read and Write on invoices and their lines.",
+        403: f"Give the worker's application user the role {SALES_ROLE.name}.",
     }.get(fault.status or 404, "Install Dynamics 365 Sales, or switch CSP_PROJECTION off.")
     if isinstance(fault, NotFound):
         hint = "Install Dynamics 365 Sales, or switch CSP_PROJECTION off."

@@ -87,7 +87,7 @@ MANAGER = Role(
         *_on(_ENTERED, "Create", "Write", "Append", "AppendTo"),
         *_on((CUSTOMER,), "Write", "Append", "AppendTo"),
         *_on((FINDING,), "Write"),
-        *_on((BILLING_RUN,), "Create", "Write"),
+        *_on((BILLING_RUN,), "Create", "Write", "Append"),  # a request may name a customer
         *_LOOK,
         *_LINK,
     ),

@@ -14,7 +14,10 @@ from app import wiring
 from app.settings import Settings
 from dataverse.client import Query
 from dataverse.provision import Provisioner
+from dataverse.roles import MANAGER, READER, WORKER
 from dataverse.tables import BILLING_RUN
+from domain.problems import NotAuthorised
+from tests.app.test_roles import act_as
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/dynamics.md").read_text(encoding="utf-8")
 FUNCTIONS = {one.get_function_name(): one for one in function_app.app.get_functions()}
@@ -118,6 +121,18 @@ def test_a_real_run_by_the_row_of_the_page(worker):
     run = worker.run(row["csp_runkey"])
     assert BILLING_RUN.column("csp_status").option_value(row["csp_status"]) == run.status
     assert json.loads(row["csp_counts"]) == dict(run.counts)
+
+
+def test_a_manager_may_ask_and_a_reader_may_not(worker):
+    act_as(worker, READER)
+    with pytest.raises(NotAuthorised):
+        add_the_row_of_the_page(worker)
+    act_as(worker, MANAGER)
+    row_id = add_the_row_of_the_page(worker)
+    act_as(worker, WORKER)
+    worker.pick_up()
+    worker.drain()
+    assert ended(worker) == [row_id]
 
 
 def register(worker, status=None):

@@ -7,7 +7,12 @@ import json
 from app.settings import Settings
 from app.wiring import opened
 from dataverse.client import Query
+from dataverse.projection import SALES_ROLE
+from dataverse.roles import WORKER
+from sync import approval
+from sync.messages import StartRun
 from tests.app.conftest import command
+from tests.app.test_roles import act_as
 
 ON = {"CSP_PROJECTION": "1"}
 
@@ -50,7 +55,14 @@ def test_a_month_that_was_issued_before_is_projected_when_it_is_switched_on(copy
     }
 
     add_price_lists(copy)
-    assert command(*approve, state=copy, **ON).code == 0
+    with opened(Settings.from_env({"CSP_STATE_DIR": str(copy), **ON})) as worker:
+        act_as(worker, WORKER)  # no role for Sales: told, and the month stands
+        approval.approve(worker.ports, StartRun(kind="approve", period="2026-10"))
+        (finding,) = [one for one in worker.store.findings() if "projection." in one.check]
+        assert finding.check == "projection.unavailable"
+        assert "CSP Billing projection" in finding.hint
+        act_as(worker, WORKER, SALES_ROLE)
+        approval.approve(worker.ports, StartRun(kind="approve", period="2026-10"))
     rows, documents, findings = in_sales(copy)
     assert findings == []
     assert {row["invoicenumber"]: row["totalamount"] for row in rows} == {

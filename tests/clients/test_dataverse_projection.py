@@ -439,7 +439,7 @@ def test_without_rights_one_sentence_says_which(shop):
     shop.environment.emulator.change_dataverse(deny=[("Read", "pricelevel")])
     (finding,) = shop.catch_up()
     assert finding.check == "projection.unavailable"
-    assert "Read" in finding.hint
+    assert finding.hint == "Give the worker's application user the role CSP Billing projection."
 
 
 # --- the key on the standard table -----------------------------------------------------------------
