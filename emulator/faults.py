@@ -115,6 +115,9 @@ def fault_response(system: str, fault: Fault, now: datetime) -> Response:
                 "0x80072322",
                 "Number of requests exceeded the limit of 6000 over time window of 300 seconds.",
             ),
+            401: ("", "A bearer token is required."),
+            403: ("0x80048405", "Access is denied."),
+            413: ("", "The request is too large."),
             503: ("", "The service is unavailable."),
         }.get(fault.status, ("0x80040216", "An unexpected error occurred."))
         response = wire.json_response({"error": {"code": code, "message": message}}, fault.status)

@@ -105,14 +105,15 @@ class Emulator:
         self,
         *,
         deny: Sequence[tuple[str, str]] | None = None,
+        duplicate_rules: Sequence[tuple[str, str]] | None = None,
         fail_next: Mapping[str, Any] | None = None,
         sales: bool = False,
         **switches: float,
     ) -> None:
         """Turn switches of the Dataverse host; ValueError for an unknown one or a wrong type.
 
-        `deny` lists (privilege, table) pairs, `fail_next` takes kind, count and path;
-        `sales` installs the tables of Dynamics 365 Sales.
+        `deny` lists (privilege, table) pairs and `duplicate_rules` (table, column) pairs,
+        `fail_next` takes kind, count and path; `sales` installs the tables of Dynamics 365 Sales.
         """
         if sales:
             self.dataverse.install_sales()
@@ -129,6 +130,8 @@ class Emulator:
             setattr(settings, name, value)
         if deny is not None:
             settings.deny = {(privilege, table) for privilege, table in deny}
+        if duplicate_rules is not None:
+            settings.duplicate_rules = {(table, column) for table, column in duplicate_rules}
         if fail_next is not None:
             settings.fail_next(**fail_next)
 

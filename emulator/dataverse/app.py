@@ -170,14 +170,13 @@ class DataverseApp:
             if name.startswith("HTTP_")
         }
         headers["content-type"] = environ.get("CONTENT_TYPE", "")
-        length = int(environ.get("CONTENT_LENGTH") or 0)
         root = self._base_url().rstrip("/") + match[0].rstrip("/") + "/"
         call = Call(
             method="GET" if environ["REQUEST_METHOD"] == "HEAD" else environ["REQUEST_METHOD"],
             path=path[match.end() :],
             query=parse_query(environ.get("QUERY_STRING", "")),
             headers=headers,
-            body=environ["wsgi.input"].read(length) if length else b"",
+            body=_body(environ),
             root=root,
         )
         user = ""
@@ -337,6 +336,14 @@ class DataverseApp:
     def _next_request_id(self) -> str:
         self._requests += 1
         return str(uuid.uuid5(_REQUESTS, str(self._requests)))
+
+
+def _body(environ: dict[str, Any]) -> bytes:
+    """The body of a request, whose length was announced or which came in chunks."""
+    if environ.get("wsgi.input_terminated"):
+        return bytes(environ["wsgi.input"].read())
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    return bytes(environ["wsgi.input"].read(length)) if length else b""
 
 
 def _rows_in(call: Call) -> int:

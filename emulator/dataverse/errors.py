@@ -34,7 +34,7 @@ def unauthorized(reason: str, resource: str) -> DataverseError:
         "Bearer authorization_uri=https://login.microsoftonline.com/common/oauth2/authorize, "
         f"resource_id={resource}/"
     )
-    return DataverseError(401, "0x80072560", reason, {"WWW-Authenticate": challenge})
+    return DataverseError(401, "", reason, {"WWW-Authenticate": challenge})
 
 
 def not_a_member() -> DataverseError:

@@ -109,3 +109,24 @@ def test_requests_beside_each_other_do_not_disturb_each_other(run, plain):
     ids, seconds = run(work)
     assert len(set(ids)) == 12
     assert seconds < 12 * 0.05
+
+
+def test_too_many_requests_at_once_are_refused_and_write_nothing(run, plain):
+    settings = plain.dataverse.settings
+
+    async def work(client):
+        await client.records.list(TABLE)  # names and choices are in its cache from here on
+        await client.records.create(TABLE, {"nce_sub": "first"})
+        settings.latency_ms, settings.throttling, settings.concurrency_limit = 300, True, 4
+        rows = [client.records.create(TABLE, {"nce_number": n}) for n in range(12)]
+        answers = await asyncio.gather(*rows, return_exceptions=True)
+        settings.throttling = False
+        return answers, await client.records.list(TABLE)
+
+    answers, stored = run(work)
+    refused = [answer for answer in answers if isinstance(answer, HttpError)]
+    assert {(one.status_code, one.details["service_error_code"]) for one in refused} == {
+        (429, "0x80072326")
+    }
+    assert len(refused) + len(stored) - 1 == 12
+    assert 4 <= len(stored) - 1 < 12

@@ -71,7 +71,10 @@ def test_every_429_says_how_long_to_wait(desk, system):
     assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (429, True)
 
 
-@pytest.mark.parametrize(("status", "code"), [(429, "0x80072322"), (503, ""), (500, "0x80040216")])
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(429, "0x80072322"), (503, ""), (500, "0x80040216"), (403, "0x80048405"), (413, "")],
+)
 def test_injected_faults_of_dataverse_look_like_its_own(desk, status, code):
     desk.control.fail_next("dataverse", status=status)
     answer = desk.call("dataverse", "GET", "/api/data/v9.2/WhoAmI", token="t")

@@ -50,6 +50,9 @@ def test_dataverse_has_switches_of_its_own(desk):
     assert post(**sent).json() == sent
     assert (settings.page_size_cap, settings.throttling) == (50, True)
     assert settings.deny == {("Create", "account")}
+    assert post(duplicate_rules=[["account", "name"]]).status_code == 200
+    assert settings.duplicate_rules == {("account", "name")}
+    assert "kind must be one of" in post(fail_next={"kind": "earthquake"}).json()["error"]
     assert post(speed=9).json() == {"error": "unknown switch: speed"}
     assert post(throttling=1).json() == {"error": "throttling is true or false"}
     assert post(page_size_cap=True).json() == {"error": "page_size_cap is a number"}

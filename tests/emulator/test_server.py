@@ -134,6 +134,15 @@ def test_a_stalled_client_is_let_go_when_the_server_stops(desk):
             asked.result(timeout=10)
 
 
+def test_a_body_may_come_in_chunks_of_unknown_length(loopback):
+    row = b'{"name": "Contoso"}'
+    url = "/api/data/v9.2/accounts"
+    pieces = (row[start : start + 5] for start in range(0, len(row), 5))
+    made = loopback.call("dataverse", "POST", url, app=True, data=pieces)
+    there = made.headers["OData-EntityId"]
+    assert loopback.call("dataverse", "GET", there, app=True).json()["name"] == "Contoso"
+
+
 # TLS
 
 
