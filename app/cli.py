@@ -114,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     what = provision.add_mutually_exclusive_group()
     what.add_argument("--plan", action="store_true", help="show what is missing (the default)")
     what.add_argument("--apply", action="store_true", help="make what is missing")
+    what.add_argument(
+        "--solution", type=Path, metavar="DIR", help="write it all as an unpacked solution instead"
+    )
 
     emulate = add("emulate", _emulate, "serve the emulated systems on 127.0.0.1")
     emulate.add_argument("--port", type=_port, default=0, help="first port; 0: any free ones")
@@ -279,6 +282,8 @@ def _explain(options: argparse.Namespace) -> int:
 def _provision(options: argparse.Namespace) -> int:
     from app import output
 
+    if options.solution is not None:
+        return output.solution(options.solution, as_json=options.json)
     with _opened(options) as worker:
         return output.provision(worker, apply=options.apply, as_json=options.json)
 

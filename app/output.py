@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.screen import banner, note, print_json, table
@@ -348,6 +349,23 @@ def provision(worker: Worker, *, apply: bool, as_json: bool) -> int:
     else:
         print(plan)
     return FAILED if plan.refusals else DONE
+
+
+def solution(folder: Path, *, as_json: bool) -> int:
+    """Write the tables, screens and roles as an unpacked solution."""
+    from dataverse.solution import write_solution
+
+    try:
+        changed, removed = write_solution(folder)
+    except OSError as error:
+        raise InputError(
+            f"--solution {folder}: {error.strerror}", hint="choose a folder that can be written"
+        ) from None
+    if as_json:
+        print_json({"folder": str(folder), "written": changed, "removed": removed})
+    else:
+        print(f"{folder}: {changed} files written, {removed} removed.")
+    return DONE
 
 
 def _quiet(_: str) -> None:
