@@ -11,7 +11,7 @@ note is an invoice with negative lines), and how Sales rounds. Either would show
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -21,42 +21,21 @@ from dataverse.batch import LARGEST_BATCH, Operation
 from dataverse.client import API, DataverseClient, Query, condition, etag, literal, one_of
 from dataverse.documents import documents_of, slices
 from dataverse.mapping import fit
-from dataverse.roles import Role
 from dataverse.rows import query_of
-from dataverse.schema import EXTERNAL_KEY, KEY, KEY_LENGTH, Column, Kind, Row, Table, external_key
+from dataverse.schema import EXTERNAL_KEY, KEY, Row, external_key
+from dataverse.standard_invoice import (
+    HEAD_COLUMNS,
+    LINE_COLUMNS,
+    SALES_INVOICE,
+    SALES_ROLE,
+    differences_of,
+    head_body,
+    line_body,
+    shown,
+)
 from dataverse.tables import INVOICE, INVOICE_LINE
 from domain.problems import Conflict, Finding, NotFound, ServiceError, Severity
-from invoice.document import DocumentKind, DocumentStatus, Invoice, InvoiceLine
-
-SALES_INVOICE = Table(
-    name="invoice",
-    schema_name="csp_SalesInvoice",
-    label="Invoice",
-    plural="Invoices",
-    description="The standard invoice of Dynamics 365 Sales, with a key of ours.",
-    record=Invoice,
-    columns=(
-        Column(
-            schema_name="csp_ExternalKey", label="External key", kind=Kind.TEXT, size=KEY_LENGTH
-        ),
-    ),
-)
-"""What the provisioner adds to the standard table: one column and the key on it."""
-
-_KEPT = ("Create", "Read", "Write", "Append", "AppendTo")
-SALES_ROLE = Role(
-    key="projection",
-    name="CSP Billing projection",
-    description="What the worker needs beside its own role to write standard invoices.",
-    privileges=(
-        *(f"prv{right}Invoice" for right in _KEPT),
-        # Whether lines have privileges of their own is not documented: what is not known is left out.
-        *(f"prv{right}InvoiceDetail" for right in _KEPT),
-        "prvReadPriceLevel",
-        "prvAppendToPriceLevel",
-    ),
-)
-"""Made only where the projection is switched on, and given by an administrator."""
+from invoice.document import DocumentStatus, Invoice
 
 UNAVAILABLE = "projection.unavailable"
 NO_PRICE_LIST = "projection.no_price_list"
@@ -67,18 +46,6 @@ TOTAL = "projection.total"
 DIFFERENT, LOCKED, CANCELLED = "different", "locked", "cancelled"
 _STATE = INVOICE.column("csp_projection")
 _CANCELED = {"statecode": 3, "statuscode": 100003}
-_QUANTITY_DECIMALS = 5
-_HEAD = (
-    "invoiceid",
-    "invoicenumber",
-    "statecode",
-    "ispricelocked",
-    "totallineitemamount",
-    "totaltax",
-    "totalamount",
-    "pricingerrorcode",
-)
-_LINE = ("lineitemnumber", "baseamount", "tax", "extendedamount", "pricingerrorcode")
 _ROW_FAULTS = frozenset({400, 403, 404, 405, 412})
 """What Sales has against one document; the others go on."""
 
@@ -117,7 +84,7 @@ class SalesProjection:
                 return []
             documents = self._documents(heads)
             keys = [external_key(one.key) for one in documents]
-            found = self._client.read_keyed(SALES_INVOICE.name, (*_HEAD, EXTERNAL_KEY), keys)
+            found = self._client.read_keyed(SALES_INVOICE.name, (*HEAD_COLUMNS, EXTERNAL_KEY), keys)
             pricing = self._pricing()
         except ServiceError as fault:
             if fault.status not in {None, 400, 403, 404}:
@@ -196,8 +163,8 @@ class SalesProjection:
         where = f"{EXTERNAL_KEY} eq {literal(key)}"
         heads, lines = self._client.read_together(
             [
-                Query(table="invoice", select=_HEAD, where=where),
-                Query(table="invoicedetail", select=_LINE, where=f"invoiceid/{where}"),
+                Query(table="invoice", select=HEAD_COLUMNS, where=where),
+                Query(table="invoicedetail", select=LINE_COLUMNS, where=f"invoiceid/{where}"),
             ]
         )
         return (heads[0] if heads else None), lines
@@ -228,7 +195,7 @@ class SalesProjection:
         row, lines = self._read_back(key)
         if row is None:  # deleted by somebody this moment: the next run makes it anew
             return
-        differences = list(_differences(document, row, lines))
+        differences = list(differences_of(document, row, lines))
         if differences:
             yield _different(document, row, differences, pricing)
         elif not row["ispricelocked"]:
@@ -251,8 +218,8 @@ class SalesProjection:
     def _create(self, document: Invoice, key: str, currency: str, pricing: _Pricing) -> None:
         """Write head and lines in one change set; who finds the head there was too late."""
         path = API + self._client.entity_set("invoicedetail")
-        head = _head_body(document, self._binds(document, currency, pricing))
-        lines = [_line_body(n, line, pricing) for n, line in enumerate(document.lines, 1)]
+        head = head_body(document, self._binds(document, currency, pricing))
+        lines = [line_body(n, line, pricing.decimals) for n, line in enumerate(document.lines, 1)]
         if len(lines) < LARGEST_BATCH:
             parent = f"/{self._client.row_path('invoice', key)}"
             operations = [
@@ -313,92 +280,6 @@ class SalesProjection:
         if now is not None:
             columns["csp_projectedon"] = fit(INVOICE.column("csp_projectedon"), now)
         self._client.write(INVOICE.name, external_key(document.key), columns, version="*")
-
-
-def _head_body(document: Invoice, binds: dict[str, str]) -> dict[str, Any]:
-    kind = "Credit note" if document.kind is DocumentKind.CREDIT_NOTE else "Invoice"
-    service = f"{document.period.start} to {document.period.last_day}"
-    note = f"{kind} for {document.customer_name}, {service}. {document.tax_note}".strip()
-    body: dict[str, Any] = {
-        "name": (document.number or document.key)[:300],
-        "description": note[:2000],
-        "ispricelocked": False,
-        **binds,
-    }
-    if document.number:
-        body["invoicenumber"] = document.number[:100]
-    if document.due_on:
-        body["duedate"] = document.due_on.isoformat()
-    return body
-
-
-def _line_body(number: int, line: InvoiceLine, pricing: _Pricing) -> dict[str, Any]:
-    quantity, price = priced(line, pricing.decimals)
-    return {
-        "lineitemnumber": number,
-        "isproductoverridden": True,
-        "productdescription": line.charge.name[:850],
-        "description": line.charge.why[:2000],
-        "quantity": quantity,
-        "priceperunit": price,
-        "tax": line.tax.amount,
-    }
-
-
-def priced(line: InvoiceLine, decimals: int) -> tuple[Decimal, Decimal]:
-    """Return quantity and unit price as Sales multiplies them out to the amount of a line.
-
-    Ours where they do so exactly within the decimals that Sales keeps; else one times the amount.
-    """
-    quantity, price = line.charge.quantity, line.charge.unit_price
-    exact = (
-        quantity > 0
-        and _decimals(quantity) <= _QUANTITY_DECIMALS
-        and _decimals(price) <= decimals
-        and quantity * price == line.amount.amount
-    )
-    return (quantity, price) if exact else (Decimal(1), line.amount.amount)
-
-
-def _decimals(number: Decimal) -> int:
-    exponent = number.normalize().as_tuple().exponent
-    return max(0, -int(exponent))
-
-
-def _differences(document: Invoice, head: Row, lines: Iterable[Row]) -> Iterator[str]:
-    """Say in words where the copy does not come to the same, the lines first."""
-    theirs = {row["lineitemnumber"]: row for row in lines}
-    for number, line in enumerate(document.lines, 1):
-        row = theirs.pop(number, None)
-        if row is None:
-            yield f"line {number} is missing"
-            continue
-        ours = {
-            "baseamount": line.amount.amount,
-            "tax": line.tax.amount,
-            "extendedamount": line.amount.amount + line.tax.amount,
-        }
-        yield from _compare(f"line {number}: ", ours, row)
-    if theirs:
-        yield f"{len(theirs)} lines are not ours"
-    totals = {
-        "totallineitemamount": document.subtotal.amount,
-        "totaltax": document.tax.amount,
-        "totalamount": document.total.amount,
-    }
-    yield from _compare("", totals, head)
-
-
-def _compare(where: str, ours: dict[str, Decimal], row: Row) -> Iterator[str]:
-    for column, amount in ours.items():
-        if row[column] is None or Decimal(row[column]) != amount:
-            yield f"{where}{column} is {_shown(row[column])} instead of {amount}"
-    if row["pricingerrorcode"]:
-        yield f"{where}pricing error {row['pricingerrorcode']}"
-
-
-def _shown(amount: Any) -> str:
-    return "empty" if amount is None else f"{Decimal(amount):.2f}"
 
 
 # What a person should know ------------------------------------------------------------------------
@@ -475,7 +356,7 @@ def _different(
     return _finding(
         TOTAL,
         f"document {name}",
-        f"The standard invoice {row['invoicenumber']} comes to {_shown(row['totalamount'])} "
+        f"The standard invoice {row['invoicenumber']} comes to {shown(row['totalamount'])} "
         f"{document.currency} and {name} to {document.total.amount}: "
         f"{'; '.join(differences[:3])}{more}.",
         f"{hint}, or set it right by hand. It is not locked; the next run looks again.",

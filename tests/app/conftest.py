@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,14 @@ def command(*arguments: str, state: Path | None = None, **variables: str) -> Ans
         os.environ.clear()
         os.environ.update(kept)
     return Answer(code, out.getvalue(), err.getvalue())
+
+
+@cache
+def functions() -> dict[str, Any]:
+    """The functions of the app by name; the library lets them be asked for only once."""
+    import function_app
+
+    return {one.get_function_name(): one for one in function_app.app.get_functions()}
 
 
 @dataclass

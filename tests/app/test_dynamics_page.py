@@ -9,7 +9,6 @@ from pathlib import Path
 import azure.functions as func
 import pytest
 
-import function_app
 from app import wiring
 from app.settings import Settings
 from dataverse.client import Query
@@ -17,10 +16,11 @@ from dataverse.provision import Provisioner
 from dataverse.roles import MANAGER, READER, WORKER
 from dataverse.tables import BILLING_RUN
 from domain.problems import NotAuthorised
+from tests.app.conftest import functions
 from tests.app.test_roles import act_as
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/dynamics.md").read_text(encoding="utf-8")
-FUNCTIONS = {one.get_function_name(): one for one in function_app.app.get_functions()}
+FUNCTIONS = functions()
 FILTER = re.search(r"\| Filter rows \| `(.*?)` \|", PAGE)[1]
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import azure.functions as func
 import pytest
 
-import function_app
 from app import wiring
 from app.settings import Settings
 from domain.problems import ConfigurationError, Unavailable
 from domain.run import RunStatus, UnitStatus
 from sync.ledger import Busy
+from tests.app.conftest import functions
 
 ROOT = Path(__file__).resolve().parents[2]
 SYNC = '{"kind": "sync", "day": "2026-11-09"}'
@@ -32,9 +32,7 @@ QUEUES = {
     "give_up_bill": "bill-poison",
     "give_up_close": "close-poison",
 }
-FUNCTIONS = {
-    function.get_function_name(): function for function in function_app.app.get_functions()
-}
+FUNCTIONS = functions()
 
 
 def body_of(name):

@@ -7,8 +7,8 @@ import json
 from app.settings import Settings
 from app.wiring import opened
 from dataverse.client import Query
-from dataverse.projection import SALES_ROLE
 from dataverse.roles import WORKER
+from dataverse.standard_invoice import SALES_ROLE
 from sync import approval
 from sync.messages import StartRun
 from tests.app.conftest import command

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataverse.client import DataverseClient, Query
-from dataverse.projection import SALES_INVOICE, SalesProjection, priced
+from dataverse.projection import SalesProjection
 from dataverse.schema import external_key
+from dataverse.standard_invoice import SALES_INVOICE, priced
 from dataverse.tables import TABLES
 from domain.money import Money
 from domain.problems import ConfigurationError, Severity, Unavailable
@@ -104,7 +105,7 @@ class Shop:
 def new_shop():
     environment = new_environment(provisioned=False)
     environment.emulator.dataverse.install_sales()
-    environment.provisioner(tables=(*TABLES, SALES_INVOICE)).apply()
+    environment.provisioner(tables=(*TABLES, SALES_INVOICE), app=None, roles=()).apply()
     client = environment.client()
     shop = Shop(environment, client.create("account", {"name": "Contoso"}), "")
     shop.prices = shop.add_price_list("USD")
