@@ -27,6 +27,8 @@ _UNKNOWN_HERE = frozenset({400, 404, 405, 501})
 class FoundTable:
     """What the environment has of one table."""
 
+    type_code: int = 0
+    """The number of the table's type, which layouts of views name."""
     audited: bool = False
     columns: dict[str, dict[str, Any]] = field(default_factory=dict)
     options: dict[str, set[int]] = field(default_factory=dict)
@@ -99,7 +101,8 @@ class Environment:
             "ManyToOneRelationships($select=SchemaName,CascadeConfiguration)"
         )
         try:
-            found = self.read(path, {"$select": "LogicalName,IsAuditEnabled", "$expand": expand})
+            select = "LogicalName,ObjectTypeCode,IsAuditEnabled"
+            found = self.read(path, {"$select": select, "$expand": expand})
         except NotFound:
             return None
         columns = self.read(f"{path}/Attributes")["value"]
@@ -110,6 +113,7 @@ class Environment:
                 {"$select": "LogicalName", "$expand": "OptionSet"},
             )["value"]
         return FoundTable(
+            type_code=int(found.get("ObjectTypeCode") or 0),
             audited=bool((found.get("IsAuditEnabled") or {}).get("Value")),
             columns={column["LogicalName"]: column for column in columns},
             options={
@@ -130,12 +134,6 @@ class Environment:
                 for key in found["Keys"]
             },
         )
-
-    def type_codes(self) -> dict[str, int]:
-        """Return the number of each table's type, which layouts of views name."""
-        params = {"$select": "LogicalName,ObjectTypeCode"}
-        rows = self.rows("EntityDefinitions", params)
-        return {str(row["LogicalName"]): int(row["ObjectTypeCode"]) for row in rows}
 
     # Views, forms, apps --------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from dataverse import gist
 from dataverse.client import literal
-from dataverse.environment import Environment
+from dataverse.environment import Environment, FoundTable
 from dataverse.form_layout import form_xml
 from dataverse.layout import fetch_xml, layout_xml, primary_name, site_map_xml, write
 from dataverse.metadata import CRM
@@ -59,14 +59,19 @@ def mark_of(description: str | None) -> str:
 
 
 def plan_screens(
-    environment: Environment, app: App, tables: Sequence[Table], roles: Sequence[Role]
+    environment: Environment,
+    app: App,
+    tables: Sequence[Table],
+    there: Mapping[str, FoundTable],
+    roles: Sequence[Role],
 ) -> ScreenPlan:
     """Compare the app and its screens with what is there."""
     plan = ScreenPlan()
     by_name = {table.name: table for table in tables}
-    views = _Views(environment, by_name)
+    codes = {name: found.type_code for name, found in there.items()}
+    views = _Views(environment, by_name, codes)
     for view in app.views:
-        plan.views += views.steps(view, plan)
+        plan.views += views.steps(view, app, plan)
     forms = _drafts_by_id(environment, "systemforms", "formid", "formxml,objecttypecode", app.forms)
     for form in app.forms:
         plan.forms += _form_steps(form, by_name, app, forms.get(form.id), plan)
@@ -89,40 +94,45 @@ def _drafts_by_id(
 class _Views:
     """The views of our tables as they are there."""
 
-    def __init__(self, environment: Environment, tables: Mapping[str, Table]) -> None:
+    def __init__(
+        self, environment: Environment, tables: Mapping[str, Table], codes: Mapping[str, int]
+    ) -> None:
         self._tables = tables
+        self._codes = codes
         where = " or ".join(f"returnedtypecode eq {literal(name)}" for name in tables)
         columns = "name,description,returnedtypecode,querytype,isdefault,componentstate"
         self._rows = environment.drafts(
             "savedqueries", f"savedqueryid,{columns},fetchxml,layoutxml", where
         )
 
-    def again(self, environment: Environment) -> _Views:
-        """Read them anew."""
-        return _Views(environment, self._tables)
+    def found(self, view: View, app: App) -> dict[str, Any] | None:
+        """Return the row of a view: of the same id, or the one that the platform made for it.
 
-    def found(self, view: View) -> dict[str, Any] | None:
-        """Return the row of a view: of the same id, or the one that the platform made for it."""
-        for row in self._rows:
-            if str(row["savedqueryid"]).lower() == view.id:
-                return row
-        if view.kind is ViewKind.MORE:
-            return None
-        for row in self._rows:
-            same = (row["returnedtypecode"], row["querytype"]) == (
-                view.table,
-                QUERY_TYPE[view.kind],
-            )
-            if same and row.get("isdefault"):
-                return row
-        return None
+        An administrator may have made another view the table's default: then the platform's is the
+        one that carries our mark, and never one of those that we made ourselves.
+        """
+        by_id = {str(row["savedqueryid"]).lower(): row for row in self._rows}
+        if view.id in by_id or view.kind is ViewKind.MORE:
+            return by_id.get(view.id)
+        ours = {other.id for other in app.views}
+        wanted = (view.table, QUERY_TYPE[view.kind])
+        platforms = [
+            row
+            for row_id, row in by_id.items()
+            if row_id not in ours and (row["returnedtypecode"], row["querytype"]) == wanted
+        ]
+        laid_out = [row for row in platforms if mark_of(row["description"])]
+        default = [row for row in platforms if row.get("isdefault")]
+        return next(iter((*laid_out, *default)), None)
 
-    def steps(self, view: View, plan: ScreenPlan) -> Iterator[Step]:
+    def steps(self, view: View, app: App, plan: ScreenPlan) -> Iterator[Step]:
         """Make or update a view, or say why it is left alone."""
         table = self._tables[view.table]
         fetch = write(fetch_xml(view, table))
-        wanted = gist.view_gist(fetch, write(layout_xml(view, table)))
-        row = self.found(view)
+        # A table that is not there yet has no number; when it is, there is another plan.
+        layout = write(layout_xml(view, table, object_type=self._codes.get(view.table)))
+        wanted = gist.view_gist(fetch, layout)
+        row = self.found(view, app)
         verb = "create" if row is None else "update"
         if view.kind is not ViewKind.MORE:
             verb = "lay out"  # the platform makes it, with the table
@@ -130,6 +140,7 @@ class _Views:
             "name": view.name,
             "description": marked(view.description, gist.digest(wanted)),
             "fetchxml": fetch,
+            "layoutxml": layout,
         }
         if row is None:
             fixed = {
@@ -141,7 +152,7 @@ class _Views:
                 part=Part.VIEWS,
                 sentence=f"{verb} view {view.name} of {view.table}",
                 path="savedqueries",
-                body=_with_layout({**fixed, **body}, view, table),
+                body={**fixed, **body},
                 headers=IN_SOLUTION,
             )
             return
@@ -163,18 +174,9 @@ class _Views:
             sentence=f"{verb} view {view.name} of {view.table}",
             method="PATCH",
             path=f"savedqueries({row['savedqueryid']})",
-            body=_with_layout(body, view, table),
+            body=body,
             headers={**IN_SOLUTION, "If-Match": "*"},
         )
-
-
-def _with_layout(body: Mapping[str, Any], view: View, table: Table) -> Any:
-    def make(environment: Environment) -> dict[str, Any]:
-        # The number of a table's type is given out when the table is made.
-        code = environment.type_codes()[view.table]
-        return {**body, "layoutxml": write(layout_xml(view, table, object_type=code))}
-
-    return make
 
 
 def _as_made(row: Mapping[str, Any], table: Table) -> bool:
@@ -270,8 +272,8 @@ def _app_steps(
             headers={**IN_SOLUTION, "If-Match": "*"},
         )
     there = environment.app_parts(str(row["appmoduleidunique"])) if row else set()
-    found = [views.found(view) for view in app.views]
-    ids = [str(one["savedqueryid"]).lower() if one else "" for one in found]
+    rows = [views.found(view, app) or {"savedqueryid": view.id} for view in app.views]
+    ids = [str(one["savedqueryid"]).lower() for one in rows]
     missing = [
         one for one in (*ids, *(f.id for f in app.forms), app.site_map_id) if one not in there
     ]
@@ -280,16 +282,16 @@ def _app_steps(
             part=Part.APP,
             sentence=f"add {len(missing)} views, forms and menus to app {app.name}",
             path="AddAppComponents",
-            body=lambda later: _components(views.again(later), app),
+            body=_components(ids, app),
         )
     allowed = environment.app_roles(app.id) if row else set()
     for role in roles:
-        if role.id not in allowed:
+        if role.people and role.id not in allowed:
             yield Step(
                 part=Part.APP,
                 sentence=f"open app {app.name} to role {role.name}",
                 path=f"appmodules({app.id})/appmoduleroles_association/$ref",
-                body=_reference(f"roles({role.id})"),
+                body={"@odata.id": environment.address(f"roles({role.id})")},
             )
 
 
@@ -335,21 +337,13 @@ def _site_map_steps(
     return gist.digest(wanted), [step]
 
 
-def _components(views: _Views, app: App) -> dict[str, Any]:
+def _components(views: Sequence[str], app: App) -> dict[str, Any]:
     """Name every part of the app; those that it has already stay as they are."""
-    found = [views.found(view) or {"savedqueryid": view.id} for view in app.views]
     return {
         "AppId": app.id,
         "Components": [
-            *(
-                {"savedqueryid": str(row["savedqueryid"]), "@odata.type": f"{CRM}savedquery"}
-                for row in found
-            ),
+            *({"savedqueryid": one, "@odata.type": f"{CRM}savedquery"} for one in views),
             *({"formid": form.id, "@odata.type": f"{CRM}systemform"} for form in app.forms),
             {"sitemapid": app.site_map_id, "@odata.type": f"{CRM}sitemap"},
         ],
     }
-
-
-def _reference(path: str) -> Any:
-    return lambda environment: {"@odata.id": environment.address(path)}

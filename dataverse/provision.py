@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from dataverse.client import SERVICE, DataverseClient, Query
-from dataverse.environment import Environment, definition
+from dataverse.environment import Environment, FoundTable, definition
 from dataverse.finance_app import FINANCE_APP
 from dataverse.plan import STRONG, Part, Plan, Step, not_there, refusal
 from dataverse.plan_roles import plan_roles
@@ -78,6 +78,7 @@ class Provisioner:
                 )
             )
         of_tables: list[Step] = []
+        there: dict[str, FoundTable] = {}
         for table in self._tables:
             found = environment.table(table)
             if found is None and not table.name.startswith(PREFIX):
@@ -85,11 +86,12 @@ class Provisioner:
                 continue
             of_tables += table_steps(table, found)
             if found is not None:
+                there[table.name] = found
                 refusals += conflicts(table, found)
         roles, notes = plan_roles(environment, self._roles)
         screens = ScreenPlan()
         if self._app is not None:
-            screens = plan_screens(environment, self._app, self._tables, self._roles)
+            screens = plan_screens(environment, self._app, self._tables, there, self._roles)
         if any(table.audited for table in self._tables) and not environment.is_audited():
             notes.append(
                 "auditing is off for the organisation: nothing is kept until it is switched on"

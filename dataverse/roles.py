@@ -41,6 +41,8 @@ class Role:
     name: str
     description: str
     privileges: tuple[str, ...]
+    people: bool = False
+    """Whether who has the role may open the app: an application user opens none."""
 
     @property
     def id(self) -> str:
@@ -91,6 +93,7 @@ MANAGER = Role(
         *_LOOK,
         *_LINK,
     ),
+    people=True,
 )
 
 READER = Role(
@@ -98,6 +101,7 @@ READER = Role(
     name="CSP Billing reader",
     description="Sees every record of billing and changes none.",
     privileges=(*_on(TABLES, "Read"), *_LOOK),
+    people=True,
 )
 
 ROLES: tuple[Role, ...] = (WORKER, MANAGER, READER)

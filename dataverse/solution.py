@@ -311,7 +311,8 @@ def _app(app: App, unique: str, tables: Iterable[Table], roles: Iterable[Role]) 
     element(parts, "AppModuleComponent", type=_SITE_MAP, schemaName=unique)
     allowed = element(root, "AppModuleRoleMaps")
     for role in roles:
-        element(allowed, "Role", id=f"{{{role.id}}}")
+        if role.people:
+            element(allowed, "Role", id=f"{{{role.id}}}")
     localized(root, "LocalizedNames", "LocalizedName", app.name)
     digest = gist.digest(gist.site_map_gist(write(site_map_xml(app))))
     localized(root, "Descriptions", "Description", marked(app.description, digest))

@@ -362,6 +362,24 @@ def test_a_main_view_that_a_person_laid_out_before_us_is_left_alone():
     assert kept["layoutxml"] == layout
 
 
+def test_another_default_view_is_no_reason_to_change_it(environment):
+    """An administrator lets invoices open with the drafts: both views stay what they are."""
+    before = sorted((row["savedqueryid"], row["layoutxml"]) for row in stored(environment))
+    (main,) = [row for row in stored(environment) if row["name"] == TABLE["csp_invoice"].plural]
+    change(environment, "savedqueries", main["savedqueryid"], isdefault=False)
+    change(environment, "savedqueries", DRAFTS.id, isdefault=True)
+    plan = environment.provisioner().plan()
+    assert (plan.steps, plan.notes) == ((), ())
+    environment.provisioner().apply()
+    assert sorted((r["savedqueryid"], r["layoutxml"]) for r in stored(environment)) == before
+
+
+def test_only_roles_of_people_open_the_app(environment):
+    path = f"appmodules({FINANCE_APP.id})/appmoduleroles_association"
+    rows = environment.client().call("GET", path).json()["value"]
+    assert sorted(row["name"] for row in rows) == ["CSP Billing manager", "CSP Billing reader"]
+
+
 def test_a_form_and_a_menu_that_a_person_changed_are_left_alone(environment):
     form = FORMS["csp_invoice"]
     xml = write(form_xml(replace(form, header=("csp_status",)), TABLE, FINANCE_APP))
