@@ -102,7 +102,9 @@ def build(
         text = values.print_instant(moment)
         # A date counts as its midnight: a bound within a day includes or excludes it whole.
         inside = column.date_only and not text.endswith("T00:00:00Z")
-        parts.append(f"{sql} {within_day if inside else sign} ?")
+        # The emulated clock stands still: what was written now is written by now.
+        up_to_now = sign == "<" and moment == now
+        parts.append(f"{sql} {within_day if inside or up_to_now else sign} ?")
         bounds.append(text[:10] if column.date_only else text)
     return f"({' AND '.join(parts)})", bounds
 

@@ -20,6 +20,7 @@ from emulator.dataverse.values import Cell
 
 Body = dict[str, Any]
 Cells = dict[str, Cell]
+_ADDRESSED_BARE = frozenset({"systemuser", "team"})  # `(guid)` only, never `(systemuserid=guid)`
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ class Rows:
         """Follow a key predicate; unknown key columns are an error, an absent row is not."""
         found = address.predicate(text)
         if isinstance(found, dict) and [*found] == [table.primary_id]:
+            if table.logical in _ADDRESSED_BARE:
+                raise errors.bad_key(table.entity_set, table.logical)
             found = str(found[table.primary_id]).lower()
         if isinstance(found, str):
             row = self.store.one(

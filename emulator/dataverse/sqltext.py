@@ -1,7 +1,7 @@
 """The read-only SQL subset of `?sql=`, translated to FetchXML.
 
-One SELECT with TOP, DISTINCT, INNER and LEFT JOIN, WHERE, GROUP BY and ORDER BY; no star, UNION,
-HAVING, CTE or sub-select. What the grammar does not know is a 400.
+One SELECT with TOP, DISTINCT, INNER and LEFT JOIN, WHERE, GROUP BY, ORDER BY and OFFSET with FETCH
+NEXT; no star, UNION, HAVING, CTE or sub-select. What the grammar does not know is a 400.
 """
 
 from __future__ import annotations
@@ -31,11 +31,15 @@ class Sql:
 
     def handle(self, call: Call, table: Table) -> Reply:
         """Run one SELECT over the entity set of the URL."""
-        root = _Translation(call.query["sql"]).fetch()
+        translation = _Translation(call.query["sql"])
+        root = translation.fetch()
         entity = root.find("entity")
         if entity is None or entity.get("name") != table.logical:
             raise errors.bad_query("The table after FROM does not match the entity set.")
-        return self._run(call, table, root, entity)
+        reply = self._run(call, table, root, entity)
+        if translation.offset and isinstance(reply.body, dict):
+            reply.body["value"] = reply.body["value"][translation.offset :]
+        return reply
 
 
 class _Translation:
@@ -55,6 +59,7 @@ class _Translation:
         self.root = ET.Element("fetch")
         self.entity = ET.SubElement(self.root, "entity")
         self.aliases: dict[str, ET.Element] = {}
+        self.offset = 0  # rows to leave out: FetchXML itself knows whole pages only
 
     def _wrong(self, near: str = "") -> errors.DataverseError:
         return errors.bad_query(f"Invalid SQL near '{near or self._peek()[1]}' in '{self.text}'.")
@@ -115,9 +120,28 @@ class _Translation:
         if self._word("ORDER"):
             self._need("BY")
             self._orders(aggregated=aggregated)
+            self._span()
         if self.at < len(self.tokens):
             raise self._wrong()
         return self.root
+
+    def _span(self) -> None:
+        """`OFFSET 20 ROWS FETCH NEXT 10 ROWS ONLY`, which only an ordered SELECT may have."""
+        if not self._word("OFFSET"):
+            return
+        self.offset = self._whole()
+        self._need("ROWS")
+        if self._word("FETCH"):
+            self._need("NEXT")
+            self.root.set("top", str(self.offset + self._whole()))
+            self._need("ROWS")
+            self._need("ONLY")
+
+    def _whole(self) -> int:
+        text = self._take("number")
+        if not text.isdigit():
+            raise self._wrong(text)
+        return int(text)
 
     def _item(self) -> tuple[str, str, str]:
         name = self._take("name")

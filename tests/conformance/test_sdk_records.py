@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 from PowerPlatform.Dataverse.core.errors import HttpError
 from PowerPlatform.Dataverse.models import UpsertItem
@@ -125,6 +126,17 @@ def test_links_are_bound_by_id_and_by_key(demo):
     for there in (f"/accounts({account})", "/accounts(accountnumber='A-1')"):
         row = demo.records.create(TABLE, {"nce_AccountId@odata.bind": there})
         assert demo.records.retrieve(TABLE, row)["_nce_accountid_value"] == account
+
+
+def test_rows_of_a_data_frame_are_created_updated_and_deleted(demo):
+    frame = pd.DataFrame({"nce_sub": ["S1", "S2", "S3"], "nce_quantity": [1, 2, 3]})
+    frame["nce_demoid"] = demo.dataframe.create(TABLE, frame)
+    frame["nce_quantity"] *= 10
+    demo.dataframe.update(TABLE, frame[["nce_demoid", "nce_quantity"]], "nce_demoid")
+    stored = demo.dataframe.sql("SELECT nce_sub, nce_quantity FROM nce_demo ORDER BY nce_sub")
+    assert stored["nce_quantity"].tolist() == [10, 20, 30]
+    demo.dataframe.delete(TABLE, frame["nce_demoid"][:2])
+    assert [row["nce_sub"] for row in demo.records.list(TABLE)] == ["S3"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from PowerPlatform.Dataverse.core.errors import HttpError, MetadataError
+from PowerPlatform.Dataverse.models.relationship import ManyToManyRelationshipMetadata
 
 from tests.conformance.conftest import Status
 
@@ -119,6 +120,42 @@ def test_a_lookup_is_a_relationship_and_is_read_as_a_guid(demo):
     assert made.relationship_schema_name in names
     demo.tables.delete_relationship(made.relationship_id)
     assert demo.tables.get_relationship(made.relationship_schema_name) is None
+
+
+def test_many_to_many_relationships_are_made_found_and_deleted(demo):
+    demo.tables.create("nce_Other", {})
+    made = demo.tables.create_many_to_many_relationship(
+        ManyToManyRelationshipMetadata(
+            schema_name="nce_demo_other",
+            entity1_logical_name="nce_demo",
+            entity2_logical_name="nce_other",
+        )
+    )
+    found = demo.tables.get_relationship("nce_demo_other")
+    assert found.relationship_id == made.relationship_id
+    assert (found.entity1_logical_name, found.entity2_logical_name) == ("nce_demo", "nce_other")
+    many = "RelationshipType eq Microsoft.Dynamics.CRM.RelationshipType'ManyToManyRelationship'"
+    names = {r["SchemaName"] for r in demo.tables.list_relationships(filter=many)}
+    assert "nce_demo_other" in names
+    demo.tables.delete_relationship(made.relationship_id)
+    assert demo.tables.get_relationship("nce_demo_other") is None
+
+
+def test_tables_are_made_read_changed_and_deleted_in_a_batch(demo):
+    batch = demo.batch.new()
+    batch.tables.create("nce_Third", {"nce_Number": "int"})
+    batch.tables.add_columns("nce_Demo", {"nce_Extra": "string"})
+    batch.tables.get("account")
+    batch.tables.create_lookup_field("nce_demo", "nce_PayerId", "account")
+    result = batch.execute()
+    assert [r.status_code for r in result.responses] == [204, 204, 200, 204]
+    assert demo.tables.get("nce_Third").entity_set_name == "nce_thirds"
+    batch = demo.batch.new()
+    batch.tables.remove_columns("nce_Demo", "nce_Extra")
+    batch.tables.delete("nce_Third")
+    assert not batch.execute().has_errors
+    assert demo.tables.get("nce_Third") is None
+    assert demo.tables.get_column("nce_Demo", "nce_Extra") is None
 
 
 def test_a_key_is_built_by_a_job_and_cannot_be_used_before(environment, client):

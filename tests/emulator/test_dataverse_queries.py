@@ -176,6 +176,14 @@ def test_filters_of_fetchxml_nest_so_far_and_no_further(dv, depth):
     assert (answer.status, answer.code) == (400, "0x80060888")
 
 
+def test_what_is_written_now_is_of_the_last_days(dv):
+    last = "Microsoft.Dynamics.CRM.LastXDays(PropertyName='createdon',PropertyValue=3)"
+    assert len(dv.values("nce_subscriptions", filter=last)) == 5
+    dv.clock.advance(timedelta(days=5))
+    dv.post("nce_subscriptions", {"nce_name": "new"})
+    assert [r["nce_name"] for r in dv.values("nce_subscriptions", filter=last)] == ["new"]
+
+
 def test_filters_by_guid_and_by_alias(dv):
     account = dv.values("accounts", filter="name eq 'Contoso'")[0]["accountid"]
     assert keys(dv, f"_nce_accountid_value eq {account}") == "2"
@@ -561,6 +569,14 @@ def test_bad_fetchxml(dv, text):
             "SELECT nce_externalkey FROM nce_subscription WHERE nce_quantity IN (3, 10) AND nce_quantity NOT BETWEEN 5 AND 20",
             "k2",
         ),
+        (
+            "SELECT nce_externalkey FROM nce_subscription ORDER BY nce_externalkey DESC OFFSET 1 ROWS FETCH NEXT 2 ROWS ONLY",
+            "k3 k2",
+        ),
+        (
+            "SELECT nce_externalkey FROM nce_subscription ORDER BY nce_externalkey OFFSET 3 ROWS",
+            "k3 k4",
+        ),
     ],
 )
 def test_sql(dv, text, found):
@@ -581,6 +597,9 @@ def test_sql_aggregates_and_refusals(dv):
         "SELECT nce_name FROM account",
         "SELECT nce_name FROM nce_subscription UNION SELECT name FROM account",
         "SELECT nce_name FROM nce_subscription WHERE nce_name = (SELECT name FROM account)",
+        "SELECT nce_name FROM nce_subscription OFFSET 1 ROWS",
+        "SELECT nce_name FROM nce_subscription ORDER BY nce_name OFFSET 1.5 ROWS",
+        "SELECT TOP 1.5 nce_name FROM nce_subscription",
     ):
         assert dv.send("GET", "nce_subscriptions", query={"sql": bad}).status == 400
 
@@ -597,7 +616,7 @@ def test_sql_aggregates_and_refusals(dv):
             "nce_name nce_quantity nce_AccountId/name nce_AccountId createdon eq gt and not ( ) 'a' 5 1.5 null "
             "2026-13-45 contains( , any(o:o/nce_number Microsoft.Dynamics.CRM.In( PropertyName='nce_name' = [1] @p "
             "99999999999999999999999 ' % groupby( aggregate( with sum as x / ; SELECT FROM nce_subscription WHERE "
-            "JOIN account ON ORDER BY *".split()
+            "JOIN account ON ORDER BY OFFSET ROWS TOP *".split()
         ),
         min_size=1,
         max_size=8,

@@ -158,6 +158,7 @@ def test_key_forms(dv, row):
             "0x80060888",
         ),
         (f"nce_subscriptions({NOBODY})", 404, "0x80040217"),
+        (f"systemusers(systemuserid={NOBODY})", 400, "0x0"),
         ("nce_subscriptions(nce_externalkey='gone')", 404, "0x80060891"),
         ("nce_nothings", 404, "0x8006088a"),
         ("Nce_subscriptions", 404, "0x8006088a"),
