@@ -52,7 +52,12 @@ class RequestRows:
         self._client = client
 
     def since(self, link: str) -> tuple[Sequence[str], str]:
-        """Return the ids of open requests added or changed since a link, and the next link."""
+        """Return the ids of open requests added or changed since a link, and the next link.
+
+        A link of another environment, or one that has expired, is as good as none.
+        """
+        if not link.startswith(f"{self._client.http.base_url}/"):
+            link = ""
         changes = self._client.changes(BILLING_RUN.name, ("csp_status", "statecode", KEY), link)
         open_ = [
             str(row[BILLING_RUN.primary_id])

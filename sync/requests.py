@@ -41,14 +41,16 @@ Begin = Callable[[Ports, StartRun], tuple[Run | None, bool]]
 def pick_up(ports: Ports) -> list[str]:
     """Look for what was asked for since the last look; returns the ids that are taken up.
 
-    Where it was looked last is only a short cut: without it every open request is found again, and
-    a request that is taken up twice leads to one run.
+    Where it was looked last is only a short cut: without it, and once a day, every open request is
+    found again, and a request that is taken up twice leads to one run.
     """
     mark = ports.archive.folder("requests") / "last-look"
-    link = mark.read_text(encoding="utf-8") if mark.exists() else ""
-    found, following = ports.requests.since(link)
+    today = str(ports.now().date())
+    day, _, link = mark.read_text(encoding="utf-8").partition(" ") if mark.exists() else ("",) * 3
+    found, following = ports.requests.since(link if day == today else "")
     ports.queue.send("start", [TakeRequest(request_id=one).model_dump_json() for one in found])
-    mark.write_text(following, encoding="utf-8")  # last: what is not sent is found again
+    # Last: what could not be sent is found again.
+    mark.write_text(f"{today} {following}", encoding="utf-8")
     return list(found)
 
 

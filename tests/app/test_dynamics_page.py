@@ -123,6 +123,22 @@ def test_a_real_run_by_the_row_of_the_page(worker):
     assert json.loads(row["csp_counts"]) == dict(run.counts)
 
 
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
+def test_an_answer_to_our_own_write_that_is_lost_does_no_harm(worker, kind):
+    row_id = add_the_row_of_the_page(worker, csp_dryrun=False)
+    worker.pick_up()
+    control = worker.systems.emulator.control
+    path = r"/api/data/v9.2/csp_billingruns\("
+    control.fail_next("dataverse", path=path, method="PATCH", kind=kind, count=3)
+    worker.drain()
+    assert ended(worker) == [row_id]
+    row = read(worker, row_id)
+    sent = [one for one in control.requests() if one["method"] == "PATCH"]
+    assert len([one for one in sent if "csp_billingruns(" in one["path"]]) > 3  # lost and repeated
+    units = worker.store.units(row["csp_runkey"])
+    assert {unit.attempt for unit in units} == {1}
+
+
 def test_a_manager_may_ask_and_a_reader_may_not(worker):
     act_as(worker, READER)
     with pytest.raises(NotAuthorised):

@@ -226,6 +226,15 @@ def test_an_expired_link_is_a_look_at_everything_that_is_still_open(environment,
     assert rows.since(following)[0] == []
 
 
+def test_a_link_of_another_environment_is_not_followed(environment, rows):
+    _, link = rows.since("")
+    open_ = ask(environment)
+    elsewhere = link.replace(environment.http().base_url, "https://other.crm.dynamics.com")
+    found, following = rows.since(elsewhere)
+    assert found == [open_]
+    assert following.startswith(environment.http().base_url)
+
+
 def test_a_run_of_the_workers_own_is_no_request_and_the_other_way_round(environment, rows):
     run = Run(
         key="bill/2026-10",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -254,6 +255,17 @@ def test_without_a_memory_of_the_last_look_only_what_is_still_open_counts(office
     ask(office, 2, kind="approve")
     (tmp_path / "requests" / "last-look").unlink()
     assert requests.pick_up(office.ports) == ["row-2"]
+
+
+def test_a_message_that_got_lost_is_made_up_for_the_next_day(office):
+    ask(office)
+    requests.pick_up(office.ports)
+    office.queue.waiting.clear()
+    assert requests.pick_up(office.ports) == []
+    office.clock.advance(timedelta(days=1))
+    assert requests.pick_up(office.ports) == ["row-1"]
+    worked(office)
+    assert answered(office).status is RequestStatus.DONE
 
 
 def test_what_could_not_be_sent_is_found_by_the_next_look(office, monkeypatch):
