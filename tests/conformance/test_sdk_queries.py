@@ -162,14 +162,26 @@ def test_sql(rows):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("WHERE nce_sub LIKE 'S4%' AND nce_quantity IN (41, 43) ORDER BY nce_sub", subs(41, 43)),
-        ("WHERE nce_quantity BETWEEN 1 AND 3 ORDER BY nce_sub DESC", subs(3, 2, 1)),
-        ("WHERE nce_quantity IS NULL ORDER BY nce_sub", subs(0, 10, 20, 30, 40)),
-        ("ORDER BY nce_sub OFFSET 10 ROWS FETCH NEXT 3 ROWS ONLY", subs(10, 11, 12)),
+        (
+            "SELECT nce_sub FROM nce_demo WHERE nce_sub LIKE 'S4%' AND nce_quantity IN (41, 43) ORDER BY nce_sub",
+            subs(41, 43),
+        ),
+        (
+            "SELECT nce_sub FROM nce_demo WHERE nce_quantity BETWEEN 1 AND 3 ORDER BY nce_sub DESC",
+            subs(3, 2, 1),
+        ),
+        (
+            "SELECT nce_sub FROM nce_demo WHERE nce_quantity IS NULL ORDER BY nce_sub",
+            subs(0, 10, 20, 30, 40),
+        ),
+        (
+            "SELECT nce_sub FROM nce_demo ORDER BY nce_sub OFFSET 10 ROWS FETCH NEXT 3 ROWS ONLY",
+            subs(10, 11, 12),
+        ),
     ],
 )
 def test_sql_conditions_and_pages(rows, text, expected):
-    found = rows.query.sql(" ".join(["SELECT nce_sub FROM nce_demo", text]))
+    found = rows.query.sql(text)
     assert [row["nce_sub"] for row in found] == expected
 
 
