@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -26,8 +26,14 @@ from invoice.file import Saved
 REFUSED = "store.refused"
 """The check of a finding about a row that Dataverse does not take."""
 SLICE = 5000
-"""Records that are compared at once; a save of more asks for all that the table holds, not by key."""
+"""A save of so many records asks for all that the table holds, a smaller one by key."""
+PIECE = 500
+"""Records that are compared at once with what a mirror holds."""
 
+MANY = 500
+"""Targets of links from which on their whole table is looked at."""
+
+_DECLARED = {table.name: table for table in TABLES}
 _TARGET_GONE = frozenset({"0x80060891", "0x80040217"})  # by alternate key, by primary key
 
 
@@ -41,6 +47,7 @@ class Rows:
         self._linkable: dict[str, set[str]] = {}
         self._currencies: dict[str, str] = {}
         self._mirrors: dict[str, Mirror] = {}
+        self._money: dict[str, bool] = {}
 
     def save(self, records: Sequence[object]) -> Saved:
         """Upsert records by their keys, targets of links first; equal rows are not written again.
@@ -75,8 +82,6 @@ class Rows:
                 f"a finding cannot be stored: {refused[0].sentence}",
                 hint="Compare the tables with `provision --plan`.",
             )
-        if saving.mirror:
-            saving.mirror.catch_up()
         return saving.saved
 
     def mirror(self, table: Table) -> Mirror:
@@ -109,6 +114,8 @@ class Rows:
             if unknown and name == "account":
                 known |= self._existing_accounts(unknown)
             elif unknown:
+                if len(unknown) >= MANY and name not in self._mirrors:
+                    self.mirror(_DECLARED[name])
                 mirrored = self._mirrors[name].hashes(unknown) if name in self._mirrors else {}
                 known |= mirrored.keys() | self.stored(name, unknown - mirrored.keys()).keys()
         for row in rows:
@@ -121,6 +128,8 @@ class Rows:
     def forget_links(self) -> None:
         """Look again whether the targets of links are there: one was deleted by a person."""
         self._linkable.clear()
+        for mirror in self._mirrors.values():
+            mirror.look()
 
     def _existing_accounts(self, ids: Collection[str]) -> set[str]:
         where = " or ".join(f"accountid eq {row_id}" for row_id in sorted(ids) if _is_guid(row_id))
@@ -138,10 +147,15 @@ class Rows:
         for lookup, target in row.links:
             path = self.client.id_path if lookup.by_id else self.client.row_path
             body[f"{lookup.schema_name}@odata.bind"] = f"/{path(lookup.target, target)}"
-        if table.has_money:
+        if self._has_money(table):
             currency = self._currency(row.columns["csp_currency"] or "")
             body["transactioncurrencyid@odata.bind"] = f"/transactioncurrencies({currency})"
         return body
+
+    def _has_money(self, table: Table) -> bool:
+        if table.name not in self._money:
+            self._money[table.name] = table.has_money
+        return self._money[table.name]
 
     def _currency(self, iso: str) -> str:
         """Return the row of a currency; money is never left to the environment's own currency."""
@@ -225,22 +239,31 @@ class _Saving:
         to_row = row_writer(self._table)
         source = iter(records)
         while some := list(islice(source, SLICE)):
-            rows = {row.key: row for row in map(to_row, some)}
-            self._rows.settle_links(rows.values())
-            stored = self._stored(rows.keys())
-            for key, row in rows.items():
-                digest = row.digest()
-                if stored.get(key) != digest:
-                    yield from self._send(_Flight(row, digest, is_new=key not in stored))
-                else:
-                    self._unchanged += 1
-            if self.mirror is None:
-                self._rows.link_to(self._table.name, stored)
+            if len(some) == SLICE and self.mirror is None:
+                self.mirror = self._rows.mirror(self._table)
+            # With a mirror small pieces cost nothing, and the first is on its way at once.
+            size = PIECE if self.mirror else SLICE
+            for start in range(0, len(some), size):
+                yield from self._differing(
+                    {row.key: row for row in map(to_row, some[start : start + size])}
+                )
+
+    def _differing(self, rows: Mapping[str, OutRow]) -> Iterator[Keyed | None]:
+        self._rows.settle_links(rows.values())
+        # Asked first: what is in flight now may be stored, and be noted as stored, or neither yet.
+        busy = rows.keys() & self._flying.keys()
+        stored = self._stored(rows.keys())
+        for key, row in rows.items():
+            digest = row.digest()
+            if stored.get(key) != digest or key in busy:
+                yield from self._send(_Flight(row, digest, is_new=key not in stored))
+            else:
+                self._unchanged += 1
+        if self.mirror is None:
+            self._rows.link_to(self._table.name, stored)
 
     def _stored(self, keys: Collection[str]) -> dict[str, str | None]:
-        if self.mirror is None and len(keys) >= SLICE:
-            self.mirror = self._rows.mirror(self._table)
-        if self.mirror is not None:
+        if self.mirror:
             return self.mirror.hashes(keys)
         return self._rows.stored(self._table.name, keys)
 
@@ -268,18 +291,19 @@ class _Saving:
 
     def written(self, keys: Sequence[str]) -> None:
         """Note that rows were written; called from several threads."""
+        if self.mirror:
+            self.mirror.note({key: self._flying[key].digest for key in keys})
+        else:
+            self._rows.link_to(self._table.name, keys)
         with self._lock:
             flights = [self._flying.pop(key) for key in keys]
             new = sum(flight.is_new for flight in flights)
             self._created += new
             self._updated += len(flights) - new
-            for key in keys:
-                if self._open and key in self._open:
-                    self._healed.append(self._open[key])
-        if self.mirror is not None:
-            self.mirror.note({flight.row.key: flight.digest for flight in flights})
-        else:
-            self._rows.link_to(self._table.name, keys)
+            if self._open:
+                self._healed += [self._open[key] for key in keys if key in self._open]
+        if self.mirror:
+            self.mirror.keep_up()
 
     def tenant_of(self, key: str) -> str:
         """Return the customer of a row that was refused."""
