@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Any
 
 from dataverse.client import SQL_TIMEOUT, TRANSIENT, DataverseClient
@@ -119,6 +120,17 @@ def _chunks(rows: Iterable[Keyed | None], size: _Size) -> Iterator[list[Keyed]]:
         yield chunk
 
 
+def _is_of_the_table(fault: ServiceError) -> bool:
+    """Say whether Dataverse does not even look at rows: the key is not active yet, or not there.
+
+    What is wrong with a row has a code; what is wrong with the address has none, or zero.
+    """
+    if fault.status != HTTPStatus.BAD_REQUEST or fault.code not in ("", "0x0"):
+        return False
+    fault.hint = "Run `provision --apply`: it waits until the keys of the tables are active."
+    return True
+
+
 class _Size:
     """How many rows of a table go into one request; all threads learn from each other."""
 
@@ -174,7 +186,7 @@ class _Write:
             slow = isinstance(fault, TimedOut) or fault.code == SQL_TIMEOUT or fault.status == 500
             if slow or fault.status == _TOO_LARGE:
                 self._size.was_too_much(len(rows))
-            elif fault.status not in _ROW_FAULTS:
+            elif fault.status not in _ROW_FAULTS or _is_of_the_table(fault):
                 raise
             if len(rows) > 1:
                 middle = len(rows) // 2

@@ -162,6 +162,11 @@ class Control:
             self._faults.append(fault)
         return fault
 
+    def clear_faults(self) -> None:
+        """Drop the faults that have not met a request yet."""
+        with self._lock:
+            self._faults.clear()
+
     def throttle(self, system: str, *, every: int, retry_after: int = 1) -> None:
         """Refuse every nth request to a system with 429; `every=0` ends it."""
         self._known(system)

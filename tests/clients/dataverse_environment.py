@@ -17,7 +17,7 @@ from typing import Any
 import requests
 
 from dataverse.bulk import BulkWriter, Refused
-from dataverse.client import DataverseClient
+from dataverse.client import GRANTED, DataverseClient
 from dataverse.provision import Provisioner
 from dataverse.schema import Row
 from dataverse.store import DataverseStore
@@ -30,6 +30,7 @@ from emulator import Emulator
 from invoice.document import DocumentKind, DocumentStatus, Invoice, InvoiceLine
 from transport.auth import CachedTokens, Registration, app_tokens
 from transport.mounts import mount_wsgi, new_session
+from transport.pace import Pace
 from transport.redaction import Secret
 from transport.session import Http, Patience
 
@@ -45,8 +46,9 @@ class Environment:
     session: requests.Session
     tokens: CachedTokens
     waits: list[float] = field(default_factory=list)
+    waited: float = 0.0
 
-    def http(self) -> Http:
+    def http(self, **options: Any) -> Http:
         return Http(
             self.emulator.base_urls["dataverse"],
             service="Dataverse",
@@ -54,12 +56,17 @@ class Environment:
             tokens=self.tokens,
             sleep=self.sleep,
             jitter=lambda: 0.0,
-            patience=Patience(tries=4),
             now=self.emulator.clock.now,
+            **{"patience": Patience(tries=4), **options},
         )
 
     def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
+        self.waited += seconds
+
+    def pace(self, at_first: int = 8) -> Pace:
+        """A pace whose time passes by waiting alone."""
+        return Pace(GRANTED, at_first=at_first, clock=lambda: self.waited, sleep=self.sleep)
 
     def client(self) -> DataverseClient:
         return DataverseClient(self.http())

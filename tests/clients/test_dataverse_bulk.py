@@ -3,17 +3,17 @@
 import threading
 from collections import Counter
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataverse.bulk import HOPELESS, BulkWriter, Message
-from dataverse.client import GRANTED, DataverseClient
+from dataverse.client import DataverseClient
 from domain.problems import NotAuthorised, ServiceError, TimedOut, Unavailable
 from tests.clients.dataverse_environment import new_environment
-from transport.pace import Pace
-from transport.session import Http, Patience
+from transport.session import Patience
 
 TABLE = "csp_markuprule"
 
@@ -43,21 +43,8 @@ def stored(environment, name):
 
 def writer(environment, *, width=8, **options):
     """A writer whose requests run at once, as they do over a network."""
-    http = environment.http()
-    return BulkWriter(
-        DataverseClient(
-            Http(
-                http.base_url,
-                service="Dataverse",
-                session=environment.session,
-                tokens=environment.tokens,
-                sleep=environment.sleep,
-                patience=Patience(tries=6),
-                pace=Pace(GRANTED, at_first=width, sleep=environment.sleep),
-            )
-        ),
-        **options,
-    )
+    http = environment.http(patience=Patience(tries=6), pace=environment.pace(width))
+    return BulkWriter(DataverseClient(http), **options)
 
 
 # One bad row ---------------------------------------------------------------------------------------
@@ -85,6 +72,31 @@ def test_a_fault_of_all_rows_is_no_fault_of_one(environment):
     assert "provision --plan" in raised.value.hint
     assert len(environment.requests()) < 20 * HOPELESS
     assert len(environment.write(TABLE, dict(list(given_rows.items())[:5]))) == 5
+
+
+def test_an_undefined_choice_is_a_fault_of_its_row(environment):
+    given_rows = {**rows("choice", 9), "choice.9": {"csp_method": 5}}
+    (refused,) = environment.write(TABLE, given_rows)
+    assert (refused.key, refused.code) == ("choice.9", "0x8004431a")
+    assert "csp_method" in refused.sentence
+    assert len(stored(environment, "choice")) == 9
+
+
+def test_a_key_that_is_not_active_yet_is_no_fault_of_a_row():
+    environment = new_environment(provisioned=False)
+    environment.emulator.change_dataverse(key_activation_seconds=3600)
+    with pytest.raises(ServiceError, match="gave up waiting for the key"):
+        environment.provisioner(patience=0.0).apply()
+    environment.forget_requests()
+    with pytest.raises(ServiceError) as raised:
+        environment.write(TABLE, rows("early", 50))
+    assert raised.value.status == 400
+    assert "provision --apply" in raised.value.hint
+    assert len(environment.writes()) == 1
+
+    environment.emulator.clock.advance(timedelta(hours=2))
+    environment.provisioner().apply()
+    assert environment.write(TABLE, rows("early", 50)) == []
 
 
 def test_a_missing_right_is_said_at_once(environment):
