@@ -91,11 +91,12 @@ def column_body(column: Column, *, audited: bool = False) -> dict[str, Any]:
     kind = ATTRIBUTE[column.kind]
     body: dict[str, Any] = {
         "@odata.type": f"{CRM}{kind}AttributeMetadata",
-        "AttributeType": kind,
+        # A file is stored elsewhere: its column is virtual, and has no value of its own to audit.
+        "AttributeType": "Virtual" if column.kind is Kind.FILE else kind,
         "AttributeTypeName": {"Value": f"{kind}Type"},
         "SchemaName": column.schema_name,
         "DisplayName": label(column.label),
-        "IsAuditEnabled": audit_body(on=audited and column.name not in UNAUDITED),
+        "IsAuditEnabled": audit_body(on=audited and is_audited(column)),
         "RequiredLevel": {
             "Value": "None",
             "CanBeChanged": True,
@@ -148,6 +149,11 @@ def column_body(column: Column, *, audited: bool = False) -> dict[str, Any]:
             if column.default:
                 body["DefaultFormValue"] = column.option(column.default)
     return body
+
+
+def is_audited(column: Column) -> bool:
+    """Say whether a column of an audited table is audited."""
+    return column.name not in UNAUDITED and column.kind is not Kind.FILE
 
 
 def option_label(value: str) -> str:

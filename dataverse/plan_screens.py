@@ -99,11 +99,11 @@ class _Views:
     ) -> None:
         self._tables = tables
         self._codes = codes
-        where = " or ".join(f"returnedtypecode eq {literal(name)}" for name in tables)
+        # Only tables that are there: the service does not compare with a name it does not know.
+        where = " or ".join(f"returnedtypecode eq {literal(name)}" for name in codes)
         columns = "name,description,returnedtypecode,querytype,isdefault,componentstate"
-        self._rows = environment.drafts(
-            "savedqueries", f"savedqueryid,{columns},fetchxml,layoutxml", where
-        )
+        select = f"savedqueryid,{columns},fetchxml,layoutxml"
+        self._rows = environment.drafts("savedqueries", select, where) if codes else []
 
     def found(self, view: View, app: App) -> dict[str, Any] | None:
         """Return the row of a view: of the same id, or the one that the platform made for it.

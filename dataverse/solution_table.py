@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
-from dataverse.metadata import ENGLISH, option_label
+from dataverse.metadata import ENGLISH, is_audited, option_label
 from dataverse.schema import (
     EXTERNAL_KEY,
     NUMBER_LIMIT,
-    UNAUDITED,
     WHOLE_LIMIT,
     Column,
     Kind,
@@ -161,7 +160,7 @@ def _own(table: Table, column: Column) -> ET.Element:
         create=column.kind is not Kind.FILE,
         update=column.kind is not Kind.FILE,
         custom=True,
-        audited=table.audited and column.name not in UNAUDITED,
+        audited=table.audited and is_audited(column),
     )
     match column.kind:
         case Kind.TEXT:

@@ -261,7 +261,10 @@ def test_provision_plans_and_applies(tmp_path):
     assert plan.code == 0
     planned = command("provision", "--plan", "--json", state=tmp_path, **settings).data
     assert planned["applied"] is False
-    assert len(planned["operations"]) > 20
+    assert len(planned["operations"]) == sum(planned["counts"].values()) > 100
+    assert {"tables", "views", "forms", "roles", "app"} <= set(planned["counts"])
+    assert (planned["notes"], planned["refused"]) == ([], [])
+    assert plan.out.splitlines()[0] == "solution:"
     done = command("provision", "--apply", "--json", state=tmp_path, **settings)
     assert (done.code, done.data["operations"]) == (0, planned["operations"])
     again = command("provision", "--apply", state=tmp_path, **settings)

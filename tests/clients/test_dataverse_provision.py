@@ -461,6 +461,13 @@ def test_a_plan_says_when_the_organisation_keeps_no_audit(environment):
     assert not plan
 
 
+def test_a_file_is_a_virtual_column_that_is_not_audited():
+    body = column_body(INVOICE.files[0], audited=True)
+    assert (body["AttributeType"], body["AttributeTypeName"]) == ("Virtual", {"Value": "FileType"})
+    assert body["MaxSizeInKB"] == 10_240
+    assert not body["IsAuditEnabled"]["Value"]
+
+
 def test_the_pdf_column_takes_a_file(environment):
     environment.provisioner().apply()
     environment.store().save_document(an_invoice())
