@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 from dataverse.layout import slug
 from dataverse.metadata import ENGLISH
-from dataverse.schema import Kind, Table
+from dataverse.schema import BOOKKEEPING, Kind, Table
 from dataverse.screens import App, Form, Grid, Section, Tab, component_id
 
 SUBGRID = "{E7A81278-8635-4d9e-8D4D-59480B391C5B}"
@@ -35,6 +35,7 @@ CONTROL = {
 SYSTEM = {"createdon": "Created on", "modifiedon": "Modified on"}
 """Columns of the platform's own that screens show, with their names."""
 
+_NOT_ENTERED = {*SYSTEM, *(column.name for column in BOOKKEEPING)}
 _MEMO_ROWS = 3
 
 
@@ -132,7 +133,8 @@ class _Writer:
         _labels(cell, label_of(self._table, name))
         kind = kind_of(self._table, name)
         edited = self._form.edited
-        open_to_people = where != "header" and (name in edited or "*" in edited)
+        entered = name in edited or ("*" in edited and name not in _NOT_ENTERED)
+        open_to_people = where != "header" and entered
         ET.SubElement(
             cell,
             "control",

@@ -94,7 +94,7 @@ class Form:
     header: tuple[str, ...] = ()
     """What stays in sight on every page: at most four columns."""
     edited: tuple[str, ...] = ()
-    """Columns that people enter; all others are read-only. `*`: all of them."""
+    """Columns that people enter; all others are read-only. `*`: all but the row's identity."""
 
     @property
     def id(self) -> str:

@@ -188,6 +188,16 @@ def test_only_what_people_enter_can_be_edited():
     assert editable["csp_customer"] == {"csp_accountid"}
     assert editable["csp_finding"] == {"csp_state"}
     assert {"csp_unitprice", "csp_currency", "csp_validfrom"} <= editable["csp_pricelistitem"]
+    assert editable["csp_billingrun"] == {
+        "csp_kind",
+        "csp_period",
+        "csp_day",
+        "csp_dryrun",
+        "csp_customerid",
+    }
+    # The identity of a row is the worker's, whoever enters the rest.
+    for names in editable.values():
+        assert not names & {"csp_key", "csp_externalkey", "createdon", "modifiedon"}
 
 
 def test_an_invoice_shows_its_lines_with_their_reasons():
