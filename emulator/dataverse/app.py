@@ -31,6 +31,7 @@ from emulator.dataverse.rows import Caller, Rows
 from emulator.dataverse.sales import Sales
 from emulator.dataverse.sales import install as install_sales
 from emulator.dataverse.schema import Table
+from emulator.dataverse.seed import complete
 from emulator.dataverse.seed import seed as fill
 from emulator.dataverse.settings import Settings
 from emulator.dataverse.sqltext import Sql
@@ -110,6 +111,8 @@ class DataverseApp:
     def _fill(self) -> None:
         with self.store.lock:
             if self.store.schema.tables:
+                with self.store.transaction():
+                    complete(self.definitions, self.rows)
                 return
             with self.store.transaction():
                 self.store.load_schema()  # another process may have filled the file just now

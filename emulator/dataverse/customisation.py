@@ -36,7 +36,7 @@ def published(table: Table) -> list[Fragment]:
     """What plain reads of a table are narrowed to: drafts are not seen."""
     if table.logical not in _PUBLISHABLE:
         return []
-    return [('"t"."componentstate" = ?', [_PUBLISHED])]
+    return [('"t"."componentstate" IS NOT ?', [_DRAFT])]
 
 
 def unpublished(call: Call, table: Table) -> list[Fragment]:
@@ -148,8 +148,8 @@ class Customisation:
         if table.logical not in _PUBLISHABLE:
             return True
         seen = self.store.one(
-            f'SELECT 1 FROM {table.sql} WHERE "{table.primary_id}" = ? AND componentstate = ?',
-            (row_id, _PUBLISHED),
+            f'SELECT 1 FROM {table.sql} WHERE "{table.primary_id}" = ? AND componentstate IS NOT ?',
+            (row_id, _DRAFT),
         )
         return seen is not None
 

@@ -266,6 +266,26 @@ def seed(definitions: Definitions, rows: Rows, *, application_id: str) -> None:
     _fill(definitions, rows, application_id)
 
 
+def complete(definitions: Definitions, rows: Rows) -> None:
+    """Add to a file of an earlier version what came later; the caller holds a transaction open."""
+    tables = definitions.store.schema.tables
+    absent = [one for one in _STANDARD if one.schema_name.lower() not in tables]
+    make_tables(definitions, absent)
+    for standard in _STANDARD:
+        table = tables[standard.schema_name.lower()]
+        for text in standard.columns.split():
+            if text.partition(":")[0] not in table.columns:
+                body = _column(text)
+                if body is None:
+                    link(definitions, table.logical, text)
+                else:
+                    definitions.create_column(table, body, custom=False)
+    if absent:
+        security.add_named_privileges(rows)
+        for table in [*tables.values()]:
+            security.add_privileges(rows, table)
+
+
 def make_tables(definitions: Definitions, standards: Sequence[Standard]) -> None:
     """Make tables and then their lookups, which may point at each other."""
     for standard in standards:

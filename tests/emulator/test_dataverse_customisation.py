@@ -213,3 +213,29 @@ def test_an_administrator_may_do_everything(dv):
     dv.settings.enforce_roles = True
     assert dv.post("nce_lines", {"nce_name": "new"}).status == 204
     assert dv.post("PublishAllXml").status == 204
+
+
+def test_a_file_of_an_earlier_version_is_brought_up_to_date(tmp_path):
+    """One without roles' privileges and without drafts: its rows stay, and what came later works."""
+    file = str(tmp_path / "old.sqlite")
+    old = Dataverse(file)
+    old.make_tables()
+    line = old.post("nce_lines", {"nce_name": "kept"}).new_id
+    store, tables = old.app.store, old.app.store.schema.tables
+    with store.transaction():
+        for name in ("roleprivileges", "privilege"):
+            store.delete_definitions(*(c.id for c in tables[name].columns.values()))
+            store.delete_definitions(tables[name].id)
+            store.connection.execute(f'DROP TABLE "{name}"')
+        store.delete_definitions(tables["savedquery"].columns["componentstate"].id)
+        store.connection.execute('ALTER TABLE savedquery DROP COLUMN "componentstate"')
+    old.app.close()
+    new = Dataverse(file)
+    assert new.get(f"nce_lines({line})").json["nce_name"] == "kept"
+    views = new.values("savedqueries", filter="returnedtypecode eq 'nce_subscription'")
+    assert len(views) == 2
+    role, added = a_role(new, "prvReadnce_Line", "prvReadEntity")
+    assert added.status == 204
+    act_as(new, role)
+    assert new.get(f"nce_lines({line})").status == 200
+    assert new.delete(f"nce_lines({line})").status == 403
