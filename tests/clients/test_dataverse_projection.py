@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -17,7 +18,7 @@ from dataverse.schema import external_key
 from dataverse.standard_invoice import SALES_INVOICE, priced
 from dataverse.tables import TABLES
 from domain.money import Money
-from domain.problems import ConfigurationError, Severity, Unavailable
+from domain.problems import ConfigurationError, ServiceError, Severity, Unavailable
 from invoice.document import DocumentKind, DocumentStatus
 from tests.clients.dataverse_environment import (
     NOW,
@@ -552,3 +553,78 @@ def test_an_outage_is_raised_and_the_next_run_goes_on(shop):
         shop.catch_up()
     assert shop.catch_up() == []
     assert len(shop.invoices()) == 1
+
+
+FAULTS = st.lists(
+    st.tuples(
+        st.sampled_from(["respond", "respond_after", "drop_before", "drop_after", "drop_during"]),
+        st.integers(0, 12),
+        st.integers(1, 5),
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(faults=FAULTS)
+def test_any_faults_of_the_network_are_healed_in_the_end(shared, faults):
+    """However requests fail, and as often as they are given up: one invoice each, right, locked."""
+    shop, number = shared
+    shop.organization(pricingdecimalprecision=2)
+    before = {row["invoiceid"] for row in shop.invoices()}
+    key = f"invoice/c1/2026-10/USD/{next(number)}"
+    gone = f"invoice/c1/2026-10/USD/{next(number)}"
+    lines = [a_line(1, invoice_key=key), a_line(2, "7.77", invoice_key=key)]
+    kept = shop.issue(an_invoice(*lines, key=key, number=key))
+    void = shop.issue(
+        an_invoice(a_line(1, invoice_key=gone), key=gone, number=gone), DocumentStatus.APPROVED
+    )
+    shop.catch_up()
+    mark = dict.fromkeys(("csp_projection", "csp_projectedon", "csp_projectedtotal"))
+    shop.client.write("csp_invoice", external_key(key), mark, version="*")
+    (written,) = [row for row in shop.invoices("invoicenumber") if row["invoicenumber"] == key]
+    shop.client.call("DELETE", shop.client.id_path("invoice", written["invoiceid"]))
+    shop.store.settle_document(replace(void, status=DocumentStatus.VOID))
+    for kind, skip, count in faults:
+        shop.environment.fail(kind=kind, skip=skip, count=count)
+    for _ in range(12):
+        with suppress(ServiceError):
+            assert [one for one in shop.catch_up() if key in one.sentence] == []
+    shop.environment.emulator.control.clear_faults()
+    assert [one for one in shop.catch_up() if key in one.sentence] == []
+    found = [row for row in shop.invoices("invoicenumber") if row["invoiceid"] not in before]
+    assert sorted(
+        (row["invoicenumber"], row["totalamount"], row["ispricelocked"], row["statecode"])
+        for row in found
+    ) == sorted([(key, kept.total.amount, True, 0), (gone, void.total.amount, True, 3)])
+    assert shop.mark(kept)[:2] == ("locked", kept.total.amount)
+    assert shop.mark(void)[0] == "cancelled"
+
+
+class Overtaken(DataverseClient):
+    """A client that another run overtakes between its reading and its writing."""
+
+    meanwhile = staticmethod(lambda: None)
+
+    def change(self, operations):
+        act, self.meanwhile = self.meanwhile, lambda: None
+        act()
+        return super().change(operations)
+
+
+def test_of_two_runs_at_once_one_writes_and_the_other_finds_it(shop):
+    document = shop.issue(an_invoice())
+    client = Overtaken(shop.environment.http())
+    client.meanwhile = shop.catch_up
+    assert list(SalesProjection(client).catch_up(NOW)) == []
+    assert [row["totalamount"] for row in shop.invoices()] == [document.total.amount]
+    assert len(shop.lines()) == 2
+
+
+def test_a_document_of_many_lines_is_written_once_by_two_runs_too(shop):
+    shop.issue(an_invoice(*(a_line(number) for number in range(1, 1001))))
+    client = Overtaken(shop.environment.http())
+    client.meanwhile = shop.catch_up
+    assert list(SalesProjection(client).catch_up(NOW)) == []
+    assert len(shop.invoices()) == 1
+    assert len(shop.lines()) == 1000

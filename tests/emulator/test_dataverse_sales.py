@@ -5,7 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from werkzeug.test import Client
 
+from emulator import Emulator
 from tests.emulator.dataverse_harness import CRM, Dataverse
 
 TOTALS = "totallineitemamount,totaldiscountamount,totaltax,totalamount,pricingerrorcode"
@@ -111,6 +113,16 @@ def test_an_environment_has_no_sales_until_it_is_installed():
     assert environment.values("invoices") == []
     environment.app.reset()
     assert environment.get("invoices").status == 404
+
+
+def test_the_control_plane_installs_sales_while_it_runs():
+    emulator = Emulator(scenario="empty")
+    control = Client(emulator.apps["control"])
+    for _ in range(2):
+        assert control.post("/_emulator/dataverse", json={"sales": True}).status_code == 200
+    assert "invoice" in emulator.dataverse.store.schema.tables
+    control.post("/_emulator/reset", json={})
+    assert "invoice" not in emulator.dataverse.store.schema.tables
 
 
 def test_sales_stays_in_its_file_and_survives_a_reset_where_it_was_asked_for(tmp_path):
