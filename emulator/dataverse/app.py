@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from itertools import count
 from typing import Any
 from urllib.parse import quote
 
@@ -72,7 +73,7 @@ class DataverseApp:
         self._base_url = base_url
         self._check_token = check_token
         self._application_id = application_id.lower()
-        self._requests = 0
+        self._requests = count(1)
         self._with_sales = sales
         self._sleep = sleep
         self.store = Store(file=file, clock=clock, seed=seed)
@@ -136,7 +137,7 @@ class DataverseApp:
                 setattr(self.settings, name, getattr(fresh, name))
             self.limits.reset()
             self._files.uploads.clear()
-            self._requests = 0
+            self._requests = count(1)
             self._fill()
 
     def close(self) -> None:
@@ -337,8 +338,7 @@ class DataverseApp:
         return table if horizon is None else table.as_of(horizon)
 
     def _next_request_id(self) -> str:
-        self._requests += 1
-        return str(uuid.uuid5(_REQUESTS, str(self._requests)))
+        return str(uuid.uuid5(_REQUESTS, str(next(self._requests))))
 
 
 def _body(environ: dict[str, Any]) -> bytes:

@@ -44,6 +44,7 @@ class Operations:
         self._functions: dict[str, Callable[[Call, dict[str, str]], Reply]] = {
             "WhoAmI": self._who_am_i,
             "RetrieveVersion": self._version,
+            "RetrieveAvailableLanguages": self._languages,
             "RetrieveTotalRecordCount": self._total,
             "RetrieveMetadataChanges": self._changes,
             **customisation.functions,
@@ -83,6 +84,10 @@ class Operations:
     def _version(self, call: Call, _given: dict[str, str]) -> Reply:
         context = f"{call.root}$metadata#{CRM}RetrieveVersionResponse"
         return Reply(200, {"@odata.context": context, "Version": "9.2.26102.0"})
+
+    def _languages(self, call: Call, _given: dict[str, str]) -> Reply:
+        context = f"{call.root}$metadata#{CRM}RetrieveAvailableLanguagesResponse"
+        return Reply(200, {"@odata.context": context, "LocaleIds": [1033]})
 
     def _total(self, call: Call, given: dict[str, str]) -> Reply:
         names = [n.strip().strip("'\"") for n in given.get("EntityNames", "[]")[1:-1].split(",")]

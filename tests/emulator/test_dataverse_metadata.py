@@ -425,6 +425,10 @@ def test_the_metadata_cache_shows_new_things_late_unless_reads_are_strong(dv):
     assert dv.post("nce_subscriptions", {"nce_late": "x"}).status == 204
 
 
+def test_one_language_is_installed(dv):
+    assert dv.get("RetrieveAvailableLanguages").json["LocaleIds"] == [1033]
+
+
 def test_the_service_describes_itself(dv):
     root = dv.get("").json
     assert {"name": "nce_subscriptions", "kind": "EntitySet", "url": "nce_subscriptions"} in root[
