@@ -4,6 +4,7 @@ import re
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
@@ -412,3 +413,67 @@ def test_all_pages_of_a_first_reading_are_read(environment):
     environment.write("csp_customer", {f"paged.{n}": {"csp_name": f"P{n}"} for n in range(5)})
     found = client.changes("csp_customer", ("csp_name",))
     assert {f"P{n}" for n in range(5)} <= set(names(found))
+
+
+# Questions that Dataverse reckons, and FetchXML -------------------------------------------------------
+
+
+@pytest.fixture
+def sixty(environment):
+    """Sixty price list items at 0.1 to 0.6, ten of each."""
+    rows = {
+        f"sixty.{n}": {"csp_sku": f"six.{n % 6 + 1}", "csp_unitprice": Decimal(n % 6 + 1) / 10}
+        for n in range(60)
+    }
+    environment.write("csp_pricelistitem", rows)
+    return environment.client()
+
+
+def test_sums_are_reckoned_by_dataverse_and_stay_exact(sixty):
+    apply = (
+        "filter(startswith(csp_sku,'six.'))/groupby((csp_sku),"
+        "aggregate(csp_unitprice with sum as total,$count as rows))"
+    )
+    groups = {
+        row["csp_sku"]: (row["total"], row["rows"])
+        for row in sixty.aggregate("csp_pricelistitem", apply)
+    }
+    assert groups == {f"six.{n}": (Decimal(n), 10) for n in range(1, 7)}
+
+
+FETCH = """<fetch{}><entity name="csp_pricelistitem"><attribute name="csp_key"/>{}
+<filter><condition attribute="csp_sku" operator="like" value="six.%"/></filter>
+<order attribute="csp_externalkey"/></entity></fetch>"""
+
+
+@pytest.mark.parametrize("size", [7, 60, 61])
+def test_fetchxml_yields_all_pages(sixty, environment, monkeypatch, size):
+    monkeypatch.setattr(client, "PAGE_SIZE", size)
+    sixty.entity_set("csp_pricelistitem")
+    environment.forget_requests()
+    rows = sixty.fetch(FETCH.format("", '<attribute name="csp_externalkey"/>'))
+    assert sorted(row["csp_externalkey"] for row in rows) == sorted(f"sixty.{n}" for n in range(60))
+    assert len(environment.requests()) == -(-60 // size)
+
+
+def test_fetchxml_may_be_longer_than_an_address(sixty):
+    long = "".join(
+        f'<condition attribute="csp_sku" operator="ne" value="{n:080}"/>' for n in range(300)
+    )
+    xml = FETCH.format("", '<attribute name="csp_sku"/>').replace("<filter>", f"<filter>{long}")
+    assert len(quote(xml)) > 32_768
+    assert len(sixty.fetch(xml)) == 60
+
+
+def test_fetchxml_may_ask_for_the_first_ones_or_for_sums(sixty):
+    assert len(sixty.fetch(FETCH.format(' top="3"', ""))) == 3
+    xml = """<fetch aggregate="true"><entity name="csp_pricelistitem">
+    <attribute name="csp_unitprice" aggregate="sum" alias="total"/>
+    <filter><condition attribute="csp_sku" operator="like" value="six.%"/></filter></entity></fetch>"""
+    assert [row["total"] for row in sixty.fetch(xml)] == [Decimal(21)]
+
+
+@pytest.mark.parametrize("text", ["<fetch", "<fetch/>", "<entity name='x'/>"])
+def test_what_is_no_fetchxml_is_said(environment, text):
+    with pytest.raises(ValueError, match="XML"):
+        environment.client().fetch(text)

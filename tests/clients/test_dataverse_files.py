@@ -1,0 +1,92 @@
+"""File columns: whole and in blocks, any name, through faults."""
+
+import os
+
+import pytest
+
+from dataverse import files
+from dataverse.files import download, upload
+from domain.problems import NotFound, ServiceError
+from tests.clients.dataverse_environment import new_environment
+
+COLUMN = "csp_pdf"
+BLOCK = 4 << 20
+
+
+@pytest.fixture(scope="module")
+def environment():
+    return new_environment()
+
+
+@pytest.fixture
+def row(environment):
+    client = environment.client()
+    client.write("csp_invoice", "files", {"csp_name": "Files"})
+    (found,) = client.read_keyed("csp_invoice", ("csp_invoiceid",), ("files",))
+    client.call("DELETE", f"{client.id_path('csp_invoice', found['csp_invoiceid'])}/{COLUMN}")
+    environment.forget_requests()
+    return client.id_path("csp_invoice", found["csp_invoiceid"])
+
+
+def named(environment):
+    (found,) = environment.client().read_keyed("csp_invoice", (f"{COLUMN}_name",), ("files",))
+    return found[f"{COLUMN}_name"]
+
+
+@pytest.mark.parametrize("name", ["INV-202610-0001.html", "Rechnung für Müller & Söhne.html"])
+@pytest.mark.parametrize("size", [1, 5000])
+def test_a_file_comes_back_as_it_went(environment, row, name, size):
+    content = os.urandom(size)
+    client = environment.client()
+    upload(client, row, COLUMN, name, content)
+    assert download(client, row, COLUMN) == content
+    assert named(environment) == name
+
+
+def test_sending_again_replaces(environment, row):
+    client = environment.client()
+    upload(client, row, COLUMN, "a.html", b"one")
+    upload(client, row, COLUMN, "b.html", b"two")
+    assert (download(client, row, COLUMN), named(environment)) == (b"two", "b.html")
+
+
+def test_no_file_is_said(environment, row):
+    with pytest.raises(NotFound, match="file"):
+        download(environment.client(), row, COLUMN)
+
+
+def test_a_large_file_goes_in_blocks_and_comes_in_ranges(environment, row):
+    content = os.urandom(2 * BLOCK + 17)
+    client = environment.client()
+    upload(client, row, COLUMN, "large.bin", content)
+    sent = [line for line in environment.requests() if line.startswith("PATCH")]
+    assert len(sent) == 1 + 3
+    environment.forget_requests()
+    assert download(client, row, COLUMN) == content
+    assert len(environment.requests()) == 3
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after", "stall_after", "respond"])
+@pytest.mark.parametrize("skip", [0, 1, 2])
+def test_a_session_that_broke_is_begun_anew(environment, row, monkeypatch, kind, skip):
+    content = os.urandom(BLOCK + 5)
+    environment.fail(path=".*csp_pdf", method="PATCH", kind=kind, skip=skip)
+    client = environment.client()
+    upload(client, row, COLUMN, "again.bin", content)
+    assert download(client, row, COLUMN) == content
+
+
+def test_a_file_that_is_too_large_is_refused_in_words(environment, row):
+    with pytest.raises(ServiceError, match="too big") as raised:
+        upload(environment.client(), row, COLUMN, "x.bin", bytes(11 << 20))
+    assert raised.value.code == "0x80044a02"
+
+
+def test_ranges_that_stop_short_are_an_error(environment, row, monkeypatch):
+    client = environment.client()
+    upload(client, row, COLUMN, "short.bin", b"0123456789")
+    monkeypatch.setattr(files, "RANGE", 4)
+    short = {"Content-Range": "bytes 4-7/10"}
+    environment.fail(path=".*value", skip=1, kind="respond", status=206, headers=short, body="")
+    with pytest.raises(ServiceError, match="ends after 4 of 10"):
+        download(client, row, COLUMN)
