@@ -48,7 +48,7 @@ a { color: var(--link) } code { font-size: .85em; color: var(--quiet) }
 .wide { overflow-x: auto } table { border-collapse: collapse; width: 100% }
 th, td { border-bottom: 1px solid var(--line); padding: .35rem .7rem; text-align: left;
   vertical-align: top }
-th { background: var(--soft); font-weight: 600; vertical-align: bottom }
+th, th.n { background: var(--soft); font-weight: 600; vertical-align: bottom; white-space: normal }
 tbody tr:hover { background: var(--soft) }
 .n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
 .empty td { color: var(--quiet) } .one { white-space: nowrap } .text { min-width: 20rem }
@@ -284,7 +284,7 @@ def _rows(store: Store, table: Table, columns: list[Column], rows: list[dict[str
             if column.name == table.primary_name:
                 there = display.row_address(table.logical, row[table.primary_id])
                 shown = Markup('<a href="{}">{}</a>').format(there, shown or "(no name)")
-            line += _cell(shown, kind="n" if display.is_number(column) else _room(column, row))
+            line += _cell(shown, kind="n" if display.is_number(column) else _room(column, shown))
         lines.append(Markup("<tr>{}</tr>").format(line))
     return _grid([(display.heading(c), display.is_number(c)) for c in columns], lines)
 
@@ -307,12 +307,10 @@ def _pairs(pairs: list[tuple[str, Markup]]) -> Markup:
     return Markup("<dl class=facts>{}</dl>").format(Markup("").join(lines))
 
 
-def _room(column: Column, row: dict[str, Any]) -> str:
+def _room(column: Column, shown: Markup) -> str:
     """Dates and short texts stay on one line, long ones get room."""
-    if column.kind == "Lookup":
-        return ""
-    length = len(str(row[column.name] or ""))
-    return "one" if column.kind == "DateTime" or length <= _SHORT else "text"
+    short = column.kind == "DateTime" or len(shown.striptags()) <= _SHORT
+    return "one" if short else "text"
 
 
 def _type(column: Column) -> tuple[str, str]:
