@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from dataverse import files
 from dataverse.batch import LARGEST_BATCH, Operation
 from dataverse.client import API, SERVICE, Query, condition, etag, literal, one_of
 from dataverse.mapping import from_row, to_row
@@ -25,6 +26,8 @@ from invoice.document import DocumentStatus, Invoice, InvoiceLine
 from invoice.file import Saved
 
 T = TypeVar("T")
+FILE = "csp_document"
+"""The column of the file that people open."""
 
 _NEXT: Mapping[DocumentStatus, frozenset[DocumentStatus]] = {
     DocumentStatus.DRAFT: frozenset(
@@ -155,7 +158,7 @@ class Documents:
         self, *, period: str = "", status: DocumentStatus | None = None, customer_id: str = ""
     ) -> Sequence[Invoice]:
         """Read documents with their lines, by number and key; `period` is the month of their start."""
-        tests: list[str] = []
+        tests = [f"{KEY} ne null"]  # what a person added by hand is no document of ours
         if period:
             month = Period.month(period)
             tests.append(f"csp_periodstart ge {month.start} and csp_periodstart lt {month.end}")
@@ -168,6 +171,25 @@ class Documents:
         for some in slices([row[KEY] for row in heads]):
             lines += self._client.read(query_of(INVOICE_LINE, one_of("csp_invoicekey", some)))
         return documents_of(heads, lines)
+
+    def unattached(self, period: str) -> Sequence[str]:
+        """Return the keys of the numbered documents of a month whose file is missing."""
+        month = Period.month(period)
+        numbered = f"csp_periodstart ge {month.start} and csp_periodstart lt {month.end}"
+        query = Query(
+            table=INVOICE.name, select=(KEY, FILE), where=f"{numbered} and csp_number ne null"
+        )
+        return sorted(row[KEY] for row in self._client.read(query) if row[FILE] is None)
+
+    def attach(self, document_key: str, name: str, content: bytes) -> None:
+        """Set the file that people open from a document's row; NotFound when it is not stored."""
+        key = external_key(document_key)
+        rows = self._client.read_keyed(INVOICE.name, (INVOICE.primary_id,), (key,))
+        if not rows:
+            msg = f"document {document_key} is not stored"
+            raise NotFound(msg, service=SERVICE)
+        path = self._client.id_path(INVOICE.name, rows[0][INVOICE.primary_id])
+        files.upload(self._client, path, FILE, name, content)
 
     def settle_document(self, document: Invoice) -> None:
         """Move a document along its life (status, number, dates, fingerprint), lines untouched.

@@ -416,7 +416,7 @@ INVOICE = table(
     description="An invoice or a credit note to one customer for one period and one currency.",
     record=Invoice,
     audited=True,
-    files=(file("Pdf", "PDF", 10_240),),
+    files=(file("Document", "Document", 10_240),),
 )
 
 INVOICE_LINE = table(

@@ -15,6 +15,7 @@ from domain.problems import InputError
 from domain.run import Run, RunStatus
 from invoice.document import DocumentKind, DocumentStatus, Invoice
 from invoice.explain import fingerprint
+from invoice.render import to_html
 from sync import projection
 from sync.findings import held_customers
 from sync.ledger import Ledger, Outcome
@@ -35,10 +36,11 @@ def approve(ports: Ports, message: StartRun) -> list[Invoice]:
 
     One approval of a month at a time: numbers are consecutive per kind. A draft of a customer that
     is on hold by now stays a draft. Raises InputError, with nothing issued, where a draft must not
-    be. A second approval finds no draft and writes nothing. What is issued is then projected, where
-    that is switched on.
+    be. A second approval finds no draft and writes nothing. What is issued then gets its page as a
+    file, and is projected where that is switched on.
     """
     issued = _issue(ports, message)
+    _attach_files(ports, message.period or "")
     projection.catch_up(ports)
     return issued
 
@@ -91,6 +93,17 @@ def _issue(ports: Ports, message: StartRun) -> list[Invoice]:
     )
     ports.store.save([run])
     return issued
+
+
+def _attach_files(ports: Ports, period: str) -> None:
+    """Attach to each numbered document its page, also to those that an approval before us left."""
+    missing = set(ports.store.unattached(period))
+    if not missing:
+        return
+    for document in ports.store.documents(period=period):
+        if document.key in missing:
+            content = to_html(document).encode()
+            ports.store.attach(document.key, f"{document.number}.html", content)
 
 
 def approvable(ports: Ports, message: StartRun) -> list[Invoice]:

@@ -142,6 +142,14 @@ class Store(Protocol):
         """Move a document along its life (status, number, dates, fingerprint), lines untouched."""
         ...
 
+    def unattached(self, period: str) -> Sequence[str]:
+        """Return the keys of the numbered documents of a month (YYYY-MM) whose file is missing."""
+        ...
+
+    def attach(self, document_key: str, name: str, content: bytes) -> None:
+        """Set the file that people open from a document's row; NotFound when it is not stored."""
+        ...
+
     def findings(self, *, customer_id: str = "") -> Sequence[Finding]:
         """Read the open findings."""
         ...

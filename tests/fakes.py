@@ -44,6 +44,7 @@ class MemoryStore:
         self.rows: dict[type, dict[str, Any]] = {}
         self.found: dict[str, Finding] = {}
         self.papers: dict[str, Invoice] = {}
+        self.files: dict[str, tuple[str, bytes]] = {}
         self.ledger: dict[str, tuple[UnitOfWork, str]] = {}
         self.writes: list[str] = []
         self.fault: BaseException | None = None
@@ -147,6 +148,16 @@ class MemoryStore:
             raise Conflict(f"{document.key} has other lines", service="Store")
         self._write(f"settle {document.key}")
         self.papers[document.key] = document
+
+    def unattached(self, period: str) -> Sequence[str]:
+        numbered = [one.key for one in self.documents(period=period) if one.number]
+        return [key for key in numbered if key not in self.files]
+
+    def attach(self, document_key: str, name: str, content: bytes) -> None:
+        if document_key not in self.papers:
+            raise NotFound(f"{document_key} is not stored", service="Store")
+        self._write(f"attach {document_key}")
+        self.files[document_key] = (name, content)
 
     def findings(self, *, customer_id: str = "") -> Sequence[Finding]:
         return [

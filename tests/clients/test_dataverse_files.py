@@ -1,15 +1,17 @@
 """File columns: whole and in blocks, any name, through faults."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
 from dataverse import files
 from dataverse.files import download, upload
 from domain.problems import NotFound, ServiceError
-from tests.clients.dataverse_environment import new_environment
+from invoice.document import DocumentStatus
+from tests.clients.dataverse_environment import NOW, an_invoice, new_environment
 
-COLUMN = "csp_pdf"
+COLUMN = "csp_document"
 BLOCK = 4 << 20
 
 
@@ -70,7 +72,7 @@ def test_a_large_file_goes_in_blocks_and_comes_in_ranges(environment, row):
 @pytest.mark.parametrize("skip", [0, 1, 2])
 def test_a_session_that_broke_is_begun_anew(environment, row, monkeypatch, kind, skip):
     content = os.urandom(BLOCK + 5)
-    environment.fail(path=".*csp_pdf", method="PATCH", kind=kind, skip=skip)
+    environment.fail(path=".*csp_document", method="PATCH", kind=kind, skip=skip)
     client = environment.client()
     upload(client, row, COLUMN, "again.bin", content)
     assert download(client, row, COLUMN) == content
@@ -90,3 +92,20 @@ def test_ranges_that_stop_short_are_an_error(environment, row, monkeypatch):
     environment.fail(path=".*value", skip=1, kind="respond", status=206, headers=short, body="")
     with pytest.raises(ServiceError, match="ends after 4 of 10"):
         download(client, row, COLUMN)
+
+
+def test_documents_without_their_file_are_found_and_get_it(environment):
+    store = environment.store()
+    numbered = replace(
+        an_invoice(), number="INV-202610-0001", status=DocumentStatus.ISSUED, issued_on=NOW.date()
+    )
+    store.save_document(an_invoice())
+    assert store.unattached("2026-10") == []  # a draft has none
+    store.settle_document(numbered)
+    assert store.unattached("2026-10") == [numbered.key]
+    assert store.unattached("2026-09") == []
+    store.attach(numbered.key, "INV-202610-0001.html", b"<html>")
+    assert store.unattached("2026-10") == []
+    assert store.documents() == (numbered,)
+    with pytest.raises(NotFound):
+        store.attach("invoice/nobody", "x.html", b"")

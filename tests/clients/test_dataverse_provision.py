@@ -38,7 +38,7 @@ def test_a_plan_reads_as_sentences(environment):
         "tables:",
         "  create table csp_customer (CSP customer)",
     ]
-    assert "  add column csp_invoice.csp_pdf File" in lines
+    assert "  add column csp_invoice.csp_document File" in lines
     assert "  create relationship csp_invoiceline.csp_invoiceid to csp_invoice" in lines
     assert "  create key csp_Invoice_ExternalKey on csp_invoice" in lines
     assert "  create view Drafts to approve of csp_invoice" in lines
@@ -473,7 +473,7 @@ def test_the_pdf_column_takes_a_file(environment):
     environment.store().save_document(an_invoice())
     client = environment.client()
     (row,) = client.read(Query(table="csp_invoice", select=("csp_invoiceid",)))
-    path = client.id_path("csp_invoice", row["csp_invoiceid"]) + "/csp_pdf"
+    path = client.id_path("csp_invoice", row["csp_invoiceid"]) + "/csp_document"
     headers = {"Content-Type": "application/octet-stream", "x-ms-file-name": "INV-1.pdf"}
     client.call("PATCH", path, headers=headers, body=b"%PDF-1.7")
     assert client.call("GET", f"{path}/$value").content == b"%PDF-1.7"

@@ -393,6 +393,25 @@ def test_approval_numbers_and_freezes_the_drafts(synced):
     assert (run.status, dict(run.counts)) == (RunStatus.DONE, {"issued": 2})
 
 
+def test_what_is_issued_has_its_page_as_a_file(synced):
+    work(synced, BILL, APPROVE)
+    issued = synced.store.documents()
+    assert issued
+    assert {key: name for key, (name, _) in synced.store.files.items()} == {
+        one.key: f"{one.number}.html" for one in issued
+    }
+    for one in issued:
+        assert one.number.encode() in synced.store.files[one.key][1]
+
+
+def test_a_file_that_an_approval_before_could_not_attach_is_made_up_for(synced):
+    work(synced, BILL, APPROVE)
+    lost = synced.store.documents()[0]
+    del synced.store.files[lost.key]
+    work(synced, APPROVE)
+    assert lost.key in synced.store.files
+
+
 def test_the_second_approval_writes_nothing(synced):
     work(synced, BILL, APPROVE)
     assert synced.written(lambda: work(synced, APPROVE)) == []
