@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from app.settings import Settings
     from app.wiring import Worker
-    from dataverse.plan import Plan
+    from dataverse.provision.plan import Plan
     from invoice.document import Invoice
     from sync.messages import StartRun
 
@@ -353,7 +353,7 @@ def provision(worker: Worker, *, apply: bool, as_json: bool) -> int:
 
 def solution(folder: Path, *, as_json: bool) -> int:
     """Write the tables, screens and roles as an unpacked solution."""
-    from dataverse.solution import write_solution
+    from dataverse.provision.solution import write_solution
 
     try:
         changed, removed = write_solution(folder)

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from app.settings import Settings
 from dataverse.client import GRANTED, DataverseClient
 from dataverse.projection import SalesProjection
-from dataverse.provision import Provisioner
+from dataverse.provision.provisioner import Provisioner
+from dataverse.provision.roles import ROLES
 from dataverse.requests import RequestRows
-from dataverse.roles import ROLES
 from dataverse.standard_invoice import SALES_INVOICE, SALES_ROLE
 from dataverse.store import DataverseStore
 from dataverse.tables import TABLES

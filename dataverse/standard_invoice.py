@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
-from dataverse.roles import Role
+from dataverse.provision.roles import Role
 from dataverse.schema import KEY_LENGTH, Column, Kind, Row, Table
 from invoice.document import DocumentKind, Invoice, InvoiceLine
 

@@ -16,7 +16,12 @@ from app.whatif.scenario import file_schema
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     path
-    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")]
+    for path in [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("*/README.md"),
+        *ROOT.glob("*/*/README.md"),
+    ]
     if ".venv" not in path.parts
 )
 PACKAGES = [

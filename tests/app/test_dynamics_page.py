@@ -12,8 +12,8 @@ import pytest
 from app import wiring
 from app.settings import Settings
 from dataverse.client import Query
-from dataverse.provision import Provisioner
-from dataverse.roles import MANAGER, READER, WORKER
+from dataverse.provision.provisioner import Provisioner
+from dataverse.provision.roles import MANAGER, READER, WORKER
 from dataverse.tables import BILLING_RUN
 from domain.problems import NotAuthorised
 from tests.app.conftest import functions

@@ -135,7 +135,7 @@ def worker(tmp_path, monkeypatch):
     """The worker of this process, embedded, with tables, in place of that of the host."""
     settings = Settings.from_env({"CSP_STATE_DIR": str(tmp_path), "CSP_SCENARIO": "small"})
     with wiring.opened(settings) as made:
-        from dataverse.provision import Provisioner
+        from dataverse.provision.provisioner import Provisioner
 
         Provisioner(made.dataverse, sleep=made.dataverse.http.sleep).apply()
         monkeypatch.setattr(wiring, "worker", lambda: made)

@@ -7,7 +7,7 @@ import json
 from app.settings import Settings
 from app.wiring import opened
 from dataverse.client import Query
-from dataverse.roles import WORKER
+from dataverse.provision.roles import WORKER
 from dataverse.standard_invoice import SALES_ROLE
 from sync import approval
 from sync.messages import StartRun

@@ -10,7 +10,7 @@ from app.demo import PERIOD, _key_in, _work
 from app.settings import Settings
 from app.wiring import opened
 from dataverse.client import Query
-from dataverse.roles import MANAGER, READER, ROLES, WORKER
+from dataverse.provision.roles import MANAGER, READER, ROLES, WORKER
 from dataverse.tables import INVOICE, TABLES
 from domain.problems import NotAuthorised, WorkerError
 from sync import approval

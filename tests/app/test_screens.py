@@ -7,7 +7,7 @@ import pytest
 from app.settings import Settings
 from app.wiring import opened
 from dataverse.client import Query
-from dataverse.finance_app import FINANCE_APP
+from dataverse.provision.finance_app import FINANCE_APP
 from dataverse.schema import external_key
 from dataverse.tables import TABLES
 from domain.problems import Severity

@@ -34,7 +34,7 @@ SYNC = "sync/2026-11-09"
 def worker(tmp_path):
     settings = Settings.from_env({"CSP_STATE_DIR": str(tmp_path), "CSP_SCENARIO": "small"})
     with opened(settings) as made:
-        from dataverse.provision import Provisioner
+        from dataverse.provision.provisioner import Provisioner
 
         Provisioner(made.dataverse, sleep=made.dataverse.http.sleep).apply()
         yield made

@@ -18,7 +18,7 @@ import requests
 
 from dataverse.bulk import BulkWriter, Refused
 from dataverse.client import GRANTED, DataverseClient
-from dataverse.provision import Provisioner
+from dataverse.provision.provisioner import Provisioner
 from dataverse.schema import Row
 from dataverse.store import DataverseStore
 from domain.charge import Charge, ChargeType, Reason

@@ -7,9 +7,9 @@ from decimal import Decimal
 import pytest
 
 from dataverse.client import Query
-from dataverse.finance_app import FINANCE_APP
-from dataverse.metadata import column_body, found_type_name, table_body, type_name
-from dataverse.roles import READER
+from dataverse.provision.finance_app import FINANCE_APP
+from dataverse.provision.metadata import column_body, found_type_name, table_body, type_name
+from dataverse.provision.roles import READER
 from dataverse.tables import (
     BILLING_RUN,
     CUSTOMER,

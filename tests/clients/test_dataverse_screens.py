@@ -7,13 +7,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from dataverse import gist
-from dataverse.finance_app import FINANCE_APP
-from dataverse.form_layout import CONTROL, LOOKUP, SUBGRID, form_xml, kind_of
-from dataverse.layout import fetch_xml, layout_xml, primary_name, site_map_xml, write
-from dataverse.plan_screens import mark_of, marked
+from dataverse.provision import gist
+from dataverse.provision.finance_app import FINANCE_APP
+from dataverse.provision.form_layout import CONTROL, LOOKUP, SUBGRID, form_xml, kind_of
+from dataverse.provision.layout import fetch_xml, layout_xml, primary_name, site_map_xml, write
+from dataverse.provision.plan_screens import mark_of, marked
+from dataverse.provision.screens import Grid, Section, ViewKind
 from dataverse.schema import Kind
-from dataverse.screens import Grid, Section, ViewKind
 from dataverse.tables import TABLES
 from tests.clients.dataverse_environment import new_environment
 

@@ -6,11 +6,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from dataverse import gist
-from dataverse.finance_app import FINANCE_APP
-from dataverse.roles import ROLES
+from dataverse.provision import gist
+from dataverse.provision.finance_app import FINANCE_APP
+from dataverse.provision.roles import ROLES
+from dataverse.provision.solution import solution_files, write_solution
 from dataverse.schema import Kind
-from dataverse.solution import solution_files, write_solution
 from dataverse.tables import SCHEMA_VERSION, TABLES
 from domain.problems import InputError
 from tests.app.conftest import command

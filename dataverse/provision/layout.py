@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
-from dataverse.metadata import ENGLISH
+from dataverse.provision.metadata import ENGLISH
+from dataverse.provision.screens import App, Page, View, ViewKind
 from dataverse.schema import Kind, Table
-from dataverse.screens import App, Page, View, ViewKind
 
 
 def write(root: ET.Element) -> str:

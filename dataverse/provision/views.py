@@ -7,8 +7,8 @@ one more for each question that somebody asks every day or every month.
 
 from __future__ import annotations
 
+from dataverse.provision.screens import View, ViewKind
 from dataverse.schema import Table
-from dataverse.screens import View, ViewKind
 from dataverse.tables import (
     AGREEMENT,
     BILLING_CONTRACT,

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from dataverse.provision.screens import component_id
 from dataverse.schema import Table
-from dataverse.screens import component_id
 from dataverse.tables import (
     BILLING_CONTRACT,
     BILLING_RUN,

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dataverse.client import SERVICE
-from dataverse.environment import Environment
-from dataverse.metadata import CRM
-from dataverse.plan import IN_SOLUTION, Part, Step
-from dataverse.roles import DEPTH, Role
+from dataverse.provision.environment import Environment
+from dataverse.provision.metadata import CRM
+from dataverse.provision.plan import IN_SOLUTION, Part, Step
+from dataverse.provision.roles import DEPTH, Role
 from dataverse.schema import PREFIX
 from domain.problems import ServiceError
 

@@ -6,8 +6,8 @@ that nobody can explain. Contracts, prices, rules, rates and tax profiles are en
 
 from __future__ import annotations
 
+from dataverse.provision.screens import Form, Grid, Section, Tab
 from dataverse.schema import Table
-from dataverse.screens import Form, Grid, Section, Tab
 from dataverse.tables import (
     AGREEMENT,
     BILLING_CONTRACT,

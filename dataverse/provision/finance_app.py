@@ -6,9 +6,10 @@ of its own, so that the app holds it and links to its rows open.
 
 from __future__ import annotations
 
-from dataverse.forms import FORMS
+from dataverse.provision.forms import FORMS
+from dataverse.provision.screens import App, Group, Page
+from dataverse.provision.views import VIEWS
 from dataverse.schema import Table
-from dataverse.screens import App, Group, Page
 from dataverse.tables import (
     AGREEMENT,
     BILLING_CONTRACT,
@@ -28,7 +29,6 @@ from dataverse.tables import (
     UNIT_OF_WORK,
     USAGE_SUMMARY,
 )
-from dataverse.views import VIEWS
 
 
 def _page(label: str, table: Table, view: str = "") -> Page:

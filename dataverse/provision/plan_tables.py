@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dataverse.client import literal
-from dataverse.environment import Environment, FoundTable, definition
-from dataverse.metadata import (
+from dataverse.provision.environment import Environment, FoundTable, definition
+from dataverse.provision.metadata import (
     ATTRIBUTE,
     CRM,
     attribute_of,
@@ -25,7 +25,7 @@ from dataverse.metadata import (
     table_body,
     type_name,
 )
-from dataverse.plan import IN_SOLUTION, STRONG, Part, Step, refusal
+from dataverse.provision.plan import IN_SOLUTION, STRONG, Part, Step, refusal
 from dataverse.schema import EXTERNAL_KEY, PREFIX, Column, Kind, Table
 from dataverse.tables import OPTION_PREFIX, PUBLISHER, PUBLISHER_LABEL, SOLUTION, SOLUTION_LABEL
 from domain.problems import Finding

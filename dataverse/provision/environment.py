@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dataverse.client import API, DataverseClient, literal, one_of
-from dataverse.metadata import CRM
-from dataverse.plan import STRONG
-from dataverse.roles import DEPTH
+from dataverse.provision.metadata import CRM
+from dataverse.provision.plan import STRONG
+from dataverse.provision.roles import DEPTH
 from dataverse.schema import Kind, Table
 from dataverse.tables import PUBLISHER, SOLUTION
 from domain.problems import NotFound, ServiceError

@@ -12,7 +12,7 @@ from dataverse.tables import SOLUTION
 from domain.problems import Finding, Severity
 
 if TYPE_CHECKING:
-    from dataverse.environment import Environment
+    from dataverse.provision.environment import Environment
 
 STRONG = {"Consistency": "Strong"}
 """Read past the metadata cache, which is up to half a minute old."""

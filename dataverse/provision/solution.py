@@ -11,16 +11,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from dataverse import gist
-from dataverse.finance_app import FINANCE_APP
-from dataverse.form_layout import form_xml
-from dataverse.layout import fetch_xml, layout_xml, site_map_xml, write
-from dataverse.metadata import ENGLISH
-from dataverse.plan_screens import QUERY_TYPE, STOCK_ICON, marked
-from dataverse.roles import DEPTH, ROLES, Role
+from dataverse.provision import gist
+from dataverse.provision.finance_app import FINANCE_APP
+from dataverse.provision.form_layout import form_xml
+from dataverse.provision.layout import fetch_xml, layout_xml, site_map_xml, write
+from dataverse.provision.metadata import ENGLISH
+from dataverse.provision.plan_screens import QUERY_TYPE, STOCK_ICON, marked
+from dataverse.provision.roles import DEPTH, ROLES, Role
+from dataverse.provision.screens import App, Form, View, ViewKind
+from dataverse.provision.solution_table import INTRODUCED, element, entity_xml, localized
 from dataverse.schema import PREFIX, Table
-from dataverse.screens import App, Form, View, ViewKind
-from dataverse.solution_table import INTRODUCED, element, entity_xml, localized
 from dataverse.tables import (
     OPTION_PREFIX,
     PUBLISHER,

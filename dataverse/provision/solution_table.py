@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
-from dataverse.metadata import ENGLISH, is_audited, option_label
+from dataverse.provision.metadata import ENGLISH, is_audited, option_label
 from dataverse.schema import (
     EXTERNAL_KEY,
     NUMBER_LIMIT,

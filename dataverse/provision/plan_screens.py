@@ -13,16 +13,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataverse import gist
 from dataverse.client import literal
-from dataverse.environment import Environment, FoundTable
-from dataverse.form_layout import form_xml
-from dataverse.layout import fetch_xml, layout_xml, primary_name, site_map_xml, write
-from dataverse.metadata import CRM
-from dataverse.plan import IN_SOLUTION, Part, Step
-from dataverse.roles import Role
+from dataverse.provision import gist
+from dataverse.provision.environment import Environment, FoundTable
+from dataverse.provision.form_layout import form_xml
+from dataverse.provision.layout import fetch_xml, layout_xml, primary_name, site_map_xml, write
+from dataverse.provision.metadata import CRM
+from dataverse.provision.plan import IN_SOLUTION, Part, Step
+from dataverse.provision.roles import Role
+from dataverse.provision.screens import App, Form, View, ViewKind
 from dataverse.schema import Table
-from dataverse.screens import App, Form, View, ViewKind
 
 STOCK_ICON = "953b9fac-1e5e-e611-80d6-00155ded156f"
 """The web resource that Microsoft's documentation names as every environment's icon for apps."""

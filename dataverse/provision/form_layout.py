@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from xml.etree import ElementTree as ET
 
-from dataverse.layout import slug
-from dataverse.metadata import ENGLISH
+from dataverse.provision.layout import slug
+from dataverse.provision.metadata import ENGLISH
+from dataverse.provision.screens import App, Form, Grid, Section, Tab, component_id
 from dataverse.schema import BOOKKEEPING, Kind, Table
-from dataverse.screens import App, Form, Grid, Section, Tab, component_id
 
 SUBGRID = "{E7A81278-8635-4d9e-8D4D-59480B391C5B}"
 LOOKUP = "{270BD3DB-D9AF-4782-9025-509E298DEC0A}"

@@ -15,15 +15,15 @@ from dataclasses import replace
 from typing import Any
 
 from dataverse.client import SERVICE, DataverseClient, Query
-from dataverse.environment import Environment, FoundTable, definition
-from dataverse.finance_app import FINANCE_APP
-from dataverse.plan import STRONG, Part, Plan, Step, not_there, refusal
-from dataverse.plan_roles import plan_roles
-from dataverse.plan_screens import ScreenPlan, plan_screens
-from dataverse.plan_tables import conflicts, publishing, table_steps
-from dataverse.roles import ROLES, Role
+from dataverse.provision.environment import Environment, FoundTable, definition
+from dataverse.provision.finance_app import FINANCE_APP
+from dataverse.provision.plan import STRONG, Part, Plan, Step, not_there, refusal
+from dataverse.provision.plan_roles import plan_roles
+from dataverse.provision.plan_screens import ScreenPlan, plan_screens
+from dataverse.provision.plan_tables import conflicts, publishing, table_steps
+from dataverse.provision.roles import ROLES, Role
+from dataverse.provision.screens import App
 from dataverse.schema import PREFIX, Table
-from dataverse.screens import App
 from dataverse.tables import PUBLISHER, SCHEMA_VERSION, SOLUTION, TABLES
 from domain.problems import ConfigurationError, Finding, ServiceError
 

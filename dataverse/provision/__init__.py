@@ -1,0 +1,1 @@
+"""What makes an environment have the declared tables, screens and roles (`provisioner.Provisioner`)."""
