@@ -85,8 +85,9 @@ class BulkWriter:
             flying: set[Future[None]] = set()
             try:
                 for chunk in _chunks(rows, size):
-                    most = pace.most if chunk else 0
-                    while len(flying) > most:  # one more than run, so that none of them waits
+                    # Two more than may run, so that no place stays empty.
+                    most = pace.most + 1 if chunk else 0
+                    while len(flying) > most:
                         flying = _some_done(flying)
                     if chunk:
                         flying.add(pool.submit(work.send, chunk))

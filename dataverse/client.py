@@ -91,12 +91,12 @@ class Changes:
 
 def literal(value: Literal) -> str:
     """Write a value into a filter or a key, so that no text can end its own quotes."""
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
     return value.isoformat() if isinstance(value, date) else f"{value}"
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, StrEnum
 from fractions import Fraction
 from functools import cache
 from operator import attrgetter
@@ -193,9 +193,10 @@ def _fitter(column: Column) -> Callable[[Any], tuple[Any, bool]]:
         return stored, bool(_seen(column, stored) == _told(column, value))
 
     def text(value: Any) -> tuple[Any, bool]:
-        plain = value.value if isinstance(value, Enum) else value
-        if type(plain) is str and len(plain) <= size:
-            return plain or None, True
+        if type(value) is str and len(value) <= size:
+            return value or None, True
+        if isinstance(value, StrEnum) and len(value) <= size:
+            return value.value or None, True
         return slowly(value)
 
     def whole(value: Any) -> tuple[Any, bool]:
@@ -232,7 +233,7 @@ def _fitter(column: Column) -> Callable[[Any], tuple[Any, bool]]:
         Kind.MONEY: number,
         Kind.DAY: day,
         Kind.MOMENT: moment,
-        Kind.FLAG: always,
+        Kind.FLAG: lambda value: (value, True),
         Kind.CHOICE: always,
         Kind.JSON: always,
     }

@@ -2,8 +2,7 @@
 
 Keys and hashes stand in a temporary SQLite file that goes with the process; memory stays flat. The
 first look reads the table in pages of five thousand; each later one follows the delta link and sees
-what anybody changed or deleted since. Our own writes are noted as they go, so that what comes back
-of them says nothing new.
+what anybody changed or deleted since. Between two looks our own writes are noted.
 """
 
 from __future__ import annotations
@@ -28,69 +27,79 @@ class Mirror:
         self._looking = threading.Lock()
         self._lock = threading.Lock()
         self._link = ""
-        self._own = 0
-        self._round = 0
+        self._noted: dict[str, str] = {}
+        self._noted_before: dict[str, str] = {}
         # An empty name is a private file that SQLite removes by itself.
         self._rows = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._rows.execute("PRAGMA journal_mode = MEMORY")
         self._rows.execute(
-            "CREATE TABLE seen (key TEXT PRIMARY KEY, id TEXT, hash TEXT, round INTEGER)"
+            "CREATE TABLE seen (key TEXT PRIMARY KEY, id TEXT, hash TEXT) WITHOUT ROWID"
         )
-        self._rows.execute("CREATE INDEX seen_id ON seen (id)")
         weakref.finalize(self, self._rows.close)
 
     def look(self) -> None:
-        """See what changed since the last look."""
+        """See what changed since the last look.
+
+        What we had written before it comes back in it, with what others did to it since; so what we
+        noted is then forgotten, and a row of ours that was deleted unseen is not taken to be there.
+        """
         with self._looking:
-            with self._transaction():
-                self._round, self._own = self._round + 1, 0
-            columns = (EXTERNAL_KEY, ROW_HASH)
-            pages = self._client.change_pages(self._table.name, columns, self._link)
-            for number, page in enumerate(pages):
-                self._take(page, first=not number)
+            with self._lock:
+                self._noted_before, self._noted = self._noted, {}
+            try:
+                columns = (EXTERNAL_KEY, ROW_HASH)
+                pages = self._client.change_pages(self._table.name, columns, self._link)
+                for number, page in enumerate(pages):
+                    self._take(page, first=not number)
+            except BaseException:
+                with self._lock:
+                    self._noted = self._noted_before | self._noted
+                raise
+            finally:
+                self._noted_before = {}
 
     def keep_up(self) -> None:
         """Look past our own writes when they are many: the next look would bring them all back."""
-        if self._own >= PAGE_SIZE and not self._looking.locked():
+        if len(self._noted) >= PAGE_SIZE and not self._looking.locked():
             self.look()
 
     def _take(self, page: Changes, *, first: bool) -> None:
         with self._transaction() as rows:
             if first and page.anew:
-                rows.execute("DELETE FROM seen WHERE round < ?", (self._round,))
+                rows.execute("DELETE FROM seen")
             rows.executemany(
-                "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)",
                 (
-                    (row[EXTERNAL_KEY], row[self._table.primary_id], row[ROW_HASH], self._round)
+                    (row[EXTERNAL_KEY], row[self._table.primary_id], row[ROW_HASH])
                     for row in page.rows
                     if row[EXTERNAL_KEY]  # none: a person made it, and it is not ours
                 ),
             )
-            rows.executemany("DELETE FROM seen WHERE id = ?", ((one,) for one in page.gone))
-            if page.link:
-                # What we wrote before this look and did not come back was deleted unseen.
-                rows.execute("DELETE FROM seen WHERE id IS NULL AND round < ?", (self._round,))
-                self._link = page.link
+            if page.gone:
+                listed = json.dumps(list(page.gone))
+                rows.execute(
+                    "DELETE FROM seen WHERE id IN (SELECT value FROM json_each(?))", (listed,)
+                )
+            self._link = page.link or self._link
 
     def hashes(self, keys: Collection[str]) -> dict[str, str | None]:
         """Return the hashes of those rows that are there."""
         wanted = json.dumps(list(keys))
         with self._lock:
-            return dict(
+            found: dict[str, str | None] = dict(
                 self._rows.execute(
                     "SELECT key, hash FROM seen WHERE key IN (SELECT value FROM json_each(?))",
                     (wanted,),
                 )
             )
+            for noted in (self._noted_before, self._noted):
+                found.update({key: noted[key] for key in noted.keys() & keys})
+        return found
 
     def note(self, hashes: Mapping[str, str]) -> None:
         """Note what we wrote."""
-        with self._transaction() as rows:
-            rows.executemany(
-                "INSERT INTO seen (key, hash, round) VALUES (?, ?, ?) ON CONFLICT (key)"
-                " DO UPDATE SET hash = excluded.hash, round = excluded.round",
-                ((key, text, self._round) for key, text in hashes.items()),
-            )
-            self._own += len(hashes)
+        with self._lock:
+            self._noted.update(hashes)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -286,8 +286,10 @@ class _Saving:
         except ConfigurationError as problem:
             self.refused.append(Refused(key=row.key, code="", sentence=str(problem)))
         else:
-            once = row.once if flight.is_new else {}
-            yield row.key, {**body, **once, ROW_HASH: flight.digest}
+            if flight.is_new:
+                body.update(row.once)
+            body[ROW_HASH] = flight.digest
+            yield row.key, body
 
     def written(self, keys: Sequence[str]) -> None:
         """Note that rows were written; called from several threads."""
