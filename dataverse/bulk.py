@@ -3,8 +3,8 @@
 A bulk message is all or nothing and does not say which row was bad. So a refused one is halved until
 the bad row stands alone; the others are written. One that took too long or was too large is halved as
 well, and the next ones are made smaller until it goes well again. Rows are taken from their source as
-they are sent, so that memory does not grow with their number. Any request may have been done although
-its answer was lost: repeating it converges, because each row is addressed by its key.
+they are sent, so that memory does not grow with their number. A request may have been done although its
+answer was lost: repeating it converges, because each row is addressed by its key.
 """
 
 from __future__ import annotations
@@ -26,15 +26,22 @@ CHUNK = 200
 GROW_AFTER = 4
 """Requests that must go well before the next ones are made larger again."""
 HOPELESS = 20
-"""Refused rows, and none written, after which the fault is not one of the rows."""
+"""Refused rows of a first request, and none written: then the fault is not one of the rows."""
 
+TARGET_GONE = frozenset({"0x80060891", "0x80040217"})
+"""Codes of a link that leads nowhere: by alternate key, by primary key."""
+
+_TAKEN = "0x80060892"  # the alternate key is there already
 _ROW_FAULTS = frozenset({400, 404, 412, 413})
 _TOO_LARGE = 413
 Keyed = tuple[str, Row]
 
 
 class Message(StrEnum):
-    """The bulk messages. The key is the external key; for UPDATE, which creates nothing, the id."""
+    """The bulk messages. The key is the external key; for UPDATE, which creates nothing, the id.
+
+    CREATE is not repeated when its answer is lost: then nobody knows whose rows are there.
+    """
 
     UPSERT = "UpsertMultiple"
     CREATE = "CreateMultiple"
@@ -121,6 +128,12 @@ def _chunks(rows: Iterable[Keyed | None], size: _Size) -> Iterator[list[Keyed]]:
         yield chunk
 
 
+def _is_too_much(fault: ServiceError) -> bool:
+    """Say whether fewer rows may do; a 500 without a known reason is taken for too much as well."""
+    slow = isinstance(fault, TimedOut) or fault.code == SQL_TIMEOUT
+    return slow or fault.status in (_TOO_LARGE, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
 def _is_of_the_table(fault: ServiceError) -> bool:
     """Say whether Dataverse does not even look at rows: the key is not active yet, or not there.
 
@@ -167,6 +180,8 @@ class _Write:
         self._size = size
         self._written = written
         self._any_written = False
+        self._hopeless: ServiceError | None = None
+        self._judging = threading.Lock()
         self._path = f"{client.entity_set(table)}/Microsoft.Dynamics.CRM.{message}"
         # Of many rows less is sent rather than the same again.
         codes = client.patience.codes - {SQL_TIMEOUT}
@@ -174,41 +189,65 @@ class _Write:
 
     def send(self, rows: Sequence[Keyed]) -> None:
         """Write rows or halve them; ServiceError for a fault that is none of theirs."""
+        fault = self._try(rows)
+        if fault is None:
+            return
+        if self._any_written:
+            self._divide(rows, fault)
+            return
+        # Nothing went well yet: one request at a time finds out whether it is the rows at all.
+        with self._judging:
+            if self._hopeless:
+                raise self._hopeless
+            self._divide(rows, fault)
+            # That a row refers to is gone is no fault of the table, however many refer to it.
+            bad = [one for one in self.refused if one.code not in TARGET_GONE]
+            if len(bad) >= HOPELESS and not self._any_written:
+                fault.hint = (
+                    f"no row of {self._table} was taken; compare the tables with `provision --plan`"
+                )
+                self._hopeless = fault
+                raise fault
+
+    def _try(self, rows: Sequence[Keyed]) -> ServiceError | None:
+        """Send rows in one request; returns a fault that may be one of the rows."""
         try:
             self._client.call(
                 "POST",
                 self._path,
                 body={"Targets": [self._target(key, columns) for key, columns in rows]},
-                keyed=True,
+                keyed=self._message is not Message.CREATE,
                 patience=self._divisible if len(rows) > 1 else None,
             )
         except ServiceError as fault:
-            # A 500 without a known reason is taken for too much work as well.
-            slow = isinstance(fault, TimedOut) or fault.code == SQL_TIMEOUT or fault.status == 500
-            if slow or fault.status == _TOO_LARGE:
+            if _is_too_much(fault):
                 self._size.was_too_much(len(rows))
             elif fault.status not in _ROW_FAULTS or _is_of_the_table(fault):
                 raise
-            if len(rows) > 1:
-                middle = len(rows) // 2
-                self.send(rows[:middle])
-                self.send(rows[middle:])
-            elif slow or fault.code in TRANSIENT:
-                raise
-            else:
-                self._refuse(rows[0][0], fault)
-        else:
-            self._any_written = True
-            self._size.went_well()
-            self._written([key for key, _ in rows])
+            return fault
+        self._any_written = True
+        self._size.went_well()
+        self._written([key for key, _ in rows])
+        return None
 
-    def _refuse(self, key: str, fault: ServiceError) -> None:
-        self.refused.append(Refused(key=key, code=fault.code, sentence=str(fault.args[0])))
-        if len(self.refused) >= HOPELESS and not self._any_written:
-            fault.hint = (
-                f"no row of {self._table} was taken; compare the tables with `provision --plan`"
-            )
+    def _divide(self, rows: Sequence[Keyed], fault: ServiceError) -> None:
+        if len(rows) > 1:
+            middle = len(rows) // 2
+            for half in (rows[:middle], rows[middle:]):
+                problem = self._try(half)
+                if problem:
+                    self._divide(half, problem)
+            return
+        if fault.code == _TAKEN and self._message is Message.UPSERT:
+            # Somebody else made the row this moment; now it is there and is updated.
+            again = self._try(rows)
+            if again is None:
+                return
+            fault = again
+        if fault.status != _TOO_LARGE and (_is_too_much(fault) or fault.code in TRANSIENT):
             raise fault
+        key = rows[0][0]
+        self.refused.append(Refused(key=key, code=fault.code, sentence=str(fault.args[0])))
 
     def _target(self, key: str, columns: Mapping[str, Any]) -> dict[str, Any]:
         kind = {"@odata.type": f"Microsoft.Dynamics.CRM.{self._table}"}

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataverse.client import PAGE_SIZE, Changes, DataverseClient
 from dataverse.schema import EXTERNAL_KEY, ROW_HASH, Table
 
+_TABLE = "CREATE TABLE {} (key TEXT PRIMARY KEY, id TEXT UNIQUE, hash TEXT) WITHOUT ROWID"
+
 
 class Mirror:
     """The keys and hashes of one table; safe for threads."""
@@ -32,9 +34,7 @@ class Mirror:
         # An empty name is a private file that SQLite removes by itself.
         self._rows = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._rows.execute("PRAGMA journal_mode = MEMORY")
-        self._rows.execute(
-            "CREATE TABLE seen (key TEXT PRIMARY KEY, id TEXT, hash TEXT) WITHOUT ROWID"
-        )
+        self._rows.execute(_TABLE.format("seen"))
         weakref.finalize(self, self._rows.close)
 
     def look(self) -> None:
@@ -65,22 +65,26 @@ class Mirror:
 
     def _take(self, page: Changes, *, first: bool) -> None:
         with self._transaction() as rows:
-            if first and page.anew:
-                rows.execute("DELETE FROM seen")
-            rows.executemany(
-                "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)",
-                (
-                    (row[EXTERNAL_KEY], row[self._table.primary_id], row[ROW_HASH])
-                    for row in page.rows
-                    if row[EXTERNAL_KEY]  # none: a person made it, and it is not ours
-                ),
-            )
-            if page.gone:
-                listed = json.dumps(list(page.gone))
-                rows.execute(
-                    "DELETE FROM seen WHERE id IN (SELECT value FROM json_each(?))", (listed,)
-                )
-            self._link = page.link or self._link
+            # What is read anew is not shown in parts: others would miss the rest.
+            table = "anew" if page.anew else "seen"
+            if page.anew and first:
+                rows.execute("DROP TABLE IF EXISTS anew")
+                rows.execute(_TABLE.format("anew"))
+            gone = [*page.gone]
+            known: list[tuple[str, str, str | None]] = []
+            for row in page.rows:
+                if row[EXTERNAL_KEY]:
+                    known.append((row[EXTERNAL_KEY], row[self._table.primary_id], row[ROW_HASH]))
+                else:  # a person made it, or took its key away
+                    gone.append(row[self._table.primary_id])
+            # Also replaces what stands under another key with the same id.
+            rows.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", known)  # noqa: S608
+            rows.executemany(f"DELETE FROM {table} WHERE id = ?", ((one,) for one in gone))  # noqa: S608
+            if page.link:
+                if page.anew:
+                    rows.execute("DROP TABLE seen")
+                    rows.execute("ALTER TABLE anew RENAME TO seen")
+                self._link = page.link
 
     def hashes(self, keys: Collection[str]) -> dict[str, str | None]:
         """Return the hashes of those rows that are there."""

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
-from dataverse.bulk import CHUNK, BulkWriter, Keyed, Refused
-from dataverse.client import DataverseClient, Query, literal
+from dataverse.bulk import CHUNK, TARGET_GONE, BulkWriter, Keyed, Refused
+from dataverse.client import KEYS_AT_ONCE, DataverseClient, Query, literal
 from dataverse.mapping import OutRow, from_row, row_writer
 from dataverse.mirror import Mirror
 from dataverse.schema import EXTERNAL_KEY, KEY, OVERFLOW, ROW_HASH, Row, Table
 from dataverse.tables import CLOSED, FINDING, OPEN, TABLE_OF, TABLES
-from domain.problems import ConfigurationError, Finding, Severity
+from domain.problems import ConfigurationError, Finding, NotFound, Severity
 from invoice.file import Saved
 
 REFUSED = "store.refused"
@@ -33,8 +36,11 @@ PIECE = 500
 MANY = 500
 """Targets of links from which on their whole table is looked at."""
 
+REMEMBERED = 60.0
+"""Seconds for which findings and currencies are not read again."""
+
 _DECLARED = {table.name: table for table in TABLES}
-_TARGET_GONE = frozenset({"0x80060891", "0x80040217"})  # by alternate key, by primary key
+_TARGETS = {lookup.target for table in TABLES for lookup in table.lookups}
 
 
 class Rows:
@@ -46,6 +52,10 @@ class Rows:
         # What was seen is taken to be there still: we never delete it, and people seldom do.
         self._linkable: dict[str, set[str]] = {}
         self._currencies: dict[str, str] = {}
+        self._currencies_until = 0.0
+        self._refusals: dict[str, Row] = {}
+        self._refusals_until = 0.0
+        self._lock = threading.Lock()
         self._mirrors: dict[str, Mirror] = {}
         self._money: dict[str, bool] = {}
 
@@ -67,27 +77,29 @@ class Rows:
     def save_all(self, table: Table, records: Iterable[object]) -> Saved:
         """Do as `save` does with the records of one table, taken from their source as they are sent."""
         saving = _Saving(self, table)
-        refused = self._bulk.write(table.name, saving.bodies(records), written=saving.written)
-        unlinked = [one.key for one in refused if one.code in _TARGET_GONE]
+        write = partial(self._bulk.write, table.name, written=saving.written)
+        refused = saving.still_refused(write(saving.bodies(records)))
+        unlinked = [key for key, one in refused.items() if one.code in TARGET_GONE]
         if unlinked:
             self.forget_links()
-            refused = [one for one in refused if one.key not in unlinked]
-            again = saving.without_links(unlinked)
-            refused += self._bulk.write(table.name, again, written=saving.written)
-        refused += saving.refused
+            for key in unlinked:
+                del refused[key]
+            refused |= saving.still_refused(write(saving.without_links(unlinked)))
         if table is not FINDING:
-            self._report(table, saving, refused)
+            self._report(table, saving, refused.values())
         elif refused:
+            first = next(iter(refused.values()))
             raise ConfigurationError(
-                f"a finding cannot be stored: {refused[0].sentence}",
+                f"a finding cannot be stored: {first.sentence}",
                 hint="Compare the tables with `provision --plan`.",
             )
         return saving.saved
 
     def mirror(self, table: Table) -> Mirror:
         """Return the mirror of a table, as of now."""
-        if table.name not in self._mirrors:
-            self._mirrors[table.name] = Mirror(self.client, table)
+        with self._lock:
+            if table.name not in self._mirrors:
+                self._mirrors[table.name] = Mirror(self.client, table)
         self._mirrors[table.name].look()
         return self._mirrors[table.name]
 
@@ -98,7 +110,8 @@ class Rows:
 
     def link_to(self, name: str, keys: Iterable[str]) -> None:
         """Remember rows that are stored: links to them stand."""
-        self._linkable.setdefault(name, set()).update(keys)
+        if name in _TARGETS:
+            self._linkable.setdefault(name, set()).update(keys)
 
     def settle_links(self, rows: Iterable[OutRow]) -> None:
         """Drop the links to rows that are not stored; the next save sets them."""
@@ -108,42 +121,57 @@ class Rows:
             for lookup, target in row.links:
                 if not lookup.required:
                     wanted.setdefault(lookup.target, set()).add(target)
-        for name, targets in wanted.items():
-            known = self._linkable.setdefault(name, set())
-            unknown = targets - known
-            if unknown and name == "account":
-                known |= self._existing_accounts(unknown)
-            elif unknown:
-                if len(unknown) >= MANY and name not in self._mirrors:
-                    self.mirror(_DECLARED[name])
-                mirrored = self._mirrors[name].hashes(unknown) if name in self._mirrors else {}
-                known |= mirrored.keys() | self.stored(name, unknown - mirrored.keys()).keys()
+        # What is remembered may be forgotten by another thread at any moment.
+        there = {name: self._there(name, targets) for name, targets in wanted.items()}
         for row in rows:
             row.links = [
                 (lookup, target)
                 for lookup, target in row.links
-                if lookup.required or target in self._linkable[lookup.target]
+                if lookup.required or target in there[lookup.target]
             ]
+
+    def _there(self, name: str, targets: set[str]) -> set[str]:
+        """Return those targets that are stored."""
+        found = targets & self._linkable.get(name, set())
+        unknown = targets - found
+        if unknown and name == "account":
+            found |= self._existing_accounts(unknown)
+        elif unknown:
+            if len(unknown) >= MANY and name not in self._mirrors:
+                self.mirror(_DECLARED[name])
+            if name in self._mirrors:
+                found |= self._mirrors[name].hashes(unknown).keys()
+            found |= self.stored(name, unknown - found).keys()
+        self.link_to(name, found)
+        return found
 
     def forget_links(self) -> None:
         """Look again whether the targets of links are there: one was deleted by a person."""
-        self._linkable.clear()
-        for mirror in self._mirrors.values():
+        self._linkable = {}
+        for mirror in list(self._mirrors.values()):
             mirror.look()
 
     def _existing_accounts(self, ids: Collection[str]) -> set[str]:
-        where = " or ".join(f"accountid eq {row_id}" for row_id in sorted(ids) if _is_guid(row_id))
-        if not where:
-            return set()
-        found = self.client.read(Query(table="account", select=("accountid",), where=where))
-        return {row["accountid"] for row in found}
+        known = sorted(row_id for row_id in ids if _is_guid(row_id))
+        found: set[str] = set()
+        for start in range(0, len(known), KEYS_AT_ONCE):
+            some = known[start : start + KEYS_AT_ONCE]
+            where = " or ".join(f"accountid eq {row_id}" for row_id in some)
+            rows = self.client.read(Query(table="account", select=("accountid",), where=where))
+            found |= {row["accountid"] for row in rows}
+        return found
 
-    def body(self, table: Table, row: OutRow) -> dict[str, Any]:
+    def body(self, table: Table, row: OutRow, *, is_new: bool = False) -> dict[str, Any]:
         """Return a row as JSON with its links and, where it holds money, its currency.
 
         ConfigurationError when the environment does not have the currency.
         """
         body = dict(row.columns)
+        if not is_new:
+            # A link that is not set any more is cleared; an account may be a person's choice.
+            for lookup in table.lookups:
+                if lookup.field and not (lookup.required or lookup.by_id):
+                    body[f"{lookup.schema_name}@odata.bind"] = None
         for lookup, target in row.links:
             path = self.client.id_path if lookup.by_id else self.client.row_path
             body[f"{lookup.schema_name}@odata.bind"] = f"/{path(lookup.target, target)}"
@@ -159,7 +187,8 @@ class Rows:
 
     def _currency(self, iso: str) -> str:
         """Return the row of a currency; money is never left to the environment's own currency."""
-        if iso not in self._currencies:
+        if iso not in self._currencies and _is_over(self._currencies_until):
+            self._currencies_until = time.monotonic() + REMEMBERED
             query = Query(
                 table="transactioncurrency",
                 select=("transactioncurrencyid", "isocurrencycode"),
@@ -178,8 +207,8 @@ class Rows:
 
     # Findings about rows -------------------------------------------------------------------------
 
-    def _report(self, table: Table, saving: _Saving, refused: Sequence[Refused]) -> None:
-        """Save what was refused as findings, and close those about rows that are written now."""
+    def _report(self, table: Table, saving: _Saving, refused: Iterable[Refused]) -> None:
+        """Save what was refused as findings, and close those about rows that are stored now."""
         findings = [
             Finding(
                 check=REFUSED,
@@ -187,19 +216,26 @@ class Rows:
                 customer_id=saving.tenant_of(one.key),
                 record=f"{table.name} {one.key}",
                 sentence=f"Dataverse refused the row: {one.sentence} ({one.code or 'no code'}).",
-                hint="Correct the source or the table; the next run writes the row again.",
+                hint="Correct the source or the table; the next run writes the row again. "
+                "Set the finding to closed when the row is not wanted any more.",
             )
             for one in refused
         ]
-        self.save(findings)
-        for row in saving.healed():
-            self.close_finding(row)
+        if findings:
+            self.save(findings)
+            self._refusals_until = 0.0
+        for record in saving.healed:
+            row = self._refusals.pop(record, None)
+            if row is not None:
+                self.close_finding(row)
 
-    def open_refusals(self, table: Table) -> dict[str, Row]:
-        """Read the open findings about refused rows of a table, by the key of the row."""
-        rows = self.open_findings(f"csp_check eq {literal(REFUSED)}")
-        records = [(str(from_row(FINDING, row).record).partition(" "), row) for row in rows]
-        return {key: row for (name, _, key), row in records if name == table.name}
+    def refusals(self) -> Mapping[str, Row]:
+        """Return the open findings about refused rows by what they were seen on, as of a minute ago."""
+        if _is_over(self._refusals_until):
+            rows = self.open_findings(f"csp_check eq {literal(REFUSED)}")
+            self._refusals = {str(from_row(FINDING, row).record): row for row in rows}
+            self._refusals_until = time.monotonic() + REMEMBERED
+        return self._refusals
 
     def open_findings(self, where: str = "") -> list[Row]:
         """Read the rows of open findings."""
@@ -211,23 +247,23 @@ class Rows:
     def close_finding(self, row: Row) -> None:
         """Close a finding; without its hash, so that seeing it again writes and opens the row."""
         closed = {"csp_state": FINDING.column("csp_state").option(CLOSED), ROW_HASH: None}
-        self.client.write(FINDING.name, row[EXTERNAL_KEY], closed, version="*")
+        with suppress(NotFound):  # a person deleted it
+            self.client.write(FINDING.name, row[EXTERNAL_KEY], closed, version="*")
 
 
 class _Saving:
     """One save of one table: what is in flight, what came of it, and what was found open before."""
 
     def __init__(self, rows: Rows, table: Table) -> None:
-        self.refused: list[Refused] = []
-        """Rows that cannot even be sent."""
+        self._unsendable: list[Refused] = []
         self.mirror: Mirror | None = None
         self._rows = rows
         self._table = table
         self._lock = threading.Lock()
         self._flying: dict[str, _Flight] = {}
         self._created = self._updated = self._unchanged = 0
-        self._open: dict[str, Row] | None = None
-        self._healed: list[Row] = []
+        self.healed: set[str] = set()
+        """Open findings about rows that are stored as they should be."""
 
     @property
     def saved(self) -> Saved:
@@ -253,14 +289,21 @@ class _Saving:
         # Asked first: what is in flight now may be stored, and be noted as stored, or neither yet.
         busy = rows.keys() & self._flying.keys()
         stored = self._stored(rows.keys())
+        open_ = self._rows.refusals() if self._table is not FINDING else {}
         for key, row in rows.items():
             digest = row.digest()
             if stored.get(key) != digest or key in busy:
                 yield from self._send(_Flight(row, digest, is_new=key not in stored))
             else:
                 self._unchanged += 1
+                self._heal(key, open_)
         if self.mirror is None:
             self._rows.link_to(self._table.name, stored)
+
+    def _heal(self, key: str, open_: Mapping[str, Row]) -> None:
+        record = f"{self._table.name} {key}"
+        if record in open_:
+            self.healed.add(record)
 
     def _stored(self, keys: Collection[str]) -> dict[str, str | None]:
         if self.mirror:
@@ -276,20 +319,20 @@ class _Saving:
 
     def _send(self, flight: _Flight, *, again: bool = False) -> Iterator[Keyed | None]:
         row = flight.row
-        if self._open is None:
-            self._open = self._rows.open_refusals(self._table)
         if row.key in self._flying and not again:
             yield None  # the same row twice: one after the other
+            if row.key not in self._flying:  # the first was taken
+                flight = replace(flight, is_new=False)
         self._flying[row.key] = flight
         try:
-            body = self._rows.body(self._table, row)
+            body = self._rows.body(self._table, row, is_new=flight.is_new)
         except ConfigurationError as problem:
-            self.refused.append(Refused(key=row.key, code="", sentence=str(problem)))
-        else:
-            if flight.is_new:
-                body.update(row.once)
-            body[ROW_HASH] = flight.digest
-            yield row.key, body
+            self._unsendable.append(Refused(key=row.key, code="", sentence=str(problem)))
+            return
+        if flight.is_new:
+            body.update(row.once)
+        body[ROW_HASH] = flight.digest
+        yield row.key, body
 
     def written(self, keys: Sequence[str]) -> None:
         """Note that rows were written; called from several threads."""
@@ -297,23 +340,26 @@ class _Saving:
             self.mirror.note({key: self._flying[key].digest for key in keys})
         else:
             self._rows.link_to(self._table.name, keys)
+        open_ = self._rows.refusals() if self._table is not FINDING else {}
         with self._lock:
             flights = [self._flying.pop(key) for key in keys]
             new = sum(flight.is_new for flight in flights)
             self._created += new
             self._updated += len(flights) - new
-            if self._open:
-                self._healed += [self._open[key] for key in keys if key in self._open]
+            for key in keys:
+                self._heal(key, open_)
         if self.mirror:
             self.mirror.keep_up()
+
+    def still_refused(self, refused: Iterable[Refused]) -> dict[str, Refused]:
+        """Return by key what was refused and not written later, what could not be sent included."""
+        every = [*refused, *self._unsendable]
+        self._unsendable.clear()
+        return {one.key: one for one in every if one.key in self._flying}
 
     def tenant_of(self, key: str) -> str:
         """Return the customer of a row that was refused."""
         return str(self._flying[key].row.columns.get("csp_tenantid") or "")
-
-    def healed(self) -> Sequence[Row]:
-        """Return the open findings about rows that are written now."""
-        return self._healed
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +369,10 @@ class _Flight:
     row: OutRow
     digest: str
     is_new: bool
+
+
+def _is_over(moment: float) -> bool:
+    return time.monotonic() >= moment
 
 
 def columns_of(table: Table) -> tuple[str, ...]:

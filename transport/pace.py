@@ -9,18 +9,28 @@ processes share the same grant unseen: what they take shows as refusals, which a
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 
 MARGIN = 0.05
 """Seconds that a call is counted for longer than here: it reaches the service later than it leaves."""
 
 SHORTEST_WAIT = 0.001
 """So that no rounding of a clock makes a waiting thread spin."""
+
+
+class StillClosed(Exception):  # noqa: N818 - what the door is
+    """The service wants to be left alone for longer than the caller can wait."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"closed for {seconds:.0f} s")
+        self.seconds = seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,17 +78,23 @@ class Pace:
         return self._most
 
     @contextmanager
-    def turn(self) -> Iterator[Turn]:
-        """Wait until one more call may run, and count it while it does."""
-        turn = self._begin()
+    def turn(self, longest: float = math.inf) -> Iterator[Turn]:
+        """Wait until one more call may run, and count it while it does.
+
+        StillClosed when the service wants to be left alone for more than `longest` seconds.
+        """
+        turn = self._begin(longest)
         try:
             yield turn
         finally:
             self._end(turn)
 
-    def _begin(self) -> Turn:
+    def _begin(self, longest: float) -> Turn:
         while True:
             with self._freed:
+                closed = self._closed_until - self._clock()
+                if closed > longest:
+                    raise StillClosed(closed)
                 wait = self._wait()
                 if wait == 0:
                     turn = Turn(started=self._clock(), hint_header=self._hint_header)
@@ -94,7 +110,7 @@ class Pace:
         """Say how many seconds to wait for, or None for another call to end."""
         now = self._clock()
         edge = now - self.allowance.window - MARGIN
-        while self._window and self._window[0].started <= edge:
+        while self._window and self._window[0].started <= edge and self._window[0].ended:
             self._spent -= self._window.popleft().seconds
         if now < self._closed_until:
             return self._closed_until - now
@@ -114,7 +130,7 @@ class Pace:
     def _end(self, turn: Turn) -> None:
         with self._freed:
             now = self._clock()
-            turn.seconds = now - turn.started
+            turn.seconds, turn.ended = now - turn.started, True
             self._spent += turn.seconds
             # What a call takes when it is sent: the last ones count most, the first as a start.
             self._usual += (turn.seconds - self._usual) * (0.2 if self._usual else 1.0)
@@ -123,7 +139,7 @@ class Pace:
                 self._recommend(turn.recommended)
             if turn.refused is not None:
                 self._close(now + turn.refused)
-            else:
+            elif turn.answered and turn.started >= self._closed_until:
                 growth = 1.0 if self._width < self._calm else 1.0 / self._width
                 self._width = min(self._width + growth, float(self._most))
             self._freed.notify_all()
@@ -150,11 +166,15 @@ class Turn:
     started: float
     hint_header: str
     seconds: float = 0.0
+    ended: bool = False
+    answered: bool = False
+    """Whether the service could answer; what began before a refusal says nothing about after it."""
     refused: float | None = None
     """Seconds for which the service wants to be left alone."""
     recommended: int = 0
 
-    def heard(self, headers: Mapping[str, str]) -> None:
-        """Note the recommended number of calls at once; what is no number says nothing."""
+    def heard(self, status: int, headers: Mapping[str, str]) -> None:
+        """Note an answer and the recommended number of calls at once; no number says nothing."""
+        self.answered = status < HTTPStatus.INTERNAL_SERVER_ERROR
         with suppress(ValueError):
             self.recommended = int(headers.get(self.hint_header, ""))

@@ -39,7 +39,7 @@ from domain.problems import (
     Unavailable,
 )
 from transport import exact_json
-from transport.pace import Pace, Turn
+from transport.pace import Pace, StillClosed, Turn
 from transport.redaction import redact
 
 T = TypeVar("T")
@@ -317,14 +317,23 @@ class Http:
     ) -> T:
         if self.pace is None:
             return self._once(request, read, refused)
-        with self.pace.turn() as turn:
-            try:
-                return self._once(request, read, refused, turn)
-            except Throttled as problem:
-                # Without a time of the service's own, everybody waits for as long as the first try.
-                wait = problem.retry_after
-                turn.refused = self.patience.first_wait if wait is None else wait
-                raise
+        try:
+            with self.pace.turn(self.patience.seconds) as turn:
+                try:
+                    return self._once(request, read, refused, turn)
+                except Throttled as problem:
+                    # Without a time of the service's own all wait for as long as a first try.
+                    wait = problem.retry_after
+                    turn.refused = self.patience.first_wait if wait is None else wait
+                    raise
+        except StillClosed as closed:
+            raise Throttled(
+                f"not asked: it wants to be left alone for {closed.seconds:.0f} s more",
+                service=self.service,
+                status=429,
+                retry_after=closed.seconds,
+                hint=f"{self.service} is busy or down; run this again later",
+            ) from None
 
     def _once(
         self,
@@ -351,7 +360,7 @@ class Http:
             ) as response:
                 status = response.status_code
                 if turn:
-                    turn.heard(response.headers)
+                    turn.heard(status, response.headers)
                 if status < HTTPStatus.BAD_REQUEST:
                     return read(response)
                 problem = self._refusal(response)

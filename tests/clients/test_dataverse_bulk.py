@@ -70,8 +70,40 @@ def test_a_fault_of_all_rows_is_no_fault_of_one(environment):
     with pytest.raises(ServiceError) as raised:
         environment.write(TABLE, given_rows)
     assert "provision --plan" in raised.value.hint
-    assert len(environment.requests()) < 20 * HOPELESS
+    assert len(environment.requests()) <= 1 + 2 * 200  # the first request, halved to its end
     assert len(environment.write(TABLE, dict(list(given_rows.items())[:5]))) == 5
+
+
+def test_many_requests_at_once_find_out_once_that_it_is_not_the_rows(environment):
+    with pytest.raises(ServiceError):
+        writer(environment, chunk=40).write(TABLE, rows("at-once", 800, csp_nothing="x").items())
+    assert len(environment.writes()) <= 2 * 40 + 12
+
+
+def test_many_bad_rows_before_the_good_ones_cost_no_good_one(environment):
+    bad = rows("before", HOPELESS + 5, csp_kind="x" * 41)
+    good = {f"after.{n}": {"csp_sku": "s"} for n in range(160)}
+    refused = environment.write(TABLE, {**bad, **good})
+    assert {one.key for one in refused} == bad.keys()
+    assert len(stored(environment, "after")) == 160
+
+
+def test_a_row_that_somebody_else_made_this_moment_is_updated(environment):
+    environment.write(TABLE, {"taken.0": {"csp_sku": "theirs"}})
+    taken = {"error": {"code": "0x80060892", "message": "Entity Key violated."}}
+    environment.fail(path=".*UpsertMultiple", kind="respond", status=412, body=taken)
+    assert environment.write(TABLE, {"taken.0": {"csp_sku": "ours"}}) == []
+    (row,) = environment.client().read_keyed(TABLE, ("csp_sku",), ("taken.0",))
+    assert row["csp_sku"] == "ours"
+
+
+def test_a_creation_whose_answer_was_lost_is_not_repeated(environment):
+    environment.fail(path=".*CreateMultiple", kind="drop_after")
+    with pytest.raises(Unavailable):
+        BulkWriter(environment.client()).write(
+            TABLE, rows("lost", 5).items(), message=Message.CREATE
+        )
+    assert len(environment.writes()) == 1
 
 
 def test_an_undefined_choice_is_a_fault_of_its_row(environment):

@@ -11,6 +11,7 @@ from dataverse import client, mirror, rows
 from dataverse.rows import Rows
 from dataverse.schema import external_key
 from dataverse.tables import CUSTOMER, SUBSCRIPTION
+from domain.customer import Address
 from domain.subscription import Subscription, SubscriptionKind
 from invoice.file import Saved
 from tests.clients.dataverse_environment import NOW, a_customer, new_environment
@@ -96,6 +97,40 @@ def test_a_correction_by_a_person_stands_until_the_source_changes(environment):
     assert store.save_all(CUSTOMER, customers()) == Saved(unchanged=50)
 
 
+def test_a_row_whose_key_was_taken_away_or_changed_is_written_again(environment):
+    store = Rows(environment.client())
+    store.save_all(CUSTOMER, customers())
+    keys = [external_key(f"customer/c{n}") for n in (4, 5)]
+    ids = [
+        row["csp_customerid"]
+        for row in store.client.read_keyed("csp_customer", ("csp_customerid",), keys)
+    ]
+    for row_id, key in zip(ids, (None, "something.else"), strict=True):
+        path = store.client.id_path("csp_customer", row_id)
+        store.client.call("PATCH", path, body={"csp_externalkey": key}, headers={"If-Match": "*"})
+    assert store.save_all(CUSTOMER, customers()) == Saved(created=2, unchanged=48)
+
+
+def test_while_all_is_read_anew_nobody_sees_a_part(environment, monkeypatch):
+    mirrored = mirror.Mirror(environment.client(), CUSTOMER)
+    Rows(environment.client()).save_all(CUSTOMER, customers(40))
+    mirrored.look()
+    keys = [external_key(f"customer/c{n}") for n in range(40)]
+    assert len(mirrored.hashes(keys)) == 40
+    mirrored._link = ""
+    seen = []
+    take = mirror.Mirror._take
+
+    def watched(self, page, *, first):
+        take(self, page, first=first)
+        seen.append(len(self.hashes(keys)))
+
+    monkeypatch.setattr(mirror.Mirror, "_take", watched)
+    mirrored.look()
+    assert len(seen) > 1
+    assert set(seen) == {40}
+
+
 def test_an_expired_link_looks_at_all_anew(environment):
     store = Rows(environment.client())
     store.save_all(CUSTOMER, customers())
@@ -150,6 +185,24 @@ def test_links_of_many_rows_ask_for_their_table_once(environment):
         for row in environment.client().read(query)
     }
     assert linked == {f"c{n}": n < 50 for n in range(60)}
+
+
+def test_refused_in_one_piece_and_taken_in_a_later_one(environment):
+    client_ = environment.client()
+    path = "EntityDefinitions(LogicalName='csp_customer')/Attributes(LogicalName='csp_city')"
+    cast = f"{path}/Microsoft.Dynamics.CRM.StringAttributeMetadata"
+    client_.call("PUT", cast, body={**client_.call("GET", cast).json(), "MaxLength": 10})
+    long = Address(country="DE", region="", city="x" * 11, line1="", line2="", postal_code="")
+    bad = [replace(one, address=long) for one in customers(2)]
+    store = environment.store(chunk=4)
+    good = customers(30)
+    saved = store._rows.save_all(CUSTOMER, [*bad, *good[10:], *good[:10]])
+    assert (saved.created, saved.updated) == (30, 0)
+    assert store.findings() == ()
+    store._rows.save_all(CUSTOMER, [*customers(30, name="Neu"), *bad])
+    assert {one.record for one in store.findings()} == {
+        f"csp_customer {external_key(f'customer/c{n}')}" for n in range(2)
+    }
 
 
 steps = st.lists(

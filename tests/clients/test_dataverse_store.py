@@ -520,6 +520,119 @@ def test_a_quote_in_an_id_ends_no_filter(store):
 # Faults of single rows -----------------------------------------------------------------------------
 
 
+def test_a_link_that_is_not_set_any_more_is_cleared(environment, store):
+    profile = TaxProfile(
+        key="tax/de", country="DE", treatment=TaxTreatment.STANDARD, rate_percent=Decimal(19)
+    )
+    contract = BillingContract(
+        key="contract/c1",
+        customer_id="c1",
+        account_id="",
+        account_name="",
+        starts=date(2026, 1, 1),
+        currency="EUR",
+        tax_profile_key="tax/de",
+    )
+    store.save([a_customer(), profile, contract])
+    assert store.customer_file("c1").tax_profile.key == "tax/de"
+    for key in ("", "tax/fr"):  # none, and one that is not stored yet
+        store.save([replace(contract, tax_profile_key=key)])
+        assert store.customer_file("c1").tax_profile is None
+    store.save([replace(profile, key="tax/fr", country="FR")])
+    store.save([replace(contract, tax_profile_key="tax/fr")])
+    assert store.customer_file("c1").tax_profile.country == "FR"
+
+
+def narrow(environment, size=10):
+    client = environment.client()
+    path = "EntityDefinitions(LogicalName='csp_costline')/Attributes(LogicalName='csp_reference')"
+    cast = f"{path}/Microsoft.Dynamics.CRM.StringAttributeMetadata"
+    client.call("PUT", cast, body={**client.call("GET", cast).json(), "MaxLength": size})
+
+
+def test_a_refusal_ends_when_the_source_is_as_before(environment, store):
+    narrow(environment)
+    good = a_cost_line()
+    store.save([good])
+    store.save([replace(good, reference_id="x" * 50)])
+    assert [one.check for one in store.findings()] == ["store.refused"]
+    assert store.save([good]) == Saved(unchanged=1)
+    assert store.findings() == ()
+
+
+def test_a_refusal_of_another_process_ends_too(environment, store):
+    narrow(environment)
+    good = a_cost_line()
+    store.save([replace(good, reference_id="x" * 50)])
+    assert environment.store().save([good]) == Saved(created=1)
+    assert store.findings() == ()
+
+
+def test_many_links_to_a_row_that_was_deleted_are_left_out(environment, store):
+    store.save([a_customer()])
+    store._client.call("DELETE", store._client.row_path("csp_customer", "customer.c1"))
+    lines = [a_cost_line(n) for n in range(60)]
+    assert store.save(lines) == Saved(created=60)
+    store.save([a_customer()])
+    assert store.save(lines) == Saved(updated=60)  # now they are linked
+
+
+def test_accounts_of_any_number_are_asked_for_in_pieces(environment, store):
+    contracts = [
+        BillingContract(
+            key=f"contract/c{n}",
+            customer_id=f"c{n}",
+            currency="EUR",
+            account_id=f"00000000-0000-4000-8000-{n:012x}",
+            account_name="",
+            starts=date(2026, 1, 1),
+        )
+        for n in range(600)
+    ]
+    assert store.save(contracts).created == 600
+
+
+def test_links_may_be_forgotten_while_others_save(environment, store):
+    store.save([a_customer(n) for n in range(5)])
+    stop = threading.Event()
+    faults = []
+
+    def forget():
+        while not stop.is_set():
+            store._rows.forget_links()
+
+    def save(number):
+        try:
+            for round_ in range(4):
+                lines = [
+                    a_cost_line(f"{number}.{n}", customer_id=f"c{n % 5}", name=f"N{round_}")
+                    for n in range(10)
+                ]
+                store.save(lines)
+        except BaseException as fault:
+            faults.append(fault)
+            raise
+
+    forgetting = threading.Thread(target=forget)
+    saving = [threading.Thread(target=save, args=(number,)) for number in range(3)]
+    for thread in (forgetting, *saving):
+        thread.start()
+    for thread in saving:
+        thread.join()
+    stop.set()
+    forgetting.join()
+    assert faults == []
+
+
+def test_a_currency_that_is_not_there_is_asked_for_once(environment, store):
+    lines = [a_cost_line(n, currency="XTS") for n in range(30)]
+    environment.forget_requests()
+    assert store.save(lines) == Saved()
+    asked = [line for line in environment.requests() if "transactioncurrencies" in line]
+    assert len(asked) == 1
+    assert len(store.findings()) == 30
+
+
 def test_one_bad_row_of_a_bulk_is_isolated_and_holds_its_customer(environment, store):
     client = environment.client()
     path = "EntityDefinitions(LogicalName='csp_costline')/Attributes(LogicalName='csp_reference')"

@@ -2,12 +2,13 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transport.pace import MARGIN, Allowance, Pace
+from transport.pace import MARGIN, Allowance, Pace, StillClosed
 
 
 class Time:
@@ -30,7 +31,7 @@ def new_pace(time, *, at_first=4, **allowance):
 def call(pace, time, *, seconds=1.0, refused=None, hint=""):
     with pace.turn() as turn:
         time.now += seconds
-        turn.heard({"x-ms-dop-hint": hint})
+        turn.heard(200, {"x-ms-dop-hint": hint})
         turn.refused = refused
 
 
@@ -106,6 +107,57 @@ def test_a_refusal_closes_the_gate_for_everybody_until_its_time():
     assert time.waits == [17.0]
 
 
+def test_what_began_before_a_refusal_does_not_open_the_gate_wider():
+    time = Time()
+    pace = new_pace(time, at_first=8)
+    with ExitStack() as crowd:
+        turns = [crowd.enter_context(pace.turn()) for _ in range(8)]
+        for turn in turns:
+            turn.heard(200, {})
+        turns[0].refused = 5.0
+        crowd.pop_all().close()
+    time.now += 10
+    with pace.turn():
+        assert pace._wait() is None  # a second one waits for the first
+
+
+def test_a_fault_of_the_service_is_no_sign_of_calm():
+    time = Time()
+    pace = new_pace(time)
+    call(pace, time, refused=1.0)
+    for _ in range(3):
+        with pace.turn() as turn:
+            turn.heard(503, {})
+    with pytest.raises(OSError, match="cut"), pace.turn():
+        raise OSError("cut")
+    with pace.turn():
+        assert pace._wait() is None
+
+
+def test_nobody_waits_longer_than_they_can():
+    time = Time()
+    pace = new_pace(time)
+    call(pace, time, refused=7200.0)
+    with pytest.raises(StillClosed) as raised, pace.turn(300.0):
+        pass
+    assert raised.value.seconds == 7200.0
+    assert time.waits == []
+    time.now += 7000
+    with pace.turn(300.0):
+        pass
+    assert time.waits == [200.0]
+
+
+def test_a_call_longer_than_the_window_is_forgotten_in_time():
+    time = Time()
+    pace = new_pace(time)
+    for _ in range(3):
+        call(pace, time, seconds=350.0)
+    time.now += 1000
+    call(pace, time, seconds=0.1)
+    assert pace._spent == pytest.approx(0.1)
+
+
 def test_after_a_refusal_one_call_goes_ahead_and_others_follow_its_success():
     pace = Pace(
         Allowance(requests=1000, seconds=1000.0, at_once=52, window=300.0),
@@ -119,7 +171,8 @@ def test_after_a_refusal_one_call_goes_ahead_and_others_follow_its_success():
 
     def work(number):
         nonlocal running
-        with pace.turn():
+        with pace.turn() as turn:
+            turn.heard(200, {})
             with lock:
                 running += 1
                 most_at_once.append(running)

@@ -18,6 +18,7 @@ from domain.problems import (
     Unavailable,
 )
 from transport.mounts import mount_rehosted, mount_wsgi, new_session
+from transport.pace import Allowance, Pace
 from transport.session import AccessToken, Http, Patience, read_error
 
 BASE = "https://api.example.test"
@@ -263,6 +264,17 @@ def test_a_code_can_say_that_a_fault_passes_by_itself(http_for):
     with pytest.raises(ServiceError):
         http.request("POST", "/x")  # not keyed: nobody knows what it did
     assert len(script.requests) == 1
+
+
+def test_a_closed_door_is_told_at_once_where_it_stays_closed_too_long(http_for, waits):
+    grant = Allowance(requests=9, seconds=9.0, at_once=9, window=9.0)
+    pace = Pace(grant, clock=lambda: 0.0, sleep=waits.append)
+    http, script = http_for(failing(429, Retry_After="7200"), ok(), pace=pace)
+    for _ in range(2):
+        with pytest.raises(Throttled) as caught:
+            http.request("GET", "/x")
+        assert caught.value.retry_after == 7200
+    assert (len(script.requests), waits) == (1, [])
 
 
 def test_a_failure_inside_a_good_answer_counts_as_its_own(http_for, waits):
