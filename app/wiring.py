@@ -37,6 +37,7 @@ from sync import runs
 from sync.ledger import Busy
 from sync.messages import StartRun, TakeRequest
 from sync.ports import Archive, Ports, Queue
+from transport import exact_json
 from transport.auth import (
     RefreshTokenStore,
     Registration,
@@ -377,7 +378,7 @@ def _emulated(settings: Settings, session: requests.Session) -> Systems:
         return datetime.fromisoformat(control.request("GET", "/_emulator/clock").json()["now"])
 
     try:
-        overview = control.request("GET", "/_emulator").json()
+        overview = exact_json.loads(control.request("GET", "/_emulator").content)
         given = overview["credentials"]
     except NOT_AN_EMULATOR as error:
         raise ConfigurationError(

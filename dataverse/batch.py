@@ -42,8 +42,12 @@ class Part:
     content: bytes
 
     def json(self) -> Any:
-        """Parse the body with exact numbers."""
-        return exact_json.loads(self.content)
+        """Parse the body with exact numbers; ServiceError when it is not JSON."""
+        try:
+            return exact_json.loads(self.content)
+        except ValueError:
+            msg = "a part of a batch answer is not JSON"
+            raise ServiceError(msg, service="Dataverse", status=self.status) from None
 
 
 def compose(operations: Sequence[Operation], *, atomic: bool) -> tuple[str, bytes]:

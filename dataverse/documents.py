@@ -28,6 +28,8 @@ from invoice.file import Saved
 T = TypeVar("T")
 FILE = "csp_document"
 """The column of the file that people open."""
+OURS = f"{KEY} ne null"
+"""Which rows the reckoning may read: what a person added by hand is no document or line of ours."""
 
 _NEXT: Mapping[DocumentStatus, frozenset[DocumentStatus]] = {
     DocumentStatus.DRAFT: frozenset(
@@ -116,7 +118,7 @@ class Documents:
                 Query(
                     table=INVOICE_LINE.name,
                     select=(EXTERNAL_KEY, ROW_HASH),
-                    where=f"csp_InvoiceId/{head}",
+                    where=f"csp_InvoiceId/{head} and {OURS}",
                 ),
             ]
         )
@@ -158,7 +160,7 @@ class Documents:
         self, *, period: str = "", status: DocumentStatus | None = None, customer_id: str = ""
     ) -> Sequence[Invoice]:
         """Read documents with their lines, by number and key; `period` is the month of their start."""
-        tests = [f"{KEY} ne null"]  # what a person added by hand is no document of ours
+        tests = [OURS]
         if period:
             month = Period.month(period)
             tests.append(f"csp_periodstart ge {month.start} and csp_periodstart lt {month.end}")
@@ -169,15 +171,19 @@ class Documents:
         heads = self._client.read(query_of(INVOICE, " and ".join(tests)))
         lines: list[Row] = []
         for some in slices([row[KEY] for row in heads]):
-            lines += self._client.read(query_of(INVOICE_LINE, one_of("csp_invoicekey", some)))
+            where = f"{OURS} and {one_of('csp_invoicekey', some)}"
+            lines += self._client.read(query_of(INVOICE_LINE, where))
         return documents_of(heads, lines)
 
     def unattached(self, period: str) -> Sequence[str]:
         """Return the keys of the numbered documents of a month whose file is missing."""
         month = Period.month(period)
-        numbered = f"csp_periodstart ge {month.start} and csp_periodstart lt {month.end}"
+        numbered = f"{OURS} and csp_number ne null"
         query = Query(
-            table=INVOICE.name, select=(KEY, FILE), where=f"{numbered} and csp_number ne null"
+            table=INVOICE.name,
+            select=(KEY, FILE),
+            where=f"{numbered} and csp_periodstart ge {month.start}"
+            f" and csp_periodstart lt {month.end}",
         )
         return sorted(row[KEY] for row in self._client.read(query) if row[FILE] is None)
 
@@ -230,7 +236,10 @@ class Documents:
     def _stored_document(self, key: str) -> tuple[Invoice, str]:
         where = f"{EXTERNAL_KEY} eq {literal(external_key(key))}"
         heads, lines = self._client.read_together(
-            [query_of(INVOICE, where), query_of(INVOICE_LINE, f"csp_InvoiceId/{where}")]
+            [
+                query_of(INVOICE, where),
+                query_of(INVOICE_LINE, f"csp_InvoiceId/{where} and {OURS}"),
+            ]
         )
         if not heads:
             msg = f"document {key} is not stored"

@@ -19,7 +19,7 @@ from typing import Any
 
 from dataverse.batch import LARGEST_BATCH, Operation
 from dataverse.client import API, DataverseClient, Query, condition, etag, literal, one_of
-from dataverse.documents import documents_of, slices
+from dataverse.documents import OURS, documents_of, slices
 from dataverse.mapping import fit
 from dataverse.rows import query_of
 from dataverse.schema import EXTERNAL_KEY, KEY, Row, external_key
@@ -48,6 +48,8 @@ _STATE = INVOICE.column("csp_projection")
 _CANCELED = {"statecode": 3, "statuscode": 100003}
 _ROW_FAULTS = frozenset({400, 403, 404, 405, 412})
 """What Sales has against one document; the others go on."""
+_NOT_READABLE = frozenset({400, 403, 404})
+"""How a read is refused where the key, the right or the table is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,7 @@ class SalesProjection:
         """Project what is missing, cancel what was made void; returns what stands in the way.
 
         Done twice it changes nothing. A document that differs is looked at again each time, until
-        somebody mended it. Faults of the network are raised.
+        somebody mended it. An outage is raised, so that the findings that stand are kept.
         """
         try:
             heads = self._pending()
@@ -87,7 +89,8 @@ class SalesProjection:
             found = self._client.read_keyed(SALES_INVOICE.name, (*HEAD_COLUMNS, EXTERNAL_KEY), keys)
             pricing = self._pricing()
         except ServiceError as fault:
-            if fault.status not in {None, 400, 403, 404}:
+            # A lost connection has no status either: it passes, and says nothing about Sales.
+            if not isinstance(fault, NotFound) and fault.status not in _NOT_READABLE:
                 raise
             return [_unavailable(fault)]
         standard = {row[EXTERNAL_KEY]: row for row in found}
@@ -115,8 +118,8 @@ class SalesProjection:
         return self._client.read(
             query_of(
                 INVOICE,
-                f"(csp_status ne {draft} and csp_status ne {void} and {open_})"
-                f" or (csp_status eq {void} and {uncancelled})",
+                f"{OURS} and ((csp_status ne {draft} and csp_status ne {void} and {open_})"
+                f" or (csp_status eq {void} and {uncancelled}))",
                 "csp_projection",
                 "csp_projectedtotal",
             )
@@ -125,7 +128,8 @@ class SalesProjection:
     def _documents(self, heads: Sequence[Row]) -> Sequence[Invoice]:
         lines: list[Row] = []
         for some in slices([row[KEY] for row in heads]):
-            lines += self._client.read(query_of(INVOICE_LINE, one_of("csp_invoicekey", some)))
+            where = f"{OURS} and {one_of('csp_invoicekey', some)}"
+            lines += self._client.read(query_of(INVOICE_LINE, where))
         return documents_of(heads, lines)
 
     def _pricing(self) -> _Pricing:

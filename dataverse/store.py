@@ -13,7 +13,7 @@ from typing import Any
 
 from dataverse.bulk import CHUNK
 from dataverse.client import SERVICE, DataverseClient, Query, etag, literal, one_of
-from dataverse.documents import Documents, documents_of, slices
+from dataverse.documents import OURS, Documents, documents_of, slices
 from dataverse.mapping import FORMATTED, domain_key, from_row, to_row
 from dataverse.rows import Rows, columns_of, query_of
 from dataverse.schema import EXTERNAL_KEY, KEY, Row, Table, external_key
@@ -92,8 +92,8 @@ class DataverseStore(Documents):
             query_of(PRICE_LIST_ITEM, shared),
             query_of(MARKUP_RULE, shared),
             query_of(EXCHANGE_RATE, ""),
-            query_of(INVOICE, own),
-            query_of(INVOICE_LINE, own),
+            query_of(INVOICE, f"{own} and {OURS}"),
+            query_of(INVOICE_LINE, f"{own} and {OURS}"),
         ]
         answers = iter(self._client.read_together(queries))
         customers = next(answers)

@@ -22,7 +22,7 @@ from domain.problems import Finding, NotAuthorised, NotFound, ServiceError, Unav
 from partner_center.customers import AssignmentWire, RelationshipWire
 from partner_center.wire import Text, Whole, Wire, label, objects, read
 from transport import exact_json
-from transport.session import Answer, Http
+from transport.session import Answer, Http, request_id_of
 
 GRAPH_URL = "https://graph.microsoft.com"
 GRAPH_SCOPE = f"{GRAPH_URL}/.default"
@@ -223,16 +223,7 @@ class BillingExports:
 
 def json_of(answer: Answer, service: str) -> dict[str, Any]:
     """Read an answer that must be a JSON object or array; an array comes back under `items`."""
-    request_id = answer.headers.get("MS-RequestId") or answer.headers.get("request-id") or ""
-    try:
-        body = exact_json.loads(answer.content)
-    except ValueError as error:
-        raise ServiceError(
-            "an answer that is not JSON",
-            service=service,
-            status=answer.status,
-            request_id=request_id,
-        ) from error
+    body = answer.json()
     if isinstance(body, list):
         return {"items": body}
     if not isinstance(body, dict):
@@ -244,6 +235,6 @@ def json_of(answer: Answer, service: str) -> dict[str, Any]:
             service=service,
             status=answer.status,
             code=str(body["code"]),
-            request_id=request_id,
+            request_id=request_id_of(answer.headers),
         )
     return body

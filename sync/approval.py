@@ -11,13 +11,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 from domain.contract import BillingContract
-from domain.problems import InputError
+from domain.problems import Finding, InputError, NotFound, ServiceError, Severity
 from domain.run import Run, RunStatus
 from invoice.document import DocumentKind, DocumentStatus, Invoice
 from invoice.explain import fingerprint
 from invoice.render import to_html
 from sync import projection
-from sync.findings import held_customers
+from sync.findings import held_customers, replace_everywhere
 from sync.ledger import Ledger, Outcome
 from sync.messages import StartRun
 from sync.ports import Ports
@@ -29,6 +29,10 @@ STANDS = {
     DocumentStatus.PAID,
 }
 """Documents that the customer has been told of, or is about to be."""
+FILE = "document.file"
+"""The check that every numbered document has its page as a file."""
+_FILE_REFUSED = frozenset({400, 403, 404, 413})
+"""What stands against one file; anything else is an outage."""
 
 
 def approve(ports: Ports, message: StartRun) -> list[Invoice]:
@@ -36,12 +40,13 @@ def approve(ports: Ports, message: StartRun) -> list[Invoice]:
 
     One approval of a month at a time: numbers are consecutive per kind. A draft of a customer that
     is on hold by now stays a draft. Raises InputError, with nothing issued, where a draft must not
-    be. A second approval finds no draft and writes nothing. What is issued then gets its page as a
-    file, and is projected where that is switched on.
+    be. A second approval finds no draft and writes nothing. What is issued is then projected where
+    that is switched on, and gets its page as a file. An outage there is raised with the documents
+    issued already: the next approval of the month catches up.
     """
     issued = _issue(ports, message)
-    _attach_files(ports, message.period or "")
     projection.catch_up(ports)
+    _attach_files(ports, message.period or "")
     return issued
 
 
@@ -96,14 +101,35 @@ def _issue(ports: Ports, message: StartRun) -> list[Invoice]:
 
 
 def _attach_files(ports: Ports, period: str) -> None:
-    """Attach to each numbered document its page, also to those that an approval before us left."""
+    """Attach to each numbered document its page, also to those that an approval before us left.
+
+    A page that is refused is a finding, which stands until the document has its file.
+    """
     missing = set(ports.store.unattached(period))
-    if not missing:
-        return
-    for document in ports.store.documents(period=period):
-        if document.key in missing:
-            content = to_html(document).encode()
-            ports.store.attach(document.key, f"{document.number}.html", content)
+    documents = ports.store.documents(period=period) if missing else ()
+    mine = f"document of {period}: "
+    refused: list[Finding] = []
+    for document in documents:
+        if document.key not in missing:
+            continue
+        name = f"{document.number}.html"
+        try:
+            ports.store.attach(document.key, name, to_html(document).encode())
+        except ServiceError as fault:
+            if not isinstance(fault, NotFound) and fault.status not in _FILE_REFUSED:
+                raise
+            refused.append(
+                Finding(
+                    check=FILE,
+                    severity=ports.policy.get(FILE, Severity.WARN),
+                    customer_id=document.customer_id,
+                    record=f"{mine}{document.number}",
+                    sentence=f"{name} was refused: {fault.args[0]} ({fault.code or 'no code'}).",
+                    hint="Let the environment take this file (blocked extensions, largest size, "
+                    "rights of the worker), or attach one by hand; then approve the month again.",
+                )
+            )
+    replace_everywhere(ports.store, (FILE,), refused, record=mine)
 
 
 def approvable(ports: Ports, message: StartRun) -> list[Invoice]:

@@ -147,7 +147,10 @@ class Store(Protocol):
         ...
 
     def attach(self, document_key: str, name: str, content: bytes) -> None:
-        """Set the file that people open from a document's row; NotFound when it is not stored."""
+        """Set the file that people open from a document's row; NotFound when it is not stored.
+
+        A file that is refused (its kind, its size, our rights) is a ServiceError with the status.
+        """
         ...
 
     def findings(self, *, customer_id: str = "") -> Sequence[Finding]:
@@ -227,7 +230,10 @@ class Projection(Protocol):
         ...
 
     def catch_up(self, now: datetime) -> Sequence[Finding]:
-        """Bring the other application's documents up to ours; returns what stands in the way."""
+        """Bring the other application's documents up to ours; returns what stands in the way.
+
+        An outage is raised: it says nothing about what stood in the way before.
+        """
         ...
 
 

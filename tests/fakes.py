@@ -20,7 +20,7 @@ from domain.contract import (
     TaxProfile,
 )
 from domain.customer import Agreement, Customer, DelegatedAdminRelationship
-from domain.problems import Conflict, Finding, NotFound, Severity
+from domain.problems import Conflict, Finding, NotFound, ServiceError, Severity
 from domain.run import RequestStatus, Run, RunRequest, UnitOfWork
 from domain.subscription import (
     CostInvoice,
@@ -45,6 +45,8 @@ class MemoryStore:
         self.found: dict[str, Finding] = {}
         self.papers: dict[str, Invoice] = {}
         self.files: dict[str, tuple[str, bytes]] = {}
+        self.file_faults: dict[str, ServiceError] = {}
+        """By document key, what attaching its file comes to."""
         self.ledger: dict[str, tuple[UnitOfWork, str]] = {}
         self.writes: list[str] = []
         self.fault: BaseException | None = None
@@ -156,6 +158,8 @@ class MemoryStore:
     def attach(self, document_key: str, name: str, content: bytes) -> None:
         if document_key not in self.papers:
             raise NotFound(f"{document_key} is not stored", service="Store")
+        if document_key in self.file_faults:
+            raise self.file_faults[document_key]
         self._write(f"attach {document_key}")
         self.files[document_key] = (name, content)
 

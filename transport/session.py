@@ -99,10 +99,20 @@ class Answer:
     headers: Mapping[str, str]
     content: bytes
     url: str
+    service: str
 
     def json(self) -> Any:
-        """Parse the body with exact numbers; ServiceError-free: ValueError when it is not JSON."""
-        return exact_json.loads(self.content)
+        """Parse the body with exact numbers; ServiceError when it is not JSON (a proxy's page)."""
+        try:
+            return exact_json.loads(self.content)
+        except ValueError:
+            raise ServiceError(
+                "an answer that is not JSON",
+                service=self.service,
+                status=self.status,
+                request_id=request_id_of(self.headers),
+                hint=f"check that no proxy answers in place of {self.service}",
+            ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +248,9 @@ class Http:
 
         def read(response: requests.Response) -> Answer:
             content = b"".join(_bounded(response.iter_content(MEGABYTE), limit, self.service))
-            answer = Answer(response.status_code, response.headers, content, response.url)
+            answer = Answer(
+                response.status_code, response.headers, content, response.url, self.service
+            )
             inspect(answer)
             return answer
 
@@ -395,10 +407,6 @@ class Http:
         content = b"".join(_bounded(response.iter_content(MEGABYTE), MEGABYTE, self.service))
         code, sentence = read_error(content)
         status = response.status_code
-        known = (response.headers, response.request.headers)
-        request_id = next(
-            (headers[name] for headers in known for name in _REQUEST_IDS if headers.get(name)), ""
-        )
         error_type = _error_type(status)
         hint = ""
         if issubclass(error_type, Throttled | Unavailable):
@@ -410,8 +418,7 @@ class Http:
             service=self.service,
             status=status,
             code=code,
-            # Partner Center sometimes answers the id twice, as "a,a".
-            request_id=request_id.split(",")[0].strip(),
+            request_id=request_id_of(response.headers, response.request.headers),
             retry_after=_retry_after(response.headers, sentence, self._now),
             hint=hint,
         )
@@ -501,6 +508,12 @@ def _bounded(chunks: Any, limit: int, service: str) -> Any:
 def _is_safe(url: str) -> bool:
     address = urlsplit(url)
     return address.scheme == "https" or address.hostname in ("127.0.0.1", "localhost", "::1")
+
+
+def request_id_of(*known: Mapping[str, str]) -> str:
+    """Return the first id that some headers know; Partner Center sometimes has it as "a,a"."""
+    found = (headers[name] for headers in known for name in _REQUEST_IDS if headers.get(name))
+    return next(found, "").split(",")[0].strip()
 
 
 def _is_timeout(error: Exception) -> bool:

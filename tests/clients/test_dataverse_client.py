@@ -477,3 +477,56 @@ def test_fetchxml_may_ask_for_the_first_ones_or_for_sums(sixty):
 def test_what_is_no_fetchxml_is_said(environment, text):
     with pytest.raises(ValueError, match="XML"):
         environment.client().fetch(text)
+
+
+GROUPS = """<fetch aggregate="true"><entity name="csp_pricelistitem">
+<attribute name="csp_unitprice" aggregate="sum" alias="total"/>
+<attribute name="csp_sku" groupby="true" alias="sku"/>
+<filter><condition attribute="csp_sku" operator="like" value="six.%"/></filter></entity></fetch>"""
+
+
+@pytest.mark.parametrize("size", [1, 4, 6, 7])
+def test_the_groups_of_an_aggregate_come_in_pages_too(sixty, environment, monkeypatch, size):
+    monkeypatch.setattr(client, "PAGE_SIZE", size)
+    sixty.entity_set("csp_pricelistitem")
+    environment.forget_requests()
+    found = {row["sku"]: row["total"] for row in sixty.fetch(GROUPS)}
+    assert found == {f"six.{n}": Decimal(n) for n in range(1, 7)}
+    assert len(environment.requests()) == -(-6 // size)
+
+
+def test_what_says_that_it_is_no_aggregate_has_pages(sixty, environment):
+    environment.emulator.dataverse.settings.page_size_cap = 7
+    rows = sixty.fetch(FETCH.format(' aggregate="false"', '<attribute name="csp_externalkey"/>'))
+    assert len(rows) == 60
+
+
+@pytest.mark.parametrize("cookie", [None, "", "<cookie", "<cookie/>", '<cookie pagingcookie=""/>'])
+def test_a_further_page_without_a_cookie_is_an_error_and_not_the_end(sixty, monkeypatch, cookie):
+    page = {"value": [{"csp_key": "a"}], "@Microsoft.Dynamics.CRM.morerecords": True}
+    if cookie is not None:
+        page["@Microsoft.Dynamics.CRM.fetchxmlpagingcookie"] = cookie
+    content = exact_json.dumps(page).encode()
+    part = batch.Part(status=200, headers={}, content=content)
+    monkeypatch.setattr(sixty, "_send_batch", lambda *_, **__: [part])
+    with pytest.raises(ServiceError, match="further page without a cookie") as raised:
+        sixty.fetch(FETCH.format("", ""))
+    assert raised.value.hint.startswith("sort the query by columns of its own table")
+
+
+# What is no answer of the service ------------------------------------------------------------------
+
+
+def test_the_page_of_a_proxy_is_an_error_of_the_service(environment):
+    environment.fail(path="WhoAmI", kind="respond", status=200, body="<html>sign in</html>")
+    with pytest.raises(ServiceError, match="not JSON") as raised:
+        environment.client().who_am_i()
+    assert (raised.value.service, raised.value.status) == ("Dataverse", 200)
+    assert "proxy" in raised.value.hint
+
+
+def test_a_part_of_a_batch_that_is_not_json_is_an_error_of_the_service():
+    part = batch.Part(status=200, headers={}, content=b"<html>")
+    with pytest.raises(ServiceError, match="not JSON") as raised:
+        part.json()
+    assert (raised.value.service, raised.value.status) == ("Dataverse", 200)

@@ -7,9 +7,10 @@ import pytest
 
 from dataverse import files
 from dataverse.files import download, upload
+from domain.period import Period
 from domain.problems import NotFound, ServiceError
 from invoice.document import DocumentStatus
-from tests.clients.dataverse_environment import NOW, an_invoice, new_environment
+from tests.clients.dataverse_environment import NOW, a_line, an_invoice, new_environment
 
 COLUMN = "csp_document"
 BLOCK = 4 << 20
@@ -109,3 +110,28 @@ def test_documents_without_their_file_are_found_and_get_it(environment):
     assert store.documents() == (numbered,)
     with pytest.raises(NotFound):
         store.attach("invoice/nobody", "x.html", b"")
+
+
+def test_a_row_added_by_hand_is_no_document_that_waits_for_its_file(environment):
+    client = environment.client()
+    client.create(
+        "csp_invoice",
+        {"csp_name": "By hand", "csp_number": "H-1", "csp_periodstart": "2026-08-01"},
+    )
+    other = replace(an_invoice(), key="invoice/c1/2026-08/USD/1", period=Period.month("2026-08"))
+    other = replace(other, lines=(a_line(1, invoice_key=other.key),))
+    store = environment.store()
+    store.save_document(other)
+    store.settle_document(replace(other, number="INV-1", status=DocumentStatus.ISSUED))
+    assert store.unattached("2026-08") == [other.key]
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 413])
+def test_a_refused_file_tells_its_status(environment, status):
+    store = environment.store()
+    document = an_invoice(a_line(1, invoice_key="invoice/file"), key="invoice/file")
+    store.save_document(document)
+    environment.fail(path=".*csp_document", method="PATCH", kind="respond", status=status)
+    with pytest.raises(ServiceError) as raised:
+        store.attach(document.key, "x.html", b"<html>")
+    assert raised.value.status == status

@@ -16,7 +16,7 @@ from dataverse.client import DataverseClient, Query
 from dataverse.projection import SalesProjection
 from dataverse.schema import external_key
 from dataverse.standard_invoice import SALES_INVOICE, priced
-from dataverse.tables import TABLES
+from dataverse.tables import INVOICE, TABLES
 from domain.money import Money
 from domain.problems import ConfigurationError, ServiceError, Severity, Unavailable
 from invoice.document import DocumentKind, DocumentStatus
@@ -29,6 +29,7 @@ from tests.clients.dataverse_environment import (
 )
 from tests.fakes import Crash
 
+ISSUED = INVOICE.column("csp_status").option(DocumentStatus.ISSUED)
 EVERYTHING = ("totallineitemamount", "totaltax", "totalamount", "ispricelocked", "statecode")
 
 
@@ -442,6 +443,33 @@ def test_without_rights_one_sentence_says_which(shop):
     (finding,) = shop.catch_up()
     assert finding.check == "projection.unavailable"
     assert finding.hint == "Give the worker's application user the role CSP Billing projection."
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "stall_before"])
+@pytest.mark.parametrize("skip", [0, 1, 2, 3])
+def test_an_outage_is_raised_and_not_told_as_a_missing_table(shop, kind, skip):
+    """It has no status either; the findings that stand are then left as they are."""
+    shop.issue(an_invoice())
+    shop.environment.fail(kind=kind, skip=skip, count=99)
+    with pytest.raises(Unavailable):
+        shop.catch_up()
+    shop.environment.emulator.control.clear_faults()
+    assert shop.catch_up() == []
+
+
+def test_a_page_of_a_proxy_is_not_told_as_a_missing_table(shop):
+    shop.issue(an_invoice())
+    shop.environment.fail(kind="respond", status=200, body="<html>sign in</html>")
+    with pytest.raises(ServiceError, match="not JSON"):
+        shop.catch_up()
+
+
+def test_what_a_person_added_to_our_table_by_hand_is_not_projected(shop):
+    shop.issue(an_invoice())
+    status = {"csp_name": "By hand", "csp_status": ISSUED}
+    shop.client.create("csp_invoice", status)
+    assert shop.catch_up() == []
+    assert len(shop.invoices()) == 1
 
 
 # --- the key on the standard table -----------------------------------------------------------------

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataverse.client import Query
+from dataverse.schema import external_key
 from dataverse.store import Account, DataverseStore
 from domain.contract import (
     BillingContract,
@@ -1047,3 +1048,30 @@ def test_any_unit_survives_the_environment(shared, unit, number):
     known = store.unit(unit.key)
     store.put_unit(unit, known[1] if known else None)
     assert store.unit(unit.key)[0] == unit
+
+
+def test_documents_and_lines_that_a_person_added_by_hand_are_left_out_of_the_reckoning(
+    environment, store
+):
+    client = environment.client()
+    store.save([a_customer()])
+    draft = an_invoice()
+    store.save_document(draft)
+    (row,) = client.read_keyed("csp_invoice", ("csp_invoiceid",), (external_key(draft.key),))
+    head = {"csp_name": "By hand", "csp_tenantid": "c1", "csp_periodstart": "2026-10-01"}
+    client.create("csp_invoice", head)
+    line = {
+        "csp_name": "By hand",
+        "csp_tenantid": "c1",
+        "csp_invoicekey": draft.key,
+        "csp_InvoiceId@odata.bind": f"/{client.id_path('csp_invoice', row['csp_invoiceid'])}",
+    }
+    for _ in range(2):
+        client.create("csp_invoiceline", line)
+    assert store.customer_file("c1").documents == (draft,)
+    assert store.documents(period="2026-10") == (draft,)
+    fewer = an_invoice(a_line(1))
+    assert store.save_document(fewer) == Saved(updated=2, unchanged=1)
+    settled = replace(fewer, number="INV-1", status=DocumentStatus.ISSUED)
+    store.settle_document(settled)
+    assert store.documents() == (settled,)

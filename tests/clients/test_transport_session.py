@@ -95,6 +95,17 @@ def test_numbers_arrive_and_leave_with_every_digit(http_for):
     assert script.requests[0].headers["Content-Type"] == "application/json"
 
 
+@pytest.mark.parametrize("body", [b"<html>sign in</html>", b"", b'{"a": NaN}', b"\xff\xfe\xfd"])
+def test_an_answer_that_is_not_json_is_an_error_of_the_service(http_for, body):
+    http, _ = http_for(ok(body, x_ms_request_id="r1"))
+    answer = http.request("GET", "/x")
+    with pytest.raises(ServiceError, match="not JSON") as raised:
+        answer.json()
+    problem = raised.value
+    assert (problem.service, problem.status, problem.request_id) == ("test", 200, "r1")
+    assert problem.hint == "check that no proxy answers in place of test"
+
+
 def test_a_float_does_not_go_on_the_wire(http_for):
     http, _ = http_for(ok())
     with pytest.raises(TypeError, match="use Decimal"):

@@ -12,7 +12,7 @@ import pytest
 from domain.contract import Alignment, BillingContract, MarkupRule, TaxProfile, Timing
 from domain.customer import DelegatedAdminRelationship
 from domain.period import Frequency, Period
-from domain.problems import InputError, Severity
+from domain.problems import InputError, NotAuthorised, ServiceError, Severity, Unavailable
 from domain.run import RunStatus, UnitStatus
 from domain.subscription import (
     CostKind,
@@ -410,6 +410,82 @@ def test_a_file_that_an_approval_before_could_not_attach_is_made_up_for(synced):
     del synced.store.files[lost.key]
     work(synced, APPROVE)
     assert lost.key in synced.store.files
+
+
+def refused_file(status, **values):
+    return ServiceError("The file type is blocked.", service="Dataverse", status=status, **values)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 413])
+def test_a_file_that_is_refused_is_a_finding_until_the_document_has_one(synced, status):
+    work(synced, BILL)
+    first, second = sorted(synced.store.documents(), key=lambda one: one.customer_name)
+    synced.store.file_faults[first.key] = refused_file(status, code="0x80043e09")
+    issued = approval.approve(synced.ports, APPROVE)
+    assert [one.number for one in issued] == ["INV-202610-0001", "INV-202610-0002"]
+    assert set(synced.store.files) == {second.key}
+    (finding,) = synced.store.findings()
+    assert (finding.check, finding.severity) == ("document.file", Severity.WARN)
+    assert (finding.customer_id, finding.record) == (
+        first.customer_id,
+        "document of 2026-10: INV-202610-0001",
+    )
+    assert finding.sentence == (
+        "INV-202610-0001.html was refused: The file type is blocked. (0x80043e09)."
+    )
+    assert "blocked extensions" in finding.hint
+    assert synced.written(lambda: approval.approve(synced.ports, APPROVE)) == []
+    synced.store.file_faults.clear()
+    approval.approve(synced.ports, APPROVE)
+    assert set(synced.store.files) == {first.key, second.key}
+    assert list(synced.store.findings()) == []
+
+
+def test_a_file_that_a_person_attached_closes_the_finding_too(synced):
+    work(synced, BILL)
+    (first, *_) = synced.store.documents()
+    synced.store.file_faults[first.key] = refused_file(400)
+    approval.approve(synced.ports, APPROVE)
+    synced.store.files[first.key] = ("by hand.pdf", b"%PDF")
+    approval.approve(synced.ports, APPROVE)
+    assert list(synced.store.findings()) == []
+
+
+def test_a_refused_file_of_another_month_stays_told(synced):
+    other = a_fault("document.file", record="document of 2026-09: INV-202609-0001")
+    synced.store.save([replace(other, severity=Severity.WARN)])
+    work(synced, BILL, APPROVE)
+    assert [one.record for one in synced.store.findings()] == [other.record]
+
+
+def test_the_policy_decides_what_a_refused_file_does(synced):
+    work(synced, BILL)
+    synced.policy = {"document.file": Severity.HOLD}
+    (first, *_) = synced.store.documents()
+    synced.store.file_faults[first.key] = refused_file(413)
+    approval.approve(synced.ports, APPROVE)
+    assert [one.severity for one in synced.store.findings()] == [Severity.HOLD]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Unavailable("no answer", service="Dataverse"),
+        Unavailable("down", service="Dataverse", status=503),
+        NotAuthorised("no token", service="Dataverse", status=401),
+        refused_file(None),
+    ],
+)
+def test_an_outage_is_no_refused_file(synced, fault):
+    work(synced, BILL)
+    (first, *_) = synced.store.documents()
+    synced.store.file_faults[first.key] = fault
+    with pytest.raises(ServiceError):
+        approval.approve(synced.ports, APPROVE)
+    assert list(synced.store.findings()) == []
+    synced.store.file_faults.clear()
+    assert approval.approve(synced.ports, APPROVE) == []  # issued already
+    assert len(synced.store.files) == 2
 
 
 def test_the_second_approval_writes_nothing(synced):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from domain.problems import Finding, Severity, Unavailable
+from domain.problems import Finding, ServiceError, Severity, Unavailable
 from domain.run import RunStatus
 from invoice.document import DocumentStatus
 from sync import approval
@@ -106,3 +106,29 @@ def test_without_the_setting_nothing_is_asked(office):
     office.projection = None
     work(office, SYNC, BILL, APPROVE)
     assert list(office.store.findings()) == []
+
+
+def test_an_outage_leaves_the_findings_that_stand(office):
+    office.projection.refuses = True
+    work(office, SYNC, BILL, APPROVE)
+    office.projection.down = True
+    with pytest.raises(Unavailable):
+        approval.approve(office.ports, APPROVE)
+    assert [one.sentence for one in office.store.findings()] == ["Sales refused it."]
+
+
+def test_a_file_that_is_refused_does_not_keep_a_document_from_being_projected(office):
+    work(office, SYNC, BILL)
+    blocked = ServiceError("blocked", service="Dataverse", status=400)
+    office.store.file_faults = {one.key: blocked for one in office.store.documents()}
+    approval.approve(office.ports, APPROVE)
+    assert len(office.projection.shown) == 2
+
+
+def test_files_that_cannot_be_attached_for_an_outage_do_not_keep_back_the_projection(office):
+    work(office, SYNC, BILL)
+    down = Unavailable("no answer", service="Dataverse")
+    office.store.file_faults = {one.key: down for one in office.store.documents()}
+    with pytest.raises(Unavailable):
+        approval.approve(office.ports, APPROVE)
+    assert len(office.projection.shown) == 2
