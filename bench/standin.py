@@ -108,13 +108,21 @@ class _Service:
         if wait:
             text = b'{"error": {"code": "0x80072322", "message": "Number of requests exceeded"}}'
             return 429, f"Retry-After: {wait}\r\n", text
+        began = time.monotonic()
         self.running += 1
         self.count("requests")
         self.count("writes" if method == "POST" else "reads")
         try:
-            await asyncio.sleep(cost)
+            answer = self._respond(method, path, query, body, root)
+            # What answering took here is part of the latency.
+            await asyncio.sleep(began + cost - time.monotonic())
         finally:
             self.running -= 1
+        return answer
+
+    def _respond(
+        self, method: str, path: str, query: str, body: bytes, root: str
+    ) -> tuple[int, str, bytes]:
         query = unquote(query.replace("+", "%20"))
         if method == "POST":
             return self._written(path, body)

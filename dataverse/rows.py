@@ -289,21 +289,23 @@ class _Saving:
         # Asked first: what is in flight now may be stored, and be noted as stored, or neither yet.
         busy = rows.keys() & self._flying.keys()
         stored = self._stored(rows.keys())
-        open_ = self._rows.refusals() if self._table is not FINDING else {}
+        equal: list[str] = []
         for key, row in rows.items():
             digest = row.digest()
             if stored.get(key) != digest or key in busy:
                 yield from self._send(_Flight(row, digest, is_new=key not in stored))
             else:
-                self._unchanged += 1
-                self._heal(key, open_)
+                equal.append(key)
+        self._unchanged += len(equal)
+        self._heal(equal)
         if self.mirror is None:
             self._rows.link_to(self._table.name, stored)
 
-    def _heal(self, key: str, open_: Mapping[str, Row]) -> None:
-        record = f"{self._table.name} {key}"
-        if record in open_:
-            self.healed.add(record)
+    def _heal(self, keys: Collection[str]) -> None:
+        """Note the open findings about rows that are stored as they should be."""
+        if keys and self._table is not FINDING:
+            open_ = self._rows.refusals()
+            self.healed |= open_.keys() & {f"{self._table.name} {key}" for key in keys}
 
     def _stored(self, keys: Collection[str]) -> dict[str, str | None]:
         if self.mirror:
@@ -340,14 +342,12 @@ class _Saving:
             self.mirror.note({key: self._flying[key].digest for key in keys})
         else:
             self._rows.link_to(self._table.name, keys)
-        open_ = self._rows.refusals() if self._table is not FINDING else {}
         with self._lock:
             flights = [self._flying.pop(key) for key in keys]
             new = sum(flight.is_new for flight in flights)
             self._created += new
             self._updated += len(flights) - new
-            for key in keys:
-                self._heal(key, open_)
+        self._heal(keys)
         if self.mirror:
             self.mirror.keep_up()
 
