@@ -24,8 +24,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from app.settings import Settings
-from app.wiring import build
 from bench.standin import Model, StandIn, standing_in
 from dataverse.bulk import CHUNK
 from dataverse.client import GRANTED, DataverseClient
@@ -190,6 +188,9 @@ def _sdk(url: str, rows: int) -> tuple[Any, list[dict[str, Any]]]:
 
 def emulator(_: str, rows: int, __: Allowance) -> Any:
     """Save into the emulated environment on SQLite, in this process."""
+    from app.settings import Settings
+    from app.wiring import build
+
     folder = tempfile.mkdtemp()
     settings = Settings.from_env(
         {"CSP_STATE_DIR": str(Path(folder)), "CSP_SCENARIO": "empty", "CSP_MODE": "embedded"}
@@ -250,26 +251,27 @@ def on_paper(model: Model, rows: int, chunk: int = CHUNK) -> float:
 
     As many at once as recommended; a request begins when a place is free and the windows allow it.
     """
-    places = [0.0] * min(model.hint, model.at_once)
-    taken: list[tuple[float, float]] = []
+    # In whole microseconds: what leaves the window at a moment must be out of it at that moment.
+    window, seconds = round(model.window * 1e6), round(model.seconds * 1e6)
+    places = [0] * min(model.hint, model.at_once)
+    taken: list[tuple[int, int]] = []
     first = 0  # the first that may still be in the window
-    spent = 0.0
-    end = 0.0
+    spent = 0
     for start in range(0, rows, chunk):
-        cost = model.cost(min(chunk, rows - start))
+        cost = round(model.cost(min(chunk, rows - start)) * 1e6)
         place = min(range(len(places)), key=places.__getitem__)
         begin = places[place]
         while True:
-            while first < len(taken) and taken[first][0] <= begin - model.window:
+            while first < len(taken) and taken[first][0] <= begin - window:
                 spent -= taken[first][1]
                 first += 1
-            if len(taken) - first < model.requests and spent + cost <= model.seconds:
+            if len(taken) - first < model.requests and spent + cost <= seconds:
                 break
-            begin = taken[first][0] + model.window
+            begin = taken[first][0] + window
         taken.append((begin, cost))
         spent += cost
-        places[place] = end = begin + cost
-    return max(end, *places)
+        places[place] = begin + cost
+    return max(places) / 1e6
 
 
 def report(rows: int) -> Iterator[str]:
