@@ -54,12 +54,17 @@ class Pace:
         *,
         at_first: int = 8,
         hint_header: str = "x-ms-dop-hint",
+        crowd_code: str = "0x80072326",
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`at_first` calls run at once until the service recommends a number (in `hint_header`)."""
+        """`at_first` calls run at once until the service recommends a number (in `hint_header`).
+
+        A refusal with `crowd_code` means that too many ran at once, another that a window is full.
+        """
         self.allowance = allowance
         self._hint_header = hint_header
+        self._crowd_code = crowd_code
         self._clock = clock
         self._sleep = sleep
         self._freed = threading.Condition()
@@ -138,7 +143,7 @@ class Pace:
             if turn.recommended:
                 self._recommend(turn.recommended)
             if turn.refused is not None:
-                self._close(now + turn.refused)
+                self._close(now + turn.refused, crowded=turn.code == self._crowd_code)
             elif turn.answered and turn.started >= self._closed_until:
                 growth = 1.0 if self._width < self._calm else 1.0 / self._width
                 self._width = min(self._width + growth, float(self._most))
@@ -152,9 +157,10 @@ class Pace:
             self._most = most
             self._width = min(self._width, float(most))
 
-    def _close(self, until: float) -> None:
+    def _close(self, until: float, *, crowded: bool) -> None:
         if self._clock() >= self._closed_until:  # the first refusal of a crowd speaks for all
-            self._calm = max(1.0, self._width / 2)
+            # A full window empties as fast as it was filled: then as many as before may follow.
+            self._calm = max(1.0, self._width / 2 if crowded else self._width)
         self._width = 1.0
         self._closed_until = max(self._closed_until, until)
 
@@ -171,6 +177,8 @@ class Turn:
     """Whether the service could answer; what began before a refusal says nothing about after it."""
     refused: float | None = None
     """Seconds for which the service wants to be left alone."""
+    code: str = ""
+    """What the refusal said."""
     recommended: int = 0
 
     def heard(self, status: int, headers: Mapping[str, str]) -> None:

@@ -337,6 +337,7 @@ class Http:
                     # Without a time of the service's own all wait for as long as a first try.
                     wait = problem.retry_after
                     turn.refused = self.patience.first_wait if wait is None else wait
+                    turn.code = problem.code
                     raise
         except StillClosed as closed:
             raise Throttled(

@@ -121,6 +121,18 @@ def test_what_began_before_a_refusal_does_not_open_the_gate_wider():
         assert pace._wait() is None  # a second one waits for the first
 
 
+@pytest.mark.parametrize(("code", "at_once"), [("0x80072322", 8), ("0x80072326", 5)])
+def test_after_a_full_window_all_come_back_and_after_a_crowd_half_of_them(code, at_once):
+    time = Time()
+    pace = new_pace(time, at_first=8)
+    with pace.turn() as turn:
+        turn.refused, turn.code = 1.0, code
+    for _ in range(8):
+        call(pace, time)
+    # Beyond the half it grows by one for as many calls as run at once.
+    assert int(pace._width) == at_once
+
+
 def test_a_fault_of_the_service_is_no_sign_of_calm():
     time = Time()
     pace = new_pace(time)
