@@ -55,7 +55,7 @@ LONGEST = 10
 """Characters that the environment's column for Microsoft's reference takes in these tests."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def environment():
     made = new_environment()
     client = made.client()
