@@ -224,7 +224,8 @@ class Rows:
         if findings:
             self.save(findings)
             self._refusals_until = 0.0
-        for record in saving.healed:
+        # A record that came twice may have been taken first and refused then.
+        for record in saving.healed - {one.record for one in findings}:
             row = self._refusals.pop(record, None)
             if row is not None:
                 self.close_finding(row)
