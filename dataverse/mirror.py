@@ -78,8 +78,8 @@ class Mirror:
                 else:  # a person made it, or took its key away
                     gone.append(row[self._table.primary_id])
             # Also replaces what stands under another key with the same id.
-            rows.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", known)  # noqa: S608
-            rows.executemany(f"DELETE FROM {table} WHERE id = ?", ((one,) for one in gone))  # noqa: S608
+            rows.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", known)  # noqa: S608 - ours
+            rows.executemany(f"DELETE FROM {table} WHERE id = ?", ((one,) for one in gone))  # noqa: S608 - ours
             if page.link:
                 if page.anew:
                     rows.execute("DROP TABLE seen")

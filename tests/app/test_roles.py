@@ -82,10 +82,11 @@ def test_the_worker_creates_no_account_and_deletes_no_customer(month):
 
 def test_the_worker_changes_no_tables_and_no_roles(month):
     act_as(month, WORKER)
-    refused(month.dataverse.call, "POST", "PublishAllXml")
-    refused(month.dataverse.call, "POST", "EntityDefinitions", body={})
+    call = month.dataverse.call
+    assert "prvPublishCustomization" in refused(call, "POST", "PublishAllXml")
+    assert "Entity privilege" in refused(call, "POST", "EntityDefinitions", body={})
     path = f"roles({WORKER.id})/Microsoft.Dynamics.CRM.AddPrivilegesRole"
-    refused(month.dataverse.call, "POST", path, body={"Privileges": []})
+    assert "Role privilege" in refused(call, "POST", path, body={"Privileges": []})
 
 
 def rows(worker, table, *columns, where=""):
@@ -110,9 +111,9 @@ def test_a_manager_enters_prices_and_settles_findings_and_touches_no_document(mo
     client.create("csp_billingrun", {"csp_name": "October again"})
     (invoice,) = rows(month, "csp_invoice", "csp_invoiceid")
     path = client.id_path("csp_invoice", invoice["csp_invoiceid"])
-    refused(client.call, "PATCH", path, body={"csp_number": "INV-1"})
-    refused(client.call, "DELETE", path)
-    refused(client.create, "csp_invoice", {"csp_name": "my own"})
+    assert "prvWritecsp_Invoice" in refused(client.call, "PATCH", path, body={"csp_number": "X"})
+    assert "prvDeletecsp_Invoice" in refused(client.call, "DELETE", path)
+    assert "prvCreatecsp_Invoice" in refused(client.create, "csp_invoice", {"csp_name": "my own"})
 
 
 def test_a_reader_sees_everything_and_changes_nothing(month):
@@ -120,7 +121,8 @@ def test_a_reader_sees_everything_and_changes_nothing(month):
     client = month.dataverse
     for table in TABLES:
         rows(month, table.name, table.primary_id)
-        refused(client.create, table.name, {"csp_name": "mine"})
+        words = refused(client.create, table.name, {"csp_name": "mine"})
+        assert f"prvCreate{table.schema_name}" in words
 
 
 def test_nobody_but_the_worker_may_delete_documents():
