@@ -88,6 +88,15 @@ class PartnerCenter(Protocol):
         """Fetch the daily rated usage of an invoice as gzip JSON lines; no usage: no files."""
         ...
 
+    def download_unbilled_usage(
+        self, currency: str, period: str, directory: Path
+    ) -> tuple[Path, ...]:
+        """Fetch the usage that is not billed yet, of the `current` or the `last` period.
+
+        It is restated until the period closes: it forecasts and alerts, and is never billed.
+        """
+        ...
+
     def sheet_prices(self, market: str, view: str) -> Iterator[SheetPrice | Finding]:
         """Yield the rows of Microsoft's price sheet now in force."""
         ...

@@ -268,6 +268,11 @@ class MemoryPartnerCenter:
         path.write_bytes(gzip.compress(text.encode()))
         return (path,)
 
+    def download_unbilled_usage(
+        self, currency: str, period: str, directory: Path
+    ) -> tuple[Path, ...]:
+        return self.download_usage(f"unbilled/{currency}/{period}", directory)
+
     def sheet_prices(self, market: str, view: str) -> Iterator[SheetPrice | Finding]:
         if (market, view) not in self.sheets:
             raise NotFound(f"there is no sheet {view} of {market}", service="Prices")
