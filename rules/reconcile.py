@@ -238,7 +238,7 @@ def reconcile(
             answered, undone = line.key in by_line, False
         if answered:
             outcome = _settled(line)
-        elif _excluded(line, contracts.get(line.customer_id)):
+        elif excluded(line, contracts.get(line.customer_id)):
             outcome = Outcome.EXCLUDED
         elif line.customer_id in held:
             outcome = Outcome.HELD
@@ -282,8 +282,8 @@ def _settled(line: CostLine) -> Outcome:
     return Outcome.CREDITED if line.subtotal < 0 else Outcome.BILLED
 
 
-def _excluded(line: CostLine, contract: BillingContract | None) -> bool:
-    """Not passed on by agreement, or served before the contract began."""
+def excluded(line: CostLine, contract: BillingContract | None) -> bool:
+    """Say whether a line is not passed on by agreement, or was served before the contract began."""
     if contract is None:
         return False
     if line.sku in contract.excluded_skus:

@@ -216,6 +216,42 @@ def _no_price(question: PriceQuestion) -> Finding:
 
 def differences(expected: Iterable[Charge], lines: Iterable[CostLine]) -> list[Difference]:
     """Compare what was to be expected with Microsoft's seat lines; equal ones are not told."""
+    found: list[Difference] = []
+    for charge, line in pairs(expected, lines):
+        if charge is not None and line is not None:
+            found.extend(_compared(charge, line))
+        elif charge is not None and charge.amount:
+            found.append(
+                Difference(
+                    cause=Cause.MISSING_LINE,
+                    line=None,
+                    expected=charge,
+                    sentence=f"no line of Microsoft for {said(charge)}",
+                )
+            )
+        elif line is not None and line.subtotal:
+            found.append(
+                Difference(
+                    cause=Cause.UNEXPECTED_LINE,
+                    line=line,
+                    expected=None,
+                    sentence=(
+                        f"Microsoft billed {line.seats:f} × "
+                        f"{plain(line.effective_unit_price.copy_abs())} {line.currency} "
+                        f"({line.charge_type}, {line.charged}), which nothing explains"
+                    ),
+                )
+            )
+    return found
+
+
+def pairs(
+    expected: Iterable[Charge], lines: Iterable[CostLine]
+) -> list[tuple[Charge | None, CostLine | None]]:
+    """Give each expectation its seat line, the nearest first; what is left stands alone.
+
+    What takes itself back to the cent on one day is left out on both sides.
+    """
     ours = list(expected)
     undone = _undone(
         ((c.subscription_id, c.service, abs(c.quantity), abs(c.amount.amount)), c.quantity < 0)
@@ -228,42 +264,25 @@ def differences(expected: Iterable[Charge], lines: Iterable[CostLine]) -> list[D
         ((x.subscription_id, x.charged, abs(x.seats), abs(x.subtotal)), x.is_credit) for x in theirs
     )
     theirs = [line for n, line in enumerate(theirs) if n not in undone]
-    found: list[Difference] = []
+    found: list[tuple[Charge | None, CostLine | None]] = []
     for nearness in _NEARNESS:
         left: dict[tuple[object, ...], list[CostLine]] = defaultdict(list)
         for line in theirs:
             left[nearness(_mark_of_line(line))].append(line)
-        for charge in list(ours):
+        alone: list[Charge] = []
+        taken: set[int] = set()
+        for charge in ours:
             group = left[nearness(_mark_of_charge(charge))]
-            near = next((x for x in group if _overlap(charge, x)), None)
-            if near is not None:
-                group.remove(near)
-                ours.remove(charge)
-                theirs.remove(near)
-                found.extend(_compared(charge, near))
-    found.extend(
-        Difference(
-            cause=Cause.MISSING_LINE,
-            line=None,
-            expected=charge,
-            sentence=f"no line of Microsoft for {_said(charge)}",
-        )
-        for charge in ours
-        if charge.amount
-    )
-    found.extend(
-        Difference(
-            cause=Cause.UNEXPECTED_LINE,
-            line=line,
-            expected=None,
-            sentence=(
-                f"Microsoft billed {line.seats:f} × {plain(line.effective_unit_price.copy_abs())} "
-                f"{line.currency} ({line.charge_type}, {line.charged}), which nothing explains"
-            ),
-        )
-        for line in theirs
-        if line.subtotal
-    )
+            near = next((n for n, line in enumerate(group) if _overlap(charge, line)), None)
+            if near is None:
+                alone.append(charge)
+                continue
+            line = group.pop(near)
+            taken.add(id(line))
+            found.append((charge, line))
+        ours, theirs = alone, [line for line in theirs if id(line) not in taken]
+    found.extend((charge, None) for charge in ours)
+    found.extend((None, line) for line in theirs)
     return found
 
 
@@ -326,7 +345,7 @@ def _compared(charge: Charge, line: CostLine) -> Iterator[Difference]:
         return
     else:
         cause, told = _money_cause(charge, line, off)
-    yield Difference(cause=cause, line=line, expected=charge, sentence=f"{_billed(line)}: {told}")
+    yield Difference(cause=cause, line=line, expected=charge, sentence=f"{billed(line)}: {told}")
 
 
 def _money_cause(charge: Charge, line: CostLine, off: Decimal) -> tuple[Cause, str]:
@@ -347,12 +366,14 @@ def _money_cause(charge: Charge, line: CostLine, off: Decimal) -> tuple[Cause, s
     return Cause.PRORATION, f"unit {unit} for {days}, expected {charge.amount.amount:f} in all"
 
 
-def _billed(line: CostLine) -> str:
+def billed(line: CostLine) -> str:
+    """Say what a line of Microsoft bills."""
     return (
         f"Microsoft billed {line.subtotal} {line.currency} for {line.name} "
         f"({line.charge_type}, {line.charged})"
     )
 
 
-def _said(charge: Charge) -> str:
+def said(charge: Charge) -> str:
+    """Say what a charge is for."""
     return f"{charge.quantity:f} × {charge.name} ({charge.service}), {charge.amount}"

@@ -1,0 +1,503 @@
+"""What the customers should be asked for against what they were asked for, place by place.
+
+More due than asked is billed, asked too much is credited, and a credit of Microsoft that was not
+passed on is passed on. How one place is decomposed stands in `rules.effects`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+
+from domain.charge import Charge
+from domain.contract import BillingContract
+from domain.money import minor_units, round_half_up
+from domain.period import Period, add_months
+from domain.problems import Finding, Severity
+from domain.reconciliation import Cause, Comparison, Difference, Match, Remedy, SoldLine
+from domain.subscription import CostLine
+from rules import reconcile
+from rules.effects import Whole, steps_of
+from rules.matching import Ask, Place, asks_of_charges, asks_of_lines, places
+
+_Step = tuple[Cause, str, Decimal]
+"""A cause, a currency, and what the customer should be asked for beyond what was asked."""
+
+_Customer = tuple[str, str]
+"""A customer and one of its subscriptions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Both sides by currency, the places, every difference, and what could not be told apart."""
+
+    due: Mapping[str, Decimal]
+    sold: Mapping[str, Decimal]
+    matches: tuple[Match, ...]
+    differences: tuple[Difference, ...]
+    findings: tuple[Finding, ...]
+
+
+def compare(
+    lines: Sequence[CostLine],
+    sold: Sequence[SoldLine] | None,
+    *,
+    due: Sequence[Charge] | None = None,
+    contracts: Mapping[str, BillingContract],
+    excluded: AbstractSet[str] = frozenset(),
+    held: AbstractSet[str] = frozenset(),
+    period: Period | None = None,
+) -> Asked:
+    """Compare what is due with what was asked for; `sold` None: nothing is known of it."""
+    if sold is None:
+        return Asked(due={}, sold={}, matches=(), differences=(), findings=())
+    asks = asks_of_lines(lines)
+    if due is not None:
+        named = {key for charge in due for key in charge.cost_lines}
+        asks = [ask for ask in asks if not named.intersection(ask.cost_lines)]
+        asks = [*asks_of_charges(due, lines), *asks]
+    left_out = {
+        line.key
+        for line in lines
+        if line.key in excluded or reconcile.excluded(line, contracts.get(line.customer_id))
+    }
+    return _Sides(
+        asks=asks,
+        sold=sold,
+        contracts=contracts,
+        left_out=left_out,
+        held=held,
+        period=period,
+    ).compared()
+
+
+class _Sides:
+    """Both sides with what is known of the customers; lives for one comparison."""
+
+    def __init__(
+        self,
+        *,
+        asks: Sequence[Ask],
+        sold: Sequence[SoldLine],
+        contracts: Mapping[str, BillingContract],
+        left_out: AbstractSet[str],
+        held: AbstractSet[str],
+        period: Period | None,
+    ) -> None:
+        # In a stated order, so that the order of the input changes nothing.
+        self.asks = sorted(asks, key=_order)
+        self.sold = sorted(sold, key=lambda line: line.key)
+        self.contracts, self.left_out, self.held, self.period = contracts, left_out, held, period
+        self.places = places(self.asks, self.sold)
+        self.currencies = _currencies(self.sold, contracts)
+        self.markups = _markups(self.places)
+        self.wholes = _wholes(self.places)
+        self.known = {(ask.customer_id, ask.subscription_id) for ask in self.asks}
+        self.answered: set[_Customer] = {(s.customer_id, s.subscription_id) for s in self.sold}
+        for place in self.places:
+            if place.sold:
+                self.answered.update((a.customer_id, a.subscription_id) for a in place.asks)
+        self.twins = Counter(_twin(line) for line in self.sold)
+        self.due_until: dict[str, date | None] = {}
+
+    def compared(self) -> Asked:
+        due: dict[str, Decimal] = defaultdict(Decimal)
+        asked: dict[str, Decimal] = defaultdict(Decimal)
+        matches: list[Match] = []
+        differences: list[Difference] = []
+        findings: list[Finding] = []
+        for place in self.places:
+            sums: dict[str, Decimal] = defaultdict(Decimal)
+            for line in place.sold:
+                sums[line.currency] += line.amount
+            told = [] if self._waits(place) else [step for step in self._steps(place) if step[2]]
+            owed = self._owed(place, sums, told)
+            for currency, amount in sums.items():
+                asked[currency] += amount
+            for currency, amount in owed.items():
+                due[currency] += amount
+            differences.extend(_difference(place, *step) for step in told)
+            if told and len(place.subscriptions) > 1:
+                findings.append(_ambiguous(place))
+            matches.extend(_matches(place, owed, sums))
+        return Asked(
+            due=due,
+            sold=asked,
+            matches=tuple(matches),
+            differences=tuple(differences),
+            findings=tuple(findings),
+        )
+
+    def _waits(self, place: Place) -> bool:
+        """Say whether nothing more is due: the customer is held, or it is left out by agreement."""
+        return bool(place.asks) and all(
+            ask.customer_id in self.held
+            or (ask.cost_lines and self.left_out >= set(ask.cost_lines))
+            for ask in place.asks
+        )
+
+    def _owed(
+        self, place: Place, sums: Mapping[str, Decimal], told: Sequence[_Step]
+    ) -> dict[str, Decimal]:
+        """Return what is due: the charges where they are known, else what the measure leads to."""
+        owed: dict[str, Decimal] = defaultdict(Decimal)
+        if place.asks and not self._waits(place) and all(a.amount is not None for a in place.asks):
+            for ask in place.asks:
+                owed[ask.currency] += ask.amount or 0
+            return owed
+        for currency, amount in sums.items():
+            owed[currency] += amount
+        for _, currency, amount in told:
+            owed[currency] += amount
+        return owed
+
+    # --- the steps of a place ---
+
+    def _steps(self, place: Place) -> Iterator[_Step]:
+        if not place.sold:
+            for ask in place.asks:
+                yield self._unasked(ask)
+        elif not place.asks:
+            for line in place.sold:
+                yield self._unfounded(line)
+        else:
+            yield from self._both(place)
+
+    def _unasked(self, ask: Ask) -> _Step:
+        currency, amount = self._value(ask)
+        if self._not_yet(ask):
+            cause = Cause.TIMING
+        elif amount < 0:
+            cause = Cause.CREDIT_NOT_PASSED_ON
+        elif ask.subscription_id and (ask.customer_id, ask.subscription_id) not in self.answered:
+            cause = Cause.MISSING_SUBSCRIPTION
+        else:
+            cause = Cause.MISSING_INVOICE_LINE
+        return cause, currency, amount
+
+    def _unfounded(self, line: SoldLine) -> _Step:
+        if self.period and line.service and line.service.start not in self.period:
+            cause = Cause.TIMING
+        elif self.twins[_twin(line)] > 1:
+            cause = Cause.DUPLICATE
+        elif line.subscription_id and (line.customer_id, line.subscription_id) not in self.known:
+            cause = Cause.MISSING_SUBSCRIPTION
+        else:
+            cause = Cause.MISSING_INVOICE_LINE
+        return cause, line.currency, -line.amount
+
+    def _both(self, place: Place) -> Iterator[_Step]:
+        first = place.asks[0]
+        priced = all(ask.amount is not None for ask in place.asks)
+        currency = first.currency if priced else self.currencies.get(first.customer_id, "")
+        if not currency:
+            told = {line.currency for line in place.sold}
+            currency = told.pop() if len(told) == 1 else first.currency
+        for wrong in sorted({line.currency for line in place.sold} - {currency}):
+            own = (line.amount for line in place.sold if line.currency == wrong)
+            yield Cause.CURRENCY, wrong, -sum(own, Decimal(0))
+        lines = [line for line in place.sold if line.currency == currency]
+        if not lines:
+            for ask in place.asks:
+                its_currency, amount = self._value(ask)
+                if its_currency == currency:
+                    yield Cause.CURRENCY, currency, amount
+            return
+        lines, taken = _without_twins(place.asks, lines)
+        if taken:
+            yield Cause.DUPLICATE, currency, -taken
+        whole = self.wholes.get((first.customer_id, first.subscription_id))
+        found = steps_of(place.asks, lines, currency, whole)
+        yield from ((cause, currency, amount) for cause, amount in found)
+        if not priced and first.customer_id not in self.contracts:
+            now = sum((line.amount for line in lines), Decimal(0))
+            yield from _below_cost(place.asks, currency, now + sum(a for _, a in found))
+
+    def _value(self, ask: Ask) -> tuple[str, Decimal]:
+        """Return what an ask without an answer is worth: its price, else cost at the usual markup."""
+        if ask.amount is not None:
+            return ask.currency, ask.amount
+        known = self.markups.get((ask.customer_id, ask.subscription_id, ask.cost_currency))
+        if known is None:
+            return ask.cost_currency, ask.cost
+        currency, markup = known
+        return currency, round_half_up(Fraction(ask.cost) * markup, minor_units(currency))
+
+    def _not_yet(self, ask: Ask) -> bool:
+        """Say whether the contract's cycle asks for it with a later bill."""
+        contract = self.contracts.get(ask.customer_id)
+        if contract is None or self.period is None or ask.service is None:
+            return False
+        if ask.customer_id not in self.due_until:
+            self.due_until[ask.customer_id] = _due_until(contract, self.period)
+        until = self.due_until[ask.customer_id]
+        return until is None or ask.service.start >= until
+
+
+def _due_until(contract: BillingContract, period: Period) -> date | None:
+    """Return the end of the service that was due up to a month's bill; None: nothing was yet."""
+    for back in range(37):
+        start = add_months(period.start, -back)
+        due = contract.due(Period(start, add_months(start, 1)))
+        if due is not None:
+            return due.end
+    return None
+
+
+def _order(ask: Ask) -> tuple[object, ...]:
+    return (
+        ask.customer_id,
+        ask.subscription_id,
+        str(ask.service),
+        ask.sku,
+        ask.charge_key,
+        ask.cost_lines,
+    )
+
+
+def _twin(line: SoldLine) -> tuple[object, ...]:
+    return (
+        line.customer_id,
+        line.subscription_id,
+        line.sku or line.name.casefold(),
+        line.service,
+        line.quantity,
+        line.amount,
+        line.currency,
+    )
+
+
+def _without_twins(
+    asks: Sequence[Ask], lines: Sequence[SoldLine]
+) -> tuple[list[SoldLine], Decimal]:
+    """Take out repeated lines where what is left is right, and return what they asked for."""
+    groups: dict[tuple[object, ...], list[SoldLine]] = defaultdict(list)
+    for line in lines:
+        groups[_twin(line)].append(line)
+    right = [ask.amount for ask in asks if ask.amount is not None]
+    for twins in groups.values():
+        for extra in range(len(twins) - 1, 0, -1):
+            gone = {line.key for line in twins[:extra]}
+            rest = [line for line in lines if line.key not in gone]
+            amount = sum((line.amount for line in rest), Decimal(0))
+            if len(right) == len(asks):
+                fits = amount == sum(right, Decimal(0))
+            elif all(a.counted for a in asks) and all(x.quantity is not None for x in rest):
+                seats = sum((x.quantity or 0 for x in rest), Decimal(0))
+                fits = seats == sum((a.quantity for a in asks), Decimal(0))
+            else:
+                fits = amount >= sum((a.cost for a in asks), Decimal(0)) and amount > 0
+            if fits:
+                return rest, sum((line.amount for line in twins[:extra]), Decimal(0))
+    return list(lines), Decimal(0)
+
+
+def _below_cost(asks: Sequence[Ask], currency: str, asked: Decimal) -> Iterator[_Step]:
+    """Nobody who agreed on no price sells below cost on purpose, or keeps part of a credit."""
+    if any(ask.cost_currency != currency for ask in asks):
+        return
+    cost = sum((ask.cost for ask in asks), Decimal(0))
+    if asked < cost and cost > 0:
+        yield Cause.PRICE, currency, cost - asked
+    elif asked > cost and cost < 0:
+        yield Cause.CREDIT_NOT_PASSED_ON, currency, cost - asked
+
+
+# --- what is known of the customers ----------------------------------------------------------------
+
+
+def _currencies(
+    sold: Sequence[SoldLine], contracts: Mapping[str, BillingContract]
+) -> dict[str, str]:
+    """Return the currency of each customer: the contract's, else that of most of its lines."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for line in sold:
+        counts[line.customer_id][line.currency] += 1
+    found: dict[str, str] = {}
+    for customer_id, count in counts.items():
+        (first, most), *others = count.most_common()
+        if not others or others[0][1] < most:
+            found[customer_id] = first
+    return found | {customer_id: contract.currency for customer_id, contract in contracts.items()}
+
+
+def _markups(found: Sequence[Place]) -> dict[tuple[str, str, str], tuple[str, Fraction]]:
+    """Return what a subscription is sold for, by one of its cost: for lines that were not asked."""
+    cost: dict[tuple[str, str, str], Decimal] = defaultdict(Decimal)
+    income: dict[tuple[str, str, str], Decimal] = defaultdict(Decimal)
+    currencies: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    for place in found:
+        if not place.sold or len(place.subscriptions) != 1:
+            continue
+        for ask in place.asks[:1]:
+            key = ask.customer_id, ask.subscription_id, ask.cost_currency
+            cost[key] += sum((a.cost for a in place.asks), Decimal(0))
+            income[key] += sum((line.amount for line in place.sold), Decimal(0))
+            currencies[key].update(line.currency for line in place.sold)
+    return {
+        key: (min(currencies[key]), Fraction(income[key]) / Fraction(amount))
+        for key, amount in cost.items()
+        if amount > 0 and income[key] > 0 and len(currencies[key]) == 1
+    }
+
+
+def _wholes(found: Sequence[Place]) -> dict[_Customer, Whole]:
+    """Return the price of a whole cycle of a subscription, where one line tells it."""
+    wholes: dict[_Customer, Whole] = {}
+    for place in found:
+        if len(place.asks) == len(place.sold) == 1:
+            ask, line = place.asks[0], place.sold[0]
+            if ask.whole and ask.service and line.unit_price is not None:
+                wholes[ask.customer_id, ask.subscription_id] = Whole(
+                    service=ask.service, unit_price=line.unit_price
+                )
+    return wholes
+
+
+# --- telling ---------------------------------------------------------------------------------------
+
+
+def _difference(place: Place, cause: Cause, currency: str, amount: Decimal) -> Difference:
+    remedy = Remedy.BILL_CUSTOMER if amount > 0 else Remedy.CREDIT_CUSTOMER
+    if cause in {Cause.TIMING, Cause.ROUNDING}:
+        remedy = Remedy.NONE
+    either: tuple[Ask | SoldLine, ...] = (*place.asks, *place.sold)
+    subscriptions = place.subscriptions
+    services = [one.service for one in either if one.service]
+    name = next((one.name or one.sku for one in either if one.name or one.sku), "")
+    service = services[0] if services else None
+    about = f"{name}, {service}" if service else name
+    return Difference(
+        comparison=Comparison.CUSTOMER,
+        cause=cause,
+        remedy=remedy,
+        customer_id=either[0].customer_id,
+        subscription_id=subscriptions[0] if len(subscriptions) == 1 else "",
+        product=_product(place),
+        service=service,
+        currency=currency,
+        amount=amount,
+        sentence=f"{about}: {_says(place, cause)}; {_direction(cause, currency, amount)}",
+        hint=_HINTS.get((cause, remedy)) or _BY_REMEDY[remedy],
+        records=(
+            *dict.fromkeys(key for ask in place.asks for key in ask.cost_lines),
+            *dict.fromkeys(ask.charge_key for ask in place.asks if ask.charge_key),
+            *(line.key for line in place.sold),
+        ),
+    )
+
+
+def _product(place: Place) -> str:
+    either: tuple[Ask | SoldLine, ...] = (*place.asks, *place.sold)
+    products = {one.sku for one in place.asks or place.sold if one.sku}
+    if len(products) == 1:
+        return products.pop()
+    return next((one.name for one in either if one.name), "")
+
+
+def _says(place: Place, cause: Cause) -> str:
+    if not place.sold:
+        return f"{_side(place.asks)} and the customer was not asked"
+    asked = f"the customer was asked for {_side(place.sold)}"
+    if not place.asks:
+        return f"{asked} and nothing explains it"
+    return f"{_side(place.asks)}, {asked} ({cause.value.replace('_', ' ')})"
+
+
+def _side(lines: Sequence[Ask] | Sequence[SoldLine]) -> str:
+    """Say what a side says: seats, and amounts by currency."""
+    sums: dict[str, Decimal] = defaultdict(Decimal)
+    billed = False
+    for one in lines:
+        if isinstance(one, SoldLine):
+            sums[one.currency] += one.amount
+        elif one.amount is None:
+            billed = True
+            sums[one.cost_currency] += one.cost
+        else:
+            sums[one.currency] += one.amount
+    amounts = " and ".join(f"{amount} {currency}" for currency, amount in sorted(sums.items()))
+    quantities = [one.quantity for one in lines]
+    known = [q for q in quantities if q is not None]
+    counted = all(isinstance(one, SoldLine) or one.counted for one in lines)
+    told = f"{sum(known, Decimal(0)):f} for {amounts}" if counted and known else amounts
+    days = {one.service for one in lines if one.service}
+    if len(days) == 1:
+        told = f"{told} ({days.pop()})"
+    if isinstance(lines[0], SoldLine):
+        return told
+    return f"Microsoft billed {told}" if billed else f"{told} is due"
+
+
+def _direction(cause: Cause, currency: str, amount: Decimal) -> str:
+    worth = f"{abs(amount)} {currency}"
+    if cause is Cause.TIMING:
+        return f"{worth} belong to another month's bill"
+    if cause is Cause.ROUNDING:
+        return f"{worth} by rounding"
+    return f"{worth} too {'little' if amount > 0 else 'much'}"
+
+
+_BY_REMEDY = {
+    Remedy.BILL_CUSTOMER: "bill the customer for the difference",
+    Remedy.CREDIT_CUSTOMER: "credit the customer with the difference",
+    Remedy.NONE: "nothing to do",
+}
+_HINTS = {
+    (Cause.CREDIT_NOT_PASSED_ON, Remedy.CREDIT_CUSTOMER): (
+        "Microsoft gave this credit: pass it on to the customer"
+    ),
+    (Cause.MISSING_SUBSCRIPTION, Remedy.BILL_CUSTOMER): (
+        "bill the customer if the subscription is in use, else claim it back from Microsoft"
+    ),
+    (Cause.MISSING_SUBSCRIPTION, Remedy.CREDIT_CUSTOMER): (
+        "check that the subscription still runs; credit the customer if it does not"
+    ),
+    (Cause.MISSING_INVOICE_LINE, Remedy.BILL_CUSTOMER): (
+        "bill the customer if the charge is right, else claim it back from Microsoft"
+    ),
+    (Cause.MISSING_INVOICE_LINE, Remedy.CREDIT_CUSTOMER): (
+        "check that the subscription still runs; Microsoft may bill it next month"
+    ),
+    (Cause.DUPLICATE, Remedy.CREDIT_CUSTOMER): "credit the line that was asked for twice",
+    (Cause.CURRENCY, Remedy.CREDIT_CUSTOMER): "credit it and bill it in the customer's currency",
+}
+
+
+def _ambiguous(place: Place) -> Finding:
+    first = place.asks[0]
+    names = ", ".join(place.subscriptions)
+    return Finding(
+        check="reconcile.ambiguous",
+        severity=Severity.WARN,
+        customer_id=first.customer_id,
+        record=f"subscriptions {names}"[:200],
+        sentence=(
+            f"{len(place.sold)} lines of the customer for {first.name} may belong to "
+            f"{len(place.subscriptions)} subscriptions ({names}): they are compared as one."
+        ),
+        hint="give the subscription id on the customer's lines to compare each for itself",
+    )
+
+
+def _matches(
+    place: Place, owed: Mapping[str, Decimal], sums: Mapping[str, Decimal]
+) -> Iterator[Match]:
+    subscriptions = place.subscriptions
+    either = place.asks or place.sold
+    for currency in sorted({*owed, *sums}):
+        yield Match(
+            customer_id=either[0].customer_id,
+            subscription_id=subscriptions[0] if len(subscriptions) == 1 else "",
+            product=_product(place),
+            cost_lines=tuple(key for ask in place.asks for key in ask.cost_lines),
+            sold_lines=tuple(line.key for line in place.sold if line.currency == currency),
+            currency=currency,
+            due=owed.get(currency, Decimal(0)),
+            sold=sums.get(currency, Decimal(0)),
+        )
