@@ -7,9 +7,11 @@ shortened value, so that a person's correction in Dynamics wins over the digits 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import types
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from datetime import UTC, date, datetime
@@ -38,6 +40,8 @@ from dataverse.schema import (
 from domain.money import minor_units, round_half_up
 from domain.problems import InputError
 
+PACKED = "packed:"
+"""How a structure begins that is too long for its column: base64 of its JSON, deflated."""
 FORMATTED = "@OData.Community.Display.V1.FormattedValue"
 Link = tuple[Lookup, str]
 """A lookup and the identity of its target: an external key, or a primary key when `by_id`."""
@@ -177,7 +181,7 @@ def fit(column: Column, value: Any) -> Any:
             return column.option(value.value)
         case Kind.JSON:
             data = to_json(value)
-            return _canonical(data) if data else None
+            return _within(_canonical(data), column.size) if data else None
         case Kind.FLAG:
             return value
         case _:
@@ -287,11 +291,29 @@ def _read(column: Column, value: Any, currency: str) -> Any:
                 raise _Unreadable(str(fault)) from None
         case Kind.JSON:
             try:
-                return json.loads(value, parse_float=Decimal)  # people type numbers into it
-            except ValueError:
-                raise _Unreadable(f"{column.name} is {value!r}, which cannot be read") from None
+                return json.loads(_unpacked(value), parse_float=Decimal)  # people type numbers
+            except (ValueError, zlib.error):
+                shown = value if len(value) < 200 else f"{value[:200]}..."
+                raise _Unreadable(f"{column.name} is {shown!r}, which cannot be read") from None
         case _:
             return value
+
+
+def _within(text: str, size: int) -> str:
+    """Return what a column of that size can hold in full: text too long for it is packed.
+
+    The usage of thousands of resource groups is longer than any column. What is too long even
+    packed is refused by Dataverse, which is a finding, and never cut.
+    """
+    if len(text) <= size:
+        return text
+    return PACKED + base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def _unpacked(text: str) -> str:
+    if not text.startswith(PACKED):
+        return text
+    return zlib.decompress(base64.b64decode(text.removeprefix(PACKED))).decode()
 
 
 def _money(value: Decimal, currency: str) -> Decimal:

@@ -39,7 +39,7 @@ PUBLISHER_LABEL = "CSP Billing"
 OPTION_PREFIX = 72700
 SOLUTION = "CspBilling"
 SOLUTION_LABEL = "CSP Billing for Dataverse"
-SCHEMA_VERSION = "1.2.0.0"
+SCHEMA_VERSION = "1.3.0.0"
 """Raise it with every change of tables, screens or roles; the provisioner records it on the solution."""
 
 OPEN, CLOSED = "open", "closed"
@@ -219,6 +219,17 @@ BILLING_CONTRACT = table(
     text("TaxProfileKey", "Tax profile key", "tax_profile_key"),
     text("ExpectedPartnerId", "Expected partner of record", "expected_partner_id", 100),
     as_json("ExcludedSkus", "Products not passed on", "excluded_skus"),
+    choice(
+        "UsageBy",
+        "Usage in one line by",
+        "grouping.by",
+        "service azure_subscription resource_group tag one_line",
+    ),
+    text("UsageTag", "Tag", "grouping.tag"),
+    choice("Untagged", "Untagged usage into", "grouping.untagged", "group resource_group"),
+    text("UntaggedName", "Name of untagged usage", "grouping.untagged_name"),
+    choice("EarnedCredit", "Partner earned credit is", "earned_credit", "passed_on kept"),
+    day("EarnedCreditFrom", "Earned credit so from", "earned_credit_from"),
     lookups=(
         _CUSTOMER_LINK,
         _account(field="account_id", name_field="account_name"),
@@ -310,7 +321,7 @@ COST_LINE = table(
     text("SubscriptionRef", "Subscription id", "subscription_id", 100),
     text("ProductId", "Product id", "product_id", 100),
     text("SkuId", "SKU id", "sku_id", 100),
-    choice("Kind", "Kind", "kind", "licence usage one_time reservation credit"),
+    choice("Kind", "Kind", "kind", "licence usage one_time reservation credit savings_plan"),
     text("ChargeType", "Charge type", "charge_type", 100),
     day("ChargedFrom", "Charged from", "charged.start"),
     day("ChargedUntil", "First day not charged", "charged.end"),
@@ -336,6 +347,8 @@ COST_LINE = table(
     text("Reference", "Reference id", "reference_id"),
     text("PartnerRef", "Partner id", "partner_id", 100),
     text("ResellerRef", "Indirect reseller id", "reseller_id", 100),
+    text("Publisher", "Publisher", "publisher"),
+    as_json("Adjustments", "Price adjustments", "adjustments"),
     as_json("Shares", "Who used it", "shares"),
     lookups=(_CUSTOMER_LINK, _SUBSCRIPTION_LINK),
     label="Microsoft cost line",

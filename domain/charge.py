@@ -28,6 +28,9 @@ class ChargeType(StrEnum):
     ONE_TIME = "one_time"
     CREDIT = "customer_credit"
     ADJUSTMENT = "adjustment"
+    RESERVATION = "reservation"
+    SAVINGS_PLAN = "savings_plan"
+    MARKETPLACE = "marketplace"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,6 +71,58 @@ class Proration(StrEnum):
     """Its months, one that has begun counting whole, of the months of the cycle."""
 
 
+class UsageGroup(StrEnum):
+    """What one line of an invoice says about usage."""
+
+    SERVICE = "service"
+    """A meter category of an Azure subscription."""
+    SUBSCRIPTION = "azure_subscription"
+    RESOURCE_GROUP = "resource_group"
+    TAG = "tag"
+    ONE_LINE = "one_line"
+
+
+class Untagged(StrEnum):
+    """Where usage goes that has no value of the tag."""
+
+    GROUP = "group"
+    """Into one group of its own."""
+    RESOURCE_GROUP = "resource_group"
+    """Into its resource group."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageGrouping:
+    """How metered usage is put together into lines; it moves no money between customers."""
+
+    by: UsageGroup = UsageGroup.SERVICE
+    tag: str = ""
+    """Name of the tag, in whatever case; its values count as they are written."""
+    untagged: Untagged = Untagged.GROUP
+    untagged_name: str = "untagged"
+    """What the group of untagged usage is called on the invoice."""
+
+    @property
+    def needs_resource_group(self) -> bool:
+        """Say whether usage must be read by resource group."""
+        by_tag = self.by is UsageGroup.TAG and self.untagged is Untagged.RESOURCE_GROUP
+        return by_tag or self.by is UsageGroup.RESOURCE_GROUP
+
+    @property
+    def tag_key(self) -> str:
+        """The name of the tag as shares carry it; empty where usage is not put together by tag."""
+        return self.tag.strip().lower() if self.by is UsageGroup.TAG else ""
+
+
+class EarnedCredit(StrEnum):
+    """Whose the partner earned credit is."""
+
+    PASSED_ON = "passed_on"
+    """The markup is on the cost after the credit."""
+    KEPT = "kept"
+    """The markup is on the cost before the credit, which stays with the partner."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BillingContract:
     """How the charges of one customer are billed to one account."""
@@ -98,6 +150,17 @@ class BillingContract:
     """Partner of record that must stand on subscriptions and lines; empty: not checked."""
     excluded_skus: tuple[str, ...] = ()
     """product:sku that are not passed on (internal use), each still shown as excluded."""
+    grouping: UsageGrouping = UsageGrouping()
+    """For months that are not billed yet; a billed month stays as it was billed."""
+    earned_credit: EarnedCredit = EarnedCredit.PASSED_ON
+    earned_credit_from: date | None = None
+    """First day of usage for which `earned_credit` holds, the other before; None: always."""
+
+    def keeps_credit(self, day: date) -> bool:
+        """Say whether the partner keeps the earned credit of usage of a day."""
+        kept = self.earned_credit is EarnedCredit.KEPT
+        agreed = self.earned_credit_from is None or day >= self.earned_credit_from
+        return kept if agreed else not kept
 
     @property
     def grid(self) -> Grid:
@@ -248,7 +311,8 @@ class MarkupRule:
     valid: Period
     customer_id: str = ""
     kind: str = ""
-    """licence, usage, one_time, reservation or credit."""
+    """licence, usage, one_time, reservation, savings_plan, credit, or marketplace: whatever
+    another publisher sells, where no rule of that kind stands the kind by which it is billed."""
     sku: str = ""
     meter_category: str = ""
     currency: str = ""

@@ -84,6 +84,32 @@ def allocate(total: Decimal, weights: Sequence[Exact], places: int) -> tuple[Dec
     return tuple(_from_units(-part if above < 0 else part, places) for part in parts)
 
 
+def fit_to(total: Decimal, parts: Sequence[Exact], places: int) -> tuple[Decimal, ...]:
+    """Correct parts of either sign so that they sum to `total` exactly (largest remainder).
+
+    What they differ from it is shared by their size, so that parts that cancel out are not blown
+    up; parts of one sign are simply scaled. All parts zero: equal parts. `total` must be a multiple
+    of 10**-places; equal remainders go to the earlier part. ValueError without parts.
+    """
+    if total < 0:
+        return tuple(-part for part in fit_to(-total, [-part for part in parts], places))
+    exact = [Fraction(part) for part in parts]
+    if all(part >= 0 for part in exact):
+        return allocate(total, exact, places)
+    size = sum((abs(part) for part in exact), Fraction(0))
+    excess = Fraction(total) - sum(exact, Fraction(0))
+    units = [(part + excess * abs(part) / size) * 10**places for part in exact]
+    whole = [unit.numerator // unit.denominator for unit in units]
+    left = Fraction(total) * 10**places - sum(whole)
+    if left.denominator != 1:
+        msg = f"{total} has more than {places} decimals"
+        raise ValueError(msg)
+    by_remainder = sorted(range(len(units)), key=lambda i: (whole[i] - units[i], i))
+    for index in by_remainder[: int(left)]:
+        whole[index] += 1
+    return tuple(_from_units(unit, places) for unit in whole)
+
+
 def plain(value: Exact, places: int = 10) -> str:
     """Write an exact number for people: no exponent, no trailing zeros, at most `places` decimals."""
     units = _half_up(value, places)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -145,6 +147,11 @@ class CostKind(StrEnum):
     ONE_TIME = "one_time"
     RESERVATION = "reservation"
     CREDIT = "credit"
+    SAVINGS_PLAN = "savings_plan"
+
+
+MARKETPLACE = "marketplace"
+"""What a markup rule calls lines of other publishers, however they are billed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +168,7 @@ class CostInvoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageShare:
-    """The part of a metered cost line that one Azure subscription and meter category used.
+    """The part of a metered cost line that was used in one place, as fine as its customer asks.
 
     `cost` is the exact sum of the daily lines, the key by which the line's subtotal is split: daily
     lines are rounded one by one, so they do not sum to the line.
@@ -173,6 +180,17 @@ class UsageShare:
     lines: int
     quantity: Decimal
     cost: Decimal
+    resource_group: str | None = None
+    """As written; empty where there is none, None where nobody asked or the files do not say."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Value by tag name in lower case, of the tags that were asked for; empty: untagged."""
+    earned_percent: Decimal | None = None
+    """Partner earned credit by the daily lines; None: they do not say."""
+    benefit: str = ""
+    """What paid for it ahead: reservation or savings_plan; empty: nothing did, or it cost."""
+
+
+_EARNED = re.compile(r"(\d+(?:\.\d+)?)\s*%\s*partner earned credit", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,8 +239,23 @@ class CostLine:
     """Partner (MPN / PLA) id on the line."""
     reseller_id: str = ""
     """Indirect reseller's id; empty when direct (Microsoft writes 0 or -1)."""
+    publisher: str = ""
+    adjustments: tuple[str, ...] = ()
+    """Why the effective unit price is not the listed one, in Microsoft's words."""
     shares: tuple[UsageShare, ...] = ()
     """Who used a metered line; empty on every other kind."""
+
+    @property
+    def is_marketplace(self) -> bool:
+        """Say whether another publisher sells it; a line that names none is Microsoft's."""
+        return bool(self.publisher) and not self.publisher.lower().startswith("microsoft")
+
+    @property
+    def earned_percent(self) -> Decimal | None:
+        """Partner earned credit as the line tells it; None where it tells no adjustment at all."""
+        found = (_EARNED.search(words) for words in self.adjustments)
+        told = [Decimal(match[1]) for match in found if match]
+        return told[0] if told else Decimal(0) if self.adjustments else None
 
     @property
     def falls_on(self) -> date | None:

@@ -27,6 +27,7 @@ MAX_LINES_A_DAY = 40
 """More charges than this for one subscription on one day are a fault, not a busy day."""
 
 _CYCLES = {ChargeType.NEW, ChargeType.CYCLE, ChargeType.RENEW}
+_METERED = {ChargeType.USAGE, ChargeType.MARKETPLACE}
 _ENDS = {ChargeType.CONVERT, ChargeType.CANCEL, ChargeType.TRANSFER}
 
 
@@ -64,7 +65,7 @@ def check_bounds(charges: Sequence[Charge]) -> list[Finding]:
     days = Counter(
         (charge.subscription_id, charge.service.start)
         for charge in charges
-        if charge.type is not ChargeType.USAGE
+        if charge.type not in _METERED
     )
     for (subscription_id, day), count in sorted(days.items()):
         if subscription_id and count > MAX_LINES_A_DAY:

@@ -26,7 +26,14 @@ from domain.money import Money, plain, price_text, total
 from domain.period import Period
 from invoice.document import DocumentStatus, Invoice, InvoiceLine, Tax, tax_on
 
-_PASSED_ON = {ChargeType.USAGE, ChargeType.ONE_TIME, ChargeType.CREDIT}
+_PASSED_ON = {
+    ChargeType.USAGE,
+    ChargeType.ONE_TIME,
+    ChargeType.RESERVATION,
+    ChargeType.SAVINGS_PLAN,
+    ChargeType.MARKETPLACE,
+    ChargeType.CREDIT,
+}
 """Charges whose quantity and price say less than the cost that they were made from."""
 
 
@@ -274,7 +281,8 @@ def _causes(was: Charge, right: Charge) -> dict[str, str]:
         return {"restored": "Charge due again"} if withdrawn else {}
     if right.type in _PASSED_ON:
         if before.get("basis") != now.get("basis"):
-            usage = right.type is ChargeType.USAGE
+            split = any(reason.rule == "usage.split" for reason in right.reasons)
+            usage = split or right.type is ChargeType.USAGE
             return {"usage": "Usage changed"} if usage else {"source": "Microsoft's line changed"}
         return {"price": "Price changed"}
     money = right.amount.currency

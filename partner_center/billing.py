@@ -7,6 +7,7 @@ taken as they are: this is what Microsoft billed.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -157,6 +158,7 @@ class CostLineWire(Wire):
     pricing_currency: Text = ""
     pc_to_bc_exchange_rate: Number = Decimal(1)
     price_adjustment_description: Text = ""
+    publisher_name: Text = ""
     meter_description: Text = ""
     reservation_order_id: Text = ""
     credit_reason_code: Text = ""
@@ -183,6 +185,8 @@ class CostLineWire(Wire):
         azure = (term, self.subscription_description.lower())
         if "azure plan" in azure or self.meter_description:
             return CostKind.USAGE
+        if any("savings plan" in name.lower() for name in self._names):
+            return CostKind.SAVINGS_PLAN  # how its lines look otherwise is not published
         if self.reservation_order_id:
             return CostKind.RESERVATION
         if "subscription" in term:
@@ -192,6 +196,20 @@ class CostLineWire(Wire):
             return CostKind.ONE_TIME
         # Nothing is said about a term: what has a subscription must not be billed a second time.
         return CostKind.LICENCE if self.subscription_id else CostKind.ONE_TIME
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return self.sku_name, self.product_name, self.subscription_description
+
+    @property
+    def adjustments(self) -> tuple[str, ...]:
+        """The price adjustments: a JSON array written as text, or plain words."""
+        text = self.price_adjustment_description
+        try:
+            found = json.loads(text or "[]")
+        except ValueError:
+            found = text
+        return tuple(str(one) for one in (found if isinstance(found, list) else [found]) if one)
 
     @property
     def mark(self) -> str:
@@ -279,6 +297,8 @@ class CostLineWire(Wire):
             reference_id=self.reference_id,
             partner_id=self.mpn_id,
             reseller_id=self.tier2_mpn_id,
+            publisher=self.publisher_name,
+            adjustments=self.adjustments,
         )
 
 

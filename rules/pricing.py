@@ -55,6 +55,8 @@ class Priced:
     term: TermDuration | None = None
     billing_cycle: BillingCycle | None = None
     meter_category: str = ""
+    general_kind: str = ""
+    """A wider kind, whose rules count where none of `kind` is as specific otherwise."""
     cost: Decimal | None = None
     cost_currency: str = ""
     """Currency of `cost` and `erp`; empty: that of the sale."""
@@ -108,7 +110,7 @@ class PriceBook:
             if rule.customer_id in {"", wanted.customer_id}
             and rule.sku in {"", wanted.sku}
             and rule.meter_category in {"", wanted.meter_category}
-            and rule.kind in {"", wanted.kind}
+            and rule.kind in {"", wanted.kind, wanted.general_kind}
             and rule.currency in {"", wanted.currency}
             and wanted.on in rule.valid
         ]
@@ -124,8 +126,8 @@ class PriceBook:
                 ),
                 hint=f"add a markup rule for this kind, or a price for this product, in {wanted.currency}",
             )
-        best = max(rule.rank for rule in matching)
-        top = [rule for rule in matching if rule.rank == best]
+        best = max((rule.rank, rule.kind == wanted.kind) for rule in matching)
+        top = [rule for rule in matching if (rule.rank, rule.kind == wanted.kind) == best]
         if len(top) > 1:
             return _tie(wanted, "markup rules", [rule.key for rule in top])
         fault = fault_of(top[0])

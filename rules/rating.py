@@ -27,6 +27,7 @@ from domain.subscription import (
 )
 from rules import events
 from rules.cycles import Method
+from rules.grouping import Billed
 from rules.lines import UnitPrice
 from rules.passed_on import rate_lines
 from rules.pricing import PriceBook, Priced
@@ -53,12 +54,13 @@ def rate_customer(
     book: PriceBook,
     window: Period,
     today: date,
+    billed: Billed | None = None,
 ) -> Rated:
     """Propose every charge whose service starts in `window`, for one customer.
 
     `told` are the stored events, `cost_lines` all stored lines of the customer. Excluded products
     make no charge; that they are excluded is told by the reconciliation. The end of each history
-    is compared with what Partner Center shows `today`.
+    is compared with what Partner Center shows `today`. `billed` is how usage was grouped so far.
     """
     charges: list[Charge] = []
     findings: list[Finding] = []
@@ -98,8 +100,8 @@ def rate_customer(
         found = [replace(charge, name=names.get(charge.sku, charge.name)) for charge in found]
         if subscription.status in _ENDED:
             # When it ended is told by Microsoft's lines alone: what they do not bill was not served.
-            billed = {line.charged for line in lines}
-            found = [charge for charge in found if charge.service in billed]
+            charged = {line.charged for line in lines}
+            found = [charge for charge in found if charge.service in charged]
         charges.extend(found)
         findings.extend(faults)
 
@@ -113,7 +115,9 @@ def rate_customer(
         for line in in_window
         if line.kind is CostKind.LICENCE and line.subscription_id not in known
     )
-    found, faults = rate_lines(in_window, contract=contract, book=book, window=window)
+    found, faults = rate_lines(
+        in_window, contract=contract, book=book, window=window, billed=billed
+    )
     charges.extend(found)
     findings.extend(faults)
     # Several shares of one line may meet the same fault.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
+from domain.charge import Charge
 from domain.contract import Alignment, BillingContract
 from domain.period import Period
 from domain.problems import Finding, InputError, Severity
@@ -21,7 +22,7 @@ from invoice.assemble import Tax, assemble, check_bounds
 from invoice.document import DocumentKind, DocumentStatus, Invoice
 from invoice.explain import fingerprint
 from invoice.file import CustomerFile
-from rules import reconcile, shadow, succession, tax
+from rules import grouping, reconcile, shadow, succession, tax
 from rules.linking import linked
 from rules.pricing import PriceBook
 from rules.rating import Rated, rate_customer
@@ -95,10 +96,11 @@ def draft(
     if contract.starts >= until:
         return Draft(document=None, findings=_judged(findings, policy), standing=tuple(standing))
     told = [*file.events, *succession.migrations(file.subscriptions)]
-    rated = _rated(file, contract, told, until, today)
+    groupings = grouping.as_billed(_asked_so_far(file.documents, period))
+    rated = _rated(file, contract, told, until, today, groupings)
     if until > period.end > contract.starts and _unpriced(rated.findings):
         # What lies ahead of Microsoft's invoices may hang on a cost that nobody knows yet.
-        known = _rated(file, contract, told, period.end, today)
+        known = _rated(file, contract, told, period.end, today, groupings)
         if not _unpriced(known.findings):
             rated, until = known, period.end
             findings.append(_ahead(contract, period))
@@ -136,12 +138,21 @@ def draft(
     return result if result.held else replace(result, document=document)
 
 
-def _rated(
+def _asked_so_far(documents: Iterable[Invoice], period: Period) -> Iterable[Charge]:
+    """Yield what documents ask for, under whatever contract; this month's draft is made anew."""
+    for document in documents:
+        redone = document.status is DocumentStatus.DRAFT and document.period == period
+        if document.status is not DocumentStatus.VOID and not redone:
+            yield from (line.charge for line in document.lines)
+
+
+def _rated(  # noqa: PLR0917 - what decides a bill
     file: CustomerFile,
     contract: BillingContract,
     told: Sequence[SubscriptionEvent],
     until: date,
     today: date,
+    billed: grouping.Billed,
 ) -> Rated:
     return rate_customer(
         contract=contract,
@@ -151,6 +162,7 @@ def _rated(
         book=PriceBook(file.price_list, file.rules, file.rates),
         window=Period(contract.starts, until),
         today=today,
+        billed=billed,
     )
 
 
@@ -206,6 +218,9 @@ _CHECKS = (
     "price.ratio",
     "price.ahead",
     "usage.missing",
+    "usage.not_grouped",
+    "usage.grouping",
+    "usage.earned_credit",
     "subscription.unknown",
     "subscription.overlap",
     "bounds.same_key",

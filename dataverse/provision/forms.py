@@ -177,6 +177,11 @@ FORMS: tuple[Form, ...] = (
             _section("Payment and tax", "paymentdays taxprofileid taxprofilekey expectedpartnerid"),
             _section("Not passed on", "excludedskus", 1),
         ),
+        _tab(
+            "Usage",
+            _section("In one line of the invoice", "usageby usagetag untagged untaggedname"),
+            _section("Partner earned credit", "earnedcredit earnedcreditfrom"),
+        ),
         _tab("Documents", _grid("Documents", INVOICE, "billingcontractid", "of_customer", 12)),
         header="currency frequency starts ends",
         edited="*",
@@ -285,14 +290,16 @@ FORMS: tuple[Form, ...] = (
                 "name customerid chargetype kind chargedfrom chargeduntil quantity "
                 "billablequantity unitprice effectiveunitprice subtotal tax currency",
             ),
-            _section("Why", "creditreason promotionid termandbillingcycle billingfrequency"),
+            _section(
+                "Why", "creditreason promotionid termandbillingcycle billingfrequency adjustments"
+            ),
             _section("Currency", "pricingcurrency microsoftexchangerate"),
         ),
         _tab(
             "Source",
             _section(
                 "At Microsoft",
-                "microsoftinvoice orderedon subscriptionid subscriptionref productid skuid meter "
+                "microsoftinvoice publisher orderedon subscriptionid subscriptionref productid skuid meter "
                 "reservationorder subscriptionstart subscriptionend partnerref resellerref "
                 "reference customername tenantid",
             ),

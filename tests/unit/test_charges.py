@@ -127,6 +127,7 @@ def test_the_usage_of_one_meter_category():
             Reason(
                 rule="usage.split",
                 inputs={
+                    "grouping": "service",
                     "azure_subscription": "azure-1",
                     "meter_category": "Storage",
                     "usage_lines": "31",
@@ -185,6 +186,7 @@ def test_the_month_of_one_meter_category_in_tiers():
         Reason(
             rule="usage.split",
             inputs={
+                "grouping": "service",
                 "meter_category": "Storage",
                 "usage_lines": "1",
                 "invoice_lines": "1",
