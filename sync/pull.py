@@ -17,6 +17,7 @@ from domain.customer import Agreement, Customer
 from domain.problems import Finding
 from domain.subscription import Subscription
 from rules import reconcile
+from sync import usage_grouping
 from sync.findings import replace_everywhere
 from sync.ledger import Outcome
 from sync.messages import PullUnit, StartRun
@@ -141,7 +142,7 @@ def _save(
     )
 
 
-_COST_CHECKS = ("wire.cost_line", "wire.line", "wire.usage")
+_COST_CHECKS = ("wire.cost_line", "wire.line", "wire.usage", "usage.no_line")
 
 
 def _costs(ports: Ports, invoice_id: str) -> Outcome:
@@ -167,10 +168,11 @@ def _costs(ports: Ports, invoice_id: str) -> Outcome:
         return Outcome(held=True, counts={"cost_lines": len(lines), "findings": len(bad) + 1})
     folder = ports.archive.folder(f"usage/{invoice_id}")
     files = ports.partner_center.download_usage(invoice_id, folder)
-    used = usage.load(files, scratch=folder / "scratch")
+    asked = usage_grouping.asked(ports, invoice.billed)
+    used = usage.load(files, scratch=folder / "scratch", asked=asked)
     explained = usage.with_shares(lines, used.shares)
     saved = ports.store.save([*explained, *used.summaries])
-    findings = [*bad, *used.findings]
+    findings = [*bad, *used.findings, *usage.not_on_invoice(lines, used)]
     _replace_cost_findings(ports, invoice_id, findings)
     return Outcome(
         counts={

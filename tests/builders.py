@@ -34,6 +34,7 @@ from invoice.assemble import Tax, assemble
 from invoice.document import DocumentStatus, Invoice
 from rules.cycles import Method
 from rules.events import order
+from rules.grouping import Billed
 from rules.lines import UnitPrice
 from rules.pricing import PriceBook
 from rules.proration import PriceQuestion, rate_history
@@ -357,6 +358,7 @@ def rated_customer(
     prices: Sequence[PriceListItem] = (),
     rates: Sequence[ExchangeRate] = (),
     window: Period | None = None,
+    billed: Billed | None = None,
     **terms: Any,
 ) -> Rated:
     """Rate October 2026 of one customer, or another window, at 15 percent or by other rules."""
@@ -368,6 +370,7 @@ def rated_customer(
         book=PriceBook(prices, (a_rule("15"),) if rules is None else rules, rates),
         window=window or Period.month("2026-10"),
         today=day("2026-11-09"),
+        billed=billed,
     )
 
 

@@ -5,28 +5,57 @@ DuckDB's own JSON reader goes through a double. A line that is no JSON, has no i
 an amount that is no number or has more than 18 decimals is a finding and is left out; the others go
 on, and the counts say how many there were of each. GUIDs and currencies come in either case; they
 are written as on Microsoft's invoice lines, which they must match.
+
+Metered lines are split as fine as a customer's contract asks and no finer: always by Azure
+subscription and meter category, and by resource group and tag where these are asked for. Azure's
+names of tags and resource groups have no case; values of tags have.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from domain.contract import UsageGrouping
 from domain.problems import Finding, Severity
 from domain.subscription import CostKind, CostLine, UsageShare, UsageSummary
 
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
 MAX_LINE_BYTES = 1_048_576
+
+MAX_SHARES = 20_000
+"""Parts of one metered line that are kept with it; packed, so many fit into a row of Dataverse."""
 
 # Decimals are read with 20 places so that a 19th decimal shows, and is refused, not rounded away.
 _SHAPE = """{
   "CustomerId": "VARCHAR", "SubscriptionId": "VARCHAR", "ProductId": "VARCHAR", "SkuId": "VARCHAR",
   "EntitlementId": "VARCHAR", "EntitlementDescription": "VARCHAR", "MeterCategory": "VARCHAR",
   "UsageDate": "VARCHAR", "BillingCurrency": "VARCHAR",
+  "ResourceGroup": "VARCHAR", "ResourceURI": "VARCHAR", "Tags": "VARCHAR",
+  "PartnerEarnedCreditPercentage": "VARCHAR", "BenefitType": "VARCHAR",
   "Quantity": "DECIMAL(38,20)", "BillingPreTaxTotal": "DECIMAL(38,20)"
 }"""
+
+# The basic attribute set has no ResourceGroup, but the path of the resource names it. What is paid
+# for ahead costs nothing here; a benefit that costs something is usage like any other.
+_PLACE_IN_AZURE = """
+  CASE WHEN j.ResourceGroup IS NOT NULL OR j.ResourceURI IS NOT NULL THEN coalesce(
+    nullif(trim(j.ResourceGroup), ''),
+    regexp_extract(j.ResourceURI, '/resourcegroups/([^/]+)', 1, 'i'), '') END AS resource_group,
+  j.Tags AS tags,
+  try_cast(j.PartnerEarnedCreditPercentage AS DECIMAL(9,4)) AS earned,
+  CASE WHEN j.BillingPreTaxTotal <> 0 THEN '' ELSE
+    CASE regexp_replace(lower(coalesce(j.BenefitType, '')), '[^a-z]', '', 'g')
+    WHEN 'reservation' THEN 'reservation' WHEN 'savingsplan' THEN 'savings_plan'
+    ELSE '' END END AS benefit
+"""
 
 # Only constants are put into the text; the file names are bound.
 _LINES = f"""
@@ -47,6 +76,7 @@ SELECT
   coalesce(nullif(j.MeterCategory, ''), 'Other') AS category,
   try_cast(left(j.UsageDate, 10) AS DATE) AS day,
   upper(j.BillingCurrency) AS currency, j.Quantity AS quantity, j.BillingPreTaxTotal AS cost,
+  {_PLACE_IN_AZURE},
   CASE
     WHEN j IS NULL THEN 'is no JSON object'
     WHEN coalesce(j.CustomerId, '') = '' THEN 'has no CustomerId'
@@ -73,10 +103,72 @@ SELECT customer, plan, entitlement, max(entitlement_name), category, day, curren
 FROM line WHERE fault IS NULL GROUP BY ALL ORDER BY ALL
 """
 
+# First by the text of the tags, so that each text is read once and not on every line.
+_USED = """
+CREATE TEMP TABLE used AS
+WITH told AS (SELECT count(resource_group) > 0 AS grouped, count(tags) > 0 AS tagged FROM line)
+SELECT line.customer, plan, coalesce(product, '') AS product, coalesce(sku, '') AS sku, currency,
+       entitlement, max(entitlement_name) AS entitlement_name, category,
+       CASE WHEN by_group AND grouped THEN lower(coalesce(resource_group, '')) END AS group_key,
+       min(CASE WHEN by_group AND grouped THEN coalesce(resource_group, '') END) AS group_name,
+       CASE WHEN len(asked.tags) > 0 AND tagged THEN trim(coalesce(line.tags, '')) END AS tag_text,
+       earned, benefit,
+       count(*) AS lines, sum(quantity) AS quantity, sum(cost) AS cost
+FROM line CROSS JOIN told LEFT JOIN asked USING (customer) WHERE fault IS NULL GROUP BY ALL
+"""
+
+# Cost exports write tags without the braces.
+_TAGGED = """
+CREATE TEMP TABLE tagged AS
+WITH texts AS (
+  SELECT DISTINCT customer, tag_text, asked.tags AS names
+  FROM used JOIN asked USING (customer) WHERE tag_text IS NOT NULL
+), read AS (
+  SELECT *, CASE WHEN json_valid(tag_text) AND json_type(tag_text) = 'OBJECT' THEN tag_text
+                 WHEN json_valid('{' || tag_text || '}') THEN '{' || tag_text || '}' END AS whole
+  FROM texts
+), entered AS (
+  SELECT *, map_entries(json_transform(whole, '"MAP(VARCHAR, VARCHAR)"')) AS entries FROM read
+), found AS (
+  SELECT *, list_transform(names, lambda name:
+    list_filter(entries, lambda entry: lower(trim(entry.key)) = name)) AS matches
+  FROM entered
+)
+SELECT customer, tag_text,
+       entries IS NULL OR len(list_filter(matches, lambda match: len(match) > 1)) > 0 AS is_broken,
+       list_transform(coalesce(matches, list_transform(names, lambda name: [])), lambda match:
+         CASE WHEN len(match) = 1 THEN trim(coalesce(match[1].value, '')) ELSE '' END) AS tag_values
+FROM found
+"""
+
+_BROKEN_TAGS = """
+SELECT customer, count(DISTINCT tag_text), sum(lines), min(tag_text)
+FROM used JOIN tagged USING (customer, tag_text) WHERE is_broken GROUP BY ALL ORDER BY ALL
+"""
+
+_SHARE = """
+CREATE TEMP TABLE share AS
+SELECT customer, plan, product, sku, currency, entitlement,
+       max(entitlement_name) AS entitlement_name, category, group_key,
+       min(group_name) AS group_name, tag_values, earned, benefit,
+       sum(lines)::BIGINT AS lines, sum(quantity) AS quantity, sum(cost) AS cost
+FROM used LEFT JOIN tagged USING (customer, tag_text) GROUP BY ALL
+"""
+
+_MANY = f"""
+CREATE TEMP TABLE many AS
+SELECT plan, product, sku, currency, any_value(customer) AS customer, count(*) AS parts
+FROM share GROUP BY ALL HAVING count(*) > {MAX_SHARES}
+"""  # noqa: S608
+
 _SHARES = """
-SELECT plan, coalesce(product, ''), coalesce(sku, ''), currency,
-       entitlement, max(entitlement_name), category, count(*), sum(quantity), sum(cost)
-FROM line WHERE fault IS NULL GROUP BY ALL ORDER BY ALL
+SELECT share.customer, share.plan, share.product, share.sku, share.currency, entitlement,
+       max(entitlement_name), category,
+       CASE WHEN parts IS NULL THEN group_key END AS group_key,
+       min(CASE WHEN parts IS NULL THEN group_name END),
+       CASE WHEN parts IS NULL THEN tag_values END AS tag_values,
+       earned, benefit, sum(lines)::BIGINT, sum(quantity), sum(cost)
+FROM share LEFT JOIN many USING (plan, product, sku, currency) GROUP BY ALL ORDER BY ALL
 """
 
 Place = tuple[str, str, str, str]
@@ -92,12 +184,23 @@ class UsageMonth:
     summaries: tuple[UsageSummary, ...]
     shares: Mapping[Place, tuple[UsageShare, ...]]
     findings: tuple[Finding, ...]
+    customers: Mapping[Place, str] = field(default_factory=dict)
+    """Whose the shares of a place are."""
 
 
 def load(
-    files: Sequence[Path], *, scratch: Path, memory: str = "512MB", threads: int = 2
+    files: Sequence[Path],
+    *,
+    scratch: Path,
+    asked: Mapping[str, Iterable[UsageGrouping]] | None = None,
+    memory: str = "512MB",
+    threads: int = 2,
 ) -> UsageMonth:
-    """Read the files of one export. `scratch` takes what does not fit into `memory`."""
+    """Read the files of one export. `scratch` takes what does not fit into `memory`.
+
+    `asked` are the groupings, by tenant id, in which customers are or were billed; who is not
+    named is split by Azure subscription and meter category.
+    """
     if not files:
         return UsageMonth(lines=0, summaries=(), shares={}, findings=())
     import duckdb  # noqa: PLC0415 - a heavy import that only this use case needs
@@ -130,41 +233,109 @@ def load(
                 _SUMMARIES
             ).fetchall()
         )
-        shares: dict[Place, list[UsageShare]] = defaultdict(list)
-        for row in database.execute(_SHARES).fetchall():
-            plan, product, sku, currency, entitlement, name, category, count, quantity, cost = row
-            shares[plan, product, sku, currency].append(
-                UsageShare(
-                    entitlement_id=entitlement,
-                    entitlement_name=name,
-                    meter_category=category,
-                    lines=count,
-                    quantity=_trim(quantity),
-                    cost=_trim(cost),
-                )
-            )
+        shares, customers = _shares(database, asked or {})
+        findings += tuple(_broken(*row) for row in database.execute(_BROKEN_TAGS).fetchall())
+        findings += tuple(
+            _too_many(*row) for row in database.execute("FROM many ORDER BY ALL").fetchall()
+        )
     return UsageMonth(
-        lines=lines,
-        summaries=summaries,
-        shares={place: tuple(parts) for place, parts in shares.items()},
-        findings=findings,
+        lines=lines, summaries=summaries, shares=shares, findings=findings, customers=customers
     )
+
+
+def _shares(
+    database: DuckDBPyConnection, asked: Mapping[str, Iterable[UsageGrouping]]
+) -> tuple[dict[Place, tuple[UsageShare, ...]], dict[Place, str]]:
+    """Split the month by place, for each customer by what its groupings need."""
+    names: dict[str, list[str]] = {}
+    database.execute("CREATE TEMP TABLE asked (customer VARCHAR, by_group BOOLEAN, tags VARCHAR[])")
+    for customer, groupings in asked.items():
+        wanted = list(groupings)
+        tags = names[customer.lower()] = sorted({g.tag_key for g in wanted if g.tag_key})
+        by_group = any(grouping.needs_resource_group for grouping in wanted)
+        database.execute("INSERT INTO asked VALUES (?, ?, ?)", [customer.lower(), by_group, tags])
+    for step in (_USED, _TAGGED, _SHARE, _MANY):
+        database.execute(step)
+    shares: dict[Place, list[UsageShare]] = defaultdict(list)
+    customers: dict[Place, str] = {}
+    for row in database.execute(_SHARES).fetchall():
+        customer, *place, entitlement, name, category, _, group, values, earned, benefit = row[:13]
+        lines, quantity, cost = row[13:]
+        plan, product, sku, currency = place
+        customers[plan, product, sku, currency] = customer
+        shares[plan, product, sku, currency].append(
+            UsageShare(
+                entitlement_id=entitlement,
+                entitlement_name=name,
+                meter_category=category,
+                lines=lines,
+                quantity=_trim(quantity),
+                cost=_trim(cost),
+                resource_group=group,
+                tags=dict(zip(names[customer], values, strict=True)) if values is not None else {},
+                earned_percent=None if earned is None else _trim(earned),
+                benefit=benefit,
+            )
+        )
+    return {place: tuple(parts) for place, parts in shares.items()}, customers
 
 
 def with_shares(
     lines: Sequence[CostLine], shares: Mapping[Place, tuple[UsageShare, ...]]
 ) -> list[CostLine]:
-    """Return the cost lines with the usage that explains the metered ones."""
+    """Return the cost lines with the usage that explains the metered ones.
+
+    Microsoft bills a meter twice where only a part of its usage earned the partner a credit. Where
+    lines and days agree on the percentages, each line is explained by its own days.
+    """
+    told: dict[Place, set[Decimal | None]] = defaultdict(set)
+    for line in lines:
+        if line.kind is CostKind.USAGE:
+            told[_place(line)].add(line.earned_percent or Decimal(0))
     return [
-        replace(
-            line,
-            shares=shares.get(
-                (line.subscription_id, line.product_id, line.sku_id, line.currency), ()
-            ),
-        )
+        replace(line, shares=_own(line, shares.get(_place(line), ()), told[_place(line)]))
         if line.kind is CostKind.USAGE
         else line
         for line in lines
+    ]
+
+
+def _place(line: CostLine) -> Place:
+    return line.subscription_id, line.product_id, line.sku_id, line.currency
+
+
+def _own(
+    line: CostLine, shares: tuple[UsageShare, ...], told: AbstractSet[Decimal | None]
+) -> tuple[UsageShare, ...]:
+    if len(told) > 1 and {share.earned_percent for share in shares} == told:
+        percent = line.earned_percent or Decimal(0)
+        return tuple(share for share in shares if share.earned_percent == percent)
+    return shares
+
+
+def not_on_invoice(lines: Iterable[CostLine], month: UsageMonth) -> list[Finding]:
+    """Find usage that cost something and that no metered line of the invoice answers."""
+    billed = {_place(line) for line in lines if line.kind is CostKind.USAGE}
+    missing: dict[tuple[str, str, str], list[Decimal]] = defaultdict(list)
+    for place, shares in month.shares.items():
+        cost = sum((share.cost for share in shares), Decimal(0))
+        if cost and place not in billed:
+            plan, _, _, currency = place
+            missing[month.customers.get(place, ""), plan, currency].append(cost)
+    return [
+        Finding(
+            check="usage.no_line",
+            severity=Severity.WARN,
+            customer_id=customer,
+            record=f"Azure plan {plan} {currency}",
+            sentence=(
+                f"Daily usage of {sum(costs, Decimal(0)):f} {currency} of {len(costs)} "
+                f"{'product' if len(costs) == 1 else 'products'} stands on no line of this invoice."
+            ),
+            hint="it is late or not billed yet, and comes with a later invoice of Microsoft; "
+            "nothing is billed for it until then",
+        )
+        for (customer, plan, currency), costs in sorted(missing.items())
     ]
 
 
@@ -182,4 +353,35 @@ def _fault(file: str, fault: str, customer: str, count: int) -> Finding:
         record=f"usage file {file}: {fault}",
         sentence=f"A usage line of {file} {fault} (seen on {count}).",
         hint="pull the usage of this invoice again; if it stays, report the line to Microsoft",
+    )
+
+
+def _broken(customer: str, texts: int, lines: int, example: str) -> Finding:
+    shown = example if len(example) <= 80 else f"{example[:80]}..."
+    return Finding(
+        check="wire.usage",
+        severity=Severity.WARN,
+        customer_id=customer,
+        record="tags of usage",
+        sentence=(
+            f"The tags of {lines} usage lines cannot be read, or name a tag twice, and count as "
+            f"none: {texts} different texts, such as {shown!r}."
+        ),
+        hint="correct the tags in Azure; until then this usage stands under untagged",
+    )
+
+
+def _too_many(  # noqa: PLR0917 - a row of `many`
+    plan: str, product: str, sku: str, currency: str, customer: str, parts: int
+) -> Finding:
+    return Finding(
+        check="wire.usage",
+        severity=Severity.WARN,
+        customer_id=customer,
+        record=f"usage of {product}:{sku} {currency} in plan {plan}",
+        sentence=(
+            f"The usage of {product}:{sku} falls into {parts} parts, more than the {MAX_SHARES} "
+            "that are kept with a line: it is kept by Azure subscription and meter category."
+        ),
+        hint="group the usage of this customer by a tag with fewer values, or by service",
     )

@@ -1,0 +1,50 @@
+"""How fine usage is read: as the contracts ask now, and as months were billed already.
+
+The documents are the history: no one has to keep the grouping of a month that was billed. What is
+stored of an invoice tells whether it was read finely enough, so that a contract that asks for more
+has its usage read again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from domain.contract import UsageGrouping
+from domain.period import Period, add_months
+from domain.subscription import CostKind, CostLine
+from invoice.document import DocumentStatus
+from rules.grouping import as_billed
+from sync.ports import Ports
+
+Asked = Mapping[str, list[UsageGrouping]]
+"""The groupings that a customer's usage must answer, by tenant id."""
+
+
+def asked(ports: Ports, billed: Period) -> Asked:
+    """Return what contracts ask for, and in which groupings the months of `billed` were billed."""
+    found: dict[str, list[UsageGrouping]] = defaultdict(list)
+    for contract in ports.store.contracts():
+        found[contract.customer_id].append(contract.grouping)
+    month, today = billed.start.replace(day=1), ports.now().date()
+    while month <= max(today, billed.start):
+        for document in ports.store.documents(period=f"{month:%Y-%m}"):
+            if document.status is not DocumentStatus.VOID:
+                groupings = as_billed(line.charge for line in document.lines)
+                found[document.customer_id] += [
+                    grouping for (_, day), grouping in groupings.items() if day in billed
+                ]
+        month = add_months(month, 1)
+    return found
+
+
+def answers(lines: Iterable[CostLine], wanted: Asked) -> bool:
+    """Say whether stored lines tell all that is asked of their usage."""
+    return all(
+        (share.resource_group is not None or not grouping.needs_resource_group)
+        and (not grouping.tag_key or grouping.tag_key in share.tags)
+        for line in lines
+        if line.kind is CostKind.USAGE
+        for grouping in wanted.get(line.customer_id, ())
+        for share in line.shares
+    )
