@@ -1,0 +1,248 @@
+"""What Microsoft's lines of several months should be, from the lines alone.
+
+No snapshot of Partner Center is at hand, so the history of each subscription is read out of its own
+lines and walked by Microsoft's rules (`shadow`). What is missing, comes twice, or has other seats,
+days or prices than its own past is told, one point for each subscription and cause. Months without a
+file expect nothing. Limits: what was ordered and never billed does not show; a term that just ends
+is taken as ended.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+
+from domain.audit import BilledLine, Point, Weight
+from domain.period import Period, add_months
+from domain.problems import WorkerError
+from domain.subscription import CostKind, CostLine, Subscription, SubscriptionKind
+from rules.cost_checks import about, money, places
+from rules.shadow import Cause, Difference, differences, predict
+
+_WHOLE = {"new", "cycleCharge", "renew"}
+
+_CAUSES = {
+    Cause.MISSING_LINE: "missing_invoice_line",
+    Cause.UNEXPECTED_LINE: "duplicate",
+    Cause.DATES: "dates",
+    Cause.QUANTITY: "quantity",
+    Cause.PROMOTION: "promotion",
+    Cause.PRICE: "price",
+    Cause.PRORATION: "proration",
+    Cause.ROUNDING: "rounding",
+}
+_HINTS = {
+    Cause.DATES: "compare the days with the charge cycle of the subscription; ask Microsoft",
+    Cause.QUANTITY: "compare with the seat changes in Partner Center; ask Microsoft",
+    Cause.PROMOTION: "check whether the promotion still applies; ask Microsoft if it should",
+    Cause.PRICE: "the price is locked for the term: ask Microsoft for the difference",
+    Cause.PRORATION: "the price is prorated by days of the charge cycle: ask Microsoft",
+    Cause.ROUNDING: "nothing to do: Microsoft rounds the unit before it multiplies",
+}
+
+
+def month_of(day: date) -> date:
+    """Return the first day of a day's month."""
+    return day.replace(day=1)
+
+
+def check_expected(
+    lines: Iterable[BilledLine], months: Mapping[str, AbstractSet[date]]
+) -> list[Point]:
+    """Compare seat lines with their own history; `months` are those of the files, by currency."""
+    groups: dict[tuple[str, str], list[BilledLine]] = defaultdict(list)
+    for one in lines:
+        line = one.line
+        if line.kind is CostKind.LICENCE and line.charged and line.subscription_id:
+            groups[line.subscription_id, line.currency].append(one)
+    points: list[Point] = []
+    for (_, currency), group in sorted(groups.items()):
+        there = months.get(currency, set())
+        if there:
+            points.extend(_of_subscription(group, there))
+    return points
+
+
+def _of_subscription(group: Sequence[BilledLine], months: AbstractSet[date]) -> list[Point]:
+    lines = [one.line for one in group]
+    window = Period(min(months), add_months(max(months), 1))
+    try:
+        expected = predict([_as_snapshot(lines)], (), lines, window)
+        found = differences(expected, [x for x in lines if x.charged and x.charged.start in window])
+    except (WorkerError, ValueError, ArithmeticError) as error:
+        return [
+            about(
+                lines[0],
+                check="subscription.history",
+                cause="unreadable",
+                remedy="none",
+                weight=Weight.NOTE,
+                sentence=f"The history of {lines[0].name} cannot be followed: {error}.",
+                hint="its lines are checked one by one only",
+                records=places(group),
+            )
+        ]
+    by_cause: dict[Cause, list[Difference]] = defaultdict(list)
+    for one in found:
+        day = one.expected.service.start if one.expected and not one.line else None
+        if day is None or month_of(day) in months:
+            by_cause[one.cause].append(one)
+    points = [_point(cause, some, group) for cause, some in by_cause.items()]
+    if Cause.MISSING_LINE not in by_cause:
+        points.extend(_gaps(group, months))
+    return points
+
+
+def _as_snapshot(lines: Sequence[CostLine]) -> Subscription:
+    """Make of the newest term what Partner Center would have shown."""
+    last = max(
+        lines,
+        key=lambda x: (x.subscription_start or _first(x), _first(x), not x.is_credit, x.key),
+    )
+    start = last.subscription_start or _first(last)
+    return Subscription(
+        id=last.subscription_id,
+        customer_id=last.customer_id,
+        product_id=last.product_id,
+        sku_id=last.sku_id,
+        name=last.name,
+        kind=SubscriptionKind.LICENCE,
+        status="active",
+        quantity=int(abs(last.seats)),
+        created=datetime.combine(_purchase_day(lines, start), time(), UTC),
+        start=start,
+        term_end=last.subscription_end,
+    )
+
+
+def _first(line: CostLine) -> date:
+    return line.charged.start if line.charged else date.max
+
+
+def _purchase_day(lines: Sequence[CostLine], start: date) -> date:
+    """Return a day on which the cycles are anchored: a term that starts on the 28th, 29th or 30th may
+    have been bought on the 31st, which the longer months of its cycles show."""
+    days = {
+        day.day
+        for line in lines
+        if line.charged and line.charge_type in _WHOLE
+        for day in (line.charged.start, line.charged.end)
+    }
+    anchor = max(days, default=start.day)
+    last_of_month = (start + timedelta(days=1)).day == 1
+    return date(start.year - 1, 1, anchor) if last_of_month and anchor > start.day else start
+
+
+def _point(cause: Cause, found: Sequence[Difference], group: Sequence[BilledLine]) -> Point:
+    by_key = {one.line.key: one for one in group}
+    first = found[0]
+    line = first.line or group[0].line
+    billed = [by_key[one.line.key] for one in found if one.line and one.line.key in by_key]
+    amount = sum((one.amount for one in found), Decimal(0))
+    more = f" ({len(found)} lines, {money(amount, line.currency)} in all)" if found[1:] else ""
+    name, hint, sentence = _CAUSES[cause], _HINTS.get(cause, ""), first.sentence
+    if cause is Cause.UNEXPECTED_LINE:
+        name, hint = _unexpected(line, group)
+    elif cause is Cause.MISSING_LINE:
+        only_credits = all(one.line.is_credit for one in group)
+        sentence = sentence[:1].upper() + sentence[1:]
+        if only_credits:
+            sentence = f"Microsoft gives back what no line charged: {first.sentence}"
+        hint = (
+            "look for the charge in an earlier invoice, and for the line in the file"
+            if only_credits
+            else "check that the file is whole; Microsoft may bill it later"
+        )
+    weight = Weight.ACT if amount or cause is not Cause.DATES else Weight.NOTE
+    return about(
+        line,
+        check=f"seats.{cause.value}",
+        cause=name,
+        remedy="claim" if amount > 0 else "none",
+        weight=Weight.NOTE if cause is Cause.ROUNDING else weight,
+        amount=amount,
+        sentence=f"{sentence[0].upper()}{sentence[1:]}{more}.",
+        hint=hint,
+        records=places(billed),
+    )
+
+
+def _unexpected(line: CostLine, group: Sequence[BilledLine]) -> tuple[str, str]:
+    """Tell a charge that overlaps another of its kind from one that nothing explains."""
+    twice = any(
+        other.line is not line
+        and other.line.charged
+        and line.charged
+        and other.line.is_credit == line.is_credit
+        and (other.line.charge_type in _WHOLE) == (line.charge_type in _WHOLE)
+        and other.line.charged.intersect(line.charged)
+        for other in group
+    )
+    if twice:
+        return "duplicate", "two lines charge the same days: ask Microsoft which one stands"
+    return "quantity", "compare with the changes in Partner Center; ask Microsoft"
+
+
+def _gaps(group: Sequence[BilledLine], months: AbstractSet[date]) -> list[Point]:
+    """Tell days without a charge between two charged ones, where the month's file is there."""
+    if any(x.line.charge_type in ("cancelImmediate", "convert") for x in group):
+        return []  # it ended and began again: days between are nobody's
+    charged = sorted(
+        (x for x in group if x.line.charge_type in _WHOLE and not x.line.is_credit),
+        key=lambda x: _first(x.line),
+    )
+    points = []
+    for before, after in zip(charged, charged[1:], strict=False):
+        ends, begins = before.line.charged, after.line.charged
+        if not ends or not begins or begins.start <= ends.end or month_of(ends.end) not in months:
+            continue
+        hole = Period(ends.end, begins.start)
+        points.append(
+            about(
+                before.line,
+                check="seats.gap",
+                cause="missing_invoice_line",
+                remedy="none",
+                weight=Weight.ACT,
+                amount=-before.line.subtotal,
+                sentence=(
+                    f"{before.line.name} is billed until {ends.last_day} and again from "
+                    f"{begins.start}, but not for {hole}."
+                ),
+                hint="check that the file is whole; if the customer had the seats, Microsoft may bill them later",
+                records=(before.place, after.place),
+            )
+        )
+    return points
+
+
+def check_months(
+    lines: Iterable[BilledLine], months: Mapping[str, AbstractSet[date]]
+) -> list[Point]:
+    """Tell months between two of the files for which there is none: what happened there is not seen."""
+    points = []
+    for currency, there in sorted(months.items()):
+        month = min(there, default=None)
+        missing = []
+        while month and month < max(there):
+            month = add_months(month, 1)
+            if month not in there:
+                missing.append(month)
+        if missing:
+            named = ", ".join(f"{one:%B %Y}" for one in missing[:4])
+            more = f" and {len(missing) - 4} more" if missing[4:] else ""
+            points.append(
+                Point(
+                    check="files.month",
+                    cause="missing_rows",
+                    remedy="download_again",
+                    weight=Weight.INCOMPLETE,
+                    currency=currency,
+                    sentence=f"There is no reconciliation file in {currency} for {named}{more}, between months that are there.",
+                    hint="add the invoice of the month, or audit the months apart",
+                )
+            )
+    return points

@@ -1,0 +1,488 @@
+"""Daily usage files that a person downloaded: CSV or JSON lines to exact sums, in SQL over the files.
+
+Every file becomes rows of one table of a few typed columns, with the row's number, so that a fault
+can be found again. Which names the columns have and how the file writes numbers is told by the
+caller; what a CSV file shows of its notation is asked of the data here. Overlapping exports are
+taken once: a file that holds half of another one's lines or more is the same export again, and its
+lines count where the other has them not. Limit: decimals beyond the 20th are not seen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domain.audit import UnearnedCredit, UsageSum
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+MAX_LINE_BYTES = 4 << 20
+
+_TEXTS = (
+    *"CustomerId CustomerName SubscriptionId InvoiceNumber ProductId SkuId SkuName UsageDate".split(),
+    *"BillingCurrency PricingCurrency EntitlementId EntitlementDescription ResourceURI".split(),
+    *"PublisherName ChargeType ChargeStartDate".split(),
+)
+_NUMBERS = (
+    *"Quantity BillingPreTaxTotal EffectiveUnitPrice PCToBCExchangeRate".split(),
+    *"PartnerEarnedCreditPercentage CreditPercentage".split(),
+)
+
+_LINE = """
+CREATE TABLE line (
+  file INTEGER, row BIGINT, invoice VARCHAR, customer VARCHAR, customer_name VARCHAR, plan VARCHAR,
+  product VARCHAR, sku VARCHAR, name VARCHAR, entitlement VARCHAR, entitlement_name VARCHAR,
+  publisher VARCHAR, day DATE, currency VARCHAR, pricing VARCHAR, quantity DECIMAL(38,20),
+  cost DECIMAL(38,20), unit DECIMAL(38,20), rate DECIMAL(38,20), earned DECIMAL(38,20),
+  credited DECIMAL(38,20), fault VARCHAR, mark UBIGINT)
+"""
+
+_PICK = """
+INSERT INTO line
+SELECT
+  {file}, row, coalesce(nullif("InvoiceNumber", ''), 'unbilled'), lower("CustomerId"),
+  coalesce("CustomerName", ''), lower("SubscriptionId"), coalesce("ProductId", ''),
+  coalesce("SkuId", ''), coalesce("SkuName", ''), lower(coalesce("EntitlementId", '')),
+  coalesce("EntitlementDescription", ''), coalesce("PublisherName", ''), day,
+  upper("BillingCurrency"), upper(coalesce("PricingCurrency", '')),
+  "Quantity", "BillingPreTaxTotal", "EffectiveUnitPrice", "PCToBCExchangeRate",
+  "PartnerEarnedCreditPercentage", "CreditPercentage",
+  CASE
+    WHEN broken THEN 'is no JSON object'
+    WHEN coalesce("CustomerId", '') = '' THEN 'has no CustomerId'
+    WHEN coalesce("SubscriptionId", '') = '' THEN 'has no SubscriptionId'
+    WHEN day IS NULL THEN 'has no UsageDate that is a date'
+    WHEN coalesce("BillingCurrency", '') = '' THEN 'has no BillingCurrency'
+    WHEN "Quantity" IS NULL THEN 'has no Quantity that is a number'
+    WHEN "BillingPreTaxTotal" IS NULL THEN 'has no BillingPreTaxTotal that is a number'
+  END,
+  hash(upper(coalesce("InvoiceNumber", '')), lower("CustomerId"), lower("SubscriptionId"),
+    "ProductId", "SkuId", day, lower(coalesce("EntitlementId", '')), coalesce("ResourceURI", ''),
+    lower(coalesce("ChargeType", '')), "Quantity", "BillingPreTaxTotal", "EffectiveUnitPrice")
+FROM typed
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageFile:
+    """A file in plain or gzip UTF-8, with its columns by their present names."""
+
+    path: Path
+    name: str
+    columns: Mapping[str, str]
+    """The name as written by the present name; of CSV the whole header, in order."""
+    delimiter: str = ""
+    """Empty for JSON lines."""
+    gzipped: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One value that shows how a CSV file writes."""
+
+    column: str
+    row: int
+    value: str
+    is_date: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writing:
+    """How a CSV file writes dates and numbers."""
+
+    month_first: bool = False
+    decimal: str = "."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlap:
+    """Lines of a file that another file has too, and that were taken once."""
+
+    file: str
+    other: str
+    lines: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """Lines of one customer and invoice that occur more than once in one export, in all fields."""
+
+    invoice_id: str
+    customer_id: str
+    currency: str
+    lines: int
+    """Beyond the first of each."""
+    cost: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Lines of a file that cannot be read, by reason; `row` is the first of them."""
+
+    file: str
+    row: int
+    reason: str
+    lines: int
+    customer_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageFileTotal:
+    """What a file holds; `taken` counts the lines that were not left out."""
+
+    file: str
+    lines: int
+    taken: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadedUsage:
+    """All usage of the files."""
+
+    sums: tuple[UsageSum, ...] = ()
+    unearned: tuple[UnearnedCredit, ...] = ()
+    overlaps: tuple[Overlap, ...] = ()
+    repeats: tuple[Repeat, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    files: tuple[UsageFileTotal, ...] = ()
+
+
+class UsageReader:
+    """A table of usage lines that takes in one file after another; use it as a context."""
+
+    def __init__(self, scratch: Path, *, memory: str = "512MB", threads: int = 2) -> None:
+        import duckdb  # noqa: PLC0415 - a heavy import that only usage needs
+
+        scratch.mkdir(parents=True, exist_ok=True)
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "threads": threads,
+            "memory_limit": memory,
+            "temp_directory": str(scratch / "spill"),
+        }
+        self._db: DuckDBPyConnection = duckdb.connect(str(scratch / "usage.duckdb"), config=config)
+        self._db.execute("SET checkpoint_threshold = '64MB'")
+        self._db.execute(_LINE)
+        self._names: list[str] = []
+        self._rejected: list[Fault] = []
+
+    def __enter__(self) -> UsageReader:
+        """Return itself, open."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the table; its file belongs to `scratch`."""
+        self._db.close()
+
+    def stage(self, file: UsageFile) -> None:
+        """Read a file as text, to be looked at and then taken in."""
+        if file.delimiter:
+            self._stage_csv(file)
+        else:
+            self._stage_json(file)
+
+    def samples(self, file: UsageFile, dates: Sequence[str], numbers: Sequence[str]) -> list[Sample]:
+        """Return values of the staged CSV file that show every way in which it writes."""
+        found: list[Sample] = []
+        for column in file.columns:
+            if column in dates:
+                query = f'SELECT "{column}", min(row) FROM staged GROUP BY 1'
+            elif column in numbers:
+                shape = (
+                    f"concat(regexp_replace(\"{column}\", '[0-8]', '9', 'g'), "
+                    f"regexp_matches(\"{column}\", '^[-+( ]*0'))"
+                )
+                query = f'SELECT first("{column}" ORDER BY row), min(row) FROM staged GROUP BY {shape}'
+            else:
+                continue
+            rows = self._db.execute(f"{query} ORDER BY 2").fetchall()
+            found.extend(
+                Sample(column=column, row=row + 1, value=value, is_date=column in dates)
+                for value, row in rows
+                if value
+            )
+        return found
+
+    def take(self, file: UsageFile, writing: Writing) -> None:
+        """Take the staged file in."""
+        number = len(self._names)
+        self._names.append(file.name)
+        typed = _typed_csv(file, writing) if file.delimiter else _typed_json(file)
+        self._db.execute(f"WITH typed AS ({typed}) {_picked(number)}")
+        self._db.execute("DROP TABLE staged")
+
+    def result(self) -> DownloadedUsage:
+        """Add up what was taken in, overlapping exports once."""
+        overlaps = tuple(self._overlaps())
+        return DownloadedUsage(
+            sums=tuple(_sum(*row) for row in self._db.execute(_SUMS).fetchall()),
+            unearned=tuple(_unearned(*row) for row in self._db.execute(_UNEARNED).fetchall()),
+            overlaps=overlaps,
+            repeats=tuple(
+                Repeat(invoice_id=i, customer_id=c, currency=m, lines=n, cost=_trim(cost))
+                for i, c, m, n, cost in self._db.execute(_REPEATS).fetchall()
+            ),
+            faults=(
+                *self._rejected,
+                *(
+                    Fault(
+                        file=self._names[file],
+                        row=row,
+                        reason=reason,
+                        lines=lines,
+                        customer_id=customer,
+                    )
+                    for file, row, reason, customer, lines in self._db.execute(_FAULTS).fetchall()
+                ),
+            ),
+            files=tuple(
+                UsageFileTotal(file=self._names[file], lines=lines, taken=taken)
+                for file, lines, taken in self._db.execute(_FILES).fetchall()
+            ),
+        )
+
+    def _stage_csv(self, file: UsageFile) -> None:
+        wanted = {*_TEXTS, *_NUMBERS}
+        picked = ", ".join(
+            f'c{n} AS "{column}"' for n, column in enumerate(file.columns) if column in wanted
+        )
+        columns = ", ".join(f"'c{n}': 'VARCHAR'" for n in range(len(file.columns)))
+        self._db.execute(
+            f"""CREATE OR REPLACE TABLE staged AS
+            SELECT row_number() OVER () AS row, {picked} FROM read_csv($file,
+              columns = {{{columns}}}, auto_detect = false, header = true, delim = $delim,
+              quote = '"', escape = '"', max_line_size = {MAX_LINE_BYTES}, store_rejects = true,
+              null_padding = false, new_line = $ends, compression = $packed)""",
+            {
+                "file": str(file.path),
+                "delim": file.delimiter,
+                "packed": "gzip" if file.gzipped else "none",
+                "ends": "\\n",
+            },
+        )
+        rejected = self._db.execute(
+            "SELECT line, count(*) OVER (), error_message FROM reject_errors ORDER BY line LIMIT 1"
+        ).fetchall()
+        self._rejected.extend(
+            Fault(
+                file=file.name,
+                row=line,
+                reason="has another number of fields than the header, or a quote too many",
+                lines=count,
+            )
+            for line, count, _ in rejected
+        )
+        self._db.execute("DROP TABLE IF EXISTS reject_errors")
+        self._db.execute("DROP TABLE IF EXISTS reject_scans")
+
+    def _stage_json(self, file: UsageFile) -> None:
+        shape = {
+            written: "DECIMAL(38,20)" if column in _NUMBERS else "VARCHAR"
+            for column, written in file.columns.items()
+            if column in {*_TEXTS, *_NUMBERS}
+        }
+        fields = ", ".join(
+            f"j.{_name(written)} AS {_name(column)}"
+            for column, written in file.columns.items()
+            if column in {*_TEXTS, *_NUMBERS}
+        )
+        self._db.execute(
+            f"""CREATE OR REPLACE TABLE staged AS
+            WITH raw AS (
+              SELECT row_number() OVER () AS row, l FROM read_csv($file,
+                columns = {{l: 'VARCHAR'}}, auto_detect = false, header = false, delim = '\\x01',
+                quote = '', escape = '', max_line_size = {MAX_LINE_BYTES}, compression = $packed)
+            ), parsed AS (
+              SELECT row, CASE WHEN json_valid(l) THEN
+                json_transform(l, {_text(json.dumps(shape))}) END AS j
+              FROM raw WHERE trim(l) <> ''
+            )
+            SELECT row, j IS NULL AS broken, {fields} FROM parsed""",
+            {"file": str(file.path), "packed": "gzip" if file.gzipped else "none"},
+        )
+
+    def _overlaps(self) -> Iterator[Overlap]:
+        """Leave out the lines of each file that repeats half or more of an earlier one, or is half in it."""
+        self._db.execute(
+            "CREATE OR REPLACE TABLE marked AS SELECT file, invoice, mark, count(*) AS n FROM line "
+            "WHERE fault IS NULL GROUP BY ALL"
+        )
+        pairs = self._db.execute(
+            """WITH size AS (SELECT file, invoice, sum(n) AS lines FROM marked GROUP BY ALL),
+            common AS (
+              SELECT a.file AS one, b.file AS other, a.invoice, sum(least(a.n, b.n)) AS shared
+              FROM marked a JOIN marked b USING (invoice, mark) WHERE a.file < b.file GROUP BY ALL)
+            SELECT one, other, common.invoice, shared FROM common
+              JOIN size a ON a.file = one AND a.invoice = common.invoice
+              JOIN size b ON b.file = other AND b.invoice = common.invoice
+            WHERE 2 * shared >= least(a.lines, b.lines) ORDER BY ALL"""
+        ).fetchall()
+        for one, other, invoice, _ in pairs:
+            left_out = self._db.execute(
+                """WITH here AS (
+                  SELECT rowid AS id, mark, row_number() OVER (PARTITION BY mark ORDER BY row) AS n
+                  FROM line WHERE file = $other AND invoice = $invoice AND fault IS NULL
+                ), there AS (
+                  SELECT mark, count(*) AS n FROM line
+                  WHERE file = $one AND invoice = $invoice AND fault IS NULL GROUP BY mark)
+                UPDATE line SET fault = 'taken' FROM here JOIN there USING (mark)
+                WHERE line.rowid = here.id AND here.n <= there.n""",
+                {"one": one, "other": other, "invoice": invoice},
+            ).fetchall()[0][0]
+            if left_out:
+                yield Overlap(file=self._names[other], other=self._names[one], lines=left_out)
+
+
+def _name(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _picked(number: int) -> str:
+    return _PICK.replace("{file}", str(number))
+
+
+def _typed_json(file: UsageFile) -> str:
+    lacking = _lacking(file)
+    return (
+        f"SELECT * {lacking}, try_cast(left(\"UsageDate\", 10) AS DATE) AS day FROM staged"
+    )
+
+
+def _lacking(file: UsageFile) -> str:
+    there = set(file.columns)
+    return "".join(
+        f', NULL::{"DECIMAL(38,20)" if column in _NUMBERS else "VARCHAR"} AS "{column}"'
+        for column in (*_TEXTS, *_NUMBERS)
+        if column not in there
+    )
+
+
+def _typed_csv(file: UsageFile, writing: Writing) -> str:
+    numbers = [column for column in _NUMBERS if column in file.columns]
+    other = "," if writing.decimal == "." else "."
+    # What is no number in this notation becomes NULL, and with that a fault.
+    number = (
+        "CASE WHEN NOT contains(@, '{other}') OR regexp_full_match(@, "
+        "'[-+]?[0-9]{{1,3}}(\\{other}[0-9]{{3}})+(\\{decimal}[0-9]*)?') "
+        "THEN try_cast(replace(replace(@, '{other}', ''), '{decimal}', '.') AS DECIMAL(38,20)) END"
+    ).format(other=other, decimal=writing.decimal)
+    cleaned = (
+        "regexp_replace(regexp_replace(@, '[\\s\\x{00a0}\\x{2007}\\x{2009}\\x{202f}''’]', '', 'g'), "
+        "'^\\((.*)\\)$', '-\\1')"
+    )
+    exprs = ", ".join(
+        f'{number.replace("@", cleaned.replace("@", _name(column)))} AS "{column}"'
+        for column in numbers
+    )
+    form = "%m/%d/%Y" if writing.month_first else "%d/%m/%Y"
+    date_text = 'regexp_extract(trim("UsageDate"), \'^[0-9]+([-/.])[0-9]+[-/.][0-9]+\')'
+    day = (
+        f"CASE WHEN regexp_matches(trim(\"UsageDate\"), '^[0-9]{{4}}') "
+        f"THEN try_cast(replace(left(trim(\"UsageDate\"), 10), '/', '-') AS DATE) "
+        f"WHEN contains({date_text}, '.') "
+        f"THEN try_strptime(replace({date_text}, '.', '/'), '%d/%m/%Y')::DATE "
+        f"ELSE try_strptime(replace({date_text}, '-', '/'), '{form}')::DATE END"
+    )
+    texts = ", ".join(
+        f'trim("{column}") AS "{column}"' for column in _TEXTS if column in file.columns
+    )
+    return f"SELECT row, false AS broken, {texts}, {exprs} {_lacking(file)}, {day} AS day FROM staged"
+
+
+_SUMS = """
+SELECT invoice, customer, max(customer_name), plan, product, sku, max(name), max(publisher), currency,
+  count(*), sum(quantity), sum(cost), max(coalesce(rate, 1)), min(coalesce(rate, 1)), min(day), max(day),
+  count(*) FILTER (abs(off) > bound), coalesce(sum(off) FILTER (abs(off) > bound), 0)
+FROM (
+  SELECT *,
+    CASE WHEN unit <> 0 THEN
+      cost - try_cast(try_cast(unit::DECIMAL(38,12) * quantity::DECIMAL(38,10) AS DECIMAL(38,14))
+        * coalesce(rate, 1)::DECIMAL(38,10) AS DECIMAL(38,14))
+    END AS off,
+    -- one cent for the rounding, and what the twelfth decimal of the price can make
+    0.0100001::DECIMAL(38,14) + abs(quantity)::DECIMAL(38,14) * 0.000001 AS bound
+  FROM line WHERE fault IS NULL
+) GROUP BY invoice, customer, plan, product, sku, currency ORDER BY ALL
+"""
+
+_UNEARNED = """
+WITH earns AS (
+  SELECT invoice, customer, max(earned) AS percent FROM line
+  WHERE fault IS NULL AND earned > 0 GROUP BY ALL)
+SELECT invoice, customer, max(customer_name), entitlement, max(entitlement_name), currency,
+  count(*), sum(cost), max(percent)
+FROM line JOIN earns USING (invoice, customer)
+WHERE fault IS NULL AND earned = 0 AND cost > 0 AND coalesce(credited, 0) = 0
+  AND (publisher = '' OR publisher ILIKE 'microsoft%')
+GROUP BY invoice, customer, entitlement, currency ORDER BY ALL
+"""
+
+_REPEATS = """
+SELECT invoice, customer, currency, sum(n - 1)::BIGINT, sum((n - 1) * cost)
+FROM (SELECT file, invoice, customer, currency, cost, mark, count(*) AS n FROM line
+  WHERE fault IS NULL GROUP BY ALL HAVING count(*) > 1)
+GROUP BY ALL ORDER BY ALL
+"""
+
+_FAULTS = """
+SELECT file, min(row), fault, coalesce(customer, ''), count(*) FROM line
+WHERE fault IS NOT NULL AND fault <> 'taken' GROUP BY file, fault, coalesce(customer, '') ORDER BY ALL
+"""
+
+_FILES = """
+SELECT file, count(*), count(*) FILTER (fault IS NULL) FROM line GROUP BY file ORDER BY file
+"""
+
+
+def _sum(*row: Any) -> UsageSum:
+    invoice, customer, customer_name, plan, product, sku, name, publisher, currency, *rest = row
+    lines, quantity, cost, rate, lowest_rate, first, last, off_lines, off = rest
+    return UsageSum(
+        invoice_id=invoice,
+        customer_id=customer,
+        customer_name=customer_name,
+        plan_id=plan,
+        product_id=product,
+        sku_id=sku,
+        name=name,
+        publisher=publisher,
+        currency=currency,
+        lines=lines,
+        quantity=_trim(quantity),
+        cost=_trim(cost),
+        rate=_trim(rate),
+        lowest_rate=_trim(lowest_rate),
+        first=first,
+        last=last,
+        off_lines=off_lines,
+        off=_trim(off),
+    )
+
+
+def _unearned(*row: Any) -> UnearnedCredit:
+    invoice, customer, customer_name, entitlement, name, currency, lines, cost, percent = row
+    return UnearnedCredit(
+        invoice_id=invoice,
+        customer_id=customer,
+        customer_name=customer_name,
+        entitlement_id=entitlement,
+        entitlement_name=name,
+        currency=currency,
+        lines=lines,
+        cost=_trim(cost),
+        percent=_trim(percent),
+    )
+
+
+def _trim(number: Decimal) -> Decimal:
+    """Drop the zeros that the column type added."""
+    text = f"{number:f}"  # normalize() would round to the context's 28 digits
+    return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
