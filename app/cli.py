@@ -134,6 +134,30 @@ def _parser() -> argparse.ArgumentParser:
 
     with_json(add("check-config", _check_config, "what is configured, and can it be reached"))
 
+    audit = with_json(
+        add("audit", _audit, "check files downloaded from Partner Center; nothing else is needed")
+    )
+    audit.add_argument(
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="reconciliation and daily usage, CSV or JSON, .gz or .zip too, or a folder of them",
+    )
+    audit.add_argument(
+        "--invoices",
+        type=Path,
+        metavar="FILE",
+        help="your own invoice lines as CSV or JSON, see docs/audit.md",
+    )
+    audit.add_argument("--out", type=Path, default=Path("out"), help="folder for the results")
+    audit.add_argument(
+        "--dates", choices=("dmy", "mdy"), default="", help="where 03/04/2026 cannot be told"
+    )
+    audit.add_argument(
+        "--decimal", choices=(".", ","), default="", help="where 1.234 cannot be told"
+    )
+
     whatif = with_json(add("whatif", _whatif, "rate a scenario file: a quote or a forecast"))
     whatif.add_argument("file", type=Path, metavar="FILE", help="JSON, see docs/whatif.md")
     return parser
@@ -332,6 +356,19 @@ def _check_config(options: argparse.Namespace) -> int:
     from app import output
 
     return output.check_config(_settings(options), as_json=options.json)
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from app import audit
+
+    return audit.run(
+        options.files,
+        invoices=options.invoices,
+        out=options.out,
+        as_json=options.json,
+        order=options.dates,
+        decimal=options.decimal,
+    )
 
 
 def _whatif(options: argparse.Namespace) -> int:

@@ -309,14 +309,22 @@ def cost_lines_of(rows: Iterable[Any], invoice_id: str = "") -> Iterator[CostLin
         if isinstance(row, Finding):
             yield row
             continue
-        yield read(
-            CostLineWire,
-            row,
-            lambda wire: wire.to_domain(invoice_id, repeats),
-            check="cost_line",
-            record=label(f"invoice {invoice_id or 'unbilled'} line", row),
-            customer_id=customer_of(row),
-        )
+        record = label(f"invoice {invoice_id or 'unbilled'} line", row)
+        yield cost_line_of(row, record, repeats, invoice_id)
+
+
+def cost_line_of(
+    row: Any, record: str, repeats: Counter[str], invoice_id: str = ""
+) -> CostLine | Finding:
+    """Translate one line that a finding names as `record`; `repeats` as in `CostLineWire.to_domain`."""
+    return read(
+        CostLineWire,
+        row,
+        lambda wire: wire.to_domain(invoice_id, repeats),
+        check="cost_line",
+        record=record,
+        customer_id=customer_of(row),
+    )
 
 
 def _charged(first: date | None, last: date | None) -> Period | None:

@@ -18,7 +18,7 @@ import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -46,6 +46,8 @@ class Kind(StrEnum):
     """Heads of Microsoft's invoices, as the v1 API shows them."""
     MANIFEST = "manifest"
     """What an export consists of."""
+    SOLD = "sold"
+    """The partner's own invoices."""
 
 
 class NotOursError(InputError):
@@ -140,6 +142,8 @@ class Download:
     header: tuple[str, ...] = ()
     """Column names as written; of JSON, the members of the first records."""
     json_lines: bool = False
+    told_count: int | None = None
+    """How many records the answer has in all its pages, where it says so."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -215,8 +219,20 @@ def _members(path: Path, name: str, scratch: Path) -> Iterator[tuple[Path, str]]
 # --- what a file is --------------------------------------------------------------------------------
 
 
-def recognise(path: Path, name: str) -> Download:
-    """Tell what a file holds and how; NotOursError, or InputError where it is ours and unreadable."""
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which files are looked for: their column names, folded, and what tells the kind from a header."""
+
+    names: frozenset[str]
+    kind_of: Callable[[str, Sequence[str]], Kind]
+
+
+def recognise(path: Path, name: str, layout: Layout | None = None) -> Download:
+    """Tell what a file holds and how; NotOursError, or InputError where it is ours and unreadable.
+
+    Without a `layout` it is one of Partner Center's.
+    """
+    layout = layout or Layout(frozenset({*_NAMES, *_LEGACY}), _kind_of)
     with path.open("rb") as plain:
         gzipped = plain.read(2) == b"\x1f\x8b"
     with _bytes(path, name, gzipped=gzipped) as stream:
@@ -231,8 +247,8 @@ def recognise(path: Path, name: str) -> Download:
     if not text.strip():
         raise InputError(f"{name} is empty", hint="download it again")
     if text.lstrip()[0] in "{[":
-        return _recognise_json(path, name, text, encoding=encoding, gzipped=gzipped)
-    return _recognise_csv(path, name, text, encoding=encoding, gzipped=gzipped)
+        return _recognise_json(path, name, text, layout, encoding=encoding, gzipped=gzipped)
+    return _recognise_csv(path, name, text, layout, encoding=encoding, gzipped=gzipped)
 
 
 def _encoding(head: bytes) -> str:
@@ -247,7 +263,9 @@ def _encoding(head: bytes) -> str:
     return "utf-8"
 
 
-def _recognise_csv(path: Path, name: str, text: str, *, encoding: str, gzipped: bool) -> Download:
+def _recognise_csv(
+    path: Path, name: str, text: str, layout: Layout, *, encoding: str, gzipped: bool
+) -> Download:
     first = text.splitlines()[0]
     if re.fullmatch(r"sep=.", first.strip()):  # Excel's own hint, which other programs do not read
         raise InputError(
@@ -256,14 +274,17 @@ def _recognise_csv(path: Path, name: str, text: str, *, encoding: str, gzipped: 
     best: tuple[int, str, list[str]] = (0, ",", [])
     for delimiter in ",;\t|":
         header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
-        known = sum(folded(one) in _NAMES or folded(one) in _LEGACY for one in header)
+        known = sum(folded(one) in layout.names for one in header)
         if known > best[0]:
             best = (known, delimiter, header)
     _, delimiter, header = best
-    kind = _kind_of(name, header)
+    kind = layout.kind_of(name, header)
     seen: dict[str, str] = {}
     for written in header:
-        if written.strip() and seen.setdefault(column := column_of(written), written) is not written:
+        if (
+            written.strip()
+            and seen.setdefault(column := column_of(written), written) is not written
+        ):
             raise InputError(
                 f"{name} has two columns for {column}: {seen[column]} and {written}",
                 hint="take one of them away",
@@ -279,7 +300,9 @@ def _recognise_csv(path: Path, name: str, text: str, *, encoding: str, gzipped: 
     )
 
 
-def _recognise_json(path: Path, name: str, text: str, *, encoding: str, gzipped: bool) -> Download:
+def _recognise_json(
+    path: Path, name: str, text: str, layout: Layout, *, encoding: str, gzipped: bool
+) -> Download:
     probe = Download(path=path, name=name, kind=Kind.USAGE, encoding=encoding, gzipped=gzipped)
     members: dict[str, None] = {}
     for number, (_, record) in enumerate(_json_texts(probe)):
@@ -298,7 +321,7 @@ def _recognise_json(path: Path, name: str, text: str, *, encoding: str, gzipped:
             raise InputError(f"{name} holds no records: an empty list", hint="download it again")
         raise InputError(f"{name} is not readable as JSON", hint="download it again")
     header = tuple(members)
-    kind = _kind_of(name, header)
+    kind = layout.kind_of(name, header)
     lines = text.lstrip()[0] == "{" and not _LIST.match(text)
     return Download(
         path=path,
@@ -308,7 +331,14 @@ def _recognise_json(path: Path, name: str, text: str, *, encoding: str, gzipped:
         gzipped=gzipped,
         header=header,
         json_lines=lines and _first_line_is_whole(text),
+        told_count=_told_count(text),
     )
+
+
+def _told_count(text: str) -> int | None:
+    start = _LIST.match(text)
+    told = re.search(r'"totalCount"\s*:\s*(\d+)', start[0]) if start else None
+    return int(told[1]) if told else None
 
 
 def _first_line_is_whole(text: str) -> bool:
@@ -334,7 +364,14 @@ def _kind_of(name: str, header: Sequence[str]) -> Kind:
         return Kind.MANIFEST
     columns = {column_of(one) for one in header}
     usage = {"UsageDate", "BillingPreTaxTotal", "BillingCurrency", "EntitlementId", "MeterCategory"}
-    lines = {"Subtotal", "Total", "Currency", "BillableQuantity", "TermAndBillingCycle", "OrderDate"}
+    lines = {
+        "Subtotal",
+        "Total",
+        "Currency",
+        "BillableQuantity",
+        "TermAndBillingCycle",
+        "OrderDate",
+    }
     scores = {Kind.USAGE: len(usage & columns), Kind.RECONCILIATION: len(lines & columns)}
     kind = max(scores, key=lambda one: scores[one])
     known = len(columns & set(_COLUMNS[kind]))
@@ -349,13 +386,14 @@ def _kind_of(name: str, header: Sequence[str]) -> Kind:
         spare = [one for one in header if folded(one) not in _NAMES and one.strip()]
         raise InputError(
             f"{name} looks like a {kind.value} file, but has no column "
-            + ", ".join(_with_nearest(one, spare) for one in missing),
+            + ", ".join(with_nearest(one, spare) for one in missing),
             hint="export it again with all columns, or write the name as Microsoft does",
         )
     return kind
 
 
-def _with_nearest(wanted: str, spare: Sequence[str]) -> str:
+def with_nearest(wanted: str, spare: Sequence[str]) -> str:
+    """Name a missing column (`a|b`: one of two) and what comes near it among `spare`."""
     shown = wanted.replace("|", " or ")
     near = {
         found
@@ -387,7 +425,7 @@ def _bytes(path: Path, name: str, *, gzipped: bool) -> Iterator[IO[bytes]]:
 @contextmanager
 def _text(download: Download) -> Iterator[io.TextIOWrapper]:
     with _bytes(download.path, download.name, gzipped=download.gzipped) as stream:
-        text = io.TextIOWrapper(stream, encoding=download.encoding, newline="")  # type: ignore[type-var]
+        text = io.TextIOWrapper(stream, encoding=download.encoding, newline="")
         try:
             yield text
         except UnicodeError as error:
@@ -463,7 +501,9 @@ def _json_texts(download: Download) -> Iterator[tuple[str, str | Finding]]:
         elif _first_line_is_whole(head) or "\n" not in head.strip():
             yield from _lined(download, head, text)
         else:
-            yield from _listed(download, head, text)  # objects over several lines, one after another
+            yield from _listed(
+                download, head, text
+            )  # objects over several lines, one after another
 
 
 def _lined(
@@ -496,10 +536,7 @@ def _listed(
         if place < len(buffer) and buffer[place] == "]":
             return
         try:
-            if place >= len(buffer):
-                raise ValueError
             _, end = decoder.raw_decode(buffer, place)
-            # A number or word at the very end of the buffer may go on; objects close themselves.
             number += 1
             yield f"record {number}", buffer[place:end]
             place = end
@@ -533,7 +570,14 @@ def whole_document(download: Download) -> Any:
 # --- how it writes ---------------------------------------------------------------------------------
 
 
-def notation_of(download: Download, *, order: str = "", decimal: str = "") -> Notation:
+def notation_of(
+    download: Download,
+    *,
+    order: str = "",
+    decimal: str = "",
+    dates: Collection[str] = DATES,
+    numbers: Collection[str] = NUMBERS,
+) -> Notation:
     """Decide how a CSV file writes dates and numbers, from all its values (`Evidence.decided`)."""
     if not download.delimiter:
         return Notation()
@@ -541,9 +585,9 @@ def notation_of(download: Download, *, order: str = "", decimal: str = "") -> No
     for place, row in _csv_rows(download):
         if not isinstance(row, Finding):
             for column, value in row.items():
-                if value and column in DATES:
+                if value and column in dates:
                     evidence.see_date(column, value, place)
-                elif value and column in NUMBERS:
+                elif value and column in numbers:
                     evidence.see_number(column, value, place)
     return evidence.decided(order=order, decimal=decimal)
 

@@ -57,7 +57,9 @@ class Notation:
         whole, sign, rest = text.partition(self.decimal)
         if other in rest or self.decimal in rest:
             return value
-        if other in whole and not re.fullmatch(rf"-?\d{{1,3}}(?:\{other}\d{{3}})+(?:[eE].*)?", whole):
+        if other in whole and not re.fullmatch(
+            rf"-?\d{{1,3}}(?:\{other}\d{{3}})+(?:[eE].*)?", whole
+        ):
             return value
         return whole.replace(other, "") + ("." + rest if sign else "")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Context, Decimal
 from enum import StrEnum
@@ -112,14 +113,16 @@ def _cut(value: Decimal, digits: int, rounding: str = ROUND_DOWN) -> Decimal:
     return value.quantize(Decimal(1).scaleb(-digits), rounding=rounding, context=_WIDE)
 
 
-def check_arithmetic(lines: Iterable[BilledLine]) -> tuple[list[Point], dict[str, Explained]]:
+def check_arithmetic(
+    lines: Iterable[BilledLine],
+) -> tuple[list[Point], dict[tuple[str, str], Explained]]:
     """Compare every subtotal with price, quantity and rate, every total with subtotal and tax."""
     points: list[Point] = []
-    explained: dict[str, Explained] = defaultdict(Explained)
+    explained: dict[tuple[str, str], Explained] = defaultdict(Explained)
     for one in lines:
         line = one.line
         how, off = arithmetic_of(line)
-        sums = explained[line.invoice_id]
+        sums = explained[line.invoice_id, line.currency]
         sums.lines[how] += 1
         sums.amounts[how] += line.subtotal
         if how is Arithmetic.ROUNDING:
@@ -254,20 +257,23 @@ def check_exchange_rates(lines: Iterable[BilledLine]) -> list[Point]:
 def check_partner_ids(lines: Iterable[BilledLine]) -> list[Point]:
     """Tell customers whose lines name another partner than the invoice does, or several resellers."""
     invoices: dict[str, Counter[str]] = defaultdict(Counter)
-    customers: dict[tuple[str, str], list[BilledLine]] = defaultdict(list)
+    customers: dict[str, list[BilledLine]] = defaultdict(list)
     for one in lines:
         if one.line.partner_id:
             invoices[one.line.invoice_id][one.line.partner_id] += 1
-        customers[one.line.invoice_id, one.line.customer_id].append(one)
+        customers[one.line.customer_id].append(one)
+    usual = {
+        invoice: min(known, key=lambda one: (-known[one], one))
+        for invoice, known in invoices.items()
+    }
     points = []
-    for (invoice, _), group in customers.items():
-        known = invoices[invoice]
-        usual = min(known, key=lambda one: (-known[one], one)) if known else ""
-        other = [one for one in group if one.line.partner_id not in ("", usual)]
+    for group in customers.values():
+        other = [x for x in group if x.line.partner_id not in ("", usual.get(x.line.invoice_id))]
         if other:
             ids = ", ".join(sorted({one.line.partner_id for one in other}))
+            right = ", ".join(sorted({usual[one.line.invoice_id] for one in other}))
             points.append(
-                _partner_point(other, "customer.partner_id", f"name partner {ids}, not {usual}")
+                _partner_point(other, "customer.partner_id", f"name partner {ids}, not {right}")
             )
         resellers = sorted({one.line.reseller_id for one in group})
         if len(resellers) > 1:
@@ -279,14 +285,17 @@ def check_partner_ids(lines: Iterable[BilledLine]) -> list[Point]:
 
 
 def _partner_point(group: Sequence[BilledLine], check: str, what: str) -> Point:
+    invoices = {one.line.invoice_id for one in group}
     return about(
         group[0].line,
         check=check,
+        invoice_id=invoices.pop() if len(invoices) == 1 else "",
         cause="partner_of_record",
         remedy="correct_partner",
         weight=Weight.ACT,
         subscription_id="",
         product="",
+        currency="",
         sentence=f"{_count(len(group), 'line')} of {group[0].line.customer_name} {what}.",
         hint="correct the partner of record on the subscriptions: incentives go to who is named",
         records=places(group),
@@ -299,20 +308,29 @@ def check_earned_credit(lines: Iterable[BilledLine]) -> list[Point]:
     for one in lines:
         if one.line.kind is CostKind.USAGE and is_microsofts(one.publisher):
             groups[one.line.invoice_id, one.line.customer_id].append(one)
-    points = []
+    without: dict[tuple[str, str], list[BilledLine]] = defaultdict(list)
+    usual: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
     for group in groups.values():
         rates = [earned_percent(one) for one in group]
         most = max((rate for rate in rates if rate is not None), default=Decimal(0))
-        without = [
-            one
-            for one, rate in zip(group, rates, strict=True)
-            if rate == 0 and one.line.subtotal > 0
-        ]
-        if most and without:
-            line = without[0].line
-            cost = sum((one.line.subtotal for one in without), Decimal(0))
-            points.append(lost_credit(line, cost, most, len(without), places(without)))
-    return points
+        for one, rate in zip(group, rates, strict=True):
+            if most and rate == 0 and one.line.subtotal > 0:
+                place = one.line.customer_id, one.line.currency
+                without[place].append(one)
+                usual[place] = max(usual[place], most)
+    return [
+        lost_credit(
+            customer_id=customer,
+            customer=some[0].line.customer_name,
+            currency=currency,
+            cost=sum((one.line.subtotal for one in some), Decimal(0)),
+            percent=usual[customer, currency],
+            what=_count(len(some), "metered line"),
+            invoices={one.line.invoice_id for one in some},
+            records=places(some),
+        )
+        for (customer, currency), some in without.items()
+    ]
 
 
 def earned_percent(one: BilledLine) -> Decimal | None:
@@ -330,22 +348,34 @@ def earned_percent(one: BilledLine) -> Decimal | None:
 
 
 def lost_credit(
-    line: CostLine, cost: Decimal, percent: Decimal, count: int, records: tuple[str, ...]
+    *,
+    customer_id: str,
+    customer: str,
+    currency: str,
+    cost: Decimal,
+    percent: Decimal,
+    what: str,
+    invoices: AbstractSet[str],
+    records: tuple[str, ...] = (),
 ) -> Point:
     """Make the point that usage of a customer earns nothing; worth what it would have earned."""
-    amount = Money.rounded(cost * percent / 100, line.currency).amount
-    return about(
-        line,
+    amount = Money.rounded(cost * percent / 100, currency).amount
+    over = f" on {len(invoices)} invoices" if len(invoices) > 1 else ""
+    return Point(
         check="usage.earned_credit",
         cause="earned_credit_lost",
         remedy="restore_access",
         weight=Weight.ACT,
+        customer_id=customer_id,
+        customer=customer,
+        product="Azure usage",
+        invoice_id=next(iter(invoices)) if len(invoices) == 1 else "",
+        currency=currency,
         amount=amount,
-        product=line.name if count == 1 else "Azure usage",
         sentence=(
-            f"{_count(count, 'line')} of {line.customer_name} over {money(cost, line.currency)} "
-            f"earned no partner credit, while the customer's other usage earned "
-            f"{plain(percent)} %: {money(amount, line.currency)} were lost."
+            f"{what} of {customer or customer_id} over {money(cost, currency)}{over} earned no "
+            f"partner credit, while the customer's other usage earned {plain(percent)} %: "
+            f"{money(amount, currency)} not earned."
         ),
         hint="give your tenant a role on the Azure subscription again; the credit is not paid later",
         records=records,

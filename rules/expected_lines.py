@@ -14,34 +14,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import pairwise
 
 from domain.audit import BilledLine, Point, Weight
 from domain.period import Period, add_months
 from domain.problems import WorkerError
+from domain.reconciliation import Cause, Difference, Remedy
 from domain.subscription import CostKind, CostLine, Subscription, SubscriptionKind
+from rules.claims import compare
 from rules.cost_checks import about, money, places
-from rules.shadow import Cause, Difference, differences, predict
+from rules.shadow import predict
 
 _WHOLE = {"new", "cycleCharge", "renew"}
-
-_CAUSES = {
-    Cause.MISSING_LINE: "missing_invoice_line",
-    Cause.UNEXPECTED_LINE: "duplicate",
-    Cause.DATES: "dates",
-    Cause.QUANTITY: "quantity",
-    Cause.PROMOTION: "promotion",
-    Cause.PRICE: "price",
-    Cause.PRORATION: "proration",
-    Cause.ROUNDING: "rounding",
-}
-_HINTS = {
-    Cause.DATES: "compare the days with the charge cycle of the subscription; ask Microsoft",
-    Cause.QUANTITY: "compare with the seat changes in Partner Center; ask Microsoft",
-    Cause.PROMOTION: "check whether the promotion still applies; ask Microsoft if it should",
-    Cause.PRICE: "the price is locked for the term: ask Microsoft for the difference",
-    Cause.PRORATION: "the price is prorated by days of the charge cycle: ask Microsoft",
-    Cause.ROUNDING: "nothing to do: Microsoft rounds the unit before it multiplies",
-}
 
 
 def month_of(day: date) -> date:
@@ -69,16 +53,23 @@ def check_expected(
 def _of_subscription(group: Sequence[BilledLine], months: AbstractSet[date]) -> list[Point]:
     lines = [one.line for one in group]
     window = Period(min(months), add_months(max(months), 1))
+    seen = [x for x in lines if x.charged and x.charged.start in window]
     try:
-        expected = predict([_as_snapshot(lines)], (), lines, window)
-        found = differences(expected, [x for x in lines if x.charged and x.charged.start in window])
+        predicted = predict([_as_snapshot(lines)], (), lines, window)
+        expected = [
+            charge
+            for charge in predicted
+            if month_of(charge.service.start) in months
+            or any(charge.service.intersect(x.charged) for x in seen if x.charged)
+        ]
+        found = compare(seen, expected, subscriptions={lines[0].subscription_id}).differences
     except (WorkerError, ValueError, ArithmeticError) as error:
         return [
             about(
                 lines[0],
                 check="subscription.history",
                 cause="unreadable",
-                remedy="none",
+                remedy=Remedy.NONE,
                 weight=Weight.NOTE,
                 sentence=f"The history of {lines[0].name} cannot be followed: {error}.",
                 hint="its lines are checked one by one only",
@@ -87,11 +78,9 @@ def _of_subscription(group: Sequence[BilledLine], months: AbstractSet[date]) -> 
         ]
     by_cause: dict[Cause, list[Difference]] = defaultdict(list)
     for one in found:
-        day = one.expected.service.start if one.expected and not one.line else None
-        if day is None or month_of(day) in months:
-            by_cause[one.cause].append(one)
+        by_cause[one.cause].append(one)
     points = [_point(cause, some, group) for cause, some in by_cause.items()]
-    if Cause.MISSING_LINE not in by_cause:
+    if Cause.MISSING_INVOICE_LINE not in by_cause:
         points.extend(_gaps(group, months))
     return points
 
@@ -123,8 +112,11 @@ def _first(line: CostLine) -> date:
 
 
 def _purchase_day(lines: Sequence[CostLine], start: date) -> date:
-    """Return a day on which the cycles are anchored: a term that starts on the 28th, 29th or 30th may
-    have been bought on the 31st, which the longer months of its cycles show."""
+    """Return a day on which the cycles are anchored.
+
+    A term that starts on the last day of a short month may have been bought on the 31st, which its
+    longer months show.
+    """
     days = {
         day.day
         for line in lines
@@ -138,52 +130,46 @@ def _purchase_day(lines: Sequence[CostLine], start: date) -> date:
 
 def _point(cause: Cause, found: Sequence[Difference], group: Sequence[BilledLine]) -> Point:
     by_key = {one.line.key: one for one in group}
+    billed = [by_key[key] for one in found for key in one.records if key in by_key]
     first = found[0]
-    line = first.line or group[0].line
-    billed = [by_key[one.line.key] for one in found if one.line and one.line.key in by_key]
+    line = billed[0].line if billed else group[0].line
     amount = sum((one.amount for one in found), Decimal(0))
-    more = f" ({len(found)} lines, {money(amount, line.currency)} in all)" if found[1:] else ""
-    name, hint, sentence = _CAUSES[cause], _HINTS.get(cause, ""), first.sentence
-    if cause is Cause.UNEXPECTED_LINE:
-        name, hint = _unexpected(line, group)
-    elif cause is Cause.MISSING_LINE:
-        only_credits = all(one.line.is_credit for one in group)
-        sentence = sentence[:1].upper() + sentence[1:]
-        if only_credits:
-            sentence = f"Microsoft gives back what no line charged: {first.sentence}"
-        hint = (
-            "look for the charge in an earlier invoice, and for the line in the file"
-            if only_credits
-            else "check that the file is whole; Microsoft may bill it later"
-        )
-    weight = Weight.ACT if amount or cause is not Cause.DATES else Weight.NOTE
+    sentence, hint, name = first.sentence, first.hint, cause.value
+    if cause is Cause.MISSING_INVOICE_LINE and all(one.line.is_credit for one in group):
+        name = Cause.CREDIT_NOT_PASSED_ON.value if amount > 0 else "credit_without_charge"
+        sentence = f"a credit stands without the charge that it gives back: {sentence}"
+        hint = "look for the charge in an earlier invoice, and for the line in the file"
+    elif cause is Cause.MISSING_INVOICE_LINE:
+        hint = f"check that the file is whole; {hint}"
+    elif billed and first.amount == line.subtotal and _overlaps(line, group):
+        name = Cause.DUPLICATE.value
+        hint = "two lines charge the same days: ask Microsoft which one stands"
+    if found[1:]:
+        sentence += f" ({len(found)} lines, {money(amount, line.currency)} in all)"
     return about(
         line,
         check=f"seats.{cause.value}",
         cause=name,
-        remedy="claim" if amount > 0 else "none",
-        weight=Weight.NOTE if cause is Cause.ROUNDING else weight,
+        remedy=(Remedy.CLAIM if amount > 0 and cause is not Cause.ROUNDING else Remedy.NONE).value,
+        weight=Weight.NOTE if cause is Cause.ROUNDING else Weight.ACT,
         amount=amount,
-        sentence=f"{sentence[0].upper()}{sentence[1:]}{more}.",
+        sentence=f"{sentence[0].upper()}{sentence[1:]}.",
         hint=hint,
         records=places(billed),
     )
 
 
-def _unexpected(line: CostLine, group: Sequence[BilledLine]) -> tuple[str, str]:
-    """Tell a charge that overlaps another of its kind from one that nothing explains."""
-    twice = any(
+def _overlaps(line: CostLine, group: Sequence[BilledLine]) -> bool:
+    """Say whether another charge of the same sort is for some of the same days."""
+    return line.charge_type in _WHOLE and any(
         other.line is not line
+        and other.line.charge_type in _WHOLE
+        and other.line.is_credit == line.is_credit
         and other.line.charged
         and line.charged
-        and other.line.is_credit == line.is_credit
-        and (other.line.charge_type in _WHOLE) == (line.charge_type in _WHOLE)
         and other.line.charged.intersect(line.charged)
         for other in group
     )
-    if twice:
-        return "duplicate", "two lines charge the same days: ask Microsoft which one stands"
-    return "quantity", "compare with the changes in Partner Center; ask Microsoft"
 
 
 def _gaps(group: Sequence[BilledLine], months: AbstractSet[date]) -> list[Point]:
@@ -195,7 +181,7 @@ def _gaps(group: Sequence[BilledLine], months: AbstractSet[date]) -> list[Point]
         key=lambda x: _first(x.line),
     )
     points = []
-    for before, after in zip(charged, charged[1:], strict=False):
+    for before, after in pairwise(charged):
         ends, begins = before.line.charged, after.line.charged
         if not ends or not begins or begins.start <= ends.end or month_of(ends.end) not in months:
             continue
@@ -219,9 +205,7 @@ def _gaps(group: Sequence[BilledLine], months: AbstractSet[date]) -> list[Point]
     return points
 
 
-def check_months(
-    lines: Iterable[BilledLine], months: Mapping[str, AbstractSet[date]]
-) -> list[Point]:
+def check_months(months: Mapping[str, AbstractSet[date]]) -> list[Point]:
     """Tell months between two of the files for which there is none: what happened there is not seen."""
     points = []
     for currency, there in sorted(months.items()):

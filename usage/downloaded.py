@@ -7,6 +7,7 @@ taken once: a file that holds half of another one's lines or more is the same ex
 lines count where the other has them not. Limit: decimals beyond the 20th are not seen.
 """
 
+# ruff: noqa: S608 - names of columns are quoted, the rest are constants; values are bound
 from __future__ import annotations
 
 import json
@@ -14,9 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from domain.audit import UnearnedCredit, UsageSum
+from domain.problems import InputError
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -26,7 +28,7 @@ MAX_LINE_BYTES = 4 << 20
 _TEXTS = (
     *"CustomerId CustomerName SubscriptionId InvoiceNumber ProductId SkuId SkuName UsageDate".split(),
     *"BillingCurrency PricingCurrency EntitlementId EntitlementDescription ResourceURI".split(),
-    *"PublisherName ChargeType ChargeStartDate".split(),
+    *"PublisherName ChargeType ChargeStartDate ChargeEndDate".split(),
 )
 _NUMBERS = (
     *"Quantity BillingPreTaxTotal EffectiveUnitPrice PCToBCExchangeRate".split(),
@@ -170,7 +172,7 @@ class UsageReader:
         self._names: list[str] = []
         self._rejected: list[Fault] = []
 
-    def __enter__(self) -> UsageReader:
+    def __enter__(self) -> Self:
         """Return itself, open."""
         return self
 
@@ -179,16 +181,26 @@ class UsageReader:
         self._db.close()
 
     def stage(self, file: UsageFile) -> None:
-        """Read a file as text, to be looked at and then taken in."""
-        if file.delimiter:
-            self._stage_csv(file)
-        else:
-            self._stage_json(file)
+        """Read a file as text, to be looked at and then taken in; InputError where it is damaged."""
+        import duckdb  # noqa: PLC0415
 
-    def samples(self, file: UsageFile, dates: Sequence[str], numbers: Sequence[str]) -> list[Sample]:
+        try:
+            if file.delimiter:
+                self._stage_csv(file)
+            else:
+                self._stage_json(file)
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0].partition(": ")[2]
+            raise InputError(
+                f"{file.name} is damaged, or mixes line ends: {reason}", hint="download it again"
+            ) from error
+
+    def samples(
+        self, file: UsageFile, dates: Sequence[str], numbers: Sequence[str]
+    ) -> list[Sample]:
         """Return values of the staged CSV file that show every way in which it writes."""
         found: list[Sample] = []
-        for column in file.columns:
+        for column in sorted({*file.columns} & {*_TEXTS, *_NUMBERS}):
             if column in dates:
                 query = f'SELECT "{column}", min(row) FROM staged GROUP BY 1'
             elif column in numbers:
@@ -196,7 +208,9 @@ class UsageReader:
                     f"concat(regexp_replace(\"{column}\", '[0-8]', '9', 'g'), "
                     f"regexp_matches(\"{column}\", '^[-+( ]*0'))"
                 )
-                query = f'SELECT first("{column}" ORDER BY row), min(row) FROM staged GROUP BY {shape}'
+                query = (
+                    f'SELECT first("{column}" ORDER BY row), min(row) FROM staged GROUP BY {shape}'
+                )
             else:
                 continue
             rows = self._db.execute(f"{query} ORDER BY 2").fetchall()
@@ -256,12 +270,11 @@ class UsageReader:
             SELECT row_number() OVER () AS row, {picked} FROM read_csv($file,
               columns = {{{columns}}}, auto_detect = false, header = true, delim = $delim,
               quote = '"', escape = '"', max_line_size = {MAX_LINE_BYTES}, store_rejects = true,
-              null_padding = false, new_line = $ends, compression = $packed)""",
+              null_padding = false, compression = $packed)""",
             {
                 "file": str(file.path),
                 "delim": file.delimiter,
                 "packed": "gzip" if file.gzipped else "none",
-                "ends": "\\n",
             },
         )
         rejected = self._db.execute(
@@ -271,10 +284,12 @@ class UsageReader:
             Fault(
                 file=file.name,
                 row=line,
-                reason="has another number of fields than the header, or a quote too many",
+                reason="is not in UTF-8"
+                if "unicode" in message
+                else "has another number of fields than the header, or a quote too many",
                 lines=count,
             )
-            for line, count, _ in rejected
+            for line, count, message in rejected
         )
         self._db.execute("DROP TABLE IF EXISTS reject_errors")
         self._db.execute("DROP TABLE IF EXISTS reject_scans")
@@ -351,9 +366,7 @@ def _picked(number: int) -> str:
 
 def _typed_json(file: UsageFile) -> str:
     lacking = _lacking(file)
-    return (
-        f"SELECT * {lacking}, try_cast(left(\"UsageDate\", 10) AS DATE) AS day FROM staged"
-    )
+    return f'SELECT * {lacking}, try_cast(left("UsageDate", 10) AS DATE) AS day FROM staged'
 
 
 def _lacking(file: UsageFile) -> str:
@@ -370,10 +383,11 @@ def _typed_csv(file: UsageFile, writing: Writing) -> str:
     other = "," if writing.decimal == "." else "."
     # What is no number in this notation becomes NULL, and with that a fault.
     number = (
-        "CASE WHEN NOT contains(@, '{other}') OR regexp_full_match(@, "
-        "'[-+]?[0-9]{{1,3}}(\\{other}[0-9]{{3}})+(\\{decimal}[0-9]*)?') "
-        "THEN try_cast(replace(replace(@, '{other}', ''), '{decimal}', '.') AS DECIMAL(38,20)) END"
-    ).format(other=other, decimal=writing.decimal)
+        f"CASE WHEN NOT contains(@, '{other}') OR regexp_full_match(@, "
+        f"'[-+]?[0-9]{{1,3}}([{other}][0-9]{{3}})+([{writing.decimal}][0-9]*)?') "
+        f"THEN try_cast(replace(replace(@, '{other}', ''), '{writing.decimal}', '.') "
+        "AS DECIMAL(38,20)) END"
+    )
     cleaned = (
         "regexp_replace(regexp_replace(@, '[\\s\\x{00a0}\\x{2007}\\x{2009}\\x{202f}''’]', '', 'g'), "
         "'^\\((.*)\\)$', '-\\1')"
@@ -383,7 +397,7 @@ def _typed_csv(file: UsageFile, writing: Writing) -> str:
         for column in numbers
     )
     form = "%m/%d/%Y" if writing.month_first else "%d/%m/%Y"
-    date_text = 'regexp_extract(trim("UsageDate"), \'^[0-9]+([-/.])[0-9]+[-/.][0-9]+\')'
+    date_text = "regexp_extract(trim(\"UsageDate\"), '^[0-9]+([-/.])[0-9]+[-/.][0-9]+')"
     day = (
         f"CASE WHEN regexp_matches(trim(\"UsageDate\"), '^[0-9]{{4}}') "
         f"THEN try_cast(replace(left(trim(\"UsageDate\"), 10), '/', '-') AS DATE) "
@@ -394,7 +408,9 @@ def _typed_csv(file: UsageFile, writing: Writing) -> str:
     texts = ", ".join(
         f'trim("{column}") AS "{column}"' for column in _TEXTS if column in file.columns
     )
-    return f"SELECT row, false AS broken, {texts}, {exprs} {_lacking(file)}, {day} AS day FROM staged"
+    return (
+        f"SELECT row, false AS broken, {texts}, {exprs} {_lacking(file)}, {day} AS day FROM staged"
+    )
 
 
 _SUMS = """

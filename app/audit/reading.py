@@ -1,0 +1,505 @@
+"""From files to lines: what was read, what was left out, and whether the files are whole.
+
+Overlapping exports of one invoice are taken once: a file that holds half of another one's lines or
+more is the same export again. Lines that are alike in all fields inside one export stay, and are
+told. Nothing that could not be read disappears: it is counted, and the audit is not clean.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from domain.audit import BilledLine, Point, Weight
+from domain.money import plain
+from domain.problems import Finding
+from domain.subscription import CostInvoice, CostKind
+from partner_center import downloads
+from partner_center.billing import cost_line_of, invoices_of
+from partner_center.downloads import Download, Kind
+from partner_center.notation import DateOrder, Evidence
+from partner_center.wire import objects
+from usage.downloaded import DownloadedUsage, UsageFile, UsageReader, Writing
+
+_EXCEL_ROWS = 1_048_575
+_TOTAL = re.compile(r"\s*(grand |sub)?(total|totals|sum|summe|gesamt)\s*:?\s*", re.IGNORECASE)
+_LARGE = 8 << 20
+"""Bytes from which on it is worth telling that a file is read."""
+UNBILLED = "unbilled"
+
+
+@dataclass(slots=True)
+class FileRead:
+    """What became of one file."""
+
+    name: str
+    kind: str
+    rows: int = 0
+    taken: int = 0
+    note: str = ""
+
+
+@dataclass(slots=True)
+class Material:
+    """All that the files hold."""
+
+    billed: list[BilledLine] = field(default_factory=list)
+    unbilled: list[BilledLine] = field(default_factory=list)
+    repeated: list[BilledLine] = field(default_factory=list)
+    """Of `billed`: lines that are there once more, alike in every field."""
+    usage: DownloadedUsage = field(default_factory=DownloadedUsage)
+    heads: list[CostInvoice] = field(default_factory=list)
+    files: list[FileRead] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
+
+    @property
+    def months(self) -> dict[str, set[date]]:
+        """Months of which there is an invoice, by currency."""
+        found: dict[str, set[date]] = defaultdict(set)
+        for (_, currency), month in self.invoice_months.items():
+            found[currency].add(month)
+        return found
+
+    @property
+    def invoice_months(self) -> dict[tuple[str, str], date]:
+        """The month of each invoice and currency: its head's, else that of most of its lines."""
+        told = {head.id: head.billed.start for head in self.heads}
+        days: dict[tuple[str, str], Counter[date]] = defaultdict(Counter)
+        for one in self.billed:
+            line = one.line
+            usage = line.kind is CostKind.USAGE and line.charged
+            day = line.charged.start if usage and line.charged else line.ordered_on or line.falls_on
+            if day:
+                days[line.invoice_id, line.currency][day.replace(day=1)] += 1
+        return {
+            key: told.get(key[0]) or min(found, key=lambda day: (-found[day], day))
+            for key, found in days.items()
+        }
+
+
+def read(
+    paths: Iterable[Path],
+    scratch: Path,
+    *,
+    order: str = "",
+    decimal: str = "",
+    note: Callable[[str], None] = lambda _: None,
+) -> Material:
+    """Read all files; InputError where one of them cannot be read as a whole."""
+    found, passed = downloads.find(paths, scratch / "members")
+    material = Material()
+    note(f"reading {len(found):,} {'file' if len(found) == 1 else 'files'}")
+    material.files.extend(FileRead(name="", kind="passed over", note=one) for one in passed)
+    per_file: list[tuple[str, list[BilledLine]]] = []
+    usage: list[Download] = []
+    for one in found:
+        if one.kind is Kind.USAGE:
+            usage.append(one)
+        elif one.kind is Kind.RECONCILIATION:
+            if one.path.stat().st_size > _LARGE:
+                note(f"reading {one.name}")
+            lines = _lines_of(one, material, order=order, decimal=decimal)
+            per_file.append((one.name, lines))
+        elif one.kind is Kind.INVOICES:
+            _read_heads(one, material)
+    _merge(per_file, material)
+    if usage:
+        _read_usage(usage, material, scratch, order=order, decimal=decimal, note=note)
+    for one in found:
+        if one.kind is Kind.MANIFEST:
+            _check_manifest(one, found, material)
+    _check_pages(found, material)
+    _check_heads(material)
+    return material
+
+
+# --- reconciliation lines --------------------------------------------------------------------------
+
+
+def _lines_of(file: Download, material: Material, *, order: str, decimal: str) -> list[BilledLine]:
+    notation = downloads.notation_of(file, order=order, decimal=decimal)
+    read_as = FileRead(name=file.name, kind=file.kind.value)
+    material.files.append(read_as)
+    lines: list[BilledLine] = []
+    faults: list[Finding] = []
+    lost: list[Decimal] = []
+    controls: list[tuple[str, Decimal | None]] = []
+    repeats: Counter[str] = Counter()
+    for place, row in downloads.rows_of(file):
+        if isinstance(row, Finding):
+            read_as.rows += 1
+            faults.append(row)
+            continue
+        row = downloads.plain_row(row, notation)  # noqa: PLW2901
+        if _is_total(row):
+            controls.append((place, _number(row.get("Subtotal")) or _number(row.get("Total"))))
+            continue
+        read_as.rows += 1
+        line = cost_line_of(row, f"{place} of {file.name}", repeats)
+        if isinstance(line, Finding):
+            faults.append(line)
+            lost.extend(x for x in [_number(row.get("Subtotal"))] if x is not None)
+            continue
+        adjustments = row.get("PriceAdjustmentDescription") or ""
+        lines.append(
+            BilledLine(
+                line=line,
+                place=f"{file.name} {place}",
+                total=_number(row.get("Total")),
+                publisher=str(row.get("PublisherName") or ""),
+                adjustments=adjustments if isinstance(adjustments, str) else str(adjustments),
+            )
+        )
+    read_as.taken = len(lines)
+    if faults:
+        material.points.append(_unreadable(file.name, faults, lost))
+        read_as.note = f"{len(faults):,} left out"
+    material.points.extend(_completeness(file, read_as.rows, lines, controls))
+    return lines
+
+
+def _is_total(row: Mapping[str, Any]) -> bool:
+    """Say whether a row is the sum at the end of a sheet: no customer, no product, but an amount."""
+    if row.get("CustomerId") or row.get("ProductId"):
+        return not row.get("ProductId") and bool(_TOTAL.fullmatch(str(row.get("CustomerId"))))
+    filled = [str(value) for value in row.values() if value not in (None, "")]
+    named = any(_TOTAL.fullmatch(one) for one in filled)
+    return named or (0 < len(filled) <= 4 and _number(row.get("Subtotal")) is not None)
+
+
+def _number(value: Any) -> Decimal | None:
+    if value in (None, "") or isinstance(value, bool):
+        return None
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def _unreadable(name: str, faults: Sequence[Finding], lost: Sequence[Decimal]) -> Point:
+    first = faults[0].sentence.removeprefix("Microsoft's ").removesuffix(".")
+    more = f" and {len(faults) - 1:,} more" if faults[1:] else ""
+    known = f" The amounts that can be read in them come to {plain(sum(lost))}." if lost else ""
+    return Point(
+        check="rows.unreadable",
+        cause="missing_rows",
+        remedy="download_again",
+        weight=Weight.INCOMPLETE,
+        sentence=(
+            f"{len(faults):,} {'rows' if faults[1:] else 'row'} of {name} cannot be read and "
+            f"{'are' if faults[1:] else 'is'} left out: {first}{more}.{known}"
+        ),
+        hint="mend the rows or download the file again: totals are without them",
+        records=tuple(one.record for one in faults[:5]),
+    )
+
+
+def _completeness(
+    file: Download,
+    rows: int,
+    lines: Sequence[BilledLine],
+    controls: Sequence[tuple[str, Decimal | None]],
+) -> Iterator[Point]:
+    if not rows:
+        yield _incomplete(f"{file.name} has a header and no rows.", "file.empty")
+    if file.delimiter and rows == _EXCEL_ROWS:
+        yield _incomplete(
+            f"{file.name} ends exactly where an Excel sheet ends ({_EXCEL_ROWS:,} rows): "
+            "the rest is cut off.",
+            "file.cut",
+        )
+    subtotal = sum((one.line.subtotal for one in lines), Decimal(0))
+    taxed = subtotal + sum((one.line.tax for one in lines), Decimal(0))
+    for place, total in controls:
+        if total is not None and total not in (subtotal, taxed):
+            yield _incomplete(
+                f"The total row of {file.name} ({place}) says {plain(total)}, its lines sum to "
+                f"{plain(subtotal)}: rows are missing, or there are too many.",
+                "file.total",
+            )
+
+
+def _incomplete(sentence: str, check: str, **fields: Any) -> Point:
+    return Point(
+        check=check,
+        cause="missing_rows",
+        remedy="download_again",
+        weight=Weight.INCOMPLETE,
+        sentence=sentence,
+        hint="download the file again: what is missing cannot be reconciled",
+        **fields,
+    )
+
+
+def _merge(per_file: Sequence[tuple[str, list[BilledLine]]], material: Material) -> None:
+    """Put the lines of all files together, those of overlapping exports once."""
+    by_invoice: dict[str, list[tuple[str, dict[str, list[BilledLine]], int]]] = defaultdict(list)
+    for name, lines in per_file:
+        invoices: dict[str, dict[str, list[BilledLine]]] = defaultdict(lambda: defaultdict(list))
+        sizes: Counter[str] = Counter()
+        for one in lines:
+            invoices[one.line.invoice_id][one.line.key.rpartition("/")[0]].append(one)
+            sizes[one.line.invoice_id] += 1
+        for invoice, marks in invoices.items():
+            by_invoice[invoice].append((name, marks, sizes[invoice]))
+    for invoice, parts in by_invoice.items():
+        kept: dict[str, list[BilledLine]] = {}
+        for name, marks, size in sorted(parts, key=lambda part: (-part[2], part[0])):
+            shared = sum(min(len(some), len(kept.get(mark, ()))) for mark, some in marks.items())
+            if 2 * shared >= size:
+                for mark, some in marks.items():
+                    kept.setdefault(mark, []).extend(some[len(kept.get(mark, ())) :])
+                if shared:
+                    material.points.append(_overlap(invoice, name, shared, size))
+            else:
+                for mark, some in marks.items():
+                    kept.setdefault(mark, []).extend(some)
+        for mark, some in sorted(kept.items()):
+            numbered = [
+                one if n == 1 else replace(one, line=replace(one.line, key=f"{mark}/{n}"))
+                for n, one in enumerate(some, 1)
+            ]
+            (material.unbilled if invoice == UNBILLED else material.billed).extend(numbered)
+            if invoice != UNBILLED:
+                material.repeated.extend(numbered[1:])
+
+
+def _overlap(invoice: str, name: str, shared: int, size: int) -> Point:
+    whole = "all" if shared == size else f"{shared:,} of the {size:,}"
+    return Point(
+        check="files.overlap",
+        cause="duplicate",
+        remedy="none",
+        weight=Weight.NOTE,
+        invoice_id="" if invoice == UNBILLED else invoice,
+        sentence=f"{name} holds {whole} lines of {invoice} that another file holds too: taken once.",
+        hint="nothing to do",
+    )
+
+
+# --- daily usage -----------------------------------------------------------------------------------
+
+
+def _read_usage(
+    files: Sequence[Download],
+    material: Material,
+    scratch: Path,
+    *,
+    order: str,
+    decimal: str,
+    note: Callable[[str], None],
+) -> None:
+    with UsageReader(scratch / "usage") as reader:
+        for number, file in enumerate(files):
+            if file.path.stat().st_size > _LARGE:
+                note(f"reading {file.name}")
+            staged = _staged(file, scratch / f"usage-{number}")
+            reader.stage(staged)
+            writing = Writing()
+            if staged.delimiter:
+                evidence = Evidence(file.name)
+                dates, numbers = list(downloads.DATES), list(downloads.NUMBERS)
+                for one in reader.samples(staged, dates, numbers):
+                    see = evidence.see_date if one.is_date else evidence.see_number
+                    see(one.column, one.value, f"row {one.row}")
+                found = evidence.decided(order=order, decimal=decimal)
+                writing = Writing(month_first=found.order is DateOrder.MDY, decimal=found.decimal)
+            reader.take(staged, writing)
+        note("comparing daily usage")
+        material.usage = reader.result()
+    for total in material.usage.files:
+        left = total.lines - total.taken
+        material.files.append(
+            FileRead(
+                name=total.file,
+                kind=Kind.USAGE.value,
+                rows=total.lines,
+                taken=total.taken,
+                note=f"{left:,} not counted" if left else "",
+            )
+        )
+    known = {total.file for total in material.usage.files}
+    for file in files:
+        if file.name not in known:
+            material.files.append(FileRead(name=file.name, kind=Kind.USAGE.value))
+            material.points.append(
+                _incomplete(f"{file.name} has a header and no rows.", "file.empty")
+            )
+    material.points.extend(_usage_points(material.usage))
+
+
+def _staged(file: Download, target: Path) -> UsageFile:
+    """Return the file in a form that the table can take in: UTF-8 CSV, or UTF-8 JSON lines."""
+    path, gzipped = file.path, file.gzipped
+    if not file.delimiter and not (file.json_lines and file.encoding == "utf-8"):
+        downloads.as_json_lines(file, target)
+        path, gzipped = target, False
+    elif file.delimiter and file.encoding not in ("utf-8", "utf-8-sig"):
+        downloads.as_utf8(file, target)
+        path, gzipped = target, False
+    return UsageFile(
+        path=path,
+        name=file.name,
+        columns=dict(zip(file.columns, file.header, strict=True)),
+        delimiter=file.delimiter,
+        gzipped=gzipped,
+    )
+
+
+def _usage_points(usage: DownloadedUsage) -> Iterator[Point]:
+    for fault in usage.faults:
+        yield Point(
+            check="rows.unreadable",
+            cause="missing_rows",
+            remedy="download_again",
+            weight=Weight.INCOMPLETE,
+            customer_id=fault.customer_id,
+            sentence=(
+                f"{fault.lines:,} usage {'lines' if fault.lines > 1 else 'line'} of {fault.file} "
+                f"cannot be read and {'are' if fault.lines > 1 else 'is'} left out: row "
+                f"{fault.row:,} {fault.reason}."
+            ),
+            hint="mend the rows or download the file again: totals are without them",
+            records=(f"{fault.file} row {fault.row}",),
+        )
+    for overlap in usage.overlaps:
+        yield Point(
+            check="files.overlap",
+            cause="duplicate",
+            remedy="none",
+            weight=Weight.NOTE,
+            sentence=(
+                f"{overlap.file} holds {overlap.lines:,} usage lines that {overlap.other} holds too: "
+                "taken once."
+            ),
+            hint="nothing to do",
+        )
+    for repeat in usage.repeats:
+        yield Point(
+            check="usage.duplicate",
+            cause="duplicate",
+            remedy="none",
+            weight=Weight.NOTE,
+            customer_id=repeat.customer_id,
+            invoice_id=repeat.invoice_id,
+            currency=repeat.currency,
+            amount=repeat.cost,
+            sentence=(
+                f"{repeat.lines:,} usage lines of {plain(repeat.cost)} {repeat.currency} are alike in "
+                "every field; they count, since Microsoft may list a resource twice a day."
+            ),
+            hint="they matter where quantity and metered line differ: see there",
+        )
+
+
+# --- heads, manifests, pages -----------------------------------------------------------------------
+
+
+def _read_heads(file: Download, material: Material) -> None:
+    read_as = FileRead(name=file.name, kind=file.kind.value)
+    material.files.append(read_as)
+    document = downloads.whole_document(file)
+    for head in invoices_of(objects(document)):
+        read_as.rows += 1
+        if isinstance(head, CostInvoice):
+            read_as.taken += 1
+            if head.id not in {one.id for one in material.heads}:
+                material.heads.append(head)
+
+
+def _check_heads(material: Material) -> None:
+    sums: dict[str, tuple[Decimal, Decimal, int]] = {}
+    for one in material.billed:
+        net, gross, count = sums.get(one.line.invoice_id, (Decimal(0), Decimal(0), 0))
+        sums[one.line.invoice_id] = (
+            net + one.line.subtotal,
+            gross + one.line.subtotal + one.line.tax,
+            count + 1,
+        )
+    for head in material.heads:
+        if head.id not in sums:
+            continue
+        net, gross, count = sums[head.id]
+        if head.total not in (net, gross):
+            material.points.append(
+                _incomplete(
+                    f"Microsoft's invoice {head.id} says {plain(head.total)} {head.currency}, the "
+                    f"{count:,} lines of the files sum to {plain(net)}: not reconcilable.",
+                    "invoice.total",
+                    invoice_id=head.id,
+                    currency=head.currency,
+                    amount=head.total - net,
+                )
+            )
+
+
+def _check_manifest(file: Download, found: Sequence[Download], material: Material) -> None:
+    document = downloads.whole_document(file)
+    document = document[0] if isinstance(document, list) else document
+    material.files.append(FileRead(name=file.name, kind=file.kind.value, rows=1, taken=1))
+    blobs = document.get("blobs")
+    if isinstance(blobs, list):
+        names = {one.name.replace("\\", "/").rpartition("/")[2] for one in found}
+        rows = {one.name.rpartition("/")[2]: one.rows for one in material.files}
+        for blob in blobs:
+            name, count = str(blob.get("name", "")).rpartition("/")[2], blob.get("itemCount")
+            if name not in names:
+                material.points.append(
+                    _incomplete(
+                        f"{file.name} names {name}, which is not among the files.", "manifest.file"
+                    )
+                )
+            elif isinstance(count, int) and rows.get(name) != count:
+                material.points.append(
+                    _incomplete(
+                        f"{file.name} says that {name} has {count:,} lines; it has {rows.get(name, 0):,}.",
+                        "manifest.lines",
+                    )
+                )
+    if isinstance(document.get("lines"), int):
+        taken = sum(total.lines for total in material.usage.files)
+        if taken != document["lines"]:
+            material.points.append(
+                _incomplete(
+                    f"{file.name} says {document['lines']:,} usage lines; there are {taken:,}.",
+                    "manifest.lines",
+                )
+            )
+    sums = document.get("sum_billing_pretax")
+    if isinstance(sums, dict):
+        for currency, told in sums.items():
+            cost = sum((x.cost for x in material.usage.sums if x.currency == currency), Decimal(0))
+            if _number(told) != cost:
+                material.points.append(
+                    _incomplete(
+                        f"{file.name} says {told} {currency} of usage; the lines sum to {plain(cost)}.",
+                        "manifest.amount",
+                        currency=currency,
+                    )
+                )
+
+
+def _check_pages(found: Sequence[Download], material: Material) -> None:
+    """Tell answers of the v1 API of which pages are missing, by the count that each page carries."""
+    rows: dict[tuple[Kind, int], int] = Counter()
+    names: dict[tuple[Kind, int], list[str]] = defaultdict(list)
+    read_rows = {one.name: one.rows for one in material.files}
+    for one in found:
+        if one.told_count is not None and one.kind in (Kind.RECONCILIATION, Kind.USAGE):
+            rows[one.kind, one.told_count] += read_rows.get(one.name, 0)
+            names[one.kind, one.told_count].append(one.name)
+    for (kind, told), there in rows.items():
+        if there < told:
+            listed = ", ".join(names[kind, told][:3])
+            material.points.append(
+                _incomplete(
+                    f"{listed} of {told:,} lines holds {there:,}: pages are missing.", "file.pages"
+                )
+            )

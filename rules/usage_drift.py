@@ -1,0 +1,248 @@
+"""Daily usage beside the metered lines of the invoice, and how far rounding may lead them apart.
+
+Each daily line is cut to the cent, in the pricing currency and again in that of the invoice; the
+metered line is cut once for the month. So per daily line the sums may differ by a cent of each
+currency (partner-center.md 13.3), which is told as drift; beyond that, something else is the cause.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from domain.audit import BilledLine, Point, UsageSum, Weight
+from domain.money import minor_units, plain
+from domain.subscription import CostKind
+from rules.cost_checks import about, expected_subtotal, money, places
+
+_QUANTITY_CUT = Decimal("0.000001")
+"""Quantities of the invoice are written with six decimals or more."""
+
+
+_Meter = tuple[str, str, str, str, str]
+"""Invoice, currency, Azure plan, product, SKU: what metered and daily lines share."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """Metered lines and daily lines of one invoice in sum."""
+
+    invoice_id: str
+    currency: str
+    metered: Decimal
+    daily: Decimal
+    lines: int
+    """Daily lines."""
+    explained: Decimal
+    """The part of the difference that rounding explains."""
+
+
+def check_usage(
+    lines: Iterable[BilledLine], sums: Sequence[UsageSum]
+) -> tuple[list[Point], list[Drift]]:
+    """Compare each metered line with its daily lines, for every invoice of which both are there."""
+    metered: dict[_Meter, list[BilledLine]] = defaultdict(list)
+    billed = set()
+    for one in lines:
+        line = one.line
+        billed.add((line.invoice_id, line.currency))
+        if line.kind is CostKind.USAGE:
+            plan, product, sku = line.subscription_id, line.product_id, line.sku_id
+            metered[line.invoice_id, line.currency, plan, product, sku].append(one)
+    daily = {
+        (one.invoice_id, one.currency, one.plan_id, one.product_id, one.sku_id): one for one in sums
+    }
+    with_usage = {(one.invoice_id, one.currency) for one in sums}
+    points: list[Point] = []
+    drifts: dict[tuple[str, str], list[tuple[Decimal, Decimal, int, Decimal]]] = defaultdict(list)
+    for key in sorted({*metered, *daily}):
+        invoice = key[:2]
+        if invoice not in with_usage or invoice not in billed:
+            continue
+        group, usage = metered.get(key, []), daily.get(key)
+        subtotal = sum((one.line.subtotal for one in group), Decimal(0))
+        cost, count = (usage.cost, usage.lines) if usage else (Decimal(0), 0)
+        off = subtotal - cost
+        point = _compared(group, usage, off)
+        if point is not None:
+            points.append(point)
+        drifts[invoice[0], invoice[1]].append((subtotal, cost, count, Decimal(0) if point else off))
+    points.extend(_alone(sums, billed))
+    return points, [
+        Drift(
+            invoice_id=invoice,
+            currency=currency,
+            metered=sum((one[0] for one in found), Decimal(0)),
+            daily=sum((one[1] for one in found), Decimal(0)),
+            lines=sum(one[2] for one in found),
+            explained=sum((one[3] for one in found), Decimal(0)),
+        )
+        for (invoice, currency), found in sorted(drifts.items())
+    ]
+
+
+def bound(group: Sequence[BilledLine], usage: UsageSum) -> Decimal:
+    """Return how far a metered line and its daily lines may differ by rounding alone."""
+    cent = Decimal(1).scaleb(-minor_units(usage.currency))
+    slack = cent * (1 + usage.rate) * (usage.lines + len(group))
+    for one in group:
+        found = expected_subtotal(one.line)
+        slack += found[1] if found else 0
+    return slack
+
+
+def _compared(group: Sequence[BilledLine], usage: UsageSum | None, off: Decimal) -> Point | None:
+    if usage is None:
+        line = group[0].line
+        if not off:
+            return None
+        return about(
+            line,
+            check="usage.missing",
+            cause="missing_rows",
+            remedy="download_again",
+            weight=Weight.INCOMPLETE,
+            amount=off,
+            sentence=(
+                f"The usage files hold no line for {line.name} of {line.customer_name}, for which "
+                f"{line.invoice_id} bills {money(off, line.currency)}."
+            ),
+            hint="download the daily usage of the invoice again, with all its parts",
+            records=places(group),
+        )
+    if not group:
+        return _unbilled(usage) if usage.cost else None
+    line = group[0].line
+    used = sum((one.line.billable_quantity for one in group), Decimal(0))
+    apart = used - usage.quantity
+    if abs(apart) > _QUANTITY_CUT * (usage.lines + len(group)):
+        return about(
+            line,
+            check="usage.quantity",
+            cause="quantity",
+            remedy="claim" if off > 0 else "none",
+            weight=Weight.ACT,
+            amount=off,
+            sentence=(
+                f"{line.invoice_id} bills {plain(used)} units of {line.name} for "
+                f"{line.customer_name}, the {usage.lines:,} daily lines sum to "
+                f"{plain(usage.quantity)}: {money(off, line.currency)} apart."
+            ),
+            hint="download the daily usage again; if it stays, ask Microsoft for the missing usage",
+            records=places(group),
+        )
+    if abs(off) <= bound(group, usage):
+        return None
+    return about(
+        line,
+        check="usage.amount",
+        cause="price",
+        remedy="claim" if off > 0 else "none",
+        weight=Weight.ACT,
+        amount=off,
+        sentence=(
+            f"{line.invoice_id} bills {money(line.subtotal, line.currency)} for {line.name} of "
+            f"{line.customer_name}, the daily lines of the same quantity sum to "
+            f"{plain(usage.cost)} {line.currency}: more than rounding can make."
+        ),
+        hint="compare the price of the metered line with those of the days; ask Microsoft",
+        records=places(group),
+    )
+
+
+def _unbilled(usage: UsageSum) -> Point:
+    return Point(
+        check="usage.not_billed",
+        cause="missing_invoice_line",
+        remedy="none",
+        weight=Weight.ACT,
+        customer_id=usage.customer_id,
+        customer=usage.customer_name,
+        subscription_id=usage.plan_id,
+        product=usage.name,
+        invoice_id=usage.invoice_id,
+        currency=usage.currency,
+        amount=-usage.cost,
+        sentence=(
+            f"{usage.lines:,} daily lines of {usage.name or usage.product_id} of "
+            f"{usage.customer_name or usage.customer_id} come to {plain(usage.cost)} "
+            f"{usage.currency}, and {usage.invoice_id} has no line for them."
+        ),
+        hint="check that the reconciliation file is whole; Microsoft may bill it later",
+    )
+
+
+def _alone(sums: Sequence[UsageSum], billed: set[tuple[str, str]]) -> list[Point]:
+    """Tell usage of invoices whose reconciliation file is not there: it is compared with nothing."""
+    costs: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for one in sums:
+        if (one.invoice_id, one.currency) not in billed:
+            costs[one.invoice_id, one.currency] += one.cost
+    return [
+        Point(
+            check="usage.alone",
+            cause="missing_rows",
+            remedy="download_again",
+            weight=Weight.INCOMPLETE,
+            invoice_id=invoice,
+            currency=currency,
+            amount=None,
+            sentence=(
+                f"There is daily usage of {plain(cost)} {currency} for {invoice}, and no "
+                "reconciliation file to compare it with."
+            ),
+            hint="give the reconciliation file of the same invoice too",
+        )
+        for (invoice, currency), cost in sorted(costs.items())
+    ]
+
+
+def check_daily(sums: Iterable[UsageSum]) -> list[Point]:
+    """Tell daily lines whose amount does not follow from their price, and rates that change."""
+    points = []
+    for one in sums:
+        what = f"{one.name or one.product_id} of {one.customer_name or one.customer_id}"
+        if one.off_lines:
+            points.append(
+                Point(
+                    check="usage.arithmetic",
+                    cause="price",
+                    remedy="claim" if one.off > 0 else "none",
+                    weight=Weight.ACT,
+                    customer_id=one.customer_id,
+                    customer=one.customer_name,
+                    subscription_id=one.plan_id,
+                    product=one.name,
+                    invoice_id=one.invoice_id,
+                    currency=one.currency,
+                    amount=one.off,
+                    sentence=(
+                        f"{one.off_lines:,} daily lines of {what} do not come to price × quantity × "
+                        f"rate: {plain(one.off)} {one.currency} in all."
+                    ),
+                    hint="compare the lines with Partner Center; ask Microsoft",
+                )
+            )
+        if one.lowest_rate != one.rate and one.invoice_id != "unbilled":
+            points.append(
+                Point(
+                    check="usage.exchange_rate",
+                    cause="currency",
+                    remedy="none",
+                    weight=Weight.ACT,
+                    customer_id=one.customer_id,
+                    customer=one.customer_name,
+                    subscription_id=one.plan_id,
+                    product=one.name,
+                    invoice_id=one.invoice_id,
+                    currency=one.currency,
+                    sentence=(
+                        f"The daily lines of {what} are converted at several rates, "
+                        f"{plain(one.lowest_rate)} to {plain(one.rate)}, on one invoice."
+                    ),
+                    hint="one invoice has one rate for each currency: ask Microsoft",
+                )
+            )
+    return points
