@@ -271,7 +271,7 @@ def _recognise_csv(
         raise InputError(
             f"{name} begins with the line {first.strip()!r}", hint="take that first line away"
         )
-    best: tuple[int, str, list[str]] = (0, ",", [])
+    best: tuple[int, str, list[str]] = (-1, ",", [])
     for delimiter in ",;\t|":
         header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
         known = sum(folded(one) in layout.names for one in header)

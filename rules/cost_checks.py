@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Context, Decimal
 from enum import StrEnum
 
@@ -22,6 +23,8 @@ from domain.subscription import CostKind, CostLine
 _WIDE = Context(prec=80)
 _EARNED = re.compile(r"([\d.]+)\s*% partner earned credit", re.IGNORECASE)
 _SPONSORED = re.compile(r"azure credit|100(\.0+)?\s*%", re.IGNORECASE)
+_PRICED_IN_BILLING_CURRENCY = date(2022, 1, 1)
+"""The statement of 2021 multiplies price and quantity and names no rate."""
 _SHOWN = 5
 """So many places of a point are listed; the others are counted."""
 
@@ -107,6 +110,9 @@ def _older(line: CostLine) -> Iterator[Decimal]:
     yield _cut(whole, digits)
     yield _cut(whole, digits, ROUND_HALF_UP)
     yield _WIDE.multiply(_cut(unit, digits, ROUND_HALF_UP), quantity)
+    if line.falls_on and line.falls_on < _PRICED_IN_BILLING_CURRENCY:
+        price = abs(line.effective_unit_price)
+        yield _cut(_WIDE.multiply(price, quantity), digits, ROUND_HALF_UP)
 
 
 def _cut(value: Decimal, digits: int, rounding: str = ROUND_DOWN) -> Decimal:

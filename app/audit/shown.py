@@ -48,7 +48,7 @@ def tables(found: AuditReport, page: Path) -> None:
                     ""
                     if p.amount is None
                     else report.figure(abs(p.amount or Decimal(0)), p.currency),
-                    p.currency,
+                    p.currency if p.amount is not None else "",
                     report.remedy(p),
                     _short(p.customer or p.invoice_id),
                 )
