@@ -86,6 +86,8 @@ class Settings(BaseModel):
 
     patience_seconds: float = Field(default=300, ge=0, le=3600)
     """How long a failing foreign system is waited for, in all, per call."""
+    export_deadline_seconds: float = Field(default=3600, ge=1, le=86400)
+    """How long Microsoft may prepare one billing export; it says one to fifteen minutes."""
     severities: Mapping[str, Severity] = Field(default_factory=dict)
     """JSON object: finding check name to warn, hold or block."""
 

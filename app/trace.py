@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from domain.charge import Charge
 from domain.money import plain
 from domain.problems import InputError
-from domain.subscription import CostLine
+from domain.subscription import CostLine, invoice_of
 from invoice.document import Invoice, InvoiceLine
 from invoice.explain import explain_line
 from invoice.sources import Source, fold, source_as_data
@@ -108,7 +108,7 @@ def trace(worker: Worker, document: Invoice, position: int | None = None) -> lis
     kept: dict[str, list[str]] = {}
     traces: list[Trace] = []
     for line, answered, own in zip(chosen, behind, charges, strict=True):
-        sources = fold(_lines_of(own, file), own[-1].full)
+        sources = fold(_lines_of(own, file, worker), own[-1].full)
         invoices = sorted({one.invoice_id for source in sources for one in source.lines})
         for invoice_id in invoices:
             if invoice_id not in kept:
@@ -124,17 +124,26 @@ def trace(worker: Worker, document: Invoice, position: int | None = None) -> lis
     return traces
 
 
-def _lines_of(charges: Sequence[Charge], file: CustomerFile) -> list[CostLine]:
-    """Find the stored lines behind a charge; documents of before name none for seats."""
+def _lines_of(charges: Sequence[Charge], file: CustomerFile, worker: Worker) -> list[CostLine]:
+    """Find the stored lines behind a charge, those that Microsoft has withdrawn since among them.
+
+    Documents of before name none for seats.
+    """
     named = {key for charge in charges for key in charge.cost_lines}
     if not named:
         found = linked(charges, file.cost_lines).charges
         named = {key for charge in found for key in charge.cost_lines}
-    return [line for line in file.cost_lines if line.key in named]
+    lines = [line for line in file.cost_lines if line.key in named]
+    gone = named - {line.key for line in lines}
+    if gone:
+        invoices = sorted({invoice_of(key) for key in gone})
+        withdrawn = worker.store.cost_lines(invoices, withdrawn=True)
+        lines += [line for line in withdrawn if line.key in gone]
+    return lines
 
 
 def _archived(root: Path, invoice_id: str) -> list[str]:
     """Name the raw files of an invoice; where the archive is elsewhere, the folder to look in."""
-    pattern = f"raw/*/invoices/{glob.escape(invoice_id)}/reconciliation/*"
+    pattern = f"invoices/{glob.escape(invoice_id)}/reconciliation/*/*.gz"
     found = sorted(path.relative_to(root).as_posix() for path in root.glob(pattern))
-    return found or [f"raw/<day of sync>/invoices/{invoice_id}/reconciliation/"]
+    return found or [f"invoices/{invoice_id}/reconciliation/"]

@@ -30,13 +30,14 @@ from dataverse.tables import TABLES
 from domain.problems import ConfigurationError, NotFound
 from domain.run import Run
 from partner_center.client import PartnerCenterClient
-from partner_center.graph import BillingExports, GraphDirectory
+from partner_center.exports import BillingExports
+from partner_center.graph import GraphDirectory
 from partner_center.prices import PriceSheets
 from sync import requests as requests_of_people
 from sync import runs
 from sync.ledger import Busy
 from sync.messages import StartRun, TakeRequest
-from sync.ports import Archive, Ports, Queue
+from sync.ports import Ports, Queue
 from transport import exact_json
 from transport.auth import (
     RefreshTokenStore,
@@ -250,7 +251,13 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
     blobs = http("graph", "Blob Storage", None)
     partner_center = PartnerCenterClient(
         http("partner_center", "Partner Center", None, _scope(settings, "partner_center")),
-        BillingExports(graph, blobs),
+        BillingExports(
+            graph,
+            blobs,
+            archive,
+            now=systems.now,
+            deadline_seconds=settings.export_deadline_seconds,
+        ),
         PriceSheets(
             http("price", "Price host", None, _scope(settings, "price")), user, on_payload=keep
         ),
@@ -438,7 +445,7 @@ class _Seeded:
         self._store.save(token, proved=proved)
 
 
-def _archive(settings: Settings, *, in_cloud_host: bool) -> Archive:
+def _archive(settings: Settings, *, in_cloud_host: bool) -> FolderArchive | BlobArchive:
     if in_cloud_host and (settings.storage_account_url_blob or settings.storage_connection_string):
         return BlobArchive(
             settings.archive_container,

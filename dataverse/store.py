@@ -42,6 +42,9 @@ from domain.run import Run, UnitOfWork
 from domain.subscription import CostLine
 from invoice.file import CustomerFile, Saved
 
+_BILLED = "csp_withdrawnon eq null"
+"""Lines that the newest version of Microsoft's invoice has."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
@@ -85,7 +88,7 @@ class DataverseStore(Documents):
             query_of(GDAP_RELATIONSHIP, own),
             query_of(SUBSCRIPTION, own),
             query_of(SUBSCRIPTION_EVENT, own),
-            query_of(COST_LINE, own),
+            query_of(COST_LINE, f"{own} and {_BILLED}"),
             replace(
                 query_of(BILLING_CONTRACT, own, "_csp_accountid_value"), names=True, expand=profile
             ),
@@ -169,11 +172,14 @@ class DataverseStore(Documents):
             CUSTOMER.name, key, {"csp_AccountId@odata.bind": f"/{path}"}, version="*"
         )
 
-    def cost_lines(self, invoice_ids: Sequence[str]) -> Sequence[CostLine]:
-        """Read the stored lines of Microsoft's invoices, by key."""
+    def cost_lines(
+        self, invoice_ids: Sequence[str], *, withdrawn: bool = False
+    ) -> Sequence[CostLine]:
+        """Read the stored lines of Microsoft's invoices, by key; or those it has `withdrawn`."""
+        which = "csp_withdrawnon ne null" if withdrawn else _BILLED
         found: list[CostLine] = []
         for some in slices(invoice_ids):
-            found += self._read(COST_LINE, one_of("csp_microsoftinvoice", some))
+            found += self._read(COST_LINE, f"{one_of('csp_microsoftinvoice', some)} and {which}")
         return sorted(found, key=lambda line: line.key)
 
     # Findings ------------------------------------------------------------------------------------

@@ -350,6 +350,7 @@ COST_LINE = table(
     text("Publisher", "Publisher", "publisher"),
     as_json("Adjustments", "Price adjustments", "adjustments"),
     as_json("Shares", "Who used it", "shares"),
+    day("WithdrawnOn", "Withdrawn on", "withdrawn_on"),
     lookups=(_CUSTOMER_LINK, _SUBSCRIPTION_LINK),
     label="Microsoft cost line",
     plural="Microsoft cost lines",

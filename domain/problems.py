@@ -10,6 +10,7 @@ WorkerError
 |   +-- NotAuthorised       ... refused our identity or its rights
 |   +-- NotFound            ... does not have what we asked for
 |   +-- Conflict            ... has a newer version than ours
+|   +-- Incomplete          ... delivered less than it announced
 +-- InvariantBroken         our own promise failed: nothing may be written
 """
 
@@ -123,3 +124,7 @@ class NotFound(ServiceError):  # noqa: N818
 
 class Conflict(ServiceError):  # noqa: N818
     """409 or 412: somebody else was faster, or the record is already there."""
+
+
+class Incomplete(ServiceError):  # noqa: N818
+    """What was delivered is cut off, empty, or less than was announced: nothing may rest on it."""

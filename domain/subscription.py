@@ -244,6 +244,9 @@ class CostLine:
     """Why the effective unit price is not the listed one, in Microsoft's words."""
     shares: tuple[UsageShare, ...] = ()
     """Who used a metered line; empty on every other kind."""
+    withdrawn_on: date | None = None
+    """Day on which a newer version of the invoice no longer had it: kept to explain documents of
+    before, and billed no more."""
 
     @property
     def is_marketplace(self) -> bool:
@@ -284,6 +287,12 @@ class CostLine:
     def sku(self) -> str:
         """Product and SKU as one word."""
         return f"{self.product_id}:{self.sku_id}"
+
+
+def invoice_of(key: str) -> str:
+    """Return the invoice that a cost line's key names; empty where it is no such key."""
+    kind, _, rest = key.partition("/")
+    return rest.partition("/")[0] if kind == "cost" else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from enum import Enum
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
 from domain.contract import SheetPrice
 from domain.customer import Agreement, Customer, Qualification
+from domain.delivery import Delivery
 from domain.problems import Finding, NotAuthorised, NotFound, ServiceError, Severity
 from domain.subscription import CostInvoice, CostLine, Subscription, SubscriptionEvent
 from partner_center.billing import invoices_of
@@ -30,8 +30,9 @@ from partner_center.customers import (
     DirectSignedWire,
     QualificationWire,
 )
+from partner_center.exports import BillingExports
 from partner_center.files import cost_lines_in
-from partner_center.graph import BillingExports, json_of
+from partner_center.graph import json_of
 from partner_center.prices import PriceSheets
 from partner_center.subscriptions import SubscriptionWire, events_of
 from partner_center.wire import label, objects, read
@@ -203,19 +204,22 @@ class PartnerCenterClient:
                 yield one
         yield from sorted(heads, key=lambda head: (head.issued_on, head.id), reverse=True)
 
-    def cost_lines(self, invoice_id: str) -> Iterator[CostLine | Finding]:
-        """Yield the lines of one of Microsoft's invoices, without shares."""
-        with TemporaryDirectory(prefix="reconciliation-") as folder:
-            parts = self._exports.billed("reconciliation", invoice_id, Path(folder))
-            if self._on_payload:
-                for part in parts:
-                    name = f"invoices/{invoice_id}/reconciliation/{part.name}"
-                    self._on_payload(name, part.read_bytes())
-            yield from cost_lines_in(parts, invoice_id)
+    def export(self, report: str, invoice_id: str) -> Delivery:
+        """Fetch the lines (`reconciliation`) or the daily `usage` of an invoice into the archive.
 
-    def download_usage(self, invoice_id: str, directory: Path) -> tuple[Path, ...]:
-        """Fetch the daily rated usage of an invoice as gzip JSON lines; no usage: no files."""
-        return self._exports.billed("usage", invoice_id, directory)
+        What the archive has of the same version is not fetched again. A delivery without parts:
+        Microsoft has no such data. Incomplete: it delivered less than it announced.
+        """
+        return self._exports.billed(report, invoice_id)
+
+    def cost_lines(
+        self, delivery: Delivery, *, distinct: bool = False
+    ) -> Iterator[CostLine | Finding]:
+        """Yield the lines of one of Microsoft's invoices as it was delivered, without shares.
+
+        `distinct`: a line that an earlier part has already is left out; repeats within a part stay.
+        """
+        return cost_lines_in(self._exports.parts(delivery), delivery.invoice_id, distinct=distinct)
 
     def download_unbilled_usage(
         self, currency: str, period: str, directory: Path

@@ -27,9 +27,26 @@ LINE_LIMIT = 4 << 20
 UNPACKED_LIMIT = 1 << 30
 
 
-def cost_lines_in(paths: Iterable[Path], invoice_id: str = "") -> Iterator[CostLine | Finding]:
-    """Read the reconciliation lines of one invoice from its files, JSON lines or CSV."""
-    return cost_lines_of((row for path in paths for row in rows_in(path)), invoice_id)
+def cost_lines_in(
+    paths: Iterable[Path], invoice_id: str = "", *, distinct: bool = False
+) -> Iterator[CostLine | Finding]:
+    """Read the reconciliation lines of one invoice from its files, JSON lines or CSV.
+
+    `distinct`: a line that an earlier file has already is left out. A line's key is made from all
+    that makes it this line (`CostLineWire.mark`) and the number of its repeat; numbered file by
+    file, what two files share has one key, and what one file repeats has several.
+    """
+    if not distinct:
+        yield from cost_lines_of((row for path in paths for row in rows_in(path)), invoice_id)
+        return
+    seen: set[str] = set()
+    for path in paths:
+        for line in cost_lines_of(rows_in(path), invoice_id):
+            if isinstance(line, CostLine):
+                if line.key in seen:
+                    continue
+                seen.add(line.key)
+            yield line
 
 
 def rows_in(path: Path) -> Iterator[dict[str, Any] | Finding]:

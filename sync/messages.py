@@ -57,9 +57,7 @@ class PullUnit(_Message):
 
     @property
     def key(self) -> str:
-        """Identity from meaning: an invoice is pulled once, the rest once a day."""
-        if self.part == "costs":
-            return f"pull/costs/{self.scope}"
+        """Identity from meaning: each part of each scope once a day."""
         scope = f"/{self.scope}" if self.scope else ""
         return f"pull/{self.part}{scope}/{self.day}"
 

@@ -7,6 +7,7 @@ yields a record or a `Finding` in its place: one bad record never hides the othe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from domain.contract import (
     TaxProfile,
 )
 from domain.customer import Agreement, Customer, DelegatedAdminRelationship
+from domain.delivery import Delivery
 from domain.problems import Finding, Severity
 from domain.run import Run, RunRequest, UnitOfWork
 from domain.subscription import (
@@ -80,12 +82,21 @@ class PartnerCenter(Protocol):
         """Yield the heads of Microsoft's invoices, newest first."""
         ...
 
-    def cost_lines(self, invoice_id: str) -> Iterator[CostLine | Finding]:
-        """Yield the lines of one of Microsoft's invoices, without shares."""
+    def export(self, report: str, invoice_id: str) -> Delivery:
+        """Fetch the lines (`reconciliation`) or the daily `usage` of an invoice into the archive.
+
+        What the archive has of the same version is not fetched again. A delivery without parts:
+        Microsoft has no such data. Incomplete: it delivered less than it announced.
+        """
         ...
 
-    def download_usage(self, invoice_id: str, directory: Path) -> tuple[Path, ...]:
-        """Fetch the daily rated usage of an invoice as gzip JSON lines; no usage: no files."""
+    def cost_lines(
+        self, delivery: Delivery, *, distinct: bool = False
+    ) -> Iterator[CostLine | Finding]:
+        """Yield the lines of one of Microsoft's invoices as it was delivered, without shares.
+
+        `distinct`: a line that an earlier part has already is left out; repeats within a part stay.
+        """
         ...
 
     def download_unbilled_usage(
@@ -125,8 +136,14 @@ class Store(Protocol):
         """Read all that decides one customer's bill; NotFound when it is not stored."""
         ...
 
-    def cost_lines(self, invoice_ids: Sequence[str]) -> Sequence[CostLine]:
-        """Read the stored lines of Microsoft's invoices."""
+    def cost_lines(
+        self, invoice_ids: Sequence[str], *, withdrawn: bool = False
+    ) -> Sequence[CostLine]:
+        """Read the stored lines of Microsoft's invoices, or those that it has `withdrawn`.
+
+        A withdrawn line is one that a newer version of its invoice no longer has: it explains
+        documents of before, and nothing else reads it.
+        """
         ...
 
     def save_document(self, document: Invoice) -> Saved:
@@ -253,8 +270,20 @@ class Archive(Protocol):
         """Keep a payload under a readable name; the same name again is replaced."""
         ...
 
+    def read(self, name: str) -> bytes | None:
+        """Return a small payload; None when there is none of that name."""
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """List the names below a folder, in order."""
+        ...
+
+    def local(self, name: str) -> AbstractContextManager[Path]:
+        """Give a kept payload as a file for as long as the context is open."""
+        ...
+
     def folder(self, name: str) -> Path:
-        """Return a local folder for the files of one export, made if absent."""
+        """Return a local folder for scratch files, made if absent."""
         ...
 
 

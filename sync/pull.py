@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import TypeVar
 
 from domain.customer import Agreement, Customer
-from domain.problems import Finding
-from domain.subscription import Subscription
+from domain.delivery import Delivery
+from domain.problems import Finding, Incomplete, Severity
+from domain.subscription import Subscription, UsageSummary
 from rules import reconcile
-from sync import usage_grouping
+from sync import deliveries, usage_grouping
 from sync.findings import replace_everywhere
 from sync.ledger import Outcome
 from sync.messages import PullUnit, StartRun
@@ -28,8 +31,9 @@ AUDIT_DAYS = 89
 """Partner Center refuses a start more than 90 days back."""
 
 INVOICE_DAYS = 45
-"""Invoices issued in these last days are pulled: the one to bill, and the one before it, whose
-lines show how the charge cycles began that were still running."""
+"""Invoices issued in these last days are pulled, every day anew: the one to bill, and the one before
+it, whose lines show how the charge cycles began that were still running. Microsoft may issue them
+again, with other lines."""
 
 T = TypeVar("T")
 
@@ -93,7 +97,7 @@ def work(ports: Ports, unit: PullUnit) -> Outcome:
             events = ports.partner_center.subscription_events(since, until)
             return _save(ports, "events", "wire.audit_record", *sift(events))
         case "costs":
-            return _costs(ports, unit.scope)
+            return _costs(ports, unit)
 
 
 _CUSTOMER_CHECKS = (
@@ -145,43 +149,118 @@ def _save(
 _COST_CHECKS = ("wire.cost_line", "wire.line", "wire.usage", "usage.no_line")
 
 
-def _costs(ports: Ports, invoice_id: str) -> Outcome:
+def _costs(ports: Ports, unit: PullUnit) -> Outcome:
     """Import one of Microsoft's invoices with the usage that explains its metered lines.
 
-    The unit stays open (held) while the import is not complete: no line of it is saved, and the
-    next run tries again.
+    A version that was imported before is left alone; a newer one replaces it wholly. The unit stays
+    open (held) while the import is not complete: no line of it is saved, and the next run tries
+    again.
     """
+    invoice_id = unit.scope
     heads, _ = sift(ports.partner_center.invoices())
     invoice = next((head for head in heads if head.id == invoice_id), None)
     if invoice is None:
         return Outcome(held=True, counts={"cost_lines": 0})
-    lines, bad = sift(ports.partner_center.cost_lines(invoice_id))
-    incomplete = reconcile.complete(invoice, lines)
-    replace_everywhere(
-        ports.store,
-        ("import.incomplete",),
-        incomplete,
-        record=f"Microsoft invoice {invoice_id}",
-    )
+    try:
+        delivered = ports.partner_center.export("reconciliation", invoice_id)
+        metered = ports.partner_center.export("usage", invoice_id)
+    except Incomplete as fault:
+        _tell_incomplete(ports, invoice_id, [_not_delivered(invoice_id, fault)])
+        return Outcome(held=True, counts={"cost_lines": 0, "findings": 1})
+    stored = ports.store.cost_lines([invoice_id])
+    known = deliveries.imports(ports.archive, invoice_id)
+    asked = usage_grouping.asked(ports, invoice.billed)
+    if (
+        known
+        and known[-1].same_as(delivered, metered)
+        and not reconcile.complete(invoice, stored)
+        and usage_grouping.answers(stored, asked)
+    ):
+        _tell_incomplete(ports, invoice_id, [])
+        return Outcome(counts={**known[-1].counts, "written": 0})
+    lines, bad = sift(ports.partner_center.cost_lines(delivered))
+    incomplete, repeated = reconcile.complete(invoice, lines), 0
+    if incomplete:
+        # Whether a line that two parts have is one line or two, the invoice's total decides.
+        once, faults = sift(ports.partner_center.cost_lines(delivered, distinct=True))
+        if not reconcile.complete(invoice, once):
+            repeated = len(lines) - len(once)
+            lines, bad, incomplete = once, faults, []
+    _tell_incomplete(ports, invoice_id, incomplete)
     if incomplete:
         _replace_cost_findings(ports, invoice_id, bad)
         return Outcome(held=True, counts={"cost_lines": len(lines), "findings": len(bad) + 1})
-    folder = ports.archive.folder(f"usage/{invoice_id}")
-    files = ports.partner_center.download_usage(invoice_id, folder)
-    asked = usage_grouping.asked(ports, invoice.billed)
-    used = usage.load(files, scratch=folder / "scratch", asked=asked)
+    used = _usage(ports, metered, asked)
     explained = usage.with_shares(lines, used.shares)
-    saved = ports.store.save([*explained, *used.summaries])
+    kept = {line.key for line in explained}
+    withdrawn = [replace(line, withdrawn_on=unit.day) for line in stored if line.key not in kept]
+    restated = _restated(ports, known[-1].usage if known else "", metered, used.summaries)
+    saved = ports.store.save([*withdrawn, *explained, *used.summaries, *restated])
     findings = [*bad, *used.findings, *usage.not_on_invoice(lines, used)]
     _replace_cost_findings(ports, invoice_id, findings)
-    return Outcome(
-        counts={
-            "cost_lines": len(explained),
-            "usage_lines": used.lines,
-            "usage_summaries": len(used.summaries),
-            "findings": len(findings),
-            "written": saved.created + saved.updated,
-        }
+    counts = {
+        "cost_lines": len(explained),
+        "usage_lines": used.lines,
+        "usage_summaries": len(used.summaries),
+        "findings": len(findings),
+    }
+    now_and_then = {
+        "withdrawn_lines": len(withdrawn),
+        "repeated_lines": repeated + metered.repeated_lines,
+    }
+    counts |= {name: count for name, count in now_and_then.items() if count}
+    deliveries.note_import(
+        ports.archive,
+        invoice_id,
+        deliveries.Import(
+            at=ports.now(), lines=delivered.folder, usage=metered.folder, counts=counts
+        ),
+    )
+    return Outcome(counts={**counts, "written": saved.created + saved.updated})
+
+
+def _usage(
+    ports: Ports, delivery: Delivery, asked: usage_grouping.Asked | None = None
+) -> usage.UsageMonth:
+    """Read the usage of a delivery from the archive, as fine as it is asked for."""
+    scratch = ports.archive.folder(f"scratch/{delivery.invoice_id}")
+    with ExitStack() as open_files:
+        files = [open_files.enter_context(ports.archive.local(name)) for name in delivery.distinct]
+        return usage.load(files, scratch=scratch, asked=asked)
+
+
+def _restated(
+    ports: Ports, before: str, now: Delivery, summaries: Iterable[UsageSummary]
+) -> list[UsageSummary]:
+    """Return the days that an earlier version had and this one has not, with nothing on them."""
+    earlier = deliveries.delivery(ports.archive, before)
+    if earlier is None or earlier.folder == now.folder:
+        return []
+    kept = {one.key for one in summaries}
+    return [
+        replace(one, lines=0, quantity=Decimal(0), cost=Decimal(0))
+        for one in _usage(ports, earlier).summaries
+        if one.key not in kept
+    ]
+
+
+def _not_delivered(invoice_id: str, fault: Incomplete) -> Finding:
+    return Finding(
+        check="import.incomplete",
+        severity=Severity.BLOCK,
+        customer_id="",
+        record=f"Microsoft invoice {invoice_id}",
+        sentence=f"Microsoft did not deliver all of {invoice_id}: {fault}. Not reconcilable.",
+        hint=f"{fault.hint or 'run sync again'}; nothing is billed from an incomplete import",
+    )
+
+
+def _tell_incomplete(ports: Ports, invoice_id: str, findings: Sequence[Finding]) -> None:
+    replace_everywhere(
+        ports.store,
+        ("import.incomplete",),
+        findings,
+        record=f"Microsoft invoice {invoice_id}",
     )
 
 

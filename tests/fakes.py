@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from domain.contract import (
     TaxProfile,
 )
 from domain.customer import Agreement, Customer, DelegatedAdminRelationship
+from domain.delivery import JOURNAL, Delivery, Part
 from domain.problems import Conflict, Finding, NotFound, ServiceError, Severity
 from domain.run import RequestStatus, Run, RunRequest, UnitOfWork
 from domain.subscription import (
@@ -31,6 +33,9 @@ from domain.subscription import (
 from invoice.document import DocumentStatus, Invoice
 from invoice.file import CustomerFile, Saved
 from sync.ports import Ports, Projection, Record
+from transport.blobs import FolderArchive
+
+MOMENT = datetime(2026, 11, 9, 6, tzinfo=UTC)
 
 
 class Crash(BaseException):
@@ -96,7 +101,9 @@ class MemoryStore:
             relationships=self._own(DelegatedAdminRelationship, customer_id),
             subscriptions=self._own(Subscription, customer_id),
             events=self._own(SubscriptionEvent, customer_id),
-            cost_lines=self._own(CostLine, customer_id),
+            cost_lines=tuple(
+                line for line in self._own(CostLine, customer_id) if line.withdrawn_on is None
+            ),
             contract=contract,
             tax_profile=self.table(TaxProfile).get(contract.tax_profile_key) if contract else None,
             price_list=self._own(PriceListItem, customer_id, shared=True),
@@ -105,9 +112,15 @@ class MemoryStore:
             documents=tuple(self.documents(customer_id=customer_id)),
         )
 
-    def cost_lines(self, invoice_ids: Sequence[str]) -> Sequence[CostLine]:
-        rows = self.table(CostLine)
-        return [rows[key] for key in sorted(rows) if rows[key].invoice_id in invoice_ids]
+    def cost_lines(
+        self, invoice_ids: Sequence[str], *, withdrawn: bool = False
+    ) -> Sequence[CostLine]:
+        lines = [line for _, line in sorted(self.table(CostLine).items())]
+        return [
+            one
+            for one in lines
+            if one.invoice_id in invoice_ids and (one.withdrawn_on is not None) == withdrawn
+        ]
 
     def contracts(self) -> Sequence[BillingContract]:
         return [row for _, row in sorted(self.table(BillingContract).items())]
@@ -220,6 +233,10 @@ class MemoryPartnerCenter:
     lines: list[CostLine | Finding] = field(default_factory=list)
     usage: dict[str, list[Mapping[str, str]]] = field(default_factory=dict)
     """Daily rated usage by invoice id, as Microsoft writes it."""
+    unbilled: dict[tuple[str, str], list[Mapping[str, str]]] = field(default_factory=dict)
+    """The same that is not billed yet, by currency and period."""
+    archive: FolderArchive = field(default_factory=lambda: FolderArchive(Path()))
+    """Where it delivers to: the office's."""
     sheets: dict[tuple[str, str], list[SheetPrice | Finding]] = field(default_factory=dict)
     """Rows by market and view; a sheet that is not here does not exist."""
     down: BaseException | None = None
@@ -254,24 +271,47 @@ class MemoryPartnerCenter:
         self._up()
         yield from self.heads
 
-    def cost_lines(self, invoice_id: str) -> Iterator[CostLine | Finding]:
+    def export(self, report: str, invoice_id: str) -> Delivery:
+        """Deliver what is here now; other content is another version."""
+        rows = self.usage.get(invoice_id, [])
+        content = rows if report == "usage" else self.lines
+        mark = sha256(repr(content).encode()).hexdigest()[:8]
+        delivery = Delivery(
+            report=f"{report}/billed",
+            asked={"invoiceId": invoice_id},
+            begun=MOMENT,
+            finished=MOMENT,
+            folder=f"invoices/{invoice_id}/{report}/version-{mark}",
+        )
+        if report == "usage":
+            if not rows:
+                return replace(delivery, folder="")
+            packed = gzip.compress("\n".join(json.dumps(row) for row in rows).encode(), mtime=0)
+            stored = self.archive.write(f"{delivery.folder}/part-0.json.gz", [packed])
+            part = Part(
+                name="part-0.json.gz", size=stored.size, sha256=stored.sha256, lines=len(rows)
+            )
+            delivery = replace(delivery, parts=(part,))
+        self.archive.put(f"{delivery.folder}/{JOURNAL}", delivery.journal())
+        return delivery
+
+    def cost_lines(
+        self, delivery: Delivery, *, distinct: bool = False
+    ) -> Iterator[CostLine | Finding]:
         for one in self.lines:
-            if isinstance(one, Finding) or one.invoice_id == invoice_id:
+            if isinstance(one, Finding) or one.invoice_id == delivery.invoice_id:
                 yield one
 
-    def download_usage(self, invoice_id: str, directory: Path) -> tuple[Path, ...]:
-        rows = self.usage.get(invoice_id)
+    def download_unbilled_usage(
+        self, currency: str, period: str, directory: Path
+    ) -> tuple[Path, ...]:
+        rows = self.unbilled.get((currency, period))
         if not rows:
             return ()
         path = directory / "part-0.json.gz"
         text = "\n".join(json.dumps(row) for row in rows)
         path.write_bytes(gzip.compress(text.encode()))
         return (path,)
-
-    def download_unbilled_usage(
-        self, currency: str, period: str, directory: Path
-    ) -> tuple[Path, ...]:
-        return self.download_usage(f"unbilled/{currency}/{period}", directory)
 
     def sheet_prices(self, market: str, view: str) -> Iterator[SheetPrice | Finding]:
         if (market, view) not in self.sheets:
@@ -285,21 +325,6 @@ class MemoryDirectory:
 
     def relationships(self) -> Iterator[DelegatedAdminRelationship | Finding]:
         yield from self.known
-
-
-@dataclass
-class FolderArchive:
-    root: Path
-
-    def put(self, name: str, content: bytes) -> None:
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-
-    def folder(self, name: str) -> Path:
-        path = self.root / name
-        path.mkdir(parents=True, exist_ok=True)
-        return path
 
 
 @dataclass
@@ -392,13 +417,20 @@ class Office:
     policy: Mapping[str, Severity] = field(default_factory=dict)
     projection: Projection | None = None
 
+    def __post_init__(self) -> None:
+        self.partner_center.archive = self.archive
+
+    @property
+    def archive(self) -> FolderArchive:
+        return FolderArchive(self.folder)
+
     @property
     def ports(self) -> Ports:
         return Ports(
             partner_center=self.partner_center,
             directory=self.directory,
             store=self.store,
-            archive=FolderArchive(self.folder),
+            archive=self.archive,
             queue=self.queue,
             requests=self.requests,
             now=self.clock,

@@ -15,7 +15,7 @@ import math
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -273,31 +273,52 @@ class Http:
         tokens: Tokens | None = None,
         limit: int = DOWNLOAD_LIMIT,
     ) -> Path:
-        """Fetch a file as it is stored (not decoded), first under another name, then renamed.
+        """Fetch a file as it is stored (not decoded), first under another name, then renamed."""
+        partial = target.with_name(f".{target.name}.part")
 
-        Without tokens the URL may be of any https host: a signature in it is the permission.
+        def receive(chunks: Iterator[bytes]) -> Path:
+            with partial.open("wb") as file:
+                for chunk in chunks:
+                    file.write(chunk)
+            return partial.replace(target)
+
+        try:
+            return self.stream(
+                url, receive, headers=headers, params=params, tokens=tokens, limit=limit
+            )
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def stream(
+        self,
+        url: str,
+        receive: Callable[[Iterator[bytes]], T],
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        tokens: Tokens | None = None,
+        limit: int = DOWNLOAD_LIMIT,
+    ) -> T:
+        """Hand a body to `receive` as it is stored (not decoded), in blocks while they come in.
+
+        A body that breaks off raises inside `receive`, which is called anew with the next try and
+        must start over. Without tokens the URL may be of any https host: a signature in it is the
+        permission.
         """
         if tokens is not None:
             url = self._own(url)
         elif not _is_safe(url):
             raise self._problem(f"refuses to download from {urlsplit(url).netloc}: not https")
-        partial = target.with_name(f".{target.name}.part")
 
-        def read(response: requests.Response) -> Path:
-            with partial.open("wb") as file:
-                chunks = response.raw.stream(MEGABYTE, decode_content=False)
-                for chunk in _bounded(chunks, limit, self.service):
-                    file.write(chunk)
-            return partial.replace(target)
+        def read(response: requests.Response) -> T:
+            chunks = response.raw.stream(MEGABYTE, decode_content=False)
+            return receive(_bounded(chunks, limit, self.service))
 
-        try:
-            return self._persist(
-                _Request("GET", url, params, dict(headers or {}), None, tokens),
-                read,
-                repeatable=True,
-            )
-        finally:
-            partial.unlink(missing_ok=True)
+        return self._persist(
+            _Request("GET", url, params, dict(headers or {}), None, tokens),
+            read,
+            repeatable=True,
+        )
 
     def _persist(
         self,

@@ -10,9 +10,11 @@ import requests
 
 from emulator import Emulator
 from partner_center.client import PARTNER_CENTER_SCOPE, PartnerCenterClient
-from partner_center.graph import GRAPH_SCOPE, BillingExports, GraphDirectory
+from partner_center.exports import BillingExports
+from partner_center.graph import GRAPH_SCOPE, GraphDirectory
 from partner_center.prices import PRICE_SCOPE, PriceSheets
 from transport.auth import CachedTokens, Registration, app_tokens, user_tokens
+from transport.blobs import FolderArchive
 from transport.mounts import mount_wsgi, new_session
 from transport.redaction import Secret
 from transport.session import Http, Patience
@@ -28,6 +30,7 @@ class Partner:
     user: CachedTokens
     app: CachedTokens
     store: FileTokenStore
+    archive: FolderArchive
     waits: list[float] = field(default_factory=list)
 
     def http(self, system: str, *, scope: str = "", tokens: Any = None) -> Http:
@@ -45,7 +48,8 @@ class Partner:
 
     def exports(self, **options: Any) -> BillingExports:
         graph = self.http("graph", scope=GRAPH_SCOPE, tokens=self.app)
-        return BillingExports(graph, self.http("blob"), **options)
+        given: dict[str, Any] = {"now": self.emulator.clock.now} | options
+        return BillingExports(graph, self.http("blob"), self.archive, **given)
 
     def client(self, **options: Any) -> PartnerCenterClient:
         given: dict[str, Any] = {"user": self.user, "app": self.app} | options
@@ -86,4 +90,5 @@ def partner_of(emulator: Emulator, folder: Path, *, login_url: str = "") -> Part
         user=user_tokens(registration, store, session, now=now),
         app=app_tokens(registration, session, now=now),
         store=store,
+        archive=FolderArchive(folder / "archive"),
     )

@@ -1035,8 +1035,11 @@ def test_any_cost_line_survives_the_environment(shared, line):
     line = replace(line, currency="USD", invoice_id="any")
     store = shared.store()
     store.save([line])
-    found = {one.key: one for one in store.cost_lines(["any"])}
+    withdrawn = line.withdrawn_on is not None
+    found = {one.key: one for one in store.cost_lines(["any"], withdrawn=withdrawn)}
     assert found[line.key] == line
+    others = store.cost_lines(["any"], withdrawn=not withdrawn)
+    assert line.key not in {one.key for one in others}
     assert store.save([line]) == Saved(unchanged=1)
     assert not store.findings()
 

@@ -204,7 +204,7 @@ def test_an_incomplete_invoice_is_not_imported_and_is_tried_again(office):
         "The 2 imported lines of I1 sum to 150.00 USD, the invoice says 151.00: not reconcilable."
     )
     assert not office.store.table(CostLine)
-    assert office.store.ledger["pull/costs/I1"][0].status is UnitStatus.HELD
+    assert office.store.ledger["pull/costs/I1/2026-11-09"][0].status is UnitStatus.HELD
     assert office.store.run(SYNC.run_key).status is RunStatus.DONE_WITH_HOLDS
 
     office.partner_center.lines.append(
