@@ -254,7 +254,9 @@ def test_keys_tell_what_a_message_is_about():
     assert pull.model_copy(update={"part": "relationships", "scope": ""}).key == (
         "pull/relationships/2026-11-09"
     )
-    assert pull.model_copy(update={"part": "costs", "scope": "I1"}).key == "pull/costs/I1/2026-11-09"
+    assert (
+        pull.model_copy(update={"part": "costs", "scope": "I1"}).key == "pull/costs/I1/2026-11-09"
+    )
     assert UNIT.key == "bill/c1/2026-10"
 
 
