@@ -22,7 +22,8 @@ from domain.problems import Finding
 from domain.subscription import CostInvoice, CostKind
 from partner_center import downloads
 from partner_center.billing import cost_line_of, invoices_of
-from partner_center.downloads import Download, Kind
+from partner_center.columns import DATES, NUMBERS, Kind
+from partner_center.downloads import Download
 from partner_center.notation import DateOrder, Evidence
 from partner_center.wire import objects
 from usage.downloaded import DownloadedUsage, UsageFile, UsageReader, Writing
@@ -305,7 +306,7 @@ def _read_usage(
             writing = Writing()
             if staged.delimiter:
                 evidence = Evidence(file.name)
-                dates, numbers = list(downloads.DATES), list(downloads.NUMBERS)
+                dates, numbers = list(DATES), list(NUMBERS)
                 for one in reader.samples(staged, dates, numbers):
                     see = evidence.see_date if one.is_date else evidence.see_number
                     see(one.column, one.value, f"row {one.row}")

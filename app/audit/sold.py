@@ -21,7 +21,8 @@ from domain.problems import Finding, InputError
 from domain.reconciliation import SoldLine
 from domain.subscription import CostKind
 from partner_center import downloads
-from partner_center.downloads import Kind, Layout, NotOursError, folded, with_nearest
+from partner_center.columns import Kind, NotOursError, folded, with_nearest
+from partner_center.downloads import Layout
 
 _COLUMNS = {
     "customer_id": "customerid tenantid customertenantid tenant microsoftid microsofttenantid",

@@ -14,7 +14,7 @@ from typing import Any
 
 from app.audit import audit
 from emulator import Emulator, wire
-from partner_center.downloads import DATES, NUMBERS
+from partner_center.columns import DATES, NUMBERS
 from reports.audit import summary
 from transport import exact_json
 

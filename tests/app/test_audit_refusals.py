@@ -77,7 +77,7 @@ def early(rows):
     dates = ("OrderDate", "ChargeStartDate", "ChargeEndDate", "SubscriptionStartDate")
     for row in rows[:3]:
         changed = dict(row) | dict.fromkeys(files.DATES & row.keys(), "")
-        yield changed | {name: "2026-10-03T00:00:00Z" for name in dates}
+        yield changed | dict.fromkeys(dates, "2026-10-03T00:00:00Z")
 
 
 def test_days_and_months_that_nothing_tells_apart_are_asked_for(rows, refused, tmp_path):
