@@ -15,7 +15,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from domain.charge import Charge
-from domain.contract import BillingContract
+from domain.contract import Alignment, BillingContract
 from domain.money import minor_units, round_half_up
 from domain.period import Period, add_months
 from domain.problems import Finding, Severity
@@ -95,7 +95,7 @@ class _Sides:
         self.contracts, self.left_out, self.held, self.period = contracts, left_out, held, period
         self.places = places(self.asks, self.sold)
         self.currencies = _currencies(self.sold, contracts)
-        self.markups = _markups(self.places)
+        self.markups = _markups(self.places, self.currencies)
         self.wholes = _wholes(self.places)
         self.known = {(ask.customer_id, ask.subscription_id) for ask in self.asks}
         self.answered: set[_Customer] = {(s.customer_id, s.subscription_id) for s in self.sold}
@@ -134,9 +134,12 @@ class _Sides:
         )
 
     def _waits(self, place: Place) -> bool:
-        """Say whether nothing more is due: the customer is held, or it is left out by agreement."""
+        """Say whether nothing more is due: left out by agreement, or the customer is held.
+
+        What was billed before the hold is compared as ever.
+        """
         return bool(place.asks) and all(
-            ask.customer_id in self.held
+            (ask.customer_id in self.held and not place.sold)
             or (ask.cost_lines and self.left_out >= set(ask.cost_lines))
             for ask in place.asks
         )
@@ -211,10 +214,13 @@ class _Sides:
         lines, taken = _without_twins(place.asks, lines)
         if taken:
             yield Cause.DUPLICATE, currency, -taken
+        contract = self.contracts.get(first.customer_id)
+        if not priced and contract and contract.alignment is Alignment.CONTRACT:
+            return  # its lines follow the contract's own periods: Microsoft's days measure nothing
         whole = self.wholes.get((first.customer_id, first.subscription_id))
         found = steps_of(place.asks, lines, currency, whole)
         yield from ((cause, currency, amount) for cause, amount in found)
-        if not priced and first.customer_id not in self.contracts:
+        if not priced and contract is None:
             now = sum((line.amount for line in lines), Decimal(0))
             yield from _below_cost(place.asks, currency, now + sum(a for _, a in found))
 
@@ -326,23 +332,30 @@ def _currencies(
     return found | {customer_id: contract.currency for customer_id, contract in contracts.items()}
 
 
-def _markups(found: Sequence[Place]) -> dict[tuple[str, str, str], tuple[str, Fraction]]:
+def _markups(
+    found: Sequence[Place], wanted: Mapping[str, str]
+) -> dict[tuple[str, str, str], tuple[str, Fraction]]:
     """Return what a subscription is sold for, by one of its cost: for lines that were not asked."""
     cost: dict[tuple[str, str, str], Decimal] = defaultdict(Decimal)
     income: dict[tuple[str, str, str], Decimal] = defaultdict(Decimal)
-    currencies: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    currencies: dict[tuple[str, str, str], str] = {}
     for place in found:
-        if not place.sold or len(place.subscriptions) != 1:
+        told = {line.currency for line in place.sold}
+        if not place.asks or len(told) != 1 or len(place.subscriptions) != 1:
             continue
-        for ask in place.asks[:1]:
-            key = ask.customer_id, ask.subscription_id, ask.cost_currency
-            cost[key] += sum((a.cost for a in place.asks), Decimal(0))
+        ask, currency = place.asks[0], told.pop()
+        key = ask.customer_id, ask.subscription_id, ask.cost_currency
+        if (
+            currency
+            == wanted.get(ask.customer_id, currency)
+            == currencies.setdefault(key, currency)
+        ):
+            cost[key] += sum((one.cost for one in place.asks), Decimal(0))
             income[key] += sum((line.amount for line in place.sold), Decimal(0))
-            currencies[key].update(line.currency for line in place.sold)
     return {
-        key: (min(currencies[key]), Fraction(income[key]) / Fraction(amount))
+        key: (currencies[key], Fraction(income[key]) / Fraction(amount))
         for key, amount in cost.items()
-        if amount > 0 and income[key] > 0 and len(currencies[key]) == 1
+        if amount > 0 and income[key] > 0
     }
 
 

@@ -36,11 +36,11 @@ def compare(sold: Sequence[SoldLine], booked: Sequence[BookedLine] | None) -> Bo
     theirs: dict[str, list[BookedLine]] = defaultdict(list)
     # Where our side does not tell the tax of a line, the document is compared before tax.
     untaxed = {line.document for line in sold if line.tax is None}
-    for line in sold:
+    for line in sorted(sold, key=lambda line: line.key):
         own = replace(line, tax=Decimal(0)) if line.document in untaxed else line
         ours[own.document].append(own)
         documents[own.currency] += own.amount + (own.tax or 0)
-    for told in booked:
+    for told in sorted(booked, key=lambda entry: entry.key):
         entry = replace(told, tax=Decimal(0)) if told.document in untaxed else told
         theirs[entry.document].append(entry)
         books[entry.currency] += entry.amount + entry.tax

@@ -221,7 +221,7 @@ class _Places:
             who = (line.customer_id, line.subscription_id)
             near = exact.get((*who, line.service, line.sku)) or days.get((*who, line.service))
             if near is None:
-                near = [a for a in whole.get(who, ()) if self._loose(self.asks[a], line)]
+                near = [a for a in whole.get(who, ()) if self._loose(a, line)]
             self._join([a for a in near if self._same_way(self.asks[a], line)], n)
 
     def _by_product(self) -> None:
@@ -229,6 +229,7 @@ class _Places:
         by_sku = self._index(lambda a: (a.customer_id, a.sku.casefold()))
         by_product = self._index(lambda a: (a.customer_id, a.sku.partition(":")[0].casefold()))
         by_name = self._index(lambda a: (a.customer_id, _plain(a.name)))
+        left: list[tuple[int, SoldLine, list[int]]] = []
         surely = list(self.matched)
         for n, line in self._unmatched():
             if line.subscription_id and (line.customer_id, line.subscription_id) in self.known:
@@ -247,9 +248,13 @@ class _Places:
             # A subscription that nobody knows: only what nothing else answers can be meant.
             near = free if line.subscription_id else free or near
             same_days = [a for a in near if self.asks[a].service == line.service]
-            loose = [a for a in near if self._loose(self.asks[a], line)]
-            overlapping = [a for a in near if _overlap(self.asks[a].service, line.service)]
-            self._join(same_days or loose or overlapping, n)
+            loose = [a for a in near if self._loose(a, line)]
+            self._join(same_days or loose, n)
+            left.append((n, line, near))
+        for n, line, near in left:
+            if not self.matched[n]:
+                free = [a for a in near if not self.matched[a]] or near
+                self._join([a for a in free if _overlap(self.asks[a].service, line.service)], n)
 
     def _by_overlap(self) -> None:
         """Same subscription and overlapping days, for what is left on both sides."""
@@ -258,12 +263,15 @@ class _Places:
             [n for n in range(len(self.asks)) if not self.matched[n]],
         )
         for n, line in self._unmatched():
+            if not line.subscription_id:
+                continue
             near = free.get((line.customer_id, line.subscription_id), ())
             fits = [
                 a
                 for a in near
                 if self._same_way(self.asks[a], line)
-                and _overlap(self.asks[a].service, line.service)
+                # What is not counted in seats may be invoiced by another month than it was used in.
+                and (not self.asks[a].counted or _overlap(self.asks[a].service, line.service))
             ]
             same = [a for a in fits if self.asks[a].sku == line.sku]
             self._join(same or fits, n)
@@ -299,10 +307,12 @@ class _Places:
 
     # --- what fits ---
 
-    @staticmethod
-    def _loose(ask: Ask, line: SoldLine) -> bool:
-        """Days say nothing where the line tells none, or where usage is paid for by the month."""
-        return line.service is None or not ask.counted
+    def _loose(self, n: int, line: SoldLine) -> bool:
+        """Days say little where the line tells none, or where usage is paid for by the month."""
+        ask = self.asks[n]
+        if line.service is None or ask.service is None:
+            return True
+        return not ask.counted and _overlap(ask.service, line.service)
 
     @staticmethod
     def _same_way(ask: Ask, line: SoldLine) -> bool:
