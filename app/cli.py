@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from app.settings import Settings
     from app.wiring import Worker
 
@@ -99,6 +101,20 @@ def _parser() -> argparse.ArgumentParser:
     _add_period(approve)
     approve.add_argument(
         "--customer", type=_customer, metavar="ID", help="only this customer (tenant id)"
+    )
+
+    reconcile = with_json(
+        add("reconcile", _reconcile, "compare Microsoft, history and invoices of a month")
+    )
+    _add_period(reconcile)
+    reconcile.add_argument(
+        "--as-of", type=_day, metavar="YYYY-MM-DD", help="as it stood on this day (default: now)"
+    )
+    reconcile.add_argument(
+        "--customer",
+        type=_customer,
+        metavar="ID",
+        help="only this customer (tenant id)",
     )
 
     listing = with_json(add("runs", _runs, "list the latest runs, or show one with its units"))
@@ -180,6 +196,16 @@ def _month(text: str) -> str:
         msg = f"{text!r} is not a month of this century"
         raise argparse.ArgumentTypeError(msg)
     return text
+
+
+def _day(text: str) -> date:
+    from datetime import date
+
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        msg = f"{text!r} is not a day written as YYYY-MM-DD"
+        raise argparse.ArgumentTypeError(msg) from None
 
 
 def _customer(text: str) -> str:
@@ -268,6 +294,21 @@ def _approve(options: argparse.Namespace) -> int:
             worker.ports, StartRun(kind="approve", period=period, customer_id=options.customer)
         )
         return output.documents(issued, as_json=options.json, empty=f"No draft to issue: {period}.")
+
+
+def _reconcile(options: argparse.Namespace) -> int:
+    from app import reconciliation
+    from domain.period import Period
+    from sync.reconcile import of_month
+
+    with _opened(options) as worker:
+        month = of_month(
+            worker.ports,
+            Period.month(_period(options, worker)),
+            as_of=options.as_of,
+            customer_id=options.customer or "",
+        )
+        return reconciliation.show(month, as_json=options.json)
 
 
 def _period(options: argparse.Namespace, worker: Worker) -> str:

@@ -25,6 +25,7 @@ from invoice.render import to_html, to_text
 from reports.health import HealthReport, page, summary
 from sync import approval
 from sync.messages import StartRun
+from sync.reconcile import of_month
 from sync.renewals import renewals_ahead
 
 PERIOD = "2026-10"
@@ -133,6 +134,7 @@ def write_results(worker: Worker, found: Run | None, period: str, out: Path) -> 
         customers={customer.id: customer.name for customer in worker.store.customers()},
         links=links,
         renewals=renewals_ahead(worker.ports, worker.today()),
+        sides=of_month(worker.ports, Period.month(period)).sides,
     )
     (out / "health.html").write_text(page(report), encoding="utf-8")
     data = summary(report)

@@ -21,9 +21,18 @@ from typing import TYPE_CHECKING, Any
 from domain.money import allocate, minor_units, plain, round_half_up
 from domain.period import Period, add_months
 from domain.problems import Finding, Severity
+from domain.reconciliation import Cause, FourWay, Margin, Remedy, worth
 from domain.renewal import Renewal
 from domain.run import ControlTotal, Run, RunStatus
 from invoice.document import DocumentKind, DocumentStatus, Invoice
+from reports.differences import (
+    TO_DO,
+    by_customer,
+    difference_as_data,
+    margin_as_data,
+    side_as_data,
+    worth_said,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -47,6 +56,8 @@ class HealthReport:
     """File name of a document's page by the document's key, relative to this page."""
     renewals: Sequence[Renewal] | None = None
     """Ends of terms ahead, the first one first; None where nobody looked."""
+    sides: FourWay | None = None
+    """The month reconciled four ways; None where nobody did."""
 
 
 def verdict(report: HealthReport) -> str:
@@ -116,6 +127,15 @@ def summary(report: HealthReport) -> dict[str, Any]:
             for finding in group.findings
         ],
         "renewals": [_renewal(report, renewal) for renewal in report.renewals or ()],
+        "sides": [side_as_data(total) for total in report.sides.totals] if report.sides else [],
+        "differences": [
+            difference_as_data(one, report.customers)
+            for one in (report.sides.differences if report.sides else ())
+        ],
+        "margins": [
+            margin_as_data(one, report.customers)
+            for one in (report.sides.margins if report.sides else ())
+        ],
     }
 
 
@@ -169,6 +189,13 @@ def page(report: HealthReport) -> str:
         sums=_sums(_standing(report)),
         renewals=[one for one in report.renewals or () if not one.is_routine],
         routine_count=sum(one.is_routine for one in report.renewals or ()),
+        worth=_worth(report),
+        todo=[d for d in report.sides.differences if d.remedy is not Remedy.NONE]
+        if report.sides
+        else [],
+        worth_said=worth_said(report.sides.differences) if report.sides else "",
+        to_do=TO_DO,
+        margins=_margins(report),
     )
 
 
@@ -349,6 +376,28 @@ def _groups(report: HealthReport, findings: Sequence[Finding]) -> list[_Group]:
         blocks = sum(finding.severity is Severity.BLOCK for finding in listed)
         groups.append(_Group(name=name, findings=listed, blocks=blocks))
     return sorted(groups, key=lambda g: (-g.blocks, -len(g.findings), g.name))
+
+
+# --- the four sides ---
+
+
+def _worth(report: HealthReport) -> list[tuple[Remedy, Cause, str, int, Decimal]]:
+    """Add up the differences: what is to be done first, by what it is worth."""
+    sums = worth(report.sides.differences) if report.sides else {}
+    rows = [(*place, count, amount) for place, (count, amount) in sums.items()]
+    return sorted(rows, key=lambda row: (row[0] is Remedy.NONE, -abs(row[4]), row[:3]))
+
+
+def _margins(report: HealthReport) -> list[tuple[Margin, list[Margin]]]:
+    """Return each customer's margin with those of its products; the smallest share first."""
+    if report.sides is None:
+        return []
+    products: dict[tuple[str, str, bool], list[Margin]] = defaultdict(list)
+    for one in report.sides.margins:
+        products[one.customer_id, one.currency, one.margin is None].append(one)
+    sums = by_customer(report.sides.margins)
+    sums.sort(key=lambda one: (one.percent is not None, one.percent or 0, one.customer_id))
+    return [(one, products[one.customer_id, one.currency, one.margin is None]) for one in sums]
 
 
 # --- the equation as a table and a bar ---

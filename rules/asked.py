@@ -16,7 +16,7 @@ from fractions import Fraction
 
 from domain.charge import Charge
 from domain.contract import Alignment, BillingContract
-from domain.money import minor_units, round_half_up
+from domain.money import minor_units, plain, round_half_up
 from domain.period import Period, add_months
 from domain.problems import Finding, Severity
 from domain.reconciliation import Cause, Comparison, Difference, Match, Remedy, SoldLine
@@ -240,13 +240,13 @@ class _Sides:
         if contract is None or self.period is None or ask.service is None:
             return False
         if ask.customer_id not in self.due_until:
-            self.due_until[ask.customer_id] = _due_until(contract, self.period)
+            self.due_until[ask.customer_id] = due_until(contract, self.period)
         until = self.due_until[ask.customer_id]
         return until is None or ask.service.start >= until
 
 
-def _due_until(contract: BillingContract, period: Period) -> date | None:
-    """Return the end of the service that was due up to a month's bill; None: nothing was yet."""
+def due_until(contract: BillingContract, period: Period) -> date | None:
+    """Return the end of the service that is due with a month's bill or before; None: nothing is yet."""
     for back in range(37):
         start = add_months(period.start, -back)
         due = contract.due(Period(start, add_months(start, 1)))
@@ -395,7 +395,7 @@ def _difference(place: Place, cause: Cause, currency: str, amount: Decimal) -> D
         service=service,
         currency=currency,
         amount=amount,
-        sentence=f"{about}: {_says(place, cause)}; {_direction(cause, currency, amount)}",
+        sentence=f"{about}: {_says(place, cause, service)}; {_direction(cause, currency, amount)}",
         hint=_HINTS.get((cause, remedy)) or _BY_REMEDY[remedy],
         records=(
             *dict.fromkeys(key for ask in place.asks for key in ask.cost_lines),
@@ -413,38 +413,48 @@ def _product(place: Place) -> str:
     return next((one.name for one in either if one.name), "")
 
 
-def _says(place: Place, cause: Cause) -> str:
+def _says(place: Place, cause: Cause, service: Period | None) -> str:
     if not place.sold:
-        return f"{_side(place.asks)} and the customer was not asked"
-    asked = f"the customer was asked for {_side(place.sold)}"
+        return f"{_due(place.asks, service)} and the customer was not asked"
+    asked = f"the customer was asked for {_asked(place, service)}"
     if not place.asks:
         return f"{asked} and nothing explains it"
-    return f"{_side(place.asks)}, {asked} ({cause.value.replace('_', ' ')})"
+    return f"{_due(place.asks, service)}, {asked} ({cause.value.replace('_', ' ')})"
 
 
-def _side(lines: Sequence[Ask] | Sequence[SoldLine]) -> str:
-    """Say what a side says: seats, and amounts by currency."""
+def _due(asks: Sequence[Ask], service: Period | None) -> str:
     sums: dict[str, Decimal] = defaultdict(Decimal)
-    billed = False
-    for one in lines:
-        if isinstance(one, SoldLine):
-            sums[one.currency] += one.amount
-        elif one.amount is None:
-            billed = True
-            sums[one.cost_currency] += one.cost
-        else:
-            sums[one.currency] += one.amount
-    amounts = " and ".join(f"{amount} {currency}" for currency, amount in sorted(sums.items()))
-    quantities = [one.quantity for one in lines]
-    known = [q for q in quantities if q is not None]
-    counted = all(isinstance(one, SoldLine) or one.counted for one in lines)
-    told = f"{sum(known, Decimal(0)):f} for {amounts}" if counted and known else amounts
-    days = {one.service for one in lines if one.service}
-    if len(days) == 1:
-        told = f"{told} ({days.pop()})"
-    if isinstance(lines[0], SoldLine):
-        return told
-    return f"Microsoft billed {told}" if billed else f"{told} is due"
+    for ask in asks:
+        sums[ask.currency] += ask.cost if ask.amount is None else ask.amount
+    seats = sum((ask.quantity for ask in asks), Decimal(0))
+    counted = all(ask.counted for ask in asks)
+    told = _side(sums, seats if counted else None, {ask.service for ask in asks}, service)
+    billed = any(ask.amount is None for ask in asks)
+    return f"Microsoft billed {told}" if billed else f"{told} {'are' if counted else 'is'} due"
+
+
+def _asked(place: Place, service: Period | None) -> str:
+    sums: dict[str, Decimal] = defaultdict(Decimal)
+    for line in place.sold:
+        sums[line.currency] += line.amount
+    seats = [line.quantity for line in place.sold if line.quantity is not None]
+    counted = bool(seats) and all(ask.counted for ask in place.asks)
+    told = sum(seats, Decimal(0)) if counted else None
+    return _side(sums, told, {line.service for line in place.sold}, service)
+
+
+def _side(
+    sums: Mapping[str, Decimal],
+    seats: Decimal | None,
+    days: AbstractSet[Period | None],
+    service: Period | None,
+) -> str:
+    """Say seats and amounts, and the days where they are others than those of the place."""
+    told = " and ".join(f"{amount} {currency}" for currency, amount in sorted(sums.items()))
+    if seats is not None:
+        told = f"{plain(seats)} for {told}"
+    others = sorted(str(one) for one in days if one is not None and one != service)
+    return f"{told} ({', '.join(others)})" if others else told
 
 
 def _direction(cause: Cause, currency: str, amount: Decimal) -> str:

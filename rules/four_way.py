@@ -23,7 +23,16 @@ from decimal import Decimal
 from domain.charge import Charge
 from domain.contract import BillingContract, ExchangeRate
 from domain.period import Period
-from domain.reconciliation import BookedLine, Comparison, Difference, FourWay, SideTotal, SoldLine
+from domain.problems import Finding, Severity
+from domain.reconciliation import (
+    BookedLine,
+    Comparison,
+    Difference,
+    FourWay,
+    Remedy,
+    SideTotal,
+    SoldLine,
+)
 from domain.subscription import CostInvoice, CostLine
 from rules import asked, booking, claims
 from rules.margins import margins
@@ -35,6 +44,7 @@ def four_way(
     *,
     expected: Sequence[Charge] | None = None,
     due: Sequence[Charge] | None = None,
+    documents: Sequence[SoldLine] | None = None,
     booked: Sequence[BookedLine] | None = None,
     heads: Iterable[CostInvoice] = (),
     contracts: Mapping[str, BillingContract] | None = None,
@@ -50,7 +60,8 @@ def four_way(
     Microsoft should have billed for seats (`shadow.predict`), None: not compared; what it says
     nothing about (usage, one-time, credits) is taken as billed. `due`: the charges that the
     customers should be asked for, naming their cost lines; None: Microsoft's lines measure it.
-    `booked`: the accounting, None: not compared. `heads`: Microsoft's invoices; what they ask for
+    `documents`: the lines as they stand on the documents, where `sold` tells several as one; None:
+    `sold`. `booked`: the accounting, None: not compared. `heads`: Microsoft's invoices; what they ask for
     beyond the lines is an adjustment. `contracts` by customer; `excluded`: keys of lines that are
     not passed on besides what contracts exclude; `held`: customers that wait and are not asked yet.
     `subscriptions`: ids that the history knows; None: those of `expected`. `rates` turn cost into the
@@ -70,7 +81,7 @@ def four_way(
         period=period,
     )
     differences.extend(customers.differences)
-    books = booking.compare(sold or (), booked)
+    books = booking.compare(sold or () if documents is None else documents, booked)
     differences.extend(books.differences)
     named: dict[tuple[Comparison, str], Decimal] = defaultdict(Decimal)
     for one in differences:
@@ -104,6 +115,27 @@ def four_way(
         totals=totals,
         findings=customers.findings,
     )
+
+
+def findings_of(differences: Iterable[Difference], keys: AbstractSet[str]) -> list[Finding]:
+    """Return a finding for each difference that needs a person and speaks of one of these lines."""
+    return [
+        Finding(
+            check=f"reconcile.{one.cause}",
+            severity=Severity.WARN,
+            customer_id=one.customer_id,
+            record=_record(one),
+            sentence=f"{one.sentence}.",
+            hint=one.hint,
+        )
+        for one in differences
+        if one.remedy is not Remedy.NONE and not keys.isdisjoint(one.records)
+    ]
+
+
+def _record(one: Difference) -> str:
+    about = f"subscription {one.subscription_id}" if one.subscription_id else one.product
+    return f"{about} {one.service}" if one.service else about
 
 
 def _by_worth(one: Difference) -> tuple[object, ...]:

@@ -1,7 +1,8 @@
 """What each product of each customer costs and brings in.
 
-Cost in another currency than the sale is turned by the latest rate up to the month's end; without a
-rate both are shown apart, and never added up.
+Meters are told together as their product, because lines of an invoice put them together in their
+own way. Cost in another currency than the sale is turned by the latest rate up to the month's end;
+without a rate both are shown apart, and never added up.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from domain.contract import ExchangeRate
 from domain.money import Money
 from domain.period import Period
 from domain.reconciliation import Margin, Match, SoldLine
-from domain.subscription import CostLine
+from domain.subscription import CostKind, CostLine
 
 _Product = tuple[str, str]
 """A customer and a product:sku."""
@@ -31,14 +32,23 @@ def margins(
     """Return the margin of every customer and product that costs or brings in anything, by both."""
     known = _latest(rates, period)
     product_of = {key: match.product for match in matches for key in match.sold_lines}
+    metered = {line.key: line.product_id for line in lines if line.kind is CostKind.USAGE}
+    for match in matches:
+        used = next((metered[key] for key in match.cost_lines if key in metered), None)
+        if used is not None:
+            product_of.update(dict.fromkeys(match.sold_lines, used))
     names: dict[_Product, str] = {}
     cost: dict[_Product, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
     income: dict[_Product, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
     for line in lines:
-        names.setdefault((line.customer_id, line.sku), line.name)
-        cost[line.customer_id, line.sku][line.currency] += line.subtotal
+        is_usage = line.kind is CostKind.USAGE
+        place = line.customer_id, line.product_id if is_usage else line.sku
+        names.setdefault(place, "Metered usage" if is_usage else line.name)
+        cost[place][line.currency] += line.subtotal
+    usage = set(metered.values())
     for one in sold:
-        place = one.customer_id, one.sku or product_of.get(one.key) or one.name
+        product = product_of.get(one.key, "")
+        place = one.customer_id, product if product in usage else one.sku or product or one.name
         names.setdefault(place, one.name or one.sku)
         income[place][one.currency] += one.amount
     found: list[Margin] = []

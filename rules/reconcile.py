@@ -1,14 +1,14 @@
 """Where did every cent of Microsoft's bill go? Each line is billed, credited, held or excluded.
 
 Per currency: Microsoft's total = billed + credited + held + excluded + residual. A line that none
-of the four explains stays in the residual and is named by a finding; a charge that no line of
-Microsoft answers is named too. Nothing is made to fit.
+of the four explains stays in the residual and is named by a finding. Nothing is made to fit.
+What the lines are answered with is compared in `rules.four_way`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import date
@@ -16,7 +16,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from domain.charge import Charge, ChargeType
-from domain.contract import Alignment, BillingContract
+from domain.contract import BillingContract
 from domain.money import Money, total
 from domain.period import Period
 from domain.problems import Finding, Severity
@@ -199,13 +199,11 @@ def reconcile(
     contracts: Mapping[str, BillingContract],
     held: AbstractSet[str],
     sold: Mapping[str, Decimal],
-    period: Period | None = None,
 ) -> Reconciliation:
     """Give every line of the period's invoices its outcome.
 
     `charges` are those on documents that stand, `held` the customers on hold, `sold` what the
-    documents ask for by currency. With a `period`, only charges whose service starts in it are
-    asked for their line: what was billed late is answered by an earlier invoice of Microsoft.
+    documents ask for by currency. What a line is answered with is compared in `rules.four_way`.
     """
     all_charges = list(charges)
     standing = _standing(all_charges)
@@ -248,7 +246,6 @@ def reconcile(
         sums[line.currency][outcome] += line.subtotal
         if outcome is Outcome.UNEXPLAINED and line.subtotal:
             findings.append(_unexplained(line))
-    findings.extend(_differences(standing, lines, contracts, period))
     totals = tuple(
         _control_total(currency, sums[currency], sold) for currency in sorted({*sums, *sold})
     )
@@ -303,49 +300,6 @@ def _unexplained(line: CostLine) -> Finding:
         ),
         hint="bill the customer if the charge is right, else claim it back from Microsoft",
     )
-
-
-def _differences(
-    standing: Iterable[Charge],
-    lines: Sequence[CostLine],
-    contracts: Mapping[str, BillingContract],
-    period: Period | None,
-) -> Iterator[Finding]:
-    """Name the places where we billed other seats than Microsoft, or seats without a line.
-
-    Lines that follow the contract's own periods were compared before they were drafted.
-    """
-    own = {
-        customer_id
-        for customer_id, contract in contracts.items()
-        if contract.alignment is Alignment.CONTRACT
-    }
-    for gap in _gaps((c for c in standing if c.customer_id not in own), lines):
-        if gap.theirs is not None:
-            yield Finding(
-                check="reconcile.quantity",
-                severity=Severity.WARN,
-                customer_id=gap.charge.customer_id,
-                record=gap.record,
-                sentence=(
-                    f"{gap.charge.name}, {gap.service}: Microsoft billed {gap.billed} seats, "
-                    f"the customer {gap.ours:f}."
-                ),
-                hint="compare the change history of the subscription with Microsoft's lines",
-            )
-        elif period is None or gap.service.start in period:
-            other = f"; Microsoft billed {gap.billed}" if gap.near else ""
-            yield Finding(
-                check="reconcile.no_cost",
-                severity=Severity.WARN,
-                customer_id=gap.charge.customer_id,
-                record=gap.record,
-                sentence=(
-                    f"The customer is charged {gap.asked} for {gap.charge.name} ({gap.service}), "
-                    f"and no line of Microsoft's invoice answers it{other}."
-                ),
-                hint="check that the subscription still runs; Microsoft may bill it next month",
-            )
 
 
 def _standing(charges: Sequence[Charge]) -> list[Charge]:

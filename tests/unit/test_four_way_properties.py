@@ -73,7 +73,6 @@ def months(draw):
     """Two to four customers with a subscription of seats each, some with a change, and some usage."""
     month = Month()
     for n in range(draw(st.integers(2, 4))):
-        customer, subscription = f"c{n}", f"s{n}"
         start = day("2026-10-01") + timedelta(draw(st.integers(0, 30)))
         full = Period(start, add_months(start, 1))
         seats = draw(st.integers(2, 60))
@@ -86,10 +85,19 @@ def months(draw):
             change = draw(st.integers(1, 9)) if kind == "addQuantity" else -seats
             parts.append((kind, change, later))
         for kind, quantity, service in parts:
-            add_seats(month, customer, subscription, n, kind, quantity, cost, price, service, full)
+            add_seats(
+                month,
+                place=n,
+                kind=kind,
+                quantity=quantity,
+                cost=cost,
+                price=price,
+                service=service,
+                full=full,
+            )
         if draw(st.booleans()):
             amount = Decimal(draw(st.integers(1, 90000))) / 100
-            add_usage(month, customer, n, amount)
+            add_usage(month, n, amount)
     total = sum((line.subtotal for line in month.lines), Decimal(0))
     month.heads.append(
         CostInvoice(
@@ -99,7 +107,8 @@ def months(draw):
     return month
 
 
-def add_seats(month, customer, subscription, n, kind, quantity, cost, price, service, full):
+def add_seats(month, *, place, kind, quantity, cost, price, service, full):
+    customer, subscription = f"c{place}", f"s{place}"
     subtotal = cut(quantity, cost, service, full)
     line = a_line(
         kind,
@@ -110,7 +119,7 @@ def add_seats(month, customer, subscription, n, kind, quantity, cost, price, ser
         key=f"{subscription}/{kind}",
         customer_id=customer,
         subscription_id=subscription,
-        product_id=f"P{n}",
+        product_id=f"P{place}",
         effective=plain(abs(subtotal / quantity)),
         subtotal=subtotal,
     )
@@ -141,7 +150,7 @@ def add_seats(month, customer, subscription, n, kind, quantity, cost, price, ser
     )
 
 
-def add_usage(month, customer, n, amount):
+def add_usage(month, n, amount):
     line = a_pass_on(
         CostKind.USAGE, str(amount), key=f"usage/{n}", customer_id=customer, subscription_id=f"u{n}"
     )

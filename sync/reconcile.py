@@ -1,0 +1,217 @@
+"""A month reconciled four ways from what is stored: today, or as of any day since it was billed.
+
+Everything that came after the day is left out: Microsoft's invoices, documents, changes of
+subscriptions. So a closed month gives the same answer as on the day on which it was closed.
+
+Limits: prices, rules and contracts are read as they are now, with the days for which they are
+valid; what the system of record keeps one version of cannot be seen as it was before.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+
+from domain.charge import Charge
+from domain.contract import BillingContract, ExchangeRate
+from domain.period import Period
+from domain.problems import InputError
+from domain.reconciliation import BookedLine, FourWay, SoldLine
+from domain.run import ControlTotal
+from domain.subscription import CostInvoice, CostKind, CostLine
+from invoice.document import DocumentStatus, Invoice
+from invoice.file import CustomerFile
+from invoice.sold import sold_lines
+from rules import reconcile, shadow, succession
+from rules.asked import due_until
+from rules.four_way import four_way
+from sync import bill
+from sync.findings import held_customers
+from sync.ports import Ports
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Month:
+    """A month of one customer, or of all, seen on a day."""
+
+    period: Period
+    as_of: date
+    customers: Mapping[str, str]
+    """Name by tenant id."""
+    totals: tuple[ControlTotal, ...]
+    """Where every cent of Microsoft's total went."""
+    sides: FourWay
+
+
+def of_month(
+    ports: Ports,
+    period: Period,
+    *,
+    as_of: date | None = None,
+    customer_id: str = "",
+    booked: Sequence[BookedLine] | None = None,
+) -> Month:
+    """Reconcile a month, writing nothing; without a day as it stands now, drafts included.
+
+    Raises InputError where Microsoft's invoice was not there on the day, or a customer is unknown.
+    """
+    today = as_of or ports.now().date()
+    issued = {head.id: head.issued_on for head in _heads(ports)}
+    heads = [
+        head
+        for head in bill.period_invoices(ports, period)
+        if as_of is None or head.issued_on <= as_of
+    ]
+    if not heads:
+        raise InputError(
+            f"Microsoft had not issued an invoice for {period.start:%Y-%m} by {today}",
+            hint="a month can be reconciled from about the 8th of the next one on",
+        )
+    customers = {c.id: c.name for c in ports.store.customers() if customer_id in {"", c.id}}
+    if customer_id and not customers:
+        raise InputError(
+            f"there is no customer {customer_id}",
+            hint="give the tenant id; run sync first if the customer is new",
+        )
+    stored = ports.store.cost_lines([head.id for head in heads])
+    lines = [line for line in stored if customer_id in {"", line.customer_id}]
+    held = set() if as_of else held_customers(ports.store.findings(customer_id=customer_id))
+    sides = _Sides(period=period, today=today, lines=lines, held=held)
+    for one in customers:
+        file = ports.store.customer_file(one)
+        sides.add(_as_of(file, as_of, issued) if as_of else file, ports, drafts=as_of is None)
+    return Month(
+        period=period,
+        as_of=today,
+        customers=customers,
+        totals=sides.totals(),
+        sides=four_way(
+            lines,
+            sides.sold,
+            expected=sides.expected,
+            due=sides.due,
+            documents=sides.on_documents,
+            booked=booked,
+            heads=() if customer_id else heads,
+            contracts=sides.contracts,
+            held=sides.held,
+            subscriptions=sides.subscriptions,
+            rates=sorted(sides.rates, key=lambda rate: rate.key),
+            period=period,
+        ),
+    )
+
+
+def _heads(ports: Ports) -> list[CostInvoice]:
+    return [head for head in ports.partner_center.invoices() if isinstance(head, CostInvoice)]
+
+
+def _as_of(file: CustomerFile, as_of: date, issued: Mapping[str, date]) -> CustomerFile:
+    """Return a customer's file without what came after a day."""
+    return replace(
+        file,
+        events=tuple(event for event in file.events if event.effective <= as_of),
+        cost_lines=tuple(
+            line for line in file.cost_lines if issued.get(line.invoice_id, as_of) <= as_of
+        ),
+        documents=tuple(
+            document
+            for document in file.documents
+            if document.issued_on is not None and document.issued_on <= as_of
+        ),
+    )
+
+
+class _Sides:
+    """The sides of a month as they are read, customer by customer."""
+
+    def __init__(
+        self, *, period: Period, today: date, lines: Sequence[CostLine], held: set[str]
+    ) -> None:
+        self.period, self.today, self.lines, self.held = period, today, lines, held
+        self.keys = {line.key for line in lines}
+        self.billed = {(line.subscription_id, line.charged.start) for line in lines if line.charged}
+        self.sold: list[SoldLine] = []
+        self.expected: list[Charge] = []
+        self.due: list[Charge] = []
+        self.contracts: dict[str, BillingContract] = {}
+        self.subscriptions: set[str] = set()
+        self.rates: set[ExchangeRate] = set()
+        self.documents: list[Invoice] = []
+        self.on_documents: list[SoldLine] = []
+
+    def add(self, file: CustomerFile, ports: Ports, *, drafts: bool) -> None:
+        """Take in one customer: what is due, what was asked for, what Microsoft should bill."""
+        customer_id, contract = file.customer.id, file.contract
+        self.subscriptions.update(one.id for one in file.subscriptions)
+        self.rates.update(file.rates)
+        self.expected.extend(self._expected(file))
+        standing = [d for d in file.documents if d.status is not DocumentStatus.VOID]
+        self.documents.extend(standing)
+        self.on_documents.extend(
+            line for one in standing if one.number for line, _ in sold_lines([one])
+        )
+        proposed: tuple[Charge, ...] = ()
+        until = due_until(contract, self.period) if contract else None
+        if contract is not None:
+            self.contracts[customer_id] = contract
+        if contract is not None and until is not None and contract.starts < until:
+            until = min(until, contract.ends or until)
+            proposed = bill.charges_of(file, contract, self.period, until, self.today).charges
+        mine = {charge.key: charge for charge in proposed}
+        self.due.extend(charge for charge in proposed if self._of_the_month(charge))
+        self.sold.extend(
+            line
+            for line, charge in sold_lines(standing)
+            if self._of_the_month(mine.get(charge.answers or charge.key, charge))
+        )
+        if not drafts and bill.draft(file, self.period, self.today, ports.policy).held:
+            self.held.add(customer_id)
+
+    def _of_the_month(self, charge: Charge) -> bool:
+        """A charge belongs to the month whose invoice bills it; before it does, to its own days."""
+        if charge.cost_lines:
+            return not self.keys.isdisjoint(charge.cost_lines)
+        return charge.service.start in self.period
+
+    def _expected(self, file: CustomerFile) -> list[Charge]:
+        """Return what Microsoft should bill with this month's invoices, and not with others."""
+        own = [line for line in file.cost_lines if line.key in self.keys and line.charged]
+        first = min((line.charged.start for line in own if line.charged), default=None)
+        if first is None:
+            return []
+        elsewhere = {
+            (line.subscription_id, line.charged.start)
+            for line in file.cost_lines
+            if line.charged and line.kind is CostKind.LICENCE and line.key not in self.keys
+        }
+        told = [*file.events, *succession.migrations(file.subscriptions)]
+        last = max((line.charged.start for line in own if line.charged), default=first)
+        window = Period(
+            min(first, self.period.start),
+            max(last.fromordinal(last.toordinal() + 1), self.period.end),
+        )
+        found = shadow.predict(file.subscriptions, told, file.cost_lines, window)
+        return [
+            charge
+            for charge in found
+            if (place := (charge.subscription_id, charge.service.start)) in self.billed
+            or (charge.service.start in self.period and place not in elsewhere)
+        ]
+
+    def totals(self) -> tuple[ControlTotal, ...]:
+        """Return the control totals, as the run of the month stores them."""
+        sold: dict[str, Decimal] = defaultdict(Decimal)
+        for document in self.documents:
+            if document.period == self.period:
+                sold[document.currency] += document.subtotal.amount
+        return reconcile.reconcile(
+            lines=self.lines,
+            charges=[line.charge for document in self.documents for line in document.lines],
+            contracts=self.contracts,
+            held=self.held,
+            sold=sold,
+        ).totals
