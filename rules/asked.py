@@ -59,7 +59,12 @@ def compare(
     asks = asks_of_lines(lines)
     if due is not None:
         named = {key for charge in due for key in charge.cost_lines}
-        asks = [ask for ask in asks if not named.intersection(ask.cost_lines)]
+        asks = [
+            ask
+            for ask in asks
+            # Changes of one day that undo each other ask for nothing.
+            if (ask.quantity or ask.cost) and not named.intersection(ask.cost_lines)
+        ]
         asks = [*asks_of_charges(due, lines), *asks]
     left_out = {
         line.key

@@ -129,6 +129,9 @@ def steps_of(
     right = sum(known, Decimal(0)) if len(known) == len(asks) else None
     if right == was:
         return []
+    if right is None:
+        # What costs nothing beside what does (a trial before its first paid cycle) asks for nothing.
+        asks = [ask for ask in asks if ask.cost] or asks
     counted = all(ask.counted and ask.service for ask in asks)
     if not counted or any(line.quantity is None for line in lines):
         return [] if right is None else [(_of_amounts(was, right), right - was)]

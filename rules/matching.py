@@ -71,10 +71,7 @@ _KINDS = {ChargeType.USAGE: CostKind.USAGE, ChargeType.ONE_TIME: CostKind.ONE_TI
 
 
 def asks_of_lines(lines: Iterable[CostLine]) -> list[Ask]:
-    """Return what Microsoft's lines ask for: the seats of the same days together, others one by one.
-
-    Changes of one day that undo each other to the cent ask for nothing.
-    """
+    """Return what Microsoft's lines ask for: the seats of the same days together, others one by one."""
     groups: dict[tuple[object, ...], list[CostLine]] = defaultdict(list)
     for line in lines:
         seats = line.kind is CostKind.LICENCE and line.charged is not None
@@ -85,8 +82,6 @@ def asks_of_lines(lines: Iterable[CostLine]) -> list[Ask]:
         first = group[0]
         quantity = sum((line.seats for line in group), Decimal(0))
         cost = sum((line.subtotal for line in group), Decimal(0))
-        if len(group) > 1 and not quantity and not cost:
-            continue
         found.append(
             Ask(
                 customer_id=first.customer_id,

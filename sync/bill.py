@@ -408,7 +408,7 @@ def close(ports: Ports, run: Run) -> Run:
         held=held,
         sold=sold,
     )
-    found = [*result.findings, *_differences(lines, answering, contracts, held, period)]
+    found = [*result.findings, *compared(lines, answering, contracts, held, period)]
     if run.scope:
         ports.store.replace_findings(_RECONCILE_CHECKS, run.scope, found)
     else:
@@ -429,14 +429,14 @@ def close(ports: Ports, run: Run) -> Run:
     )
 
 
-def _differences(
+def compared(
     lines: Sequence[CostLine],
     documents: Iterable[Invoice],
     contracts: Mapping[str, BillingContract],
     held: AbstractSet[str],
     period: Period,
 ) -> list[Finding]:
-    """Compare what the month's documents ask for with Microsoft's seats, days and credits.
+    """Find where a month's documents ask for other seats, days and credits than Microsoft.
 
     A line that nothing answers is told by its outcome already; `sync.reconcile` compares the prices too.
     """

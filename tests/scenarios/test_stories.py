@@ -27,7 +27,7 @@ from invoice.render import to_text
 from partner_center.billing import cost_lines_of
 from partner_center.subscriptions import SubscriptionWire
 from rules.reconcile import reconcile
-from sync.bill import draft
+from sync.bill import compared, draft
 from tests.builders import (
     ALWAYS,
     CUSTOMER,
@@ -182,13 +182,13 @@ def the_file(source: Path, month: str, lines, documents) -> CustomerFile:
 
 
 def where_it_went(file, period, own, documents, *, held):
+    contracts, on_hold = {CUSTOMER: file.contract}, {CUSTOMER} if held else set()
     result = reconcile(
         lines=own,
         charges=[line.charge for document in documents for line in document.lines],
-        contracts={CUSTOMER: file.contract},
-        held={CUSTOMER} if held else set(),
+        contracts=contracts,
+        held=on_hold,
         sold={},
-        period=period,
     )
     for totals in result.totals:
         assert totals.microsoft == sum(line.subtotal for line in own)
@@ -197,7 +197,7 @@ def where_it_went(file, period, own, documents, *, held):
             f"credited {totals.credited}, held {totals.held}, excluded {totals.excluded}, "
             f"not explained {totals.residual}"
         )
-    for finding in result.findings:
+    for finding in [*result.findings, *compared(own, documents, contracts, on_hold, period)]:
         yield f"{finding.severity}: {finding.check}: {finding.sentence}"
 
 

@@ -151,6 +151,7 @@ def add_seats(month, *, place, kind, quantity, cost, price, service, full):
 
 
 def add_usage(month, n, amount):
+    customer = f"c{n}"
     line = a_pass_on(
         CostKind.USAGE, str(amount), key=f"usage/{n}", customer_id=customer, subscription_id=f"u{n}"
     )
