@@ -24,6 +24,15 @@ WINDOW_DAYS = 7
 """Seats may be given back on days 1 to 7 of their purchase, renewal or addition (168 hours)."""
 
 
+MARKETPLACE = "marketplace"
+"""What a markup rule calls the products of other publishers, however they are billed."""
+
+
+def sold_by_others(publisher: str) -> bool:
+    """Say whether a publisher is not Microsoft; where none is named, it is."""
+    return bool(publisher) and not publisher.lower().startswith("microsoft")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextTerm:
     """What somebody scheduled for the renewal; what is empty or None stays as it is."""
@@ -79,6 +88,11 @@ class Subscription:
     def sku(self) -> str:
         """Product and SKU as one word, as Microsoft writes offers: `CFQ7TTC0LH18:0001`."""
         return f"{self.product_id}:{self.sku_id}"
+
+    @property
+    def priced_as(self) -> str:
+        """The kind by which a markup rule names it: licence, usage, one_time or marketplace."""
+        return MARKETPLACE if sold_by_others(self.publisher) else self.kind.value
 
 
 class EventType(StrEnum):
@@ -148,10 +162,6 @@ class CostKind(StrEnum):
     RESERVATION = "reservation"
     CREDIT = "credit"
     SAVINGS_PLAN = "savings_plan"
-
-
-MARKETPLACE = "marketplace"
-"""What a markup rule calls lines of other publishers, however they are billed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,7 +261,7 @@ class CostLine:
     @property
     def is_marketplace(self) -> bool:
         """Say whether another publisher sells it; a line that names none is Microsoft's."""
-        return bool(self.publisher) and not self.publisher.lower().startswith("microsoft")
+        return sold_by_others(self.publisher)
 
     @property
     def earned_percent(self) -> Decimal | None:

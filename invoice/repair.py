@@ -248,7 +248,7 @@ def _changes(
         if done:
             yield step(-done, "withdrawn", f"Charge withdrawn: {billed}, nothing is due")
         return
-    if right.sku != last.sku and done and right.amount:
+    if _other_product(last, right) and done and right.amount:
         change = f"Product changed from {last.name} to {right.name}"
         yield step(-done, "product", f"{change}: {billed}, nothing is due for {last.name}")
         yield step(right.amount, "product", f"{change}: {right.why}", right)
@@ -274,16 +274,16 @@ def _changes(
 def _causes(was: Charge, right: Charge) -> dict[str, str]:
     """Name what differs from what was last told, in words; nothing where it cannot be seen."""
     before, now = _state(was), _state(right)
-    if was.sku != right.sku:
+    if _other_product(was, right):
         return {"product": f"Product changed from {was.name} to {right.name}"}
     if not before:  # withdrawn, or an adjustment of before causes were kept
         withdrawn = any(reason.inputs.get("cause") == "withdrawn" for reason in was.reasons)
         return {"restored": "Charge due again"} if withdrawn else {}
     if right.type in _PASSED_ON:
         if before.get("basis") != now.get("basis"):
-            split = any(reason.rule == "usage.split" for reason in right.reasons)
-            usage = split or right.type is ChargeType.USAGE
-            return {"usage": "Usage changed"} if usage else {"source": "Microsoft's line changed"}
+            if _is_usage(right):
+                return {"usage": "Usage changed"}
+            return {"source": "Microsoft's line changed"}
         return {"price": "Price changed"}
     money = right.amount.currency
     found: dict[str, str] = {}
@@ -295,6 +295,15 @@ def _causes(was: Charge, right: Charge) -> dict[str, str]:
         old, new = (price_text(Decimal(s["unit_price"]), money) for s in (before, now))
         found["price"] = f"Price changed from {old} {money} to {new} {money}"
     return found
+
+
+def _is_usage(charge: Charge) -> bool:
+    return charge.type is ChargeType.USAGE or any(r.rule == "usage.split" for r in charge.reasons)
+
+
+def _other_product(was: Charge, right: Charge) -> bool:
+    """A line of usage is of many products, and names one of them."""
+    return was.sku != right.sku and not _is_usage(right)
 
 
 def _state(charge: Charge) -> dict[str, str]:

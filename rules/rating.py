@@ -166,7 +166,8 @@ class _LicencePrices:
             Priced(
                 customer_id=question.customer_id,
                 record=f"subscription {question.subscription_id}",
-                kind=CostKind.LICENCE.value,
+                kind=self.subscription.priced_as,
+                general_kind=CostKind.LICENCE.value,
                 sku=question.sku,
                 on=question.term_start,
                 currency=self.contract.currency,

@@ -10,7 +10,7 @@ Limit: what a sheet's price covers is not published clearly; it is taken to be t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 
@@ -81,6 +81,7 @@ def renewals_of(
         lines=file.cost_lines,
         rows=[*rows, *extended],
         segments=(segment_of(file.customer), "Commercial", ""),
+        kinds={one.id: one.priced_as for one in file.subscriptions},
     )
     return forecast(
         passed_on,
@@ -130,12 +131,15 @@ class _Prices:
     rows: Sequence[SheetPrice]
     segments: Sequence[str]
     """The customer's own price segment first: what is not sold in it has the common price."""
+    kinds: Mapping[str, str]
+    """By which kind a markup rule names a subscription."""
 
     def __call__(self, question: PriceQuestion) -> UnitPrice | Finding:
         wanted = Priced(
             customer_id=question.customer_id,
             record=f"subscription {question.subscription_id}",
-            kind=CostKind.LICENCE.value,
+            kind=self.kinds.get(question.subscription_id, CostKind.LICENCE.value),
+            general_kind=CostKind.LICENCE.value,
             sku=question.sku,
             on=question.term_start,
             currency=self.contract.currency,

@@ -17,7 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from domain.contract import MarkupMethod, TaxTreatment
+from domain.contract import (
+    EarnedCredit,
+    MarkupMethod,
+    TaxTreatment,
+    Untagged,
+    UsageGroup,
+    UsageGrouping,
+)
 from domain.period import BillingCycle, Period, TermDuration
 from domain.problems import Finding
 from domain.subscription import CostLine, EventSource, EventType
@@ -86,6 +93,20 @@ def rule_of(n, term):
     )
 
 
+def contract_of(terms):
+    usage = terms.get("usage", {})
+    return a_contract(
+        starts=day(terms["contract_starts"]),
+        grouping=UsageGrouping(
+            by=UsageGroup(usage.get("by", "service")),
+            tag=usage.get("tag", ""),
+            untagged=Untagged(usage.get("untagged", "group")),
+            untagged_name=usage.get("untagged_name", ""),
+        ),
+        earned_credit=EarnedCredit(terms.get("earned_credit", "passed_on")),
+    )
+
+
 def event_of(told):
     return an_event(
         told["date"],
@@ -114,6 +135,10 @@ def lines_of(source: Path, month: str) -> list[CostLine]:
                 entitlement_name=used["name"],
                 meter_category=used["category"],
                 lines=used["lines"],
+                quantity=Decimal(used.get("quantity", "1")),
+                resource_group=used.get("resource_group"),
+                tags=used.get("tags", {}),
+                benefit=used.get("benefit", ""),
             ),
         )
     return with_shares(found, shares)
@@ -167,7 +192,7 @@ def the_file(source: Path, month: str, lines, documents) -> CustomerFile:
         ),
         events=tuple(event_of(told) for told in optional(source / "events.json")),
         cost_lines=tuple(lines),
-        contract=a_contract(starts=day(terms["contract_starts"])),
+        contract=contract_of(terms),
         tax_profile=a_tax_profile(
             treatment=TaxTreatment(tax["treatment"]),
             rate_percent=Decimal(tax.get("percent", "0")),

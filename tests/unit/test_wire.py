@@ -225,6 +225,18 @@ def test_a_line_arrives_whole():
         ({"TermAndBillingCycle": "", "MeterDescription": "Data Stored"}, CostKind.USAGE),
         ({"TermAndBillingCycle": "1 Year", "ReservationOrderId": "r1"}, CostKind.RESERVATION),
         ({"ReservationOrderId": "r1"}, CostKind.LICENCE),
+        (
+            {"TermAndBillingCycle": "1 Year", "SkuName": "Compute Savings Plan - Global"},
+            CostKind.SAVINGS_PLAN,
+        ),
+        (
+            {
+                "TermAndBillingCycle": "3 Years",
+                "ProductName": "savings plan",
+                "ReservationOrderId": "r1",
+            },
+            CostKind.SAVINGS_PLAN,
+        ),
         ({"ChargeType": "CustomerCredit", "TermAndBillingCycle": "Azure plan"}, CostKind.CREDIT),
         ({"TermAndBillingCycle": "1 Year Subscription"}, CostKind.LICENCE),
         ({"TermAndBillingCycle": "One-time purchase"}, CostKind.ONE_TIME),
@@ -238,6 +250,44 @@ def test_a_line_arrives_whole():
 )
 def test_the_kind_of_a_line(changes, kind):
     assert line(a_line(**changes)).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("written", "words", "percent"),
+    [
+        (
+            '["15.0% Partner earned credit for services managed"]',
+            ("15.0% Partner earned credit for services managed",),
+            Decimal("15.0"),
+        ),
+        (
+            '["Tiered price", "15% partner earned credit"]',
+            ("Tiered price", "15% partner earned credit"),
+            Decimal(15),
+        ),
+        ('["100.0% Azure credit applied"]', ("100.0% Azure credit applied",), Decimal(0)),
+        ("[]", (), None),
+        ("", (), None),
+        (None, (), None),
+        ('"one"', ("one",), Decimal(0)),
+        (
+            "no JSON: 15% Partner earned credit",
+            ("no JSON: 15% Partner earned credit",),
+            Decimal(15),
+        ),
+    ],
+)
+def test_price_adjustments_are_a_list_written_as_text(written, words, percent):
+    read = line(a_line(PriceAdjustmentDescription=written))
+    assert (read.adjustments, read.earned_percent) == (words, percent)
+
+
+@pytest.mark.parametrize(
+    ("publisher", "marketplace"),
+    [("Microsoft", False), ("Microsoft Corporation", False), ("", False), ("Northwind", True)],
+)
+def test_what_another_publisher_sells_is_of_the_marketplace(publisher, marketplace):
+    assert line(a_line(PublisherName=publisher)).is_marketplace is marketplace
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,155 @@
+"""A contract says how usage is put together; what was billed keeps how it was put together."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from domain.contract import EarnedCredit, UsageGroup, UsageGrouping
+from domain.period import Period
+from sync import bill, usage_grouping
+from tests.builders import a_contract
+from tests.usecases.office import (
+    APPROVE,
+    BILL,
+    NORTHWIND,
+    SYNC,
+    an_office,
+    usage_row,
+    work,
+)
+
+BY_GROUP = UsageGrouping(by=UsageGroup.RESOURCE_GROUP)
+BY_TAG = UsageGrouping(by=UsageGroup.TAG, tag="CostCenter")
+OCTOBER = Period.month("2026-10")
+
+
+@pytest.fixture
+def office(tmp_path):
+    office = an_office(tmp_path)
+    office.partner_center.usage = {
+        "I1": [
+            usage_row("azure-1", "30", ResourceGroup="rg-app", Tags='{"CostCenter": "4711"}'),
+            usage_row("azure-1", "20", ResourceGroup="rg-db", Tags="{}"),
+        ]
+    }
+    return office
+
+
+def agree(office, **terms):
+    office.store.save(
+        [a_contract(key="contract/c2", customer_id=NORTHWIND, tax_profile_key="tax/de", **terms)]
+    )
+
+
+def bill_of(office):
+    (document,) = office.store.documents(customer_id=NORTHWIND)
+    return [(line.charge.name, str(line.amount.amount)) for line in document.lines]
+
+
+def held(office):
+    return [f.check for f in office.store.findings(customer_id=NORTHWIND)]
+
+
+def test_usage_is_read_and_billed_as_the_contract_asks(office):
+    agree(office, grouping=BY_GROUP)
+    work(office, SYNC)
+    work(office, BILL)
+    assert bill_of(office) == [
+        ("Azure usage, rg-app (Azure azure-1)", "33.00"),
+        ("Azure usage, rg-db (Azure azure-1)", "22.00"),
+    ]
+    work(office, BILL)
+    assert len(bill_of(office)) == 2
+
+
+def test_a_contract_that_asks_for_more_than_was_read_is_held_not_guessed(office):
+    work(office, SYNC)
+    agree(office, grouping=BY_TAG)
+    work(office, BILL)
+    assert (held(office), office.store.documents(customer_id=NORTHWIND)) == (
+        ["usage.not_grouped"],
+        [],
+    )
+
+
+def test_a_contract_that_asks_for_less_than_was_read_is_billed_at_once(office):
+    agree(office, grouping=BY_GROUP)
+    work(office, SYNC)
+    agree(office, grouping=UsageGrouping(by=UsageGroup.ONE_LINE))
+    work(office, BILL)
+    assert bill_of(office) == [("Azure usage", "55.00")]
+
+
+def test_an_issued_month_stays_as_it_was_billed(office):
+    agree(office, grouping=BY_GROUP)
+    work(office, SYNC)
+    work(office, BILL)
+    work(office, APPROVE)
+    agree(office, grouping=UsageGrouping(by=UsageGroup.ONE_LINE))
+    for month in ("2026-10", "2026-11"):
+        _, draft = bill.propose(office.ports, NORTHWIND, Period.month(month))
+        assert (draft.document, draft.findings) == (None, ())
+
+
+def test_a_draft_follows_the_contract(office):
+    agree(office, grouping=BY_GROUP)
+    work(office, SYNC)
+    work(office, BILL)
+    agree(office, grouping=UsageGrouping(by=UsageGroup.ONE_LINE))
+    work(office, BILL)
+    assert bill_of(office) == [("Azure usage", "55.00")]
+
+
+def test_usage_is_read_for_what_was_billed_and_for_what_is_asked_now(office):
+    agree(office, grouping=BY_GROUP)
+    work(office, SYNC)
+    work(office, BILL)
+    work(office, APPROVE)
+    agree(office, grouping=BY_TAG)
+    wanted = usage_grouping.asked(office.ports, OCTOBER)
+    assert set(wanted[NORTHWIND]) == {BY_TAG, BY_GROUP}
+    assert wanted["c1"] == [UsageGrouping()]
+    assert UsageGroup.RESOURCE_GROUP not in {
+        one.by for one in usage_grouping.asked(office.ports, Period.month("2026-11"))[NORTHWIND]
+    }
+
+
+def test_what_is_stored_says_whether_it_answers_what_is_asked(office):
+    agree(office, grouping=BY_GROUP)
+    work(office, SYNC)
+    lines = office.store.cost_lines(["I1"])
+
+    def answers(grouping):
+        return usage_grouping.answers(lines, {NORTHWIND: [grouping]})
+
+    assert answers(BY_GROUP)
+    assert answers(UsageGrouping())
+    assert not answers(BY_TAG)
+    assert usage_grouping.answers(lines, {"somebody else": [BY_TAG]})
+
+
+def test_usage_that_is_on_no_line_of_the_invoice_is_told_and_closed_when_it_is(office):
+    stray = usage_row("azure-1", "7.50", SkuId="0009")
+    office.partner_center.usage["I1"].append(stray)
+    work(office, SYNC)
+    (finding,) = office.store.findings(customer_id=NORTHWIND)
+    assert finding.check == "usage.no_line"
+    assert finding.sentence == (
+        "Daily usage of 7.5 USD of 1 product stands on no line of this invoice."
+    )
+    work(office, BILL)  # a warning: the rest is billed
+    assert Decimal(sum(Decimal(amount) for _, amount in bill_of(office))) == Decimal("55.00")
+
+
+def test_a_credit_that_is_kept_and_not_known_holds_the_customer_until_it_is_passed_on(office):
+    metered = office.partner_center.lines[1]
+    office.partner_center.lines[1] = replace(metered, unit_price=Decimal(60))
+    agree(office, earned_credit=EarnedCredit.KEPT)
+    work(office, SYNC)
+    work(office, BILL)
+    assert held(office) == ["usage.earned_credit"]
+    agree(office)
+    work(office, BILL)
+    assert held(office) == []
+    assert sum(Decimal(amount) for _, amount in bill_of(office)) == Decimal("55.00")
