@@ -226,6 +226,21 @@ def test_explain_a_document_and_a_line(demo):
     assert command("explain", demo.of("Fabrikam Toys").key, state=demo.state).out == plain.out
 
 
+def test_explain_tells_how_usage_is_grouped_and_whose_the_earned_credit_is(demo):
+    document, line = next(
+        (one, line)
+        for one in demo.documents
+        for line in one.lines
+        if any(reason.rule == "usage.earned_credit" for reason in line.charge.reasons)
+    )
+    told = command("explain", document.number, str(line.position), state=demo.state).out
+    (split,) = [said for said in told.splitlines() if " usage.split: " in said]
+    assert "grouping service" in split
+    (credit,) = [said for said in told.splitlines() if " usage.earned_credit: " in said]
+    assert credit.endswith("known_from invoice line, percent 15, policy passed_on")
+    assert "Microsoft: " in told
+
+
 def test_explain_leads_down_to_microsofts_lines_and_their_raw_files(demo):
     document = demo.of("Fabrikam Toys")
     told = command("explain", document.number, "--json", state=demo.state).data

@@ -8,7 +8,8 @@ import pytest
 from domain.contract import EarnedCredit, UsageGroup, UsageGrouping
 from domain.period import Period
 from sync import bill, usage_grouping
-from tests.builders import a_contract
+from sync.messages import StartRun
+from tests.builders import a_contract, day
 from tests.usecases.office import (
     APPROVE,
     BILL,
@@ -21,6 +22,7 @@ from tests.usecases.office import (
 
 BY_GROUP = UsageGrouping(by=UsageGroup.RESOURCE_GROUP)
 BY_TAG = UsageGrouping(by=UsageGroup.TAG, tag="CostCenter")
+TOMORROW = StartRun(kind="sync", day=day("2026-11-10"))
 OCTOBER = Period.month("2026-10")
 
 
@@ -153,3 +155,35 @@ def test_a_credit_that_is_kept_and_not_known_holds_the_customer_until_it_is_pass
     work(office, BILL)
     assert held(office) == []
     assert sum(Decimal(amount) for _, amount in bill_of(office)) == Decimal("55.00")
+
+
+def test_the_next_sync_reads_the_usage_again_where_a_contract_asks_for_more(office):
+    work(office, SYNC)
+    agree(office, grouping=BY_TAG)
+    work(office, BILL)
+    assert held(office) == ["usage.not_grouped"]
+    work(office, TOMORROW, BILL)
+    assert held(office) == []
+    assert bill_of(office) == [
+        ("Azure usage, CostCenter 4711", "33.00"),
+        ("Azure usage, untagged", "22.00"),
+    ]
+    before = office.store.documents(customer_id=NORTHWIND)
+    work(office, StartRun(kind="sync", day=day("2026-11-11")), BILL)
+    assert office.store.documents(customer_id=NORTHWIND) == before
+
+
+def test_a_month_that_was_billed_so_is_read_so_again(office):
+    """Microsoft issues the invoice again, three dollars dearer, when the contract asks otherwise."""
+    agree(office, grouping=BY_TAG)
+    work(office, SYNC, BILL, APPROVE)
+    agree(office, grouping=BY_GROUP)
+    work(office, TOMORROW)
+    lines = office.store.cost_lines(["I1"])
+    shares = [share for line in lines for share in line.shares]
+    assert {(share.resource_group, share.tags["costcenter"]) for share in shares} == {
+        ("rg-app", "4711"),
+        ("rg-db", ""),
+    }
+    _, draft = bill.propose(office.ports, NORTHWIND, OCTOBER)
+    assert (draft.document, draft.findings) == (None, ())
