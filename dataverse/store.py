@@ -7,8 +7,9 @@ is claimed under the version that was read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 from dataverse.bulk import CHUNK
@@ -34,12 +35,16 @@ from dataverse.tables import (
     SUBSCRIPTION_EVENT,
     TAX_PROFILE,
     UNIT_OF_WORK,
+    USAGE_ALERT,
+    USAGE_BUDGET,
+    USAGE_SUMMARY,
 )
 from domain.contract import BillingContract
 from domain.customer import Customer
 from domain.problems import Finding, NotFound
 from domain.run import Run, UnitOfWork
-from domain.subscription import CostLine
+from domain.subscription import CostLine, UsageSummary
+from domain.usage_alert import AlertState, UsageAlert, UsageBudget
 from invoice.file import CustomerFile, Saved
 
 _BILLED = "csp_withdrawnon eq null"
@@ -181,6 +186,32 @@ class DataverseStore(Documents):
         for some in slices(invoice_ids):
             found += self._read(COST_LINE, f"{one_of('csp_microsoftinvoice', some)} and {which}")
         return sorted(found, key=lambda line: line.key)
+
+    # Usage ---------------------------------------------------------------------------------------
+
+    def usage_summaries(
+        self, currency: str, since: date, customer_ids: Sequence[str]
+    ) -> Iterator[UsageSummary]:
+        """Yield the billed usage of customers from a day on, in no order."""
+        wanted = f"csp_currency eq {literal(currency)} and csp_day ge {literal(since)}"
+        for some in slices(customer_ids):
+            query = query_of(USAGE_SUMMARY, f"{wanted} and {one_of('csp_tenantid', some)}")
+            for row in self._client.read(query):
+                yield from_row(USAGE_SUMMARY, row)
+
+    def usage_budgets(self) -> Sequence[UsageBudget]:
+        """Read every usage budget, by key."""
+        found: list[UsageBudget] = self._read(USAGE_BUDGET)
+        return sorted(found, key=lambda budget: budget.key)
+
+    def usage_alerts(self, since: date | None = None) -> Sequence[UsageAlert]:
+        """Read the usage alerts that are not closed, and those that lasted to a day or longer."""
+        closed = USAGE_ALERT.column("csp_state").option(AlertState.CLOSED)
+        where = f"csp_state ne {closed}"
+        if since is not None:
+            where = f"({where} or csp_lastday ge {literal(since)})"
+        found: list[UsageAlert] = self._read(USAGE_ALERT, f"{where} and csp_key ne null")
+        return sorted(found, key=lambda alert: alert.key)
 
     # Findings ------------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from domain.customer import Agreement, Customer, DelegatedAdminRelationship
 from domain.problems import Finding
 from domain.run import Run, UnitOfWork
 from domain.subscription import CostLine, Subscription, SubscriptionEvent, UsageSummary
+from domain.usage_alert import UsageAlert, UsageBudget
 from invoice.document import Invoice, InvoiceLine
 
 PUBLISHER = "cspbilling"
@@ -388,6 +389,60 @@ USAGE_SUMMARY = table(
     record=UsageSummary,
 )
 
+USAGE_BUDGET = table(
+    "UsageBudget",
+    _TENANT,
+    text("EntitlementRef", "Azure subscription id (empty: all)", "entitlement_id", 100),
+    money("Amount", "Budget of a contract month", "amount"),
+    text("Currency", "Currency", "currency", 10),
+    text("Thresholds", "Alert at percent", "thresholds"),
+    day("ValidFrom", "Valid from", "valid.start", open_end=date.min),
+    day("ValidUntil", "First day not valid", "valid.end", open_end=date.max),
+    lookups=(_CUSTOMER_LINK,),
+    title="key",
+    label="Usage budget",
+    plural="Usage budgets",
+    description="What a customer may use in a contract month, in Microsoft's rated cost.",
+    record=UsageBudget,
+    audited=True,
+)
+
+USAGE_ALERT = table(
+    "UsageAlert",
+    choice("Kind", "Kind", "kind", "spike new_subscription drop budget forecast"),
+    choice("Severity", "Severity", "severity", "low medium high"),
+    choice("State", "State", "state", "open acknowledged closed"),
+    _TENANT,
+    text("EntitlementRef", "Azure subscription id", "entitlement_id", 100),
+    text("EntitlementName", "Azure subscription", "entitlement_name", 400),
+    text("MeterCategory", "Meter category", "meter_category"),
+    text("Currency", "Currency", "currency", 10),
+    day("FirstDay", "First day", "first"),
+    day("LastDay", "Last day so far", "last"),
+    money("Amount", "Used or expected", "amount"),
+    money("UsualAmount", "Usual or agreed", "usual"),
+    number("Factor", "Times the usual", "factor"),
+    text("BudgetKey", "Budget key", "budget_key"),
+    number("Threshold", "Percent of the budget", "threshold"),
+    memo("Sentence", "What is unusual", "sentence"),
+    memo("Hint", "What to do", "hint"),
+    lookups=(
+        _CUSTOMER_LINK,
+        Lookup(
+            schema_name="csp_UsageBudgetId",
+            label="Budget",
+            target="csp_usagebudget",
+            field="budget_key",
+        ),
+    ),
+    title="sentence",
+    label="Usage alert",
+    plural="Usage alerts",
+    description="What somebody should know about a customer's usage before Microsoft bills it.",
+    record=UsageAlert,
+    audited=True,
+)
+
 INVOICE = table(
     "Invoice",
     choice("Kind", "Kind", "kind", "invoice credit_note"),
@@ -588,6 +643,8 @@ TABLES: tuple[Table, ...] = (
     EXCHANGE_RATE,
     COST_LINE,
     USAGE_SUMMARY,
+    USAGE_BUDGET,
+    USAGE_ALERT,
     BILLING_RUN,
     UNIT_OF_WORK,
     FINDING,

@@ -50,9 +50,9 @@ class PullUnit(_Message):
     """Queue `pull`: read one part of Microsoft's side for one scope."""
 
     run_key: RunKey
-    part: Literal["customer", "relationships", "changes", "costs"]
+    part: Literal["customer", "relationships", "changes", "costs", "unbilled"]
     scope: str = ""
-    """Customer or invoice id; empty for the whole partner."""
+    """Customer or invoice id, or a currency (of unbilled); empty for the whole partner."""
     day: date
 
     @property

@@ -32,6 +32,7 @@ from domain.subscription import (
     SubscriptionEvent,
     UsageSummary,
 )
+from domain.usage_alert import UsageAlert, UsageBudget
 from invoice.document import DocumentStatus, Invoice
 from invoice.file import CustomerFile, Saved
 
@@ -50,6 +51,8 @@ Record = (
     | MarkupRule
     | ExchangeRate
     | Run
+    | UsageAlert
+    | UsageBudget
 )
 
 
@@ -144,6 +147,20 @@ class Store(Protocol):
         A withdrawn line is one that a newer version of its invoice no longer has: it explains
         documents of before, and nothing else reads it.
         """
+        ...
+
+    def usage_summaries(
+        self, currency: str, since: date, customer_ids: Sequence[str]
+    ) -> Iterator[UsageSummary]:
+        """Yield the billed usage of customers from a day on, in no order."""
+        ...
+
+    def usage_budgets(self) -> Sequence[UsageBudget]:
+        """Read every usage budget, by key."""
+        ...
+
+    def usage_alerts(self, since: date | None = None) -> Sequence[UsageAlert]:
+        """Read the usage alerts that are not closed, and those that lasted to a day or longer."""
         ...
 
     def save_document(self, document: Invoice) -> Saved:

@@ -20,7 +20,7 @@ from domain.delivery import Delivery
 from domain.problems import Finding, Incomplete, Severity
 from domain.subscription import Subscription, UsageSummary
 from rules import reconcile
-from sync import deliveries, usage_grouping
+from sync import alerts, deliveries, usage_grouping
 from sync.findings import replace_everywhere
 from sync.ledger import Outcome
 from sync.messages import PullUnit, StartRun
@@ -80,6 +80,11 @@ def plan(ports: Ports, message: StartRun) -> list[PullUnit]:
         for invoice in invoices
         if invoice.issued_on >= since
     )
+    # After the costs: what is billed by now is the history against which the rest is judged.
+    units.extend(
+        PullUnit(run_key=message.run_key, part="unbilled", scope=currency, day=day)
+        for currency in alerts.currencies(ports, invoices)
+    )
     return units
 
 
@@ -98,6 +103,8 @@ def work(ports: Ports, unit: PullUnit) -> Outcome:
             return _save(ports, "events", "wire.audit_record", *sift(events))
         case "costs":
             return _costs(ports, unit)
+        case "unbilled":
+            return alerts.work(ports, unit)
 
 
 _CUSTOMER_CHECKS = (

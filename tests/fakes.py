@@ -29,7 +29,9 @@ from domain.subscription import (
     CostLine,
     Subscription,
     SubscriptionEvent,
+    UsageSummary,
 )
+from domain.usage_alert import AlertState, UsageAlert, UsageBudget
 from invoice.document import DocumentStatus, Invoice
 from invoice.file import CustomerFile, Saved
 from sync.ports import Ports, Projection, Record
@@ -124,6 +126,23 @@ class MemoryStore:
 
     def contracts(self) -> Sequence[BillingContract]:
         return [row for _, row in sorted(self.table(BillingContract).items())]
+
+    def usage_summaries(
+        self, currency: str, since: date, customer_ids: Sequence[str]
+    ) -> Iterator[UsageSummary]:
+        for row in self.table(UsageSummary).values():
+            if row.currency == currency and row.day >= since and row.customer_id in customer_ids:
+                yield row
+
+    def usage_budgets(self) -> Sequence[UsageBudget]:
+        return [row for _, row in sorted(self.table(UsageBudget).items())]
+
+    def usage_alerts(self, since: date | None = None) -> Sequence[UsageAlert]:
+        return [
+            row
+            for _, row in sorted(self.table(UsageAlert).items())
+            if row.state is not AlertState.CLOSED or (since is not None and row.last >= since)
+        ]
 
     def save_document(self, document: Invoice) -> Saved:
         old = self.papers.get(document.key)

@@ -27,6 +27,8 @@ from dataverse.tables import (
     SUBSCRIPTION_EVENT,
     TAX_PROFILE,
     UNIT_OF_WORK,
+    USAGE_ALERT,
+    USAGE_BUDGET,
     USAGE_SUMMARY,
 )
 
@@ -47,6 +49,7 @@ FINANCE_APP = App(
                 _page("Warnings", FINDING, "warnings"),
                 _page("Customers without account", CUSTOMER, "unmapped"),
                 _page("Renewals ahead", SUBSCRIPTION, "renewals"),
+                _page("Usage alerts", USAGE_ALERT, "open"),
                 _page("Access that ends", GDAP_RELATIONSHIP, "ending"),
                 _page("All findings", FINDING),
             ),
@@ -81,6 +84,7 @@ FINANCE_APP = App(
             pages=(
                 _page("Agreed prices", PRICE_LIST_ITEM),
                 _page("Markup rules", MARKUP_RULE),
+                _page("Usage budgets", USAGE_BUDGET),
                 _page("Exchange rates", EXCHANGE_RATE),
                 _page("Tax profiles", TAX_PROFILE),
             ),
@@ -90,6 +94,7 @@ FINANCE_APP = App(
             pages=(
                 _page("Cost lines", COST_LINE),
                 _page("Azure usage", USAGE_SUMMARY),
+                _page("All usage alerts", USAGE_ALERT),
             ),
         ),
     ),

@@ -25,6 +25,8 @@ from dataverse.tables import (
     SUBSCRIPTION_EVENT,
     TAX_PROFILE,
     UNIT_OF_WORK,
+    USAGE_ALERT,
+    USAGE_BUDGET,
     USAGE_SUMMARY,
 )
 
@@ -158,6 +160,11 @@ FORMS: tuple[Form, ...] = (
             "Terms",
             _grid("Billing contracts", BILLING_CONTRACT, "customerid", "of_customer", 4),
             _grid("Agreed prices", PRICE_LIST_ITEM, "customerid", "of_customer"),
+        ),
+        _tab(
+            "Azure usage",
+            _grid("Usage alerts", USAGE_ALERT, "customerid", "of_customer"),
+            _grid("Usage budgets", USAGE_BUDGET, "customerid", "of_customer", 4),
         ),
         _tab(
             "Agreements and access",
@@ -316,5 +323,31 @@ FORMS: tuple[Form, ...] = (
             _section("Keys", "subscriptionid planref entitlementref tenantid"),
         ),
         header="day cost currency",
+    ),
+    _form(
+        USAGE_ALERT,
+        _tab(
+            "Alert",
+            _section("What is unusual", "sentence", 1),
+            _section("What to do", "hint", 1),
+            _section("Seen?", "state severity"),
+            _section("How much", "amount usualamount factor currency firstday lastday", 2),
+            _section("Where", "customerid kind entitlementname metercategory"),
+            _section("Budget", "usagebudgetid threshold"),
+            _section("Keys", "entitlementref budgetkey tenantid"),
+        ),
+        header="severity state customerid lastday",
+        edited="state",
+    ),
+    _form(
+        USAGE_BUDGET,
+        _tab(
+            "Budget",
+            _section("For whom", "name customerid tenantid entitlementref"),
+            _section("How much", "amount currency thresholds"),
+            _section("Valid", "validfrom validuntil"),
+        ),
+        header="amount currency thresholds",
+        edited="*",
     ),
 )

@@ -25,6 +25,8 @@ from dataverse.tables import (
     PRICE_LIST_ITEM,
     TABLES,
     TAX_PROFILE,
+    USAGE_ALERT,
+    USAGE_BUDGET,
 )
 
 DEPTH = "Global"
@@ -65,7 +67,14 @@ _LOOK = ("prvReadAccount", "prvReadTransactionCurrency", "prvReadOrganization")
 # A link to a row needs AppendTo on its table. Definitions say what collections are called.
 _LINK = ("prvAppendToAccount", "prvAppendToTransactionCurrency")
 _DEFINITIONS = ("prvReadEntity", "prvReadAttribute", "prvReadRelationship")
-_ENTERED = (BILLING_CONTRACT, PRICE_LIST_ITEM, MARKUP_RULE, TAX_PROFILE, EXCHANGE_RATE)
+_ENTERED = (
+    BILLING_CONTRACT,
+    PRICE_LIST_ITEM,
+    MARKUP_RULE,
+    TAX_PROFILE,
+    EXCHANGE_RATE,
+    USAGE_BUDGET,
+)
 
 WORKER = Role(
     key="worker",
@@ -88,7 +97,7 @@ MANAGER = Role(
         *_on(TABLES, "Read"),
         *_on(_ENTERED, "Create", "Write", "Append", "AppendTo"),
         *_on((CUSTOMER,), "Write", "Append", "AppendTo"),
-        *_on((FINDING,), "Write"),
+        *_on((FINDING, USAGE_ALERT), "Write"),
         *_on((BILLING_RUN,), "Create", "Write", "Append"),  # a request may name a customer
         *_LOOK,
         *_LINK,

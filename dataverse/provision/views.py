@@ -26,6 +26,8 @@ from dataverse.tables import (
     SUBSCRIPTION_EVENT,
     TAX_PROFILE,
     UNIT_OF_WORK,
+    USAGE_ALERT,
+    USAGE_BUDGET,
     USAGE_SUMMARY,
 )
 
@@ -514,6 +516,60 @@ MICROSOFT = (
     ),
 )
 
+_ALERT = (
+    "customerid 200, severity 80, sentence 480, hint 360, amount 110, usualamount 110, "
+    "factor 90, currency 80, firstday 110, lastday 110"
+)
+ALERTS = (
+    _main(USAGE_ALERT, f"state 110, {_ALERT}", order="lastday desc, customerid"),
+    _find(USAGE_ALERT, "sentence entitlementname metercategory tenantid", f"state 110, {_ALERT}"),
+    _view(
+        USAGE_ALERT,
+        "open",
+        "Usage alerts to look at",
+        "What goes on unusually and nobody has acknowledged, the most urgent first.",
+        _ALERT,
+        ("state", "eq", "open"),
+        order="severity desc, lastday desc",
+    ),
+    _view(
+        USAGE_ALERT,
+        "acknowledged",
+        "Acknowledged usage alerts",
+        "What somebody has seen, with how far it has come since.",
+        _ALERT,
+        ("state", "eq", "acknowledged"),
+        order="lastday desc",
+    ),
+    _view(
+        USAGE_ALERT,
+        "of_customer",
+        "Usage alerts of a customer",
+        "As the customer's form shows them, the latest first.",
+        "state 110, severity 80, sentence 480, amount 110, currency 80, firstday 110, lastday 110",
+        order="lastday desc",
+    ),
+    _main(
+        USAGE_BUDGET,
+        "name 240, customerid 200, entitlementref 240, amount 110, currency 80, thresholds 110, "
+        "validfrom 110, validuntil 120",
+        order="customerid",
+    ),
+    _find(
+        USAGE_BUDGET,
+        "name tenantid entitlementref",
+        "name 240, customerid 200, amount 110, currency 80, thresholds 110",
+    ),
+    _view(
+        USAGE_BUDGET,
+        "of_customer",
+        "Budgets of a customer",
+        "As the customer's form shows them.",
+        "entitlementref 240, amount 110, currency 80, thresholds 110, validfrom 110, validuntil 120",
+        order="validfrom desc",
+    ),
+)
+
 VIEWS: tuple[View, ...] = (
     *INVOICES,
     *LINES,
@@ -523,4 +579,5 @@ VIEWS: tuple[View, ...] = (
     *SUBSCRIPTIONS,
     *PRICES,
     *MICROSOFT,
+    *ALERTS,
 )

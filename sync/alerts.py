@@ -1,0 +1,289 @@
+"""Look at the usage that is not billed yet, each day, and tell what somebody should know.
+
+Unbilled usage is read into daily series, joined to the history of the months that are billed, and
+judged (`usage.alerts`, `usage.budgets`). It is never stored as usage and no charge reads it: all that
+stays of it are alerts and the files in the archive. What was told before is found again by what it is
+about, not by the day on which it was seen first, so a restated day never tells a thing twice.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from pathlib import Path
+
+from domain.period import Period
+from domain.problems import Finding, Severity
+from domain.subscription import CostInvoice
+from domain.usage_alert import AlertKind, AlertState, UsageAlert, UsageBudget
+from sync.findings import replace_everywhere
+from sync.ledger import Outcome
+from sync.messages import PullUnit
+from sync.ports import Ports
+from usage.alerts import TOLD_DAYS, CustomerUsage, by_customer, episode_alerts, judged_days
+from usage.budgets import budget_alerts, fault_of, months_of
+from usage.load import UsageMonth, load
+from usage.spikes import QUIET_DAYS, WINDOW_DAYS
+
+PERIODS = ("current", "last")
+"""Until its invoice is out, last month is not billed either; after that it has no data."""
+CUSTOMERS_AT_ONCE = 25
+LATE_DAYS = 10
+"""What was over before that when it is seen for the first time is not worth an alert."""
+SILENT_DAYS = 4
+"""Days without any usage of anybody after which the feed itself is told."""
+
+_CHECKS = ("wire.unbilled_usage", "usage.feed", "budget.unreadable")
+_BUDGETS = (AlertKind.BUDGET, AlertKind.FORECAST)
+
+
+def currencies(ports: Ports, heads: Iterable[CostInvoice]) -> list[str]:
+    """Return the currencies that Microsoft bills in; before its first invoice, those we bill in."""
+    billed = {head.currency for head in heads}
+    return sorted(billed or {contract.currency for contract in ports.store.contracts()})
+
+
+def work(ports: Ports, unit: PullUnit) -> Outcome:
+    """Judge the unbilled usage of one currency and write what there is to tell."""
+    currency, today = unit.scope, unit.day
+    feed = _feed(ports, currency, today)
+    billed = _billed_days(ports, currency, today - timedelta(days=WINDOW_DAYS + 31))
+    unbilled = by_customer(feed.summaries, currency, billed=billed)
+    days = billed | _covered(one.day for one in feed.summaries)
+    known = judged_days(days, today)
+    budgets, faults = _budgets(ports, currency)
+    stored = [
+        one
+        for one in ports.store.usage_alerts(today - timedelta(days=TOLD_DAYS + LATE_DAYS))
+        if one.currency == currency
+    ]
+    told = {one.key for one in stored if one.state is not AlertState.CLOSED}
+    contracts = {one.customer_id: one for one in ports.store.contracts()}
+    customers = sorted(
+        {one.id for one in ports.store.customers()} | unbilled.keys() | budgets.keys()
+    )
+    current: list[UsageAlert] = []
+    for start in range(0, len(customers), CUSTOMERS_AT_ONCE):
+        some = customers[start : start + CUSTOMERS_AT_ONCE]
+        for usage in _series(ports, some, currency, today, unbilled).values():
+            current += episode_alerts(usage, known)
+            months = months_of(contracts.get(usage.customer_id), today)
+            for budget in budgets.get(usage.customer_id, ()):
+                current += budget_alerts(
+                    budget, usage, months=months, known=known, today=today, told=told
+                )
+    saved = ports.store.save(told_once(stored, current, known))
+    _report(ports, currency, [*feed.findings, *faults, *_silent(currency, days, today)])
+    return Outcome(
+        counts={
+            "unbilled_lines": feed.lines,
+            "alerts": sum(one.state is AlertState.OPEN for one in current),
+            "findings": len(feed.findings) + len(faults),
+            "written": saved.created + saved.updated,
+        }
+    )
+
+
+def _feed(ports: Ports, currency: str, today: date) -> UsageMonth:
+    files: list[Path] = []
+    for period in PERIODS:
+        folder = ports.archive.folder(f"unbilled/{today}/{currency}/{period}")
+        files += ports.partner_center.download_unbilled_usage(currency, period, folder)
+    scratch = ports.archive.folder(f"unbilled/{today}/{currency}") / "scratch"
+    return load(files, scratch=scratch)
+
+
+def _billed_days(ports: Ports, currency: str, since: date) -> set[date]:
+    """Return the days of the invoices whose usage is stored."""
+    days: set[date] = set()
+    for head in ports.partner_center.invoices():
+        if isinstance(head, Finding) or head.currency != currency or head.billed.end <= since:
+            continue
+        key = PullUnit(run_key="sync/0", part="costs", scope=head.id, day=since).key
+        found = ports.store.unit(key)
+        # What a unit counted when it last ended stays on it while it is worked again.
+        if found is not None and found[0].counts.get("usage_summaries"):
+            days |= _days(head.billed)
+    return days
+
+
+def _covered(days: Iterable[date]) -> set[date]:
+    """Return the days of the feed: from the start of each month to the last day it has."""
+    latest: dict[date, date] = {}
+    for day in days:
+        month = day.replace(day=1)
+        latest[month] = max(latest.get(month, day), day)
+    return {
+        one
+        for month, last in latest.items()
+        for one in _days(Period(month, last + timedelta(days=1)))
+    }
+
+
+def _days(period: Period) -> set[date]:
+    return {period.start + timedelta(days=n) for n in range(period.days)}
+
+
+def _series(
+    ports: Ports,
+    customer_ids: Sequence[str],
+    currency: str,
+    today: date,
+    unbilled: Mapping[str, CustomerUsage],
+) -> dict[str, CustomerUsage]:
+    """Join the stored history of some customers with what is not billed yet."""
+    since = today - timedelta(days=WINDOW_DAYS + 31)
+    series = by_customer(ports.store.usage_summaries(currency, since, customer_ids), currency)
+    for customer_id in customer_ids:
+        new = unbilled.get(customer_id)
+        if new is not None:
+            whole = series.setdefault(customer_id, CustomerUsage(customer_id, currency))
+            for part, amounts in new.parts.items():
+                whole.parts.setdefault(part, {}).update(amounts)
+            whole.names.update(new.names)
+    return series
+
+
+def _budgets(ports: Ports, currency: str) -> tuple[dict[str, list[UsageBudget]], list[Finding]]:
+    """Return the budgets in a currency by customer, and what is wrong with others."""
+    budgets: dict[str, list[UsageBudget]] = defaultdict(list)
+    faults = []
+    for budget in ports.store.usage_budgets():
+        fault = fault_of(budget)
+        if fault is not None:
+            faults.append(fault)
+        elif budget.currency == currency:
+            budgets[budget.customer_id].append(budget)
+    return budgets, faults
+
+
+def _silent(currency: str, days: Collection[date], today: date) -> list[Finding]:
+    """Tell that the feed stopped; before anybody had usage there is none to stop."""
+    if not days or (today - max(days)).days <= SILENT_DAYS:
+        return []
+    return [
+        Finding(
+            check="usage.feed",
+            severity=Severity.WARN,
+            customer_id="",
+            record=f"unbilled usage in {currency}",
+            sentence=(
+                f"The unbilled usage in {currency} ends on {max(days)} for every customer, so no "
+                "later day is watched."
+            ),
+            hint="look at Azure usage in Partner Center; if it is there, report it to Microsoft",
+        )
+    ]
+
+
+def _report(ports: Ports, currency: str, findings: Sequence[Finding]) -> None:
+    """Keep the findings of this currency apart; a line of the feed holds nobody: it bills nothing."""
+    mine = f"unbilled usage in {currency}"
+    named = [
+        replace(
+            one, check="wire.unbilled_usage", severity=Severity.WARN, record=f"{mine}: {one.record}"
+        )
+        if one.check == "wire.usage"
+        else one
+        for one in findings
+    ]
+    replace_everywhere(
+        ports.store,
+        _CHECKS[:2],
+        [one for one in named if one.check in _CHECKS[:2]],
+        record=mine,
+    )
+    replace_everywhere(ports.store, _CHECKS[2:], [one for one in named if one.check in _CHECKS[2:]])
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What an episode is about, whichever day it began."""
+
+    kind: AlertKind
+    customer_id: str
+    entitlement_id: str
+
+
+def told_once(
+    stored: Sequence[UsageAlert], current: Sequence[UsageAlert], known: Sequence[date]
+) -> list[UsageAlert]:
+    """Return the alerts to write: each cause under the key under which it was first told.
+
+    What somebody has acknowledged stays so. What is found no more is closed, unless its days are not
+    known today. A cause that was over long before it was seen is not told at all.
+    """
+    before: dict[_Scope, list[UsageAlert]] = defaultdict(list)
+    for one in stored:
+        before[_scope(one)].append(one)
+    now: dict[_Scope, list[UsageAlert]] = defaultdict(list)
+    for one in current:
+        now[_scope(one)].append(one)
+    written: list[UsageAlert] = []
+    for scope in sorted({*before, *now}, key=str):
+        pairs = _matched(before[scope], now[scope])
+        found = {one.key for told, _ in pairs for one in told}
+        for told, one in pairs:
+            if told:
+                first = told[0]
+                seen = any(other.state is AlertState.ACKNOWLEDGED for other in told)
+                state = AlertState.ACKNOWLEDGED if seen else one.state
+                written.append(replace(one, key=first.key, state=state))
+                written += [_closed(other) for other in told[1:]]
+            elif one.state is AlertState.OPEN or (known[-1] - one.last).days <= LATE_DAYS:
+                written.append(one)
+        written += [
+            _closed(one, "Microsoft restated these days: they are not unusual any more.")
+            for one in before[scope]
+            if one.key not in found and _ended(one, known)
+        ]
+    return written
+
+
+def _scope(alert: UsageAlert) -> _Scope:
+    return _Scope(alert.kind, alert.customer_id, alert.entitlement_id)
+
+
+def _matched(
+    stored: Sequence[UsageAlert], current: Sequence[UsageAlert]
+) -> list[tuple[list[UsageAlert], UsageAlert]]:
+    """Join what was told with what is found now. Of a cause that fell apart the latest part stays."""
+    owners: dict[str, list[UsageAlert]] = defaultdict(list)
+    covered: set[str] = set()
+    for told in sorted(stored, key=lambda one: (one.first, one.key)):
+        same = [one for one in current if _same(told, one)]
+        if same:
+            covered |= {one.key for one in same}
+            owners[max(same, key=lambda one: (one.last, one.key)).key].append(told)
+    return [
+        (owners[one.key], one) for one in current if one.key in owners or one.key not in covered
+    ]
+
+
+def _same(told: UsageAlert, one: UsageAlert) -> bool:
+    if one.kind in _BUDGETS:
+        return told.key == one.key
+    apart = timedelta(days=QUIET_DAYS)
+    return told.key == one.key or (told.first - apart < one.last and one.first < told.last + apart)
+
+
+def _ended(alert: UsageAlert, known: Sequence[date]) -> bool:
+    """Say whether an alert that is found no more is over: its days must be known for that."""
+    if alert.state is not AlertState.OPEN:
+        return False
+    if alert.kind in _BUDGETS:
+        return True
+    if not known:
+        return False
+    return alert.last < known[-1] - timedelta(days=TOLD_DAYS) or {alert.first, alert.last} <= {
+        *known
+    }
+
+
+def _closed(alert: UsageAlert, why: str = "") -> UsageAlert:
+    if alert.state is not AlertState.OPEN:
+        return alert
+    why = "" if alert.kind in _BUDGETS else why
+    return replace(alert, state=AlertState.CLOSED, sentence=f"{alert.sentence} {why}".rstrip())
