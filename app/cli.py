@@ -120,6 +120,12 @@ def _parser() -> argparse.ArgumentParser:
     listing = with_json(add("runs", _runs, "list the latest runs, or show one with its units"))
     listing.add_argument("key", nargs="?", metavar="RUN", help="e.g. bill/2026-10")
 
+    alerts = with_json(add("alerts", _alerts, "list what is unusual in usage not billed yet"))
+    alerts.add_argument("--all", action="store_true", help="closed ones of the last weeks, too")
+    alerts.add_argument(
+        "--customer", type=_customer, metavar="ID", help="only this customer (tenant id)"
+    )
+
     with_json(add("requests", _requests, "take up the runs that were asked for in Dynamics"))
 
     explain = with_json(add("explain", _explain, "say why an invoice asks for what it asks"))
@@ -335,6 +341,15 @@ def _requests(options: argparse.Namespace) -> int:
         with screen.progress("requests") as show:
             worker.drain(show)
         return output.requests(worker, asked, as_json=options.json)
+
+
+def _alerts(options: argparse.Namespace) -> int:
+    from app import output_alerts
+
+    with _opened(options) as worker:
+        return output_alerts.listed(
+            worker, closed=options.all, customer_id=options.customer or "", as_json=options.json
+        )
 
 
 def _explain(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from app import demo_data, output, screen
+from app import demo_data, output, output_alerts, screen
 from app.settings import Settings
 from app.wiring import EMBEDDED_DATABASE, Worker, opened
 from domain.period import Period
@@ -194,3 +194,8 @@ def _month(worker: Worker, found: Run | None, to: Console) -> None:
     output.totals(found, to)
     to.print()
     output.findings(worker, to)
+    alerts = output_alerts.in_order(worker)
+    if alerts:
+        names = {customer.id: customer.name for customer in worker.store.customers()}
+        to.print()
+        output_alerts.shown("Unusual usage, not billed yet", alerts, names, to)

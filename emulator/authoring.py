@@ -297,12 +297,13 @@ class Customer:
         unmanaged: Iterable[str] = (),
         sponsored: Iterable[str] = (),
         surge: tuple[str, int] | None = None,
-        burst: tuple[str, str, int] | None = None,
+        load_test: tuple[str, str, int] | None = None,
     ) -> AzurePlan:
         """An Azure plan; its deployments are drawn from the seed and start over its lifetime.
 
-        ``surge`` multiplies the consumption of the first deployment from a day on, ``burst`` that of
-        the last Azure subscription's first one from a day to before another.
+        ``surge`` multiplies the consumption of the first deployment from a day on, and a load test
+        runs virtual machines in the last Azure subscription from a day to before another, at so many
+        percent of one machine.
         """
         author, company = self.author, self.tenant.company
         entitlements = tuple(
@@ -324,10 +325,20 @@ class Customer:
             day, factor = date.fromisoformat(surge[0]), surge[1]
             # Virtual machines, so that the jump is seen in money too.
             drawn[0] = replace(drawn[0], meters=METERS[:3], surge=(day, factor))
-        if burst is not None:
-            begins, ends = (date.fromisoformat(text) for text in burst[:2])
-            last = len(entitlements) - 1
-            drawn[last] = replace(drawn[last], burst=(begins, ends, burst[2]))
+        if load_test is not None:
+            begins, ends = (date.fromisoformat(text) for text in load_test[:2])
+            drawn.append(
+                Deployment(
+                    entitlement=entitlements[-1],
+                    group="rg-loadtest",
+                    name="loadtest",
+                    meters=METERS[:2],
+                    tags={"env": "test"},
+                    started=begins,
+                    stopped=ends,
+                    percent=load_test[2],
+                )
+            )
         plan = AzurePlan(
             subscription_id=author.identify(f"azure-plan/{company}"),
             customer_id=self.tenant.id,

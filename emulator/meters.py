@@ -139,8 +139,6 @@ class Deployment:
     percent: int = 100
     # From that day on it consumes so many times the usual: a mistake, or an intruder.
     surge: tuple[date, int] | None = None
-    # From a day to before another it consumes so many times the usual: a load test.
-    burst: tuple[date, date, int] | None = None
     # A sponsorship pays for it: the lines show consumption at price nil.
     sponsored: bool = False
 
@@ -320,12 +318,6 @@ def _series(plan: AzurePlan, seed: int, month: Span, through: date) -> Iterator[
                 surged, factor = (deployment.surge[0] - month.start).days, deployment.surge[1]
                 amounts = [
                     amount * factor if day >= surged else amount
-                    for day, amount in enumerate(amounts)
-                ]
-            if deployment.burst is not None:
-                begins, ends = ((one - month.start).days for one in deployment.burst[:2])
-                amounts = [
-                    amount * deployment.burst[2] if begins <= day < ends else amount
                     for day, amount in enumerate(amounts)
                 ]
             yield _Series(

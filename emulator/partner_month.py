@@ -94,12 +94,12 @@ def _american(author: Author, signed: Reseller, unsigned: Reseller) -> None:
     fabrikam.seats("Phones", "teams-phone", 25, at("2026-02-15", "09:40:00"), parent=office)
 
     northwind = author.customer("Northwind Traders", _PLACES["Austin"], ("Noor", "Haddad"))
-    # A load test in November, not billed yet: forty times the usual for three days.
+    # A load test in November, not billed yet: forty virtual machines for three days.
     northwind.azure(
         at("2025-11-03"),
         ("production", "development"),
         deployments=34,
-        burst=("2026-11-03", "2026-11-06", 40),
+        load_test=("2026-11-03", "2026-11-06", 4000),
     )
     # A reservation: one line, ReservationOrderId.
     northwind.buys_once("reserved-d4s", 2, at("2026-10-06", "13:05:40"), term="P1Y")

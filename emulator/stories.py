@@ -126,6 +126,12 @@ STORIES: dict[str, Story] = {
             "From 21 October one group of virtual machines consumes eight times the usual.",
         ),
         _story(
+            "load-test",
+            "Northwind Traders",
+            "",
+            "A load test runs forty virtual machines from 3 to 5 November; it is not billed yet.",
+        ),
+        _story(
             "azure-sponsored",
             "Coho Winery SAS",
             "",

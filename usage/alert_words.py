@@ -105,7 +105,10 @@ def day_text(day: date) -> str:
 
 def span(first: date, last: date) -> str:
     """Write the days from one to another."""
-    start = f"{first.day} {first:%B}" if first.year == last.year else day_text(first)
+    if first == last:
+        return f"on {day_text(first)}"
+    start = f"{first.day}" if first.month == last.month else f"{first.day} {first:%B}"
+    start = start if first.year == last.year else day_text(first)
     return f"from {start} to {day_text(last)}"
 
 

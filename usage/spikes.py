@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal, localcontext
 
-from usage.baseline import BASELINE_DAYS, Baseline, Day, ratio
+from usage.baseline import BASELINE_DAYS, Baseline, Day, median, ratio
 
 JUDGED_DAYS = 63
 """Days that are judged again each time: an episode may last four weeks and be told for five."""
@@ -30,7 +30,7 @@ DROP_DAYS = 3
 """Days without usage that make a drop, counting those that usually have some."""
 
 _MONTHLY = Decimal("1.5")
-_MONTHLY_NEIGHBOURS = 5
+_STANDS_OUT = Decimal("1.3")
 _PRECISION = 60
 _ZERO = Decimal(0)
 
@@ -147,7 +147,7 @@ def _is_spike(
 def _is_monthly(amounts: Mapping[date, Decimal], begins: date, day: date, amount: Decimal) -> bool:
     """Say whether the same day of an earlier month, from its start or its end, was as large.
 
-    Only alone: where most days about it were as large, that was a level and no monthly job.
+    It must itself stand out from its weekday then: what is large every week is no monthly job.
     """
     least = amount / _MONTHLY
     from_end = monthrange(day.year, day.month)[1] - day.day
@@ -161,8 +161,10 @@ def _is_monthly(amounts: Mapping[date, Decimal], begins: date, day: date, amount
             same = month.replace(day=number)
             if amounts.get(same, _ZERO) < least:
                 continue
-            about = [same + timedelta(days=away) for away in range(-5, 6)]
-            if sum(amounts.get(one, _ZERO) >= least for one in about) < _MONTHLY_NEIGHBOURS:
+            about = [
+                amounts.get(same + timedelta(days=away), _ZERO) for away in (-14, -7, 7, 14)
+            ]
+            if amounts[same] >= median(about) * _STANDS_OUT:
                 return True
     return False
 

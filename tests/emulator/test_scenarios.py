@@ -328,6 +328,20 @@ def test_usage_spike(teller: Teller, key: str):
     assert quantities["2026-10-21"] == 8 * quantities["2026-10-20"] > 0
 
 
+@story("load-test")
+def test_load_test(teller: Teller, key: str):
+    customer = teller.told[key]["customerId"]
+    hours: dict[str, Decimal] = {}
+    for line in teller.world.unbilled_usage_lines("USD", "current"):
+        if line["CustomerId"] == customer and line["ResourceGroup"] == "rg-loadtest":
+            assert line["EntitlementDescription"] == "Northwind Traders development"
+            assert line["MeterCategory"] == "Virtual Machines"
+            if line["MeterName"] == "D4s v5":
+                hours[line["UsageDate"][:10]] = line["Quantity"]
+    assert hours == dict.fromkeys(("2026-11-03", "2026-11-04", "2026-11-05"), 40 * 24)
+    assert not [line for line in teller.usage(key) if line["ResourceGroup"] == "rg-loadtest"]
+
+
 @story("azure-sponsored")
 def test_azure_sponsored(teller: Teller, key: str):
     paid = [line for line in teller.usage(key) if line["CreditPercentage"] == 100]

@@ -89,6 +89,7 @@ def test_new_customers_are_entered_before_their_units(office):
         ("customer", NORTHWIND),
         ("changes", ""),
         ("costs", "I1"),
+        ("unbilled", "USD"),
     ]
 
 

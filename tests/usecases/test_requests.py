@@ -386,7 +386,7 @@ def test_progress_is_written_now_and_then_and_not_with_each_unit(office):
     worked(office)
     units = len(office.store.units("sync/2026-11-11"))
     notes = [one.units_done for one in office.requests.writes if one.units]
-    assert units == 63  # relationships, changes, sixty customers and the invoice
+    assert units == 64  # relationships, changes, sixty customers, the invoice, unbilled usage
     assert notes == [10, 20, 30, 40, 50, 60, units]
     assert answered(office).units == units
 
