@@ -99,20 +99,19 @@ def judged_days(days: Collection[date], today: date) -> list[date]:
 
 def episode_alerts(usage: CustomerUsage, known: Sequence[date]) -> list[UsageAlert]:
     """Return the spikes, new Azure subscriptions and drops of one customer, by key. Pure."""
-    if not known:
-        return []
     floor = floor_of(usage.currency)
     told: list[tuple[AlertKind, str, Episode]] = []
     total = usage.amounts()
     rest = dict(total)
+    known = _since_first_use(total, known)
     stopped = drops(total, known, floor=floor)
     told += [(AlertKind.DROP, "", one) for one in stopped]
     for entitlement in sorted({entitlement for entitlement, _ in usage.parts}):
         amounts = usage.amounts(entitlement)
-        born = next((day for day in known if amounts.get(day, _ZERO) > 0), None)
-        if born is None:
+        own = _since_first_use(amounts, known)
+        if not own:
             continue
-        own = [day for day in known if day >= born]
+        born = own[0]
         new = _new(amounts, total, known, born, floor)
         told += [(AlertKind.NEW_SUBSCRIPTION, entitlement, one) for one in new]
         grown = born + timedelta(days=NEW_DAYS) if new else born
@@ -128,9 +127,14 @@ def episode_alerts(usage: CustomerUsage, known: Sequence[date]) -> list[UsageAle
         for judged in (day for one in new for day in one.days):
             rest[judged.day] -= judged.amount
     told += [(AlertKind.SPIKE, "", one) for one in spikes(rest, known, floor=floor)]
-    since = known[-1] - timedelta(days=TOLD_DAYS)
-    alerts = [_alert(usage, *one) for one in told if one[2].last >= since]
+    alerts = [_alert(usage, *one) for one in told if (known[-1] - one[2].last).days <= TOLD_DAYS]
     return sorted(alerts, key=lambda alert: alert.key)
+
+
+def _since_first_use(amounts: Amounts, known: Sequence[date]) -> Sequence[date]:
+    """Return the known days of a series' life: before it there was nothing to be usual."""
+    born = next((n for n, day in enumerate(known) if amounts.get(day, _ZERO) > 0), len(known))
+    return known[born:]
 
 
 def _new(
@@ -155,7 +159,9 @@ def _new(
 
 
 def _alert(usage: CustomerUsage, kind: AlertKind, entitlement: str, one: Episode) -> UsageAlert:
-    causes = _causes(usage, entitlement, one)
+    # What is new is all of it unusual; else it is what lies beyond (or is missing of) the usual.
+    new = kind is AlertKind.NEW_SUBSCRIPTION
+    causes = _causes(usage, entitlement, one, one.amount if new else one.amount - one.usual)
     factor = factor_of(one.amount, one.usual)
     sentence, hint = words_of(usage.name, usage.currency, kind, entitlement, one=one, causes=causes)
     scope = entitlement or "all"
@@ -193,9 +199,10 @@ def _severity(kind: AlertKind, one: Episode, factor: Decimal | None) -> AlertSev
     )
 
 
-def _causes(usage: CustomerUsage, entitlement: str, one: Episode) -> list[tuple[Part, Decimal]]:
+def _causes(
+    usage: CustomerUsage, entitlement: str, one: Episode, wanted: Decimal
+) -> list[tuple[Part, Decimal]]:
     """Return the parts that explain most of the rise (or of what is missing), greatest first."""
-    wanted = one.amount - one.usual
     sign = 1 if wanted >= 0 else -1
     rises: list[tuple[Decimal, Part]] = []
     for part, amounts in usage.parts.items():

@@ -161,9 +161,7 @@ def _is_monthly(amounts: Mapping[date, Decimal], begins: date, day: date, amount
             same = month.replace(day=number)
             if amounts.get(same, _ZERO) < least:
                 continue
-            about = [
-                amounts.get(same + timedelta(days=away), _ZERO) for away in (-14, -7, 7, 14)
-            ]
+            about = [amounts.get(same + timedelta(days=away), _ZERO) for away in (-14, -7, 7, 14)]
             if amounts[same] >= median(about) * _STANDS_OUT:
                 return True
     return False
