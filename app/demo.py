@@ -105,6 +105,7 @@ def _key_in(worker: Worker) -> None:
             *demo_data.contracts(customers, ids),
             *demo_data.price_list(customers),
             *demo_data.markup_rules(customers),
+            *demo_data.budgets(customers),
         ]
     )
     screen.note(f"contracts and prices: {saved.created} new, {saved.unchanged} as they were")

@@ -21,6 +21,7 @@ from domain.contract import (
 )
 from domain.customer import Customer
 from domain.period import BillingCycle, Period, TermDuration
+from domain.usage_alert import UsageBudget
 
 BILLING_STARTS = date(2026, 10, 1)
 PARTNER = "Contoso Cloud Distribution"
@@ -230,3 +231,17 @@ def markup_rules(customers: list[Customer]) -> list[MarkupRule]:
         if _label(customer) == "fabrikamtoys"
     )
     return rules
+
+
+def budgets(customers: list[Customer]) -> list[UsageBudget]:
+    """Return what one customer agreed to use in a month; the next sync holds its usage against it."""
+    return [
+        UsageBudget(
+            key="budget/woodgrovebank",
+            customer_id=customer.id,
+            amount=Decimal(8000),
+            currency="USD",
+        )
+        for customer in customers
+        if _label(customer) == "woodgrovebank"
+    ]

@@ -35,10 +35,8 @@ from dataverse.tables import (
     SUBSCRIPTION_EVENT,
     TAX_PROFILE,
     UNIT_OF_WORK,
-    USAGE_ALERT,
-    USAGE_BUDGET,
-    USAGE_SUMMARY,
 )
+from dataverse.usage_tables import USAGE_ALERT, USAGE_BUDGET, USAGE_SUMMARY
 from domain.contract import BillingContract
 from domain.customer import Customer
 from domain.problems import Finding, NotFound

@@ -27,12 +27,18 @@ from dataverse.schema import (
     title,
     whole,
 )
+from dataverse.usage_tables import (
+    CUSTOMER_LINK,
+    TENANT,
+    USAGE_ALERT,
+    USAGE_BUDGET,
+    USAGE_SUMMARY,
+)
 from domain.contract import BillingContract, ExchangeRate, MarkupRule, PriceListItem, TaxProfile
 from domain.customer import Agreement, Customer, DelegatedAdminRelationship
 from domain.problems import Finding
 from domain.run import Run, UnitOfWork
-from domain.subscription import CostLine, Subscription, SubscriptionEvent, UsageSummary
-from domain.usage_alert import UsageAlert, UsageBudget
+from domain.subscription import CostLine, Subscription, SubscriptionEvent
 from invoice.document import Invoice, InvoiceLine
 
 PUBLISHER = "cspbilling"
@@ -45,14 +51,6 @@ SCHEMA_VERSION = "1.3.0.0"
 
 OPEN, CLOSED = "open", "closed"
 
-_TENANT = text("TenantId", "Customer tenant id", "customer_id", 100)
-_CUSTOMER_LINK = Lookup(
-    schema_name="csp_CustomerId",
-    label="Customer",
-    target="csp_customer",
-    field="customer_id",
-    prefix="customer/",
-)
 _SUBSCRIPTION_LINK = Lookup(
     schema_name="csp_SubscriptionId",
     label="Subscription",
@@ -100,13 +98,13 @@ CUSTOMER = table(
 
 AGREEMENT = table(
     "Agreement",
-    _TENANT,
+    TENANT,
     text("Type", "Type", "type"),
     day("AgreedOn", "Agreed on", "agreed_on"),
     text("TemplateId", "Template id", "template_id"),
     text("Contact", "Agreed by", "contact", 320),
     flag("SignedDirectly", "Signed with Microsoft directly", "signed_directly"),
-    lookups=(_CUSTOMER_LINK,),
+    lookups=(CUSTOMER_LINK,),
     title="type",
     label="CSP agreement",
     plural="CSP agreements",
@@ -118,14 +116,14 @@ GDAP_RELATIONSHIP = table(
     "GdapRelationship",
     title("Name", "name"),
     text("RelationshipRef", "Relationship id", "id"),
-    _TENANT,
+    TENANT,
     text("Status", "Status", "status", 100),
     as_json("Roles", "Roles", "roles"),
     whole("ActiveAssignments", "Active assignments", "active_assignments"),
     day("ActivatedOn", "Activated on", "activated_on"),
     day("EndsOn", "First day without access", "ends_on"),
     flag("AutoExtends", "Extends by itself", "auto_extends"),
-    lookups=(_CUSTOMER_LINK,),
+    lookups=(CUSTOMER_LINK,),
     label="GDAP relationship",
     plural="GDAP relationships",
     description="A granular delegated admin relationship: what lets us read a customer's data.",
@@ -136,7 +134,7 @@ SUBSCRIPTION = table(
     "Subscription",
     title("Name", "name"),
     text("SubscriptionRef", "Subscription id", "id", 100),
-    _TENANT,
+    TENANT,
     text("ProductId", "Product id", "product_id", 100),
     text("SkuId", "SKU id", "sku_id", 100),
     choice("Kind", "Kind", "kind", "licence usage one_time"),
@@ -156,7 +154,7 @@ SUBSCRIPTION = table(
     text("ProductType", "Product type", "product_type"),
     as_json("NextTerm", "Scheduled for the next term", "next_term"),
     text("MigratedFrom", "Replaced legacy subscription", "migrated_from", 100),
-    lookups=(_CUSTOMER_LINK,),
+    lookups=(CUSTOMER_LINK,),
     label="CSP subscription",
     plural="CSP subscriptions",
     description="A subscription as Partner Center showed it when it was last read.",
@@ -166,7 +164,7 @@ SUBSCRIPTION = table(
 SUBSCRIPTION_EVENT = table(
     "SubscriptionEvent",
     text("SubscriptionRef", "Subscription id", "subscription_id", 100),
-    _TENANT,
+    TENANT,
     day("Effective", "Effective", "effective"),
     text("Type", "What changed", "type", 40),
     whole("Quantity", "New quantity", "quantity"),
@@ -179,7 +177,7 @@ SUBSCRIPTION_EVENT = table(
     flag("IsTrial", "Free trial", "is_trial"),
     text("Reference", "Reference id", "reference_id"),
     whole("Sequence", "Order within the day", "sequence"),
-    lookups=(_CUSTOMER_LINK, _SUBSCRIPTION_LINK),
+    lookups=(CUSTOMER_LINK, _SUBSCRIPTION_LINK),
     title="type",
     label="CSP subscription event",
     plural="CSP subscription events",
@@ -206,7 +204,7 @@ TAX_PROFILE = table(
 
 BILLING_CONTRACT = table(
     "BillingContract",
-    _TENANT,
+    TENANT,
     text("Currency", "Currency", "currency", 10),
     day("Starts", "Billed from", "starts"),
     day("Ends", "First day not billed", "ends"),
@@ -232,7 +230,7 @@ BILLING_CONTRACT = table(
     choice("EarnedCredit", "Partner earned credit is", "earned_credit", "passed_on kept"),
     day("EarnedCreditFrom", "Earned credit so from", "earned_credit_from"),
     lookups=(
-        _CUSTOMER_LINK,
+        CUSTOMER_LINK,
         _account(field="account_id", name_field="account_name"),
         Lookup(
             schema_name="csp_TaxProfileId",
@@ -251,7 +249,7 @@ BILLING_CONTRACT = table(
 
 PRICE_LIST_ITEM = table(
     "PriceListItem",
-    _TENANT,
+    TENANT,
     text("Sku", "Product and SKU", "sku"),
     text("Term", "Term", "term", 20),
     text("BillingCycle", "Billing cycle", "billing_cycle", 20),
@@ -263,7 +261,7 @@ PRICE_LIST_ITEM = table(
     day("DiscountUntil", "First day without discount", "discount_valid.end", open_end=date.max),
     day("ValidFrom", "Valid from", "valid.start", open_end=date.min),
     day("ValidUntil", "First day not valid", "valid.end", open_end=date.max),
-    lookups=(_CUSTOMER_LINK,),
+    lookups=(CUSTOMER_LINK,),
     title="sku",
     label="Agreed price",
     plural="Agreed prices",
@@ -276,7 +274,7 @@ MARKUP_RULE = table(
     "MarkupRule",
     choice("Method", "Method", "method", "percent margin fixed uplift erp_minus tiers package"),
     number("Value", "Value", "value"),
-    _TENANT,
+    TENANT,
     text("Kind", "Kind of charge", "kind", 40),
     text("Sku", "Product and SKU", "sku"),
     text("MeterCategory", "Meter category", "meter_category"),
@@ -289,7 +287,7 @@ MARKUP_RULE = table(
     number("Maximum", "Greatest amount of a month", "maximum"),
     day("ValidFrom", "Valid from", "valid.start", open_end=date.min),
     day("ValidUntil", "First day not valid", "valid.end", open_end=date.max),
-    lookups=(_CUSTOMER_LINK,),
+    lookups=(CUSTOMER_LINK,),
     title="key",
     label="Markup rule",
     plural="Markup rules",
@@ -317,7 +315,7 @@ COST_LINE = table(
     "CostLine",
     title("Name", "name"),
     text("MicrosoftInvoice", "Microsoft invoice", "invoice_id", 100),
-    _TENANT,
+    TENANT,
     text("CustomerName", "Customer name", "customer_name", 400),
     text("SubscriptionRef", "Subscription id", "subscription_id", 100),
     text("ProductId", "Product id", "product_id", 100),
@@ -352,95 +350,11 @@ COST_LINE = table(
     as_json("Adjustments", "Price adjustments", "adjustments"),
     as_json("Shares", "Who used it", "shares"),
     day("WithdrawnOn", "Withdrawn on", "withdrawn_on"),
-    lookups=(_CUSTOMER_LINK, _SUBSCRIPTION_LINK),
+    lookups=(CUSTOMER_LINK, _SUBSCRIPTION_LINK),
     label="Microsoft cost line",
     plural="Microsoft cost lines",
     description="One line of Microsoft's invoice to the partner: what was really billed to us.",
     record=CostLine,
-)
-
-USAGE_SUMMARY = table(
-    "UsageSummary",
-    _TENANT,
-    text("PlanRef", "Azure plan id", "plan_id", 100),
-    text("EntitlementRef", "Azure subscription id", "entitlement_id", 100),
-    text("EntitlementName", "Azure subscription", "entitlement_name", 400),
-    text("MeterCategory", "Meter category", "meter_category"),
-    day("Day", "Day", "day"),
-    text("Currency", "Currency", "currency", 10),
-    whole("Lines", "Usage lines", "lines"),
-    number("Quantity", "Quantity", "quantity"),
-    # A number, not money: the exact sum of rated lines, which is rounded only on a bill.
-    number("Cost", "Rated cost", "cost"),
-    lookups=(
-        _CUSTOMER_LINK,
-        Lookup(
-            schema_name="csp_SubscriptionId",
-            label="Azure plan",
-            target="csp_subscription",
-            field="plan_id",
-            prefix="subscription/",
-        ),
-    ),
-    title="meter_category",
-    label="Azure usage",
-    plural="Azure usage",
-    description="Rated usage of one day, one Azure subscription and one meter category.",
-    record=UsageSummary,
-)
-
-USAGE_BUDGET = table(
-    "UsageBudget",
-    _TENANT,
-    text("EntitlementRef", "Azure subscription id (empty: all)", "entitlement_id", 100),
-    money("Amount", "Budget of a contract month", "amount"),
-    text("Currency", "Currency", "currency", 10),
-    text("Thresholds", "Alert at percent", "thresholds"),
-    day("ValidFrom", "Valid from", "valid.start", open_end=date.min),
-    day("ValidUntil", "First day not valid", "valid.end", open_end=date.max),
-    lookups=(_CUSTOMER_LINK,),
-    title="key",
-    label="Usage budget",
-    plural="Usage budgets",
-    description="What a customer may use in a contract month, in Microsoft's rated cost.",
-    record=UsageBudget,
-    audited=True,
-)
-
-USAGE_ALERT = table(
-    "UsageAlert",
-    choice("Kind", "Kind", "kind", "spike new_subscription drop budget forecast"),
-    choice("Severity", "Severity", "severity", "low medium high"),
-    choice("State", "State", "state", "open acknowledged closed"),
-    _TENANT,
-    text("EntitlementRef", "Azure subscription id", "entitlement_id", 100),
-    text("EntitlementName", "Azure subscription", "entitlement_name", 400),
-    text("MeterCategory", "Meter category", "meter_category"),
-    text("Currency", "Currency", "currency", 10),
-    day("FirstDay", "First day", "first"),
-    day("LastDay", "Last day so far", "last"),
-    money("Amount", "Used or expected", "amount"),
-    money("UsualAmount", "Usual or agreed", "usual"),
-    number("Factor", "Times the usual", "factor"),
-    text("BudgetKey", "Budget key", "budget_key"),
-    number("Threshold", "Percent of the budget", "threshold"),
-    memo("Sentence", "What is unusual", "sentence"),
-    memo("Hint", "What to do", "hint"),
-    lookups=(
-        _CUSTOMER_LINK,
-        Lookup(
-            schema_name="csp_UsageBudgetId",
-            label="Budget",
-            target="csp_usagebudget",
-            field="budget_key",
-        ),
-    ),
-    title="sentence",
-    label="Usage alert",
-    plural="Usage alerts",
-    description="What somebody should know about a customer's usage before Microsoft bills it.",
-    record=UsageAlert,
-    audited=True,
 )
 
 INVOICE = table(
@@ -448,7 +362,7 @@ INVOICE = table(
     choice("Kind", "Kind", "kind", "invoice credit_note"),
     text("Number", "Number", "number", 100),
     choice("Status", "Status", "status", "draft approved issued handed_off paid void credited"),
-    _TENANT,
+    TENANT,
     text("CustomerName", "Customer name", "customer_name", 400),
     text("ContractKey", "Billing contract key", "contract_key"),
     text("AccountName", "Account name", "account_name", 400),
@@ -469,7 +383,7 @@ INVOICE = table(
     moment("ProjectedOn", "Projected on", ""),
     money("ProjectedTotal", "Total of the standard invoice", ""),
     lookups=(
-        _CUSTOMER_LINK,
+        CUSTOMER_LINK,
         # The text beside it keeps what was billed, even when the account row is deleted.
         _account(field="account_id"),
         Lookup(
@@ -547,7 +461,7 @@ FINDING = table(
     text("Check", "Check", "check"),
     choice("Severity", "Severity", "severity", "warn hold block"),
     choice("State", "State", "", f"{OPEN} {CLOSED}", fixed=OPEN),
-    _TENANT,
+    TENANT,
     text("Record", "Seen on", "record", 1000),
     memo("Sentence", "What is wrong", "sentence"),
     memo("Hint", "What to do", "hint"),
@@ -555,7 +469,7 @@ FINDING = table(
     # The day on which it was opened, changed or opened again, not of each run that still sees it:
     # that would write every open finding every day, and wake every flow that listens.
     day("LastSeen", "Last opened or changed", "seen", hashed=False),
-    lookups=(_CUSTOMER_LINK,),
+    lookups=(CUSTOMER_LINK,),
     title="check",
     label="Billing finding",
     plural="Billing findings",

@@ -62,8 +62,8 @@ class UsageBudget:
     currency: str
     entitlement_id: str = ""
     """The Azure subscription; empty: all of the customer."""
-    thresholds: str = "50 80 100"
-    """Percentages of the amount at which to tell, between blanks or commas."""
+    thresholds: str = ""
+    """Percentages of the amount at which to tell, between blanks or commas; empty: 50, 80, 100."""
     valid: Period = FOREVER
 
 

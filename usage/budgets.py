@@ -26,12 +26,15 @@ LATE_DAYS = 5
 _STILL = Decimal("0.95")
 """A forecast that was told stands until it falls so far, lest it come and go from day to day."""
 _MOST_PERCENT = 1000
+_USUAL_THRESHOLDS = "50 80 100"
+"""Where nobody typed any."""
 _ZERO = Decimal(0)
 
 
 def thresholds_of(budget: UsageBudget) -> list[Decimal]:
     """Return the percentages in order; ValueError when one of them is none."""
-    words = [word.removesuffix("%") for word in re.split(r"[\s,;]+", budget.thresholds) if word]
+    text = budget.thresholds or _USUAL_THRESHOLDS
+    words = [word.removesuffix("%") for word in re.split(r"[\s,;]+", text) if word]
     try:
         found = sorted({Decimal(word) for word in words})
     except InvalidOperation:

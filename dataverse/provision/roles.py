@@ -25,9 +25,8 @@ from dataverse.tables import (
     PRICE_LIST_ITEM,
     TABLES,
     TAX_PROFILE,
-    USAGE_ALERT,
-    USAGE_BUDGET,
 )
+from dataverse.usage_tables import USAGE_ALERT, USAGE_BUDGET
 
 DEPTH = "Global"
 """Of every privilege: the rows of the whole organisation."""

@@ -197,7 +197,7 @@ def test_the_last_days_of_a_month_are_still_told_when_they_come_in():
         ({"currency": "dollars"}, "which is no ISO code"),
         ({"thresholds": "half"}, "'half' are no percentages"),
         ({"thresholds": "0 50"}, "'0 50' are no percentages"),
-        ({"thresholds": ""}, "'' are no percentages"),
+        ({"thresholds": ","}, "',' are no percentages"),
         ({"thresholds": "NaN"}, "'NaN' are no percentages"),
     ],
 )
@@ -213,6 +213,10 @@ def test_a_budget_that_cannot_be_meant_is_told(fields, words):
 
 def test_a_budget_that_can_be_meant_is_not():
     assert fault_of(a_budget(valid=FOREVER)) is None
+
+
+def test_a_row_without_thresholds_has_the_usual_ones():
+    assert thresholds_of(a_budget()) == [Decimal(50), Decimal(80), Decimal(100)]
 
 
 @given(st.lists(st.integers(1, 1000), min_size=1))
