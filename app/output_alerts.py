@@ -70,7 +70,7 @@ def as_data(alert: UsageAlert, names: dict[str, str]) -> dict[str, Any]:
         "last_day": str(alert.last),
         "amount": f"{alert.amount:f}",
         "usual": f"{alert.usual:f}",
-        "factor": None if alert.factor is None else f"{alert.factor:f}",
+        "factor": None if alert.factor is None else f"{alert.factor:.1f}",
         "budget": alert.budget_key,
         "threshold_percent": None if alert.threshold is None else f"{alert.threshold:f}",
         "sentence": alert.sentence,

@@ -12,11 +12,11 @@ from domain.charge import Charge
 from domain.contract import BillingContract
 from domain.period import Period
 from domain.problems import Severity
-from domain.subscription import CostLine, UsageSummary
+from domain.subscription import CostKind, CostLine, UsageSummary
 from domain.usage_alert import AlertState, UsageAlert, UsageBudget
 from sync import alerts
 from sync.messages import PullUnit, StartRun
-from tests.builders import a_contract, day
+from tests.builders import a_contract, a_pass_on, day
 from tests.usecases.office import (
     APPROVE,
     BILL,
@@ -54,8 +54,18 @@ def office(tmp_path):
     september = Period.month("2026-09")
     center.heads = [
         an_invoice_head(),
-        an_invoice_head("0", id="I0", issued_on=day("2026-10-08"), billed=september),
+        an_invoice_head("3000.00", id="I0", issued_on=day("2026-10-08"), billed=september),
     ]
+    center.lines.append(
+        a_pass_on(
+            CostKind.USAGE,
+            "3000.00",
+            key="line/I0/1",
+            customer_id=NORTHWIND,
+            invoice_id="I0",
+            charged=september,
+        )
+    )
     center.usage["I0"] = rows(day("2026-09-01"), day("2026-09-30"))
     center.usage["I1"] = rows(day("2026-10-01"), day("2026-10-31"))
     feed(office)
