@@ -2,7 +2,7 @@
 
 Unbilled usage is read into daily series, joined to the history of the months that are billed, and
 judged (`usage.alerts`, `usage.budgets`). It is never stored as usage and no charge reads it: all that
-stays of it are alerts and the files in the archive. What was told before is found again by what it is
+stays of it are alerts. What was told before is found again by what it is
 about, not by the day on which it was seen first, so a restated day never tells a thing twice.
 """
 
@@ -18,6 +18,7 @@ from domain.period import Period
 from domain.problems import Finding, Severity
 from domain.subscription import CostInvoice
 from domain.usage_alert import AlertKind, AlertState, UsageAlert, UsageBudget
+from sync import deliveries
 from sync.findings import replace_everywhere
 from sync.ledger import Outcome
 from sync.messages import PullUnit
@@ -48,7 +49,7 @@ def currencies(ports: Ports, heads: Iterable[CostInvoice]) -> list[str]:
 def work(ports: Ports, unit: PullUnit) -> Outcome:
     """Judge the unbilled usage of one currency and write what there is to tell."""
     currency, today = unit.scope, unit.day
-    feed = _feed(ports, currency, today)
+    feed = _feed(ports, currency)
     billed = _billed_days(ports, currency, today - timedelta(days=WINDOW_DAYS + 31))
     unbilled = by_customer(feed.summaries, currency, billed=billed)
     days = billed | _covered(one.day for one in feed.summaries)
@@ -86,13 +87,13 @@ def work(ports: Ports, unit: PullUnit) -> Outcome:
     )
 
 
-def _feed(ports: Ports, currency: str, today: date) -> UsageMonth:
+def _feed(ports: Ports, currency: str) -> UsageMonth:
+    """Read what the feed has today; the files are scratch, and tomorrow others."""
     files: list[Path] = []
     for period in PERIODS:
-        folder = ports.archive.folder(f"unbilled/{today}/{currency}/{period}")
+        folder = ports.archive.folder(f"scratch/unbilled/{currency}/{period}")
         files += ports.partner_center.download_unbilled_usage(currency, period, folder)
-    scratch = ports.archive.folder(f"unbilled/{today}/{currency}") / "scratch"
-    return load(files, scratch=scratch)
+    return load(files, scratch=ports.archive.folder("scratch/unbilled"))
 
 
 def _billed_days(ports: Ports, currency: str, since: date) -> set[date]:
@@ -101,10 +102,8 @@ def _billed_days(ports: Ports, currency: str, since: date) -> set[date]:
     for head in ports.partner_center.invoices():
         if isinstance(head, Finding) or head.currency != currency or head.billed.end <= since:
             continue
-        key = PullUnit(run_key="sync/0", part="costs", scope=head.id, day=since).key
-        found = ports.store.unit(key)
-        # What a unit counted when it last ended stays on it while it is worked again.
-        if found is not None and found[0].counts.get("usage_summaries"):
+        imported = deliveries.imports(ports.archive, head.id)
+        if imported and imported[-1].counts.get("usage_summaries"):
             days |= _days(head.billed)
     return days
 

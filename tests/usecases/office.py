@@ -93,13 +93,11 @@ def microsoft(office: Office) -> None:
         a_line("new"),
         a_pass_on(CostKind.USAGE, "50.00", customer_id=NORTHWIND),
     ]
-    center.usage = {
-        "I1": [usage_row("azure-1", "30"), usage_row("azure-2", "20")],
-        "unbilled/USD/current": [
-            usage_row("azure-1", "1", UsageDate=f"2026-11-{number:02}T00:00:00Z")
-            for number in range(1, 9)
-        ],
-    }
+    center.usage = {"I1": [usage_row("azure-1", "30"), usage_row("azure-2", "20")]}
+    center.unbilled["USD", "current"] = [
+        usage_row("azure-1", "1", UsageDate=f"2026-11-{number:02}T00:00:00Z")
+        for number in range(1, 9)
+    ]
     office.directory.known = [
         a_relationship(),
         a_relationship(id="gdap-2", customer_id=NORTHWIND),

@@ -76,7 +76,7 @@ def feed(office, today=TODAY, changed=(), cost="100", **fields):
     """What the feed shows on a day: the month so far, the last day of it in part."""
     lines = rows(today.replace(day=1), today - timedelta(days=1), cost, changed, **fields)
     lines[-1]["BillingPreTaxTotal"] = "3"
-    office.partner_center.usage["unbilled/USD/current"] = lines
+    office.partner_center.unbilled["USD", "current"] = lines
 
 
 def sync(office, today=TODAY):
@@ -118,7 +118,7 @@ def test_a_spike_is_told_with_its_cause(office):
 
 def test_the_day_that_is_not_complete_is_not_judged(office):
     feed(office, changed={day("2026-11-08"): "900"})
-    office.partner_center.usage["unbilled/USD/current"][-1]["BillingPreTaxTotal"] = "900"
+    office.partner_center.unbilled["USD", "current"][-1]["BillingPreTaxTotal"] = "900"
     assert sync(office) == []
 
 
@@ -209,7 +209,7 @@ def test_what_was_over_long_before_it_is_seen_is_not_told(office):
 
 
 def test_an_empty_feed_at_the_start_of_a_month_is_ordinary(office):
-    office.partner_center.usage["unbilled/USD/current"] = []
+    office.partner_center.unbilled["USD", "current"] = []
     assert sync(office, day("2026-11-03")) == []
     assert [one for one in office.store.findings() if one.check == "usage.feed"] == []
 
@@ -232,7 +232,7 @@ def test_a_feed_that_stopped_for_everybody_is_a_finding_and_no_drop(office):
 def test_a_customer_that_stopped_while_others_go_on_is_a_drop(office):
     lines = rows(day("2026-11-01"), day("2026-11-03"))
     lines += rows(day("2026-11-01"), day("2026-11-08"), CustomerId="c1", entitlement=TEST)
-    office.partner_center.usage["unbilled/USD/current"] = lines
+    office.partner_center.unbilled["USD", "current"] = lines
     found = [one for one in sync(office) if one.customer_id == NORTHWIND]
     assert stand(found) == [("drop", "2026-11-04", "2026-11-07", "open")]
     assert found[0].sentence.startswith("All Azure subscriptions together: no usage for 4 days")
@@ -242,7 +242,7 @@ def test_last_month_counts_from_the_feed_until_its_invoice_is_stored(office):
     center = office.partner_center
     october = rows(day("2026-10-01"), day("2026-10-31"), changed={day("2026-10-30"): "700"})
     center.heads = [center.heads[1]]
-    center.usage["unbilled/USD/last"] = october
+    center.unbilled["USD", "last"] = october
     feed(office, day("2026-11-03"))
     (one,) = sync(office, day("2026-11-03"))
     assert stand([one]) == [("spike", "2026-10-30", "2026-10-30", "open")]
@@ -251,7 +251,7 @@ def test_last_month_counts_from_the_feed_until_its_invoice_is_stored(office):
     }
     center.heads = [an_invoice_head(), *center.heads]
     center.usage["I1"] = october
-    del center.usage["unbilled/USD/last"]
+    del center.unbilled["USD", "last"]
     feed(office)
     sync(office)
     assert (alert(office).key, alert(office).amount) == (one.key, Decimal(700))
@@ -260,14 +260,14 @@ def test_last_month_counts_from_the_feed_until_its_invoice_is_stored(office):
 def test_while_history_is_missing_nothing_is_closed(office):
     feed(office, changed=SPIKE)
     sync(office)
-    office.partner_center.usage["unbilled/USD/current"] = []
+    office.partner_center.unbilled["USD", "current"] = []
     (one,) = sync(office, day("2026-11-10"))
     assert one.state is AlertState.OPEN
 
 
 def test_a_line_that_cannot_be_read_warns_and_holds_nobody(office):
     feed(office)
-    office.partner_center.usage["unbilled/USD/current"][2]["Quantity"] = "many"
+    office.partner_center.unbilled["USD", "current"][2]["Quantity"] = "many"
     sync(office)
     (finding,) = office.store.findings()
     assert (finding.check, finding.severity) == ("wire.unbilled_usage", Severity.WARN)
@@ -293,13 +293,13 @@ def test_two_currencies_of_one_customer_are_apart(office):
     euro = an_invoice_head("0", id="E1", currency="EUR")
     center.heads = [euro, *center.heads]
     center.usage["E1"] = rows(day("2026-10-01"), day("2026-10-31"), BillingCurrency="EUR")
-    center.usage["unbilled/EUR/current"] = rows(
+    center.unbilled["EUR", "current"] = rows(
         day("2026-11-01"), day("2026-11-08"), changed=SPIKE, BillingCurrency="EUR"
     )
     (one,) = sync(office)
     assert (one.currency, one.amount, one.usual) == ("EUR", Decimal(1200), Decimal(300))
     feed(office, day("2026-11-10"), SPIKE)
-    center.usage["unbilled/EUR/current"] = rows(
+    center.unbilled["EUR", "current"] = rows(
         day("2026-11-01"), day("2026-11-09"), changed=SPIKE, BillingCurrency="EUR"
     )
     both = sync(office, day("2026-11-10"))
@@ -371,7 +371,7 @@ def test_an_anchored_contract_counts_from_its_day(office):
 def test_with_the_month_its_alerts_are_over(office):
     office.store.save([a_budget("600")])
     before = {one.key for one in sync(office)}
-    office.partner_center.usage["unbilled/USD/last"] = rows(day("2026-11-01"), day("2026-11-30"))
+    office.partner_center.unbilled["USD", "last"] = rows(day("2026-11-01"), day("2026-11-30"))
     feed(office, day("2026-12-08"), cost="1")
     sync(office, day("2026-12-08"))
     assert before
@@ -423,9 +423,10 @@ def test_nothing_of_a_day_before_the_first_of_the_year_is_lost(office):
     center = office.partner_center
     center.heads = []
     center.usage.clear()
-    center.usage["unbilled/USD/last"] = rows(
+    center.unbilled.clear()
+    center.unbilled["USD", "last"] = rows(
         date(2025, 12, 1), date(2025, 12, 31), changed={date(2025, 12, 30): "700"}
     )
-    center.usage["unbilled/USD/current"] = rows(date(2026, 1, 1), date(2026, 1, 2))
+    center.unbilled["USD", "current"] = rows(date(2026, 1, 1), date(2026, 1, 2))
     (one,) = sync(office, date(2026, 1, 3))
     assert "on 30 December 2025" in one.sentence
