@@ -140,8 +140,8 @@ class Score:
 
     @property
     def precision(self) -> str:
-        """Right alerts of all alerts."""
-        return f"{self.right / self.told:.3f}" if self.told else "-"
+        """Right alerts of all alerts; where nothing was put in, none can be right."""
+        return f"{self.right / self.told:.3f}" if self.told and self.there else "-"
 
     @property
     def recall(self) -> str:

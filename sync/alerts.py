@@ -31,6 +31,8 @@ from usage.spikes import QUIET_DAYS, WINDOW_DAYS
 PERIODS = ("current", "last")
 """Until its invoice is out, last month is not billed either; after that it has no data."""
 CUSTOMERS_AT_ONCE = 25
+HISTORY_DAYS = WINDOW_DAYS + 31
+"""What is judged, and a month more, because the days that are known may end earlier."""
 LATE_DAYS = 10
 """What was over before that when it is seen for the first time is not worth an alert."""
 SILENT_DAYS = 4
@@ -49,12 +51,20 @@ def currencies(ports: Ports, heads: Iterable[CostInvoice]) -> list[str]:
 def work(ports: Ports, unit: PullUnit) -> Outcome:
     """Judge the unbilled usage of one currency and write what there is to tell."""
     currency, today = unit.scope, unit.day
+    heads = [one for one in ports.partner_center.invoices() if isinstance(one, CostInvoice)]
     feed = _feed(ports, currency)
-    billed = _billed_days(ports, currency, today - timedelta(days=WINDOW_DAYS + 31))
+    billed = _billed_days(
+        ports,
+        [
+            one
+            for one in heads
+            if one.currency == currency and (today - one.billed.end).days <= HISTORY_DAYS
+        ],
+    )
     unbilled = by_customer(feed.summaries, currency, billed=billed)
     days = billed | _covered(one.day for one in feed.summaries)
     known = judged_days(days, today)
-    budgets, faults = _budgets(ports, currency)
+    budgets, faults = _budgets(ports, currency, currencies(ports, heads))
     stored = [
         one
         for one in ports.store.usage_alerts(today - timedelta(days=TOLD_DAYS + LATE_DAYS))
@@ -96,12 +106,10 @@ def _feed(ports: Ports, currency: str) -> UsageMonth:
     return load(files, scratch=ports.archive.folder("scratch/unbilled"))
 
 
-def _billed_days(ports: Ports, currency: str, since: date) -> set[date]:
+def _billed_days(ports: Ports, heads: Iterable[CostInvoice]) -> set[date]:
     """Return the days of the invoices whose usage is stored."""
     days: set[date] = set()
-    for head in ports.partner_center.invoices():
-        if isinstance(head, Finding) or head.currency != currency or head.billed.end <= since:
-            continue
+    for head in heads:
         imported = deliveries.imports(ports.archive, head.id)
         if imported and imported[-1].counts.get("usage_summaries"):
             days |= _days(head.billed)
@@ -133,7 +141,7 @@ def _series(
     unbilled: Mapping[str, CustomerUsage],
 ) -> dict[str, CustomerUsage]:
     """Join the stored history of some customers with what is not billed yet."""
-    since = today - timedelta(days=WINDOW_DAYS + 31)
+    since = today - timedelta(days=HISTORY_DAYS)
     series = by_customer(ports.store.usage_summaries(currency, since, customer_ids), currency)
     for customer_id in customer_ids:
         new = unbilled.get(customer_id)
@@ -145,12 +153,14 @@ def _series(
     return series
 
 
-def _budgets(ports: Ports, currency: str) -> tuple[dict[str, list[UsageBudget]], list[Finding]]:
+def _budgets(
+    ports: Ports, currency: str, billed_in: Sequence[str]
+) -> tuple[dict[str, list[UsageBudget]], list[Finding]]:
     """Return the budgets in a currency by customer, and what is wrong with others."""
     budgets: dict[str, list[UsageBudget]] = defaultdict(list)
     faults = []
     for budget in ports.store.usage_budgets():
-        fault = fault_of(budget)
+        fault = fault_of(budget, billed_in)
         if fault is not None:
             faults.append(fault)
         elif budget.currency == currency:

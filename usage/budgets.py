@@ -17,7 +17,7 @@ from domain.money import Money
 from domain.period import Grid, Period
 from domain.problems import Finding, Severity
 from domain.usage_alert import AlertKind, AlertSeverity, AlertState, UsageAlert, UsageBudget
-from usage.alert_words import amount_text, day_text, factor_of
+from usage.alert_words import amount_text, day_text, factor_of, listed
 from usage.alerts import CustomerUsage
 from usage.baseline import BASELINE_DAYS, Baseline
 
@@ -45,13 +45,15 @@ def thresholds_of(budget: UsageBudget) -> list[Decimal]:
     return found
 
 
-def fault_of(budget: UsageBudget) -> Finding | None:
-    """Return what makes a budget one that cannot be meant."""
+def fault_of(budget: UsageBudget, billed_in: Sequence[str] = ()) -> Finding | None:
+    """Return what makes a budget one that cannot be meant; `billed_in`: Microsoft's currencies."""
     fault = ""
     if not budget.customer_id:
         fault = "names no customer tenant id"
     elif not re.fullmatch(r"[A-Z]{3}", budget.currency):
         fault = f"has the currency {budget.currency!r}, which is no ISO code"
+    elif billed_in and budget.currency not in billed_in:
+        fault = f"is in {budget.currency}, but Microsoft bills in {listed(billed_in)}"
     elif budget.amount is None or budget.amount <= 0:
         fault = "has no amount above zero"
     else:

@@ -28,6 +28,7 @@ from dataverse.tables import (
     TAX_PROFILE,
     UNIT_OF_WORK,
 )
+from dataverse.usage_tables import USAGE_ALERT
 from domain.contract import (
     Alignment,
     BillingContract,
@@ -47,6 +48,7 @@ from domain.period import Frequency, Period
 from domain.problems import Finding, InputError, Severity
 from domain.run import RequestStatus, RunStatus, UnitStatus
 from domain.subscription import CostKind, CostLine, SubscriptionKind
+from domain.usage_alert import AlertKind, AlertSeverity, AlertState
 from invoice.document import DocumentKind, DocumentStatus, InvoiceLine
 
 words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30)
@@ -179,6 +181,9 @@ def test_every_value_of_our_own_words_is_an_option():
         (BILLING_CONTRACT, "csp_proration"): Proration,
         (COST_LINE, "csp_kind"): CostKind,
         (TABLES[5], "csp_kind"): SubscriptionKind,
+        (USAGE_ALERT, "csp_kind"): AlertKind,
+        (USAGE_ALERT, "csp_severity"): AlertSeverity,
+        (USAGE_ALERT, "csp_state"): AlertState,
     }
     for (table, name), enum in declared.items():
         assert set(table.column(name).options) == {member.value for member in enum}

@@ -390,6 +390,13 @@ def test_a_budget_that_cannot_be_read_is_told_and_the_others_count(office):
     assert office.store.findings() == []
 
 
+def test_a_budget_in_a_currency_that_is_not_billed_is_told(office):
+    office.store.save([a_budget("100", currency="GBP")])
+    assert sync(office) == []
+    (finding,) = office.store.findings()
+    assert "is in GBP, but Microsoft bills in USD, so nobody is alerted" in finding.sentence
+
+
 # --- what it never does ---------------------------------------------------------------------------
 
 
