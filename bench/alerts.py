@@ -2,7 +2,7 @@
 
 `python -m bench.alerts [--seed N] [--series N]` invents histories of daily cost (weekday pattern,
 noise, growth, month-end jobs, holidays, machines that come and go, short histories), puts one spike
-or one drop of known size into two thirds of them, and asks `usage.spikes` day by day what it sees.
+or one drop of known size into seven of eight, and asks `usage.spikes` day by day what it sees.
 Beside it stands the naive rule: more than twice yesterday, or nothing after something.
 
 An alert is right when it has a day in common with what was put in. Each alert that has none is
