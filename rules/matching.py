@@ -67,7 +67,13 @@ class Place:
 
 
 _WHOLE = {"new", "cycleCharge", "renew"}
-_KINDS = {ChargeType.USAGE: CostKind.USAGE, ChargeType.ONE_TIME: CostKind.ONE_TIME}
+_KINDS = {
+    ChargeType.USAGE: CostKind.USAGE,
+    ChargeType.ONE_TIME: CostKind.ONE_TIME,
+    ChargeType.MARKETPLACE: CostKind.ONE_TIME,
+    ChargeType.RESERVATION: CostKind.RESERVATION,
+    ChargeType.SAVINGS_PLAN: CostKind.SAVINGS_PLAN,
+}
 
 
 def asks_of_lines(lines: Iterable[CostLine]) -> list[Ask]:

@@ -30,13 +30,14 @@ from domain.contract import (
 )
 from domain.money import Money, fit_to, minor_units, plain, round_half_up
 from domain.period import Period
-from domain.problems import Finding, Severity
+from domain.problems import Finding
 from domain.subscription import CostLine, UsageShare
 from rules.cost_rules import BY_LINE, BY_MONTH, cannot, line_rule
 from rules.earned_credit import Earned, earned
 from rules.grouping import SPLIT, Billed, Group, family, fault_of, group_of
 from rules.metering import Metered, meter_amount
 from rules.pricing import PriceBook, rate_reason
+from rules.usage_findings import credit_unknown, no_grouping, no_usage, not_grouped
 
 Asked = tuple[str, date, Money]
 """A rule, the first day of what it priced, and its portion of a charge."""
@@ -151,17 +152,17 @@ class _Reading:
         weights = _weights(line)
         if not weights:
             if line.subtotal:  # else billed at zero and used by nobody
-                self.findings.append(_no_usage(line))
+                self.findings.append(no_usage(line))
             return
         groups = _groups(line, grouping)
         credit = earned(line)
         fault = fault_of(grouping)
         if fault:
-            self.findings.append(_impossible(self.contract, fault))
+            self.findings.append(no_grouping(self.contract, fault))
         elif isinstance(groups, str):
-            self.findings.append(_not_grouped(line, month, groups))
+            self.findings.append(not_grouped(line, month, groups))
         elif credit is None and line.subtotal and self.contract.keeps_credit(day):
-            self.findings.append(_credit_unknown(line))
+            self.findings.append(credit_unknown(line))
         else:
             self._split(line, day, weights, groups, credit)
 
@@ -458,59 +459,3 @@ def _credit_reasons(whole: _Part, *, keeps: bool) -> Iterator[Reason]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _no_usage(line: CostLine) -> Finding:
-    return Finding(
-        check="usage.missing",
-        severity=Severity.HOLD,
-        customer_id=line.customer_id,
-        record=f"cost line {line.key}",
-        sentence=(
-            f"Microsoft billed {line.subtotal} {line.currency} for {line.name}, "
-            "but the daily usage explains none of it."
-        ),
-        hint="pull the usage of this invoice again; Microsoft may deliver it up to a day late",
-    )
-
-
-def _not_grouped(line: CostLine, month: date, what: str) -> Finding:
-    return Finding(
-        check="usage.not_grouped",
-        severity=Severity.HOLD,
-        customer_id=line.customer_id,
-        record=f"usage of invoice {line.invoice_id}",
-        sentence=(
-            f"The usage of {month:%Y-%m} is to be billed by {what}, "
-            f"and what is stored of Microsoft's invoice {line.invoice_id} does not tell it."
-        ),
-        hint="run sync, which reads the usage again as the contract asks; if this stays, "
-        "the export has no such column (ask for the full attribute set) or too many groups",
-    )
-
-
-def _impossible(contract: BillingContract, fault: str) -> Finding:
-    return Finding(
-        check="usage.grouping",
-        severity=Severity.HOLD,
-        customer_id=contract.customer_id,
-        record=f"billing contract {contract.key}",
-        sentence=f"The contract's grouping of usage cannot be meant as it stands: {fault}.",
-        hint="name the tag on the billing contract, or choose another grouping",
-    )
-
-
-def _credit_unknown(line: CostLine) -> Finding:
-    return Finding(
-        check="usage.earned_credit",
-        severity=Severity.HOLD,
-        customer_id=line.customer_id,
-        record=f"cost line {line.key}",
-        sentence=(
-            f"The partner keeps the earned credit, and how much of it is in {line.subtotal} "
-            f"{line.currency} for {line.name} is not told: the unit price is "
-            f"{plain(line.unit_price)}, {plain(line.effective_unit_price)} was paid."
-        ),
-        hint="pull the usage with the full attribute set, which has the percentage; "
-        "or pass the credit on",
-    )
