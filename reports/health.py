@@ -33,6 +33,7 @@ from reports.differences import (
     side_as_data,
     worth_said,
 )
+from reports.kinds import sold_by_kind
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -99,6 +100,15 @@ def summary(report: HealthReport) -> dict[str, Any]:
                 for name in ("microsoft", *(name for name, _ in _PARTS), "sold")
             }
             for total in _totals(report)
+        ],
+        "sold_by_kind": [
+            {
+                "currency": one.currency,
+                "kind": one.kind,
+                "lines": one.lines,
+                "amount": f"{one.amount:f}",
+            }
+            for one in sold_by_kind(standing)
         ],
         "documents": [
             {
@@ -187,6 +197,7 @@ def page(report: HealthReport) -> str:
         warning_count=len(warnings),
         documents=_by_number(report.documents),
         sums=_sums(_standing(report)),
+        kinds=sold_by_kind(_standing(report)),
         renewals=[one for one in report.renewals or () if not one.is_routine],
         routine_count=sum(one.is_routine for one in report.renewals or ()),
         worth=_worth(report),
