@@ -1,0 +1,440 @@
+"""Usage rated in SQL: every line gets the one rule in force, every invoice line its exact charge.
+
+Each part of an export is summed on its own (`usage.lines`), the sums are joined, and only what
+becomes an invoice line is priced: the sum of exact costs times one factor is the sum of the exact
+charges. A charge is rounded once, half-up to cents; how far the rounded charges drift from the exact
+total is a control total of its own. Lines that no rule covers, that two rules cover alike, or that
+cannot be read are held, counted and told; lines in = lines rated + lines held, and so the money.
+
+Limit: rules by percent. What tiers, packages and commitments come to hangs on a contract's month and
+is priced from sums (`rules.metering`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from shutil import move, rmtree
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from domain.contract import MarkupRule
+from domain.money import plain
+from domain.problems import Finding, InputError, Severity
+from usage.lines import Part, Shape, ask, available_cores, connect, each_part, text, value
+from usage.rule_table import TIE, RuleTable
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+KEYS = ("BillingCurrency", "CustomerId", "SubscriptionId", "ProductId", "MeterCategory", "MeterId")
+"""What an invoice line is for, with the month and the rule."""
+
+SHAPE = Shape(
+    text=KEYS,
+    dates=("UsageDate",),
+    numbers=("Quantity", "BillingPreTaxTotal"),
+    needed=("BillingCurrency", "CustomerId", "SubscriptionId"),
+)
+TOLD = 1000
+"""Findings that are told one by one; the counts are of all."""
+
+_CHARGE = "DECIMAL(38,24)"  # a cost of 18 decimals times a factor of 6: no digit is lost
+_BATCH = 10_000
+_HINT = "fetch the export again; nothing is rated from input that is not proven to be whole"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageTotal:
+    """One currency: what came in and where it went; cost_in = cost + cost_held, to the last digit."""
+
+    currency: str
+    lines_in: int
+    quantity_in: Decimal
+    cost_in: Decimal
+    lines: int
+    """Rated."""
+    cost: Decimal
+    """Of what is rated."""
+    cost_held: Decimal
+    charge_exact: Decimal
+    charge: Decimal
+
+    @property
+    def rounding(self) -> Decimal:
+        """The drift of the rounded charges from the exact total."""
+        return self.charge - self.charge_exact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatedUsage:
+    """What an export comes to. Where it is not reconcilable nothing was written."""
+
+    source_lines: int = 0
+    held_lines: int = 0
+    unreadable_lines: int = 0
+    """Of the held ones: their cost is not known."""
+    invoice_lines: int = 0
+    totals: tuple[UsageTotal, ...] = ()
+    sha256: str = ""
+    """Of the bytes of the result; empty where nothing was written."""
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def reconcilable(self) -> bool:
+        """Say whether the input is proven to be whole."""
+        return not any(finding.severity is Severity.BLOCK for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What a manifest says that an export holds; None where it does not say."""
+
+    parts: int | None = None
+    lines: int | None = None
+    quantity: Mapping[str, Decimal] | None = None
+    """By currency; under an empty key the sum over all."""
+    cost: Mapping[str, Decimal] | None = None
+
+
+def rate(
+    paths: Sequence[Path],
+    rules: Sequence[MarkupRule],
+    *,
+    scratch: Path,
+    out: Path | None = None,
+    annotated: Path | None = None,
+    expected: Expected | None = None,
+    memory_mb: int = 512,
+    threads: int = 0,
+    progress: Callable[[Path, int], None] = lambda _path, _lines: None,
+) -> RatedUsage:
+    """Rate the parts of one export; `out` takes the invoice lines as text separated by tabs.
+
+    Columns: the keys, month and rule, lines, quantity and cost (18 decimals), exact charge (24),
+    charge (2); sorted as bytes. `annotated` is a folder for every source line with its rule and exact
+    charge, one Parquet file for each part. Both appear when all is rated, or not at all; `progress`
+    hears of each part and its lines. InputError for a rule that cannot be meant.
+    """
+    table = RuleTable.of(rules)
+    threads = threads or available_cores()
+    if not paths:
+        return _refused(
+            "the folder holds no usage file (*.json.gz): an empty input is not a clean one"
+        )
+    scratch.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=scratch, prefix="rate-") as name:
+        folder = Path(name)
+        parts = _Parts(folder, table, annotate=annotated is not None)
+        try:
+            each_part(
+                paths,
+                parts.shape,
+                parts.sum_up,
+                scratch=folder,
+                memory_mb=memory_mb,
+                threads=threads,
+                progress=progress,
+            )
+        except InputError as error:
+            return _refused(str(error))
+        with connect(folder / "spilled", memory_mb=memory_mb, threads=threads) as database:
+            _join(database, parts)
+            rated = _told(database, parts)
+            missing = _missing(rated, expected or Expected(), len(paths))
+            if missing:
+                return replace(rated, findings=(*missing, *rated.findings))
+            rated = replace(rated, sha256=_write(_text_lines(database), out))
+        if annotated is not None:
+            rmtree(annotated, ignore_errors=True)
+            annotated.parent.mkdir(parents=True, exist_ok=True)
+            move(parts.lines, annotated)
+    return rated
+
+
+# --- parts ---------------------------------------------------------------------------------------
+
+
+class _Parts:
+    """Sums the lines of each part, and with `annotate` keeps every line with its rule and charge."""
+
+    def __init__(self, folder: Path, rules: RuleTable, *, annotate: bool) -> None:
+        self.rules = rules
+        self.annotate = annotate
+        self.keys = (*KEYS, "SkuId") if rules.names_skus else KEYS
+        self.shape = replace(SHAPE, text=self.keys)
+        self.sums, self.lines = folder / "sums", folder / "annotated"
+        self.sums.mkdir()
+        self.lines.mkdir()
+        self._prepared: set[int] = set()
+
+    def sum_up(self, database: DuckDBPyConnection, part: Part) -> int:
+        """Write the sums of one part; returns its lines."""
+        source, file = part.relation, f"{part.path.name}.parquet"
+        if self.annotate:
+            if id(database) not in self._prepared:
+                self.rules.load(database)
+                self._prepared.add(id(database))
+            lines = text(str(self.lines / file))
+            ask(database, part, f"COPY ({self._annotated(source)}) TO {lines} (FORMAT parquet)")
+            source = f"read_parquet({lines})"
+        sums = text(str(self.sums / file))
+        ask(database, part, f"COPY ({self._summed(source)}) TO {sums} (FORMAT parquet)")
+        return int(ask(database, part, f"SELECT coalesce(sum(lines), 0) FROM {sums}")[0][0])
+
+    def _summed(self, source: str) -> str:
+        """Sums by key, month and span of days in which no rule begins or ends."""
+        turns = self.rules.turns
+        spans = " ".join(
+            f"WHEN \"UsageDate\" < DATE '{day}' THEN {n}" for n, day in enumerate(turns)
+        )
+        span = f"CASE {spans} ELSE {len(turns)} END" if turns else "0"
+        by = f"{_names(self.keys)}, month, span, fault"
+        return (
+            f"SELECT {_names(self.keys)}, date_trunc('month', \"UsageDate\")::DATE AS month,"
+            f' {span} AS span, fault, min("UsageDate") AS day, min(number) AS number,'
+            ' count(*) AS lines, sum("Quantity") AS quantity, sum("BillingPreTaxTotal") AS cost'
+            f" FROM {source} GROUP BY {by}"
+        )
+
+    def _annotated(self, source: str) -> str:
+        """Every line with the values of its keys, its rule and its exact charge."""
+        values = ", ".join(f'{value(name)} AS "{name}"' for name in self.keys)
+        day = 'u."UsageDate"'
+        return (
+            f'SELECT number, {_names(self.keys)}, "UsageDate", "Quantity", "BillingPreTaxTotal",'
+            f' id AS rule, ("BillingPreTaxTotal" * factor)::{_CHARGE} AS charge, fault'
+            f" FROM (SELECT u.*, CASE WHEN fault IS NULL THEN {self.rules.choice} END AS chosen"
+            f" FROM (SELECT * REPLACE ({values}) FROM {source}) AS u"
+            f" {self.rules.joins('u', day)}) LEFT JOIN rule_id ON rule_id.rule = chosen"
+        )
+
+
+# --- the whole -----------------------------------------------------------------------------------
+
+
+def _join(database: DuckDBPyConnection, parts: _Parts) -> None:
+    """Make the tables `used` (sums by key, with the rule or the fault) and `invoiced`."""
+    files = text(str(parts.sums / "*.parquet"))
+    by = f"{_names(parts.keys)}, month, span, fault"
+    summed = (
+        "min(day) AS day, min(number) AS number, sum(lines) AS lines,"
+        " sum(quantity) AS quantity, sum(cost) AS cost"
+    )
+    # Pieces first: there are many of them, and few values.
+    database.execute(
+        f"CREATE TABLE piece AS SELECT {by}, filename AS file, {summed} FROM"
+        f" (SELECT * REPLACE (CASE WHEN fault IS NULL THEN NULL ELSE parse_filename(filename) END"
+        f" AS filename) FROM read_parquet({files}, filename = true)) GROUP BY {by}, filename"
+    )
+    found = {name: f'"{name}"' if parts.annotate else value(name) for name in parts.keys}
+    values = ", ".join(f"coalesce({one}, '') AS \"{name}\"" for name, one in found.items())
+    odd = " OR ".join(f"regexp_matches(\"{name}\", '[\\x00-\\x1f]')" for name in parts.keys)
+    parts.rules.load(database)
+    database.execute(
+        f"CREATE TABLE used AS SELECT u.*, CASE WHEN fault IS NULL THEN {parts.rules.choice} END AS"
+        f" rule FROM (SELECT {by}, file, {summed} FROM (SELECT * REPLACE (CASE WHEN fault IS NULL"
+        f" AND ({odd}) THEN 'has a control character in an attribute' ELSE fault END AS fault)"
+        f" FROM (SELECT * REPLACE ({values}) FROM piece)) GROUP BY {by}, file) AS u"
+        f" {parts.rules.joins('u', 'u.day')}"
+    )
+    database.execute("DROP TABLE piece")
+    database.execute(
+        f"CREATE TABLE invoiced AS SELECT *, (cost * factor)::{_CHARGE} AS exact,"
+        f" round((cost * factor)::{_CHARGE}, 2)::DECIMAL(38,2) AS charge FROM (SELECT"
+        f" {_names(KEYS)}, month, id, factor, sum(lines) AS lines, sum(quantity) AS quantity,"
+        " sum(cost) AS cost FROM used JOIN rule_id USING (rule)"
+        f" GROUP BY {_names(KEYS)}, month, id, factor)"
+    )
+
+
+def _told(database: DuckDBPyConnection, parts: _Parts) -> RatedUsage:
+    """Read the control totals, and what was held and why."""
+
+    def rows(query: str) -> list[tuple[Any, ...]]:
+        return database.execute(query).fetchall()
+
+    came = rows(
+        'SELECT "BillingCurrency", sum(lines), sum(quantity), sum(cost),'
+        " sum(cost) FILTER (rule IS NULL OR rule < 0) FROM used WHERE fault IS NULL"
+        " GROUP BY ALL ORDER BY ALL"
+    )
+    rated = {
+        currency: amounts
+        for currency, *amounts in rows(
+            'SELECT "BillingCurrency", sum(lines), sum(cost), sum(exact), sum(charge)'
+            " FROM invoiced GROUP BY ALL"
+        )
+    }
+    zero = Decimal(0)
+    totals = []
+    for currency, lines_in, quantity_in, cost_in, cost_held in came:
+        lines, cost, exact, charge = rated.get(currency, (0, zero, zero, zero))
+        totals.append(
+            UsageTotal(
+                currency=currency,
+                lines_in=int(lines_in),
+                quantity_in=quantity_in,
+                cost_in=cost_in,
+                lines=int(lines),
+                cost=cost,
+                cost_held=cost_held or zero,
+                charge_exact=exact,
+                charge=charge,
+            )
+        )
+    (unreadable,) = rows("SELECT coalesce(sum(lines), 0) FROM used WHERE fault IS NOT NULL")[0]
+    (count,) = rows("SELECT count(*) FROM invoiced")[0]
+    lines_in = sum(total.lines_in for total in totals)
+    return RatedUsage(
+        source_lines=lines_in + int(unreadable),
+        held_lines=lines_in - sum(total.lines for total in totals) + int(unreadable),
+        unreadable_lines=int(unreadable),
+        invoice_lines=count,
+        totals=tuple(totals),
+        findings=tuple(
+            _unreadable(*row)
+            for row in rows(
+                "SELECT replace(coalesce(file, ''), '.parquet', ''), fault, min(number),"
+                " sum(lines)::BIGINT FROM used WHERE fault IS NOT NULL GROUP BY ALL ORDER BY ALL"
+                f" LIMIT {TOLD}"
+            )
+        )
+        + tuple(
+            _uncovered(parts.rules, *row)
+            for row in rows(
+                'SELECT "CustomerId", "MeterCategory", "BillingCurrency", rule, min(day),'
+                " sum(lines)::BIGINT, sum(cost) FROM used"
+                " WHERE fault IS NULL AND (rule IS NULL OR rule < 0) GROUP BY ALL ORDER BY ALL"
+                f" LIMIT {TOLD}"
+            )
+        ),
+    )
+
+
+def _text_lines(database: DuckDBPyConnection) -> Iterator[str]:
+    """Yield the invoice lines as text, sorted as bytes (as DuckDB compares text)."""
+    columns = [f'"{name}"' for name in KEYS]
+    columns += [
+        "strftime(month, '%Y-%m')",
+        "id",
+        "lines::BIGINT",
+        "quantity",
+        "cost",
+        "exact",
+        "charge",
+    ]
+    found = database.execute(
+        f"SELECT concat_ws('\t', {', '.join(columns)}) AS line FROM invoiced ORDER BY line"
+    )
+    while some := found.fetchmany(_BATCH):
+        yield "".join(f"{line}\n" for (line,) in some)
+
+
+def _write(blocks: Iterator[str], out: Path | None) -> str:
+    """Write the result whole or not at all; returns the digest of its bytes."""
+    digest = hashlib.sha256()
+    if out is None:
+        for block in blocks:
+            digest.update(block.encode())
+        return digest.hexdigest()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.part")
+    with partial.open("wb") as file:
+        for block in blocks:
+            digest.update(block.encode())
+            file.write(block.encode())
+    partial.replace(out)
+    return digest.hexdigest()
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+# --- findings ------------------------------------------------------------------------------------
+
+
+def _missing(rated: RatedUsage, expected: Expected, parts: int) -> list[Finding]:
+    """Compare what came with what the manifest says."""
+    found: list[tuple[str, object, object]] = []
+    if expected.parts is not None and expected.parts != parts:
+        found.append(("files", expected.parts, parts))
+    if expected.lines is not None and expected.lines != rated.source_lines:
+        found.append(("lines", expected.lines, rated.source_lines))
+    if not rated.source_lines:
+        found.append(("lines", "some", 0))
+    for what, told, came in (
+        ("Quantity", expected.quantity, {t.currency: t.quantity_in for t in rated.totals}),
+        ("BillingPreTaxTotal", expected.cost, {t.currency: t.cost_in for t in rated.totals}),
+    ):
+        if told is None:
+            continue
+        if set(told) == {""}:
+            came = {"": sum(came.values(), Decimal(0))}
+        for currency in sorted({*told, *came}):
+            wanted, got = told.get(currency, Decimal(0)), came.get(currency, Decimal(0))
+            if wanted != got:
+                name = f"{what} {currency}".strip()
+                found.append((f"the sum of {name}", plain(wanted, 28), plain(got, 28)))
+    return [
+        _blocked(f"{what}: the manifest says {wanted}, the files hold {got}: not reconcilable")
+        for what, wanted, got in found
+    ]
+
+
+def _refused(sentence: str) -> RatedUsage:
+    return RatedUsage(findings=(_blocked(sentence),))
+
+
+def _blocked(sentence: str) -> Finding:
+    return Finding(
+        check="usage.not_reconcilable",
+        severity=Severity.BLOCK,
+        customer_id="",
+        record=f"usage: {sentence}"[:100],
+        sentence=f"{sentence[:1].upper()}{sentence[1:]}.",
+        hint=_HINT,
+    )
+
+
+def _unreadable(file: str, fault: str, number: int, lines: int) -> Finding:
+    where = f" from line {number} of {file} on" if file else ""
+    return Finding(
+        check="wire.usage",
+        severity=Severity.HOLD,
+        customer_id="",
+        record=f"usage file {file}: {fault}",
+        sentence=f"{lines} usage line{'s' * (lines > 1)}{where}: it {fault}.",
+        hint="fetch the file again; if it stays, report the line to Microsoft",
+    )
+
+
+def _uncovered(  # noqa: PLR0917 - one row of what was held
+    rules: RuleTable,
+    customer: str,
+    family: str,
+    currency: str,
+    rule: int | None,
+    day: Any,
+    lines: int,
+    cost: Decimal,
+) -> Finding:
+    what = f"usage of {family or 'no category'} from {day}"
+    why = "two markup rules apply equally to" if rule == TIE else "no markup rule covers"
+    return Finding(
+        check="price.tie" if rule == TIE else "price.missing",
+        severity=Severity.HOLD,
+        customer_id=customer,
+        record=f"{what} in {currency}",
+        sentence=(
+            f"{why[:1].upper()}{why[1:]} {what}: {lines} line{'s' * (lines > 1)} of {customer} that cost "
+            f"{plain(cost, 18)} {currency} are held."
+        ),
+        hint="end one of them, or make one more specific"
+        if rule == TIE
+        else "add a rule for the customer, for the category, or for all",
+    )
