@@ -178,6 +178,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     audit.add_argument(
         "--decimal", choices=(".", ","), default="", help="where 1.234 cannot be told"
+    rating = with_json(add("rate-usage", _rate_usage, "rate a folder of exported usage files"))
+    rating.add_argument("folder", type=Path, metavar="DIR", help="holds the *.json.gz files")
+    rating.add_argument(
+        "--rules", type=Path, required=True, metavar="FILE", help="JSON, see docs/usage.md"
+    )
+    rating.add_argument("--out", type=Path, metavar="FILE", help="invoice lines, tab separated")
+    rating.add_argument(
+        "--annotate", type=Path, metavar="DIR", help="every line with rule and charge, as Parquet"
+    )
+    rating.add_argument(
+        "--memory",
+        type=_memory,
+        default=512,
+        metavar="MB",
+        help="limit of the engine (default 512)",
+    )
+    rating.add_argument("--threads", type=_threads, default=0, help="default: one for each core")
+    rating.add_argument(
+        "--scratch", type=Path, metavar="DIR", help="for what does not fit in memory"
     )
 
     whatif = with_json(add("whatif", _whatif, "rate a scenario file: a quote or a forecast"))
@@ -224,6 +243,20 @@ def _customer(text: str) -> str:
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65000:
         msg = f"{text!r} is not a port between 0 and 65000"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+def _memory(text: str) -> int:
+    if not text.isdecimal() or not 128 <= int(text) <= 1_000_000:
+        msg = f"{text!r} is not a number of megabytes from 128 on"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+def _threads(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 256:
+        msg = f"{text!r} is not a number of threads from 1 to 256"
         raise argparse.ArgumentTypeError(msg)
     return int(text)
 
@@ -424,6 +457,18 @@ def _audit(options: argparse.Namespace) -> int:
         as_json=options.json,
         order=options.dates,
         decimal=options.decimal,
+def _rate_usage(options: argparse.Namespace) -> int:
+    from app import rate_usage
+
+    return rate_usage.run(
+        options.folder,
+        options.rules,
+        options.out,
+        options.annotate,
+        options.memory,
+        options.threads,
+        options.scratch,
+        as_json=options.json,
     )
 
 

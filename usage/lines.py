@@ -157,7 +157,7 @@ def ask(database: DuckDBPyConnection, part: Part, query: str) -> list[tuple[Any,
         if part.is_split:
             raise _Unlike from error
         raise InputError(
-            f"{part.path.name} cannot be read as lines of JSON in UTF-8: "
+            f"the usage file {part.path.name} cannot be read as lines of JSON in UTF-8: "
             f"{str(error).splitlines()[0][:200]}",
             hint="fetch the file again; nothing is rated from it",
         ) from None
@@ -186,7 +186,7 @@ def _work_on(
             return work(database, Part(path=path, relation=_judged(split, shape), is_split=True))
         except _Unlike:
             pass
-    parsed = _judged(_parsed(plain, first, shape), shape)
+    parsed = _judged(_parsed(plain, shape), shape)
     return work(database, Part(path=path, relation=parsed, is_split=False))
 
 
@@ -208,7 +208,7 @@ def _inflate(path: Path, plain: Path) -> bytes:
             out.truncate()
     except (EOFError, isal_zlib.error, igzip.BadGzipFile) as error:
         raise InputError(
-            f"{path.name} is damaged or cut off ({error}): not reconcilable",
+            f"the usage file {path.name} is damaged or cut off ({error}): not reconcilable",
             hint="fetch the file again; nothing is rated from a part of an export",
         ) from None
     return head.split(b"\n", 1)[0].removeprefix(b"\xef\xbb\xbf").rstrip(b"\r")
@@ -222,6 +222,8 @@ def _read_csv(plain: Path, columns: int, cut: str) -> str:
     return (
         f"read_csv({text(str(plain))}, columns = {{{named}}}, auto_detect = false, header = false,"
         f" delim = {text(cut)}, quote = '', escape = '', max_line_size = {MAX_LINE_BYTES},"
+        # Strictly, a line that falls into more pieces is an error; where there is one, nothing can.
+        f" strict_mode = {'true' if columns > 1 else 'false'},"
         f" buffer_size = {_BUFFER}, compression = 'none')"
     )
 
@@ -284,34 +286,24 @@ def _piece(
     if name in shape.dates:
         return f'substr({piece}, {start + quoted}, 10) AS "{name}"', check
     if not quoted:
-        return f'substr({piece}, {start}) AS "{name}"', check
+        unquoted = f"{check} AND NOT starts_with({piece}, {text(before + chr(34))})"
+        return f'substr({piece}, {start}) AS "{name}"', unquoted
     inner = f"substr({piece}, {start + 1}, length({piece}) - {start + 1})"
     return f'{inner} AS "{name}"', f"{check} AND ends_with({piece}, '\"')"
 
 
-def _parsed(plain: Path, first: bytes, shape: Shape) -> str:
+def _parsed(plain: Path, shape: Shape) -> str:
     """SQL that parses every line: strictly first, and laxly what is not whole, to tell the fault.
 
     The digits of a number are found in the text of the line, where its name cannot stand inside
     another value (its quotes would be escaped); what was found must be what was parsed.
     """
     kinds = dict.fromkeys((*shape.text, *shape.dates), "VARCHAR")
-    kinds |= dict.fromkeys(shape.numbers, "DECIMAL(38,20)")
-    try:
-        present = set(json.loads(first)) & set(kinds)
-    except (ValueError, TypeError, RecursionError):
-        present = set()
-    strict = json.dumps({name: kind for name, kind in kinds.items() if name in present})
-    lax = json.dumps(kinds)
-    whole = f"TRY(json_transform_strict(l, {text(strict)}))" if present else "NULL"
+    kinds |= dict.fromkeys(shape.numbers, NUMBER)
+    wanted = text(json.dumps(kinds))
 
     def parsed(name: str) -> str:
-        whole_has = f'w."{name}"' if name in present else "NULL"
-        return (
-            f'CASE WHEN w IS NULL THEN j."{name}" ELSE {whole_has} END'
-            if present
-            else f'j."{name}"'
-        )
+        return f'CASE WHEN w IS NULL THEN j."{name}" ELSE w."{name}" END'
 
     columns = [
         f'{text(name + chr(34) + ":")} || to_json({parsed(name)}) AS "{name}"'
@@ -321,20 +313,18 @@ def _parsed(plain: Path, first: bytes, shape: Shape) -> str:
     for name in shape.numbers:
         token = f'regexp_extract(l, \'"{name}"\\s*:\\s*("[^"\\\\]*"|[^,}}\\s]*)\', 1)'
         found = f"trim({token}, '\"')"
-        columns.append(
-            f"CASE WHEN {parsed(name)} = TRY_CAST({found} AS DECIMAL(38,20)) THEN {found} END"
-            f' AS "{name}"'
-        )
+        same = f"{parsed(name)} = TRY_CAST({found} AS {NUMBER})"
+        columns.append(f'CASE WHEN {same} THEN {found} END AS "{name}"')
     twice = "len(json_keys(l)) <> len(list_distinct(json_keys(l)))"
-    missing = "w IS NOT NULL" if present else "false"
     return (
         f"SELECT number, {', '.join(columns)},"
-        f" CASE WHEN {missing} THEN NULL WHEN j IS NULL THEN 'is no JSON object'"
+        " CASE WHEN w IS NOT NULL THEN NULL WHEN j IS NULL THEN 'is no JSON object'"
         f" WHEN {twice} THEN 'gives a name twice' END AS broken"
         f" FROM (SELECT *, CASE WHEN w IS NULL AND json_valid(l) AND json_type(l) = 'OBJECT'"
-        f" THEN json_transform(l, {text(lax)}) END AS j"
-        f" FROM (SELECT row_number() OVER () AS number, c0 AS l, {whole} AS w"
-        f" FROM {_read_csv(plain, 1, chr(1))} WHERE trim(c0) <> ''))"
+        f" THEN json_transform(l, {wanted}) END AS j"
+        f" FROM (SELECT row_number() OVER () AS number, c0 AS l,"
+        f" TRY(json_transform_strict(c0, {wanted})) AS w"
+        f" FROM {_read_csv(plain, 1, chr(1))} WHERE trim(c0, ' \t\r') <> ''))"
     )
 
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact
+from functools import reduce
 from pathlib import Path
 from shutil import move, rmtree
 from tempfile import TemporaryDirectory
@@ -42,6 +43,7 @@ SHAPE = Shape(
 TOLD = 1000
 """Findings that are told one by one; the counts are of all."""
 
+_EXACT = Context(prec=100, traps=[Inexact])  # the default context rounds at 28 digits
 _CHARGE = "DECIMAL(38,24)"  # a cost of 18 decimals times a factor of 6: no digit is lost
 _BATCH = 10_000
 _HINT = "fetch the export again; nothing is rated from input that is not proven to be whole"
@@ -66,7 +68,7 @@ class UsageTotal:
     @property
     def rounding(self) -> Decimal:
         """The drift of the rounded charges from the exact total."""
-        return self.charge - self.charge_exact
+        return _EXACT.subtract(self.charge, self.charge_exact)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -374,7 +376,7 @@ def _missing(rated: RatedUsage, expected: Expected, parts: int) -> list[Finding]
         if told is None:
             continue
         if set(told) == {""}:
-            came = {"": sum(came.values(), Decimal(0))}
+            came = {"": reduce(_EXACT.add, came.values(), Decimal(0))}
         for currency in sorted({*told, *came}):
             wanted, got = told.get(currency, Decimal(0)), came.get(currency, Decimal(0))
             if wanted != got:
