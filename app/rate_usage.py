@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from shutil import rmtree
 from tempfile import gettempdir
 from typing import Annotated, Any
 
@@ -26,6 +27,7 @@ from domain.period import Period
 from domain.problems import InputError
 from usage.rate import Expected, RatedUsage, rate
 
+_STALE_SECONDS = 24 * 3600
 _FORMAT = "docs/usage.md describes the files"
 
 
@@ -149,11 +151,13 @@ def run(  # noqa: PLR0917 - the options of one command
             seconds = time.monotonic() - started
             note(f"rate-usage: {done} of {len(paths)} files, {lines:,} lines, {seconds:.0f} s")
 
+    scratch = scratch or Path(gettempdir()) / "csp-billing"
     try:
+        _sweep(scratch)
         rated = rate(
             paths,
             told,
-            scratch=scratch or Path(gettempdir()) / "csp-billing",
+            scratch=scratch,
             out=out,
             annotated=annotated,
             expected=expected,
@@ -172,6 +176,13 @@ def run(  # noqa: PLR0917 - the options of one command
     else:
         _show(rated, seconds, out)
     return DONE if rated.reconcilable and not rated.held_lines else HOLDS
+
+
+def _sweep(scratch: Path) -> None:
+    """Remove what runs that were killed have left; what is younger may belong to one that runs."""
+    for left in scratch.glob("rate-*"):
+        if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+            rmtree(left, ignore_errors=True)
 
 
 def _as_data(rated: RatedUsage, seconds: float) -> dict[str, Any]:

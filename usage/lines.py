@@ -23,6 +23,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from gzip import BadGzipFile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -155,7 +156,7 @@ def ask(database: DuckDBPyConnection, part: Part, query: str) -> list[tuple[Any,
         return database.execute(query).fetchall()
     except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
         if part.is_split:
-            raise _Unlike from error
+            raise _UnlikeError from error
         raise InputError(
             f"the usage file {part.path.name} cannot be read as lines of JSON in UTF-8: "
             f"{str(error).splitlines()[0][:200]}",
@@ -168,7 +169,7 @@ def text(content: str) -> str:
     return "'" + content.replace("'", "''") + "'"
 
 
-class _Unlike(Exception):
+class _UnlikeError(Exception):
     """A part is not what its first line promised."""
 
 
@@ -184,7 +185,7 @@ def _work_on(
     if split is not None:
         try:
             return work(database, Part(path=path, relation=_judged(split, shape), is_split=True))
-        except _Unlike:
+        except _UnlikeError:
             pass
     parsed = _judged(_parsed(plain, shape), shape)
     return work(database, Part(path=path, relation=parsed, is_split=False))
@@ -194,11 +195,12 @@ def _inflate(path: Path, plain: Path) -> bytes:
     """Inflate a gzip over what was there; returns the first line."""
     from isal import igzip, isal_zlib  # noqa: PLC0415 - compiled code that only usage needs
 
+    damaged: Any = isal_zlib.error  # its stub does not say that it is an exception
     head = b""
     try:
         # Written over, not anew: fresh pages would cost as much as all the rest.
         with (
-            igzip.open(path, "rb") as packed,
+            igzip.open(path) as packed,  # type: ignore[no-untyped-call]
             plain.open("r+b" if plain.exists() else "w+b", 0) as out,
         ):
             while block := packed.read(_BLOCK):
@@ -206,7 +208,7 @@ def _inflate(path: Path, plain: Path) -> bytes:
                     head += block
                 out.write(block)
             out.truncate()
-    except (EOFError, isal_zlib.error, igzip.BadGzipFile) as error:
+    except (EOFError, BadGzipFile, damaged) as error:
         raise InputError(
             f"the usage file {path.name} is damaged or cut off ({error}): not reconcilable",
             hint="fetch the file again; nothing is rated from a part of an export",
@@ -350,11 +352,11 @@ def _judged(relation: str, shape: Shape) -> str:
         told = f'"{name} as written"'
         columns += [f'"{name}" AS {told}', f'{_decimal(name)} AS "{name}"']
         good.append(f'"{name}" IS NOT NULL')
+        too_large = text(f"has no {name} that is a number below 10 to the 20th")
+        number = f"regexp_full_match({told}, '{_JSON_NUMBER}')"
         faults += [
-            f"WHEN {told} IS NULL OR NOT regexp_full_match({told}, '{_JSON_NUMBER}')"
-            f" THEN 'has no {name} that is a number'",
-            f'WHEN "{name}" IS NULL AND TRY_CAST({told} AS {NUMBER}) IS NULL'
-            f" THEN 'has no {name} that is a number below 10 to the 20th'",
+            f"WHEN {told} IS NULL OR NOT {number} THEN 'has no {name} that is a number'",
+            f'WHEN "{name}" IS NULL AND TRY_CAST({told} AS {NUMBER}) IS NULL THEN {too_large}',
             f"WHEN \"{name}\" IS NULL THEN 'has a number with more than {DECIMALS} decimals'",
         ]
     names = ", ".join(f'"{name}"' for name in shape.names)

@@ -90,7 +90,7 @@ SELECT
       THEN 'has a number with more than 18 decimals'
   END AS fault
 FROM parsed
-"""  # noqa: S608
+"""
 
 _FAULTS = """
 SELECT file, fault, coalesce(customer, ''), count(*) FROM line WHERE fault IS NOT NULL
@@ -159,7 +159,7 @@ _MANY = f"""
 CREATE TEMP TABLE many AS
 SELECT plan, product, sku, currency, any_value(customer) AS customer, count(*) AS parts
 FROM share GROUP BY ALL HAVING count(*) > {MAX_SHARES}
-"""  # noqa: S608
+"""
 
 _SHARES = """
 SELECT share.customer, share.plan, share.product, share.sku, share.currency, entitlement,

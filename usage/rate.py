@@ -145,7 +145,7 @@ def rate(
             return _refused(str(error))
         with connect(folder / "spilled", memory_mb=memory_mb, threads=threads) as database:
             _join(database, parts)
-            rated = _told(database, parts)
+            rated = _told(database)
             missing = _missing(rated, expected or Expected(), len(paths))
             if missing:
                 return replace(rated, findings=(*missing, *rated.findings))
@@ -253,7 +253,7 @@ def _join(database: DuckDBPyConnection, parts: _Parts) -> None:
     )
 
 
-def _told(database: DuckDBPyConnection, parts: _Parts) -> RatedUsage:
+def _told(database: DuckDBPyConnection) -> RatedUsage:
     """Read the control totals, and what was held and why."""
 
     def rows(query: str) -> list[tuple[Any, ...]]:
@@ -306,7 +306,7 @@ def _told(database: DuckDBPyConnection, parts: _Parts) -> RatedUsage:
             )
         )
         + tuple(
-            _uncovered(parts.rules, *row)
+            _uncovered(*row)
             for row in rows(
                 'SELECT "CustomerId", "MeterCategory", "BillingCurrency", rule, min(day),'
                 " sum(lines)::BIGINT, sum(cost) FROM used"
@@ -375,10 +375,10 @@ def _missing(rated: RatedUsage, expected: Expected, parts: int) -> list[Finding]
     ):
         if told is None:
             continue
-        if set(told) == {""}:
-            came = {"": reduce(_EXACT.add, came.values(), Decimal(0))}
-        for currency in sorted({*told, *came}):
-            wanted, got = told.get(currency, Decimal(0)), came.get(currency, Decimal(0))
+        whole = {"": reduce(_EXACT.add, came.values(), Decimal(0))}
+        held = whole if set(told) == {""} else came
+        for currency in sorted({*told, *held}):
+            wanted, got = told.get(currency, Decimal(0)), held.get(currency, Decimal(0))
             if wanted != got:
                 name = f"{what} {currency}".strip()
                 found.append((f"the sum of {name}", plain(wanted, 28), plain(got, 28)))
@@ -416,7 +416,6 @@ def _unreadable(file: str, fault: str, number: int, lines: int) -> Finding:
 
 
 def _uncovered(  # noqa: PLR0917 - one row of what was held
-    rules: RuleTable,
     customer: str,
     family: str,
     currency: str,
@@ -433,8 +432,8 @@ def _uncovered(  # noqa: PLR0917 - one row of what was held
         customer_id=customer,
         record=f"{what} in {currency}",
         sentence=(
-            f"{why[:1].upper()}{why[1:]} {what}: {lines} line{'s' * (lines > 1)} of {customer} that cost "
-            f"{plain(cost, 18)} {currency} are held."
+            f"{why[:1].upper()}{why[1:]} {what}: {lines} line{'s' * (lines > 1)} of {customer} that "
+            f"cost {plain(cost, 18)} {currency} {'are' if lines > 1 else 'is'} held."
         ),
         hint="end one of them, or make one more specific"
         if rule == TIE

@@ -136,9 +136,10 @@ def _spans(
     """Cut the time of rules for the same values into spans in which the same ones are in force."""
     groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for number in numbers:
-        values = (getattr(rules[number], name) for name in fields)
-        named = zip(fields, values, strict=True)
-        groups[tuple(v.lower() if name == "customer_id" else v for name, v in named)].append(number)
+        named = {name: str(getattr(rules[number], name)) for name in fields}
+        if "customer_id" in named:
+            named["customer_id"] = named["customer_id"].lower()
+        groups[tuple(named.values())].append(number)
     spans: list[tuple[str | date | int, ...]] = []
     for values, own in groups.items():
         days = {day for n in own for day in (rules[n].valid.start, rules[n].valid.end)}
