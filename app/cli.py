@@ -178,6 +178,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     audit.add_argument(
         "--decimal", choices=(".", ","), default="", help="where 1.234 cannot be told"
+    )
+
     rating = with_json(add("rate-usage", _rate_usage, "rate a folder of exported usage files"))
     rating.add_argument("folder", type=Path, metavar="DIR", help="holds the *.json.gz files")
     rating.add_argument(
@@ -457,6 +459,9 @@ def _audit(options: argparse.Namespace) -> int:
         as_json=options.json,
         order=options.dates,
         decimal=options.decimal,
+    )
+
+
 def _rate_usage(options: argparse.Namespace) -> int:
     from app import rate_usage
 
