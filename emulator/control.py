@@ -49,6 +49,7 @@ class Settings:
     export_retry_after: int = 1
     export_lines_per_blob: int = 5000
     manifest_shape: str = "rotate"
+    manifest_counts: bool = False
     sas_seconds: int = 6 * 3600
     price_sheet_form: str = "zip"
     page_size_cap: int = 500
@@ -106,7 +107,7 @@ class Machine(Stage, Protocol):
     def change_dataverse(self, **switches: Any) -> None:
         """Turn switches of the Dataverse host."""
 
-    def reissue(self, invoice_id: str) -> int:
+    def reissue(self, invoice_id: str, *, change: str = "", customer_id: str = "") -> int:
         """Issue an invoice anew; its new version number."""
 
     def issue_refresh_token(self, *, mfa: bool = True) -> str:
@@ -342,7 +343,7 @@ class ControlPlane:
         return []
 
     def _reissue(self, body: dict[str, Any]) -> dict[str, Any]:
-        return {"invoice_version": self._machine.reissue(body["invoice_id"])}
+        return {"invoice_version": self._machine.reissue(**body)}
 
     def _refresh_token(self, body: dict[str, Any]) -> dict[str, Any]:
         return {"refresh_token": self._machine.issue_refresh_token(**body)}

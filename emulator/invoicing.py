@@ -9,8 +9,8 @@ chosen by a hash of the row, so a rebuilt world is untidy in the same places.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
@@ -74,6 +74,10 @@ class Account:
     plans: list[AzurePlan]
 
 
+Corrections = Mapping[str, Mapping[str, int]]
+"""Percentages of consumption by Azure plan and meter, where an invoice was issued anew."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """Where lines stand: partner, month, currency and, once billed, the invoice's number."""
@@ -83,6 +87,7 @@ class Frame:
     month: Span
     currency: str
     invoice: str
+    corrected: Corrections = field(default_factory=dict)
 
     def line(self, tenant: Tenant, product: Product, **cells: Any) -> Resource:
         """A line with every published field; ``cells`` overrides what is blank by default."""
@@ -157,19 +162,32 @@ def month_lines(
     for credit in account.credits:
         if begin <= credit.at <= end:
             yield _credit_line(frame, tenant, credit)
-    for usage in plan_usages(account, frame.month, until=until, seed=seed):
+    for usage in plan_usages(
+        account, frame.month, until=until, seed=seed, corrected=frame.corrected
+    ):
         for rate, consumed in usage.by_rate().items():
             yield _meter_line(frame, tenant, usage.plan, rate, consumed)
 
 
 def plan_usages(
-    account: Account, month: Span, *, until: datetime, seed: int
+    account: Account,
+    month: Span,
+    *,
+    until: datetime,
+    seed: int,
+    corrected: Corrections | None = None,
 ) -> Iterable[PlanUsage]:
     """Consumption of a customer's Azure plans; a day shows up once the next one has begun."""
     yesterday = until.date() - timedelta(days=1)
     for plan in account.plans:
         if plan.created.date() < month.end and yesterday >= month.start:
-            yield PlanUsage(plan, seed=seed, month=month, through=yesterday)
+            yield PlanUsage(
+                plan,
+                seed=seed,
+                month=month,
+                through=yesterday,
+                corrected=(corrected or {}).get(plan.subscription_id),
+            )
 
 
 def _seat_line(

@@ -135,8 +135,14 @@ class Emulator:
         if fail_next is not None:
             settings.fail_next(**fail_next)
 
-    def reissue(self, invoice_id: str) -> int:
-        """Issue an invoice anew (void and rebill); its new version number."""
+    def reissue(self, invoice_id: str, *, change: str = "", customer_id: str = "") -> int:
+        """Issue an invoice anew (void and rebill); its new version number.
+
+        With a `change` (more, less or gone) one meter's consumption is another one on it, see
+        `World.correct`; without, it says the same as before.
+        """
+        if change:
+            self.world.correct(invoice_id, change, customer_id)
         return self._exports.reissue(invoice_id)
 
     def issue_refresh_token(self, *, mfa: bool = True) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 from random import Random
@@ -192,11 +192,29 @@ class _Series:
 class PlanUsage:
     """The consumption of one plan in one calendar month, up to and including a day."""
 
-    def __init__(self, plan: AzurePlan, *, seed: int, month: Span, through: date) -> None:
+    def __init__(
+        self,
+        plan: AzurePlan,
+        *,
+        seed: int,
+        month: Span,
+        through: date,
+        corrected: Mapping[str, int] | None = None,
+    ) -> None:
+        """`corrected` are percentages by meter id, where a re-issued invoice says otherwise."""
         self.plan = plan
         self.month = month
         self.through = min(through, month.last)
-        self._series = list(_series(plan, seed, month, self.through))
+        self._series = [
+            replace(
+                one,
+                amounts=tuple(
+                    amount * (corrected or {}).get(one.rate.meter.meter_id, 100) // 100
+                    for amount in one.amounts
+                ),
+            )
+            for one in _series(plan, seed, month, self.through)
+        ]
 
     def by_rate(self) -> dict[Rate, Decimal]:
         """Units consumed per meter and kind of credit, in the order of the plan."""

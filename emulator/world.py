@@ -21,6 +21,7 @@ from emulator.clock import Clock
 from emulator.commerce import Subscription
 from emulator.history import CommerceError
 from emulator.invoicing import Account, Frame
+from emulator.meters import METERS
 from emulator.scenarios import SCENARIOS
 from emulator.tenants import Resource, Tenant
 from emulator.terms import Span, midnight, month_of
@@ -30,6 +31,8 @@ __all__ = ["NOW", "PARTNER", "CommerceError", "Partner", "World", "build_world"]
 NOW = datetime(2026, 11, 9, 6, 0, tzinfo=UTC)
 AUDIT_REACH = timedelta(days=90)
 CURRENCIES = ("USD", "EUR")
+CHANGES = {"more": 150, "less": 50, "gone": 0}
+"""What a re-issued invoice may say of one meter: a percentage of what the one before said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,7 @@ class World:
         self._content = content
         self._accounts = {account.tenant.id: account for account in content.accounts}
         self._patches = 0
+        self._corrections: dict[str, dict[str, dict[str, int]]] = {}
         self._cache: dict[tuple[object, ...], list[Resource]] = {}
 
     # -- customers ----------------------------------------------------------------------------
@@ -312,6 +316,31 @@ class World:
         month = self._unbilled_month(currency, period)
         return [] if month is None else self._usage(month, currency, billed=False)
 
+    def correct(self, invoice_id: str, change: str, customer_id: str = "") -> Resource:
+        """Change the consumption of one meter on an issued invoice; says where.
+
+        It is the first meter that was paid for, of the customer or of the first one that has any.
+        Head, lines and daily usage then say the same. ValueError where there is nothing to change.
+        """
+        place = self._find_invoice(invoice_id)
+        if place is None:
+            raise ValueError(f"there is no invoice {invoice_id}")
+        if change not in CHANGES:
+            raise ValueError(f"change must be one of {', '.join(CHANGES)}")
+        for line in self._lines(*place, billed=True):
+            if not (line["TermAndBillingCycle"] == "Azure plan" and line["Subtotal"]):
+                continue
+            if customer_id in ("", line["CustomerId"]):
+                plan, name = line["SubscriptionId"], line["MeterDescription"]
+                meter = next(
+                    one.meter_id for one in METERS if name == f"{one.product_name} - {one.name}"
+                )
+                meters = self._corrections.setdefault(invoice_id, {}).setdefault(plan, {})
+                meters[meter] = meters.get(meter, 100) * CHANGES[change] // 100
+                self._cache.clear()
+                return {"customerId": line["CustomerId"], "subscriptionId": plan, "meter": name}
+        raise ValueError(f"invoice {invoice_id} has no metered line to change")
+
     def _months(self) -> list[Span]:
         starts = [
             *(each.purchase.at for each in self._subscriptions()),
@@ -348,12 +377,14 @@ class World:
         return None if issued else last
 
     def _frame(self, month: Span, currency: str, *, billed: bool) -> Frame:
+        number = invoicing.invoice_number(month, currency) if billed else ""
         return Frame(
             partner_id=self.partner.tenant_id,
             mpn_id=self.partner.mpn_id,
             month=month,
             currency=currency,
-            invoice=invoicing.invoice_number(month, currency) if billed else "",
+            invoice=number,
+            corrected=self._corrections.get(number, {}),
         )
 
     def _billed_in(self, currency: str) -> Iterator[Account]:
@@ -383,7 +414,13 @@ class World:
             self._cache[key] = [
                 line
                 for account in self._billed_in(currency)
-                for usage in invoicing.plan_usages(account, month, until=until, seed=self.seed)
+                for usage in invoicing.plan_usages(
+                    account,
+                    month,
+                    until=until,
+                    seed=self.seed,
+                    corrected=self._corrections.get(number),
+                )
                 for line in usage.daily_lines(
                     self._shared(account.tenant, number), exchange, currency
                 )

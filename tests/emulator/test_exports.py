@@ -249,6 +249,16 @@ def test_a_reissued_invoice_is_another_version(desk):
         desk.emulator.reissue("G1")
 
 
+def test_a_manifest_may_count_its_parts(desk):
+    plain = manifest_of(desk, finish(desk, start(desk, "usage/billed")))
+    assert all("itemCount" not in blob for blob in plain["blobs"])
+    desk.control.change(manifest_counts=True)
+    manifest = manifest_of(desk, finish(desk, start(desk, "usage/billed")))
+    for blob, answer in zip(manifest["blobs"], blobs(desk, manifest).values(), strict=True):
+        assert blob["sizeInBytes"] == len(answer.content)
+        assert blob["itemCount"] == len(gzip.decompress(answer.content).splitlines())
+
+
 def test_a_signature_ends_and_a_new_manifest_has_a_new_one(desk):
     desk.control.change(manifest_shape="link", sas_seconds=600)
     operation = finish(desk, start(desk, "usage/billed"))
