@@ -8,19 +8,30 @@ from decimal import Decimal
 
 import pytest
 
+from domain.contract import UsageGroup, UsageGrouping
 from domain.customer import Agreement, Customer, DelegatedAdminRelationship
-from domain.problems import Severity, Unavailable
+from domain.problems import Incomplete, Severity, Unavailable
 from domain.run import RunStatus, UnitStatus
 from domain.subscription import CostLine, Subscription, SubscriptionEvent, UsageSummary
 from sync import pull
 from sync.messages import StartRun
-from tests.builders import a_customer, a_line, a_relationship, a_subscription, day, seats
+from tests.builders import (
+    a_contract,
+    a_customer,
+    a_line,
+    a_relationship,
+    a_subscription,
+    day,
+    seats,
+)
 from tests.usecases.office import (
+    BILL,
     NORTHWIND,
     SYNC,
     a_fault,
     an_invoice_head,
     an_office,
+    usage_row,
     work,
 )
 
@@ -285,3 +296,191 @@ def test_the_snapshot_of_today_replaces_that_of_yesterday(office):
     office.partner_center.running[0] = a_subscription(quantity=12)
     work(office, TOMORROW)
     assert office.store.customer_file("c1").subscriptions[0].quantity == 12
+
+
+# --- versions of an invoice ------------------------------------------------------------------------
+
+
+def test_a_version_that_was_imported_is_left_alone_the_next_day(office):
+    work(office, SYNC)
+    asked = []
+    read = office.partner_center.cost_lines
+
+    def cost_lines(*arguments, **options):
+        asked.append(arguments)
+        return read(*arguments, **options)
+
+    office.partner_center.cost_lines = cost_lines
+    work(office, TOMORROW)
+    assert asked == []
+    (first, second) = (
+        office.store.ledger[f"pull/costs/I1/{day}"][0] for day in ("2026-11-09", "2026-11-10")
+    )
+    assert {**first.counts, "written": 0} == second.counts
+
+
+def test_a_store_that_lost_its_lines_gets_them_again(office):
+    work(office, SYNC)
+    office.store.table(CostLine).clear()
+    work(office, TOMORROW)
+    assert len(office.store.cost_lines(["I1"])) == 2
+
+
+def test_a_contract_that_asks_for_more_has_its_usage_read_again(office):
+    for row in office.partner_center.usage["I1"]:
+        row["ResourceGroup"] = "rg-app"
+
+    def groups():
+        (line,) = [one for one in office.store.cost_lines(["I1"]) if one.customer_id == NORTHWIND]
+        return {share.resource_group for share in line.shares}
+
+    work(office, SYNC)
+    assert groups() == {None}
+    contract = a_contract(key="contract/c2", customer_id=NORTHWIND, tax_profile_key="tax/de")
+    grouping = UsageGrouping(by=UsageGroup.RESOURCE_GROUP)
+    office.store.save([replace(contract, grouping=grouping)])
+    work(office, TOMORROW)
+    assert groups() == {"rg-app"}
+
+
+def issued_anew(office, *lines, total):
+    office.partner_center.lines = list(lines)
+    office.partner_center.heads = [an_invoice_head(total)]
+
+
+def test_a_newer_version_replaces_the_old_one_and_keeps_what_is_gone_as_withdrawn(office):
+    work(office, SYNC)
+    seats_line, usage_line = office.partner_center.lines
+    added = a_line("new", "2026-10-20", "2026-11-20", 1, "1.00", key="cost/I1/late")
+    issued_anew(office, usage_line, added, total="51.00")
+    work(office, TOMORROW)
+
+    assert [one.key for one in office.store.cost_lines(["I1"])] == sorted(
+        [usage_line.key, added.key]
+    )
+    (gone,) = office.store.cost_lines(["I1"], withdrawn=True)
+    assert gone == replace(seats_line, withdrawn_on=day("2026-11-10"))
+    assert seats_line.key not in {line.key for line in office.store.customer_file("c1").cost_lines}
+    assert counts(office, TOMORROW)["withdrawn_lines"] == 1
+
+    later = StartRun(kind="sync", day=day("2026-11-11"))
+    written = office.written(lambda: work(office, later))
+    assert not [one for one in written if one.startswith("save cost/")]
+
+
+def test_a_line_that_comes_back_is_billed_again(office):
+    work(office, SYNC)
+    seats_line, usage_line = office.partner_center.lines
+    issued_anew(office, usage_line, total="50.00")
+    work(office, TOMORROW)
+    issued_anew(office, seats_line, usage_line, total="150.00")
+    work(office, StartRun(kind="sync", day=day("2026-11-11")))
+    assert len(office.store.cost_lines(["I1"])) == 2
+    assert office.store.cost_lines(["I1"], withdrawn=True) == []
+
+
+def test_a_newer_version_that_is_not_complete_leaves_the_old_one_untouched(office):
+    work(office, SYNC)
+    before = dict(office.store.table(CostLine))
+    issued_anew(office, office.partner_center.lines[0], total="150.00")
+    work(office, TOMORROW)
+    assert office.store.table(CostLine) == before
+    assert checks(office) == [("import.incomplete", "")]
+    assert office.store.run(TOMORROW.run_key).status is RunStatus.DONE_WITH_HOLDS
+
+
+def test_days_of_usage_that_are_gone_are_restated_to_nothing(office):
+    work(office, SYNC)
+    assert sorted(one.cost for one in office.store.table(UsageSummary).values()) == [20, 30]
+    office.partner_center.usage["I1"] = office.partner_center.usage["I1"][:1]
+    work(office, TOMORROW)
+    told = {one.entitlement_id: one for one in office.store.table(UsageSummary).values()}
+    assert {name: (one.cost, one.lines) for name, one in told.items()} == {
+        "azure-1": (30, 1),
+        "azure-2": (0, 0),
+    }
+
+
+@pytest.mark.parametrize("report", ["reconciliation", "usage"])
+def test_what_microsoft_delivers_in_part_stops_the_import_with_a_finding(office, report):
+    export = office.partner_center.export
+
+    def half(asked, invoice_id):
+        if asked == report:
+            raise Incomplete("the part part-1.json.gz is cut off", service="Blob Storage")
+        return export(asked, invoice_id)
+
+    office.partner_center.export = half
+    work(office, SYNC)
+    (finding,) = office.store.findings()
+    assert (finding.check, finding.severity) == ("import.incomplete", Severity.BLOCK)
+    assert "part-1.json.gz is cut off" in finding.sentence
+    assert "Not reconcilable" in finding.sentence
+    assert finding.hint
+    assert not office.store.table(CostLine)
+    assert not office.store.table(UsageSummary)
+    assert office.store.run(SYNC.run_key).status is RunStatus.DONE_WITH_HOLDS
+
+    office.partner_center.export = export
+    work(office, TOMORROW)
+    assert checks(office) == []
+    assert len(office.store.cost_lines(["I1"])) == 2
+
+
+# --- a line that two parts have --------------------------------------------------------------------
+
+
+def two_parts(office, *, once, twice):
+    """The lines as delivered, and as they are without what a second part repeats."""
+    office.partner_center.lines = twice
+    read = office.partner_center.cost_lines
+
+    def cost_lines(delivery, *, distinct=False):
+        office.partner_center.lines = once if distinct else twice
+        yield from list(read(delivery))
+        office.partner_center.lines = twice
+
+    office.partner_center.cost_lines = cost_lines
+
+
+def test_a_line_that_two_parts_have_is_one_line_where_the_total_says_so(office):
+    lines = office.partner_center.lines
+    repeat = replace(lines[0], key="cost/I1/again")
+    two_parts(office, once=lines, twice=[*lines, repeat])
+    work(office, SYNC)
+    assert {one.key for one in office.store.cost_lines(["I1"])} == {one.key for one in lines}
+    assert counts(office)["repeated_lines"] == 1
+    assert checks(office) == []
+
+
+def test_a_line_that_two_parts_have_is_two_lines_where_the_total_says_so(office):
+    lines = office.partner_center.lines
+    repeat = replace(lines[0], key="cost/I1/again")
+    two_parts(office, once=lines, twice=[*lines, repeat])
+    office.partner_center.heads = [an_invoice_head("250.00")]
+    work(office, SYNC)
+    assert len(office.store.cost_lines(["I1"])) == 3
+    assert "repeated_lines" not in counts(office)
+
+
+# --- what is not billed yet ------------------------------------------------------------------------
+
+
+def test_what_is_not_billed_yet_reaches_no_charge(office, tmp_path):
+    def billed(one):
+        work(one, SYNC)
+
+        def refused(*_):
+            raise AssertionError("a bill asked for what is not billed yet")
+
+        one.partner_center.download_unbilled_usage = refused
+        work(one, BILL)
+        documents = one.store.documents()
+        assert documents
+        return documents
+
+    plain = an_office(tmp_path / "plain")
+    row = usage_row("azure-1", "9999", UsageDate="2026-11-05T00:00:00")
+    late = usage_row("azure-1", "8888", UsageDate="2026-10-30T00:00:00")
+    office.partner_center.unbilled = {("USD", "current"): [row], ("USD", "last"): [late]}
+    assert billed(office) == billed(plain)
