@@ -132,7 +132,8 @@ class BlobArchive:
     def write(self, name: str, blocks: Iterable[bytes]) -> Stored:
         """Keep a payload that comes in blocks; nothing of it is there before the last one is.
 
-        Two writers of one name do not mix: each commits its own blocks, and the last one stands.
+        Two writers of one name do not mix: each commits its own blocks. Who commits first drops the
+        blocks of the other, who is told so (Unavailable) and begins again.
         """
         from azure.storage.blob import BlobBlock  # noqa: PLC0415 - heavy
 

@@ -77,18 +77,6 @@ def test_kinds_and_sizes_are_checked(queue):
     assert len(queue) == 0
 
 
-def test_the_folder_archive_keeps_and_replaces(tmp_path):
-    archive = FolderArchive(tmp_path)
-    archive.put("invoices/G1/lines.json", b"one")
-    archive.put("invoices/G1/lines.json", b"two")
-
-    assert (tmp_path / "invoices/G1/lines.json").read_bytes() == b"two"
-    folder = archive.folder("usage/G1")
-    assert folder == tmp_path / "usage" / "G1"
-    assert folder.is_dir()
-    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["lines.json"]
-
-
 @pytest.mark.parametrize(
     "name", ["../x", "a/../b", "/etc/x", "", "a//b", ".hidden", "a/\x00", "a\\b"]
 )
