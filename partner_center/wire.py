@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -55,10 +55,19 @@ class Wire(BaseModel):
         for key, value in payload.items():
             name = names.get(str(key).lower().replace(" ", "").replace("_", ""))
             if isinstance(value, str):
-                value = value.strip()  # noqa: PLW2901
+                value = _shared(value.strip())  # noqa: PLW2901
             if name is not None and value is not None and value != "":
                 found.setdefault(name, value)
         return found
+
+
+@lru_cache(1 << 16)
+def _shared(text: str) -> str:
+    """Return the same object for the same text: large files repeat their ids, names and dates."""
+    return text
+
+
+_lower = lru_cache(1 << 16)(str.lower)
 
 
 @cache
@@ -133,7 +142,7 @@ def _moment(value: Any) -> datetime:
 
 
 Text = Annotated[str, PlainValidator(_text)]
-Id = Annotated[str, PlainValidator(lambda value: _text(value).lower())]
+Id = Annotated[str, PlainValidator(lambda value: _lower(_text(value)))]
 """GUIDs come in either case; in lower case they match each other."""
 PartnerId = Annotated[
     str, PlainValidator(lambda value: "" if _text(value) in ("0", "-1") else _text(value))

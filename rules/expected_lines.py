@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from itertools import pairwise
 
@@ -124,8 +124,8 @@ def _purchase_day(lines: Sequence[CostLine], start: date) -> date:
         for day in (line.charged.start, line.charged.end)
     }
     anchor = max(days, default=start.day)
-    last_of_month = (start + timedelta(days=1)).day == 1
-    return date(start.year - 1, 1, anchor) if last_of_month and anchor > start.day else start
+    # January has all days. Terms that start on the anchor itself are not moved by it.
+    return date(min(_first(line) for line in lines).year - 1, 1, anchor) if anchor > 28 else start
 
 
 def _point(cause: Cause, found: Sequence[Difference], group: Sequence[BilledLine]) -> Point:

@@ -56,6 +56,7 @@ def check_usage(
     }
     with_usage = {(one.invoice_id, one.currency) for one in sums}
     points: list[Point] = []
+    without: dict[tuple[str, str, str], list[BilledLine]] = defaultdict(list)
     drifts: dict[tuple[str, str], list[tuple[Decimal, Decimal, int, Decimal]]] = defaultdict(list)
     for key in sorted({*metered, *daily}):
         invoice = key[:2]
@@ -65,10 +66,17 @@ def check_usage(
         subtotal = sum((one.line.subtotal for one in group), Decimal(0))
         cost, count = (usage.cost, usage.lines) if usage else (Decimal(0), 0)
         off = subtotal - cost
-        point = _compared(group, usage, off)
+        point = None
+        if usage is not None:
+            point = _compared(group, usage, off)
+        elif off:
+            without[invoice[0], invoice[1], group[0].line.customer_id].extend(group)
         if point is not None:
             points.append(point)
-        drifts[invoice[0], invoice[1]].append((subtotal, cost, count, Decimal(0) if point else off))
+        drifts[invoice[0], invoice[1]].append(
+            (subtotal, cost, count, off if usage and not point else Decimal(0))
+        )
+    points.extend(_without_usage(group) for group in without.values())
     points.extend(_alone(sums, billed))
     return points, [
         Drift(
@@ -93,25 +101,30 @@ def bound(group: Sequence[BilledLine], usage: UsageSum) -> Decimal:
     return slack
 
 
-def _compared(group: Sequence[BilledLine], usage: UsageSum | None, off: Decimal) -> Point | None:
-    if usage is None:
-        line = group[0].line
-        if not off:
-            return None
-        return about(
-            line,
-            check="usage.missing",
-            cause="missing_rows",
-            remedy="download_again",
-            weight=Weight.INCOMPLETE,
-            amount=off,
-            sentence=(
-                f"The usage files hold no line for {line.name} of {line.customer_name}, for which "
-                f"{line.invoice_id} bills {money(off, line.currency)}."
-            ),
-            hint="download the daily usage of the invoice again, with all its parts",
-            records=places(group),
-        )
+def _without_usage(group: Sequence[BilledLine]) -> Point:
+    line = group[0].line
+    amount = sum((one.line.subtotal for one in group), Decimal(0))
+    names = sorted({one.line.name for one in group})
+    more = f" and {len(names) - 3} more" if names[3:] else ""
+    return about(
+        line,
+        check="usage.missing",
+        cause="missing_rows",
+        remedy="download_again",
+        weight=Weight.INCOMPLETE,
+        product=names[0] if len(names) == 1 else "Azure usage",
+        amount=amount,
+        sentence=(
+            f"The usage files hold no line for {', '.join(names[:3])}{more} of "
+            f"{line.customer_name or line.customer_id}, for which {line.invoice_id} bills "
+            f"{money(amount, line.currency)}."
+        ),
+        hint="download the daily usage of the invoice again, with all its parts",
+        records=places(group),
+    )
+
+
+def _compared(group: Sequence[BilledLine], usage: UsageSum, off: Decimal) -> Point | None:
     if not group:
         return _unbilled(usage) if usage.cost else None
     line = group[0].line

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -20,9 +20,9 @@ from app.audit import reading, sold
 from app.audit.reading import Material
 from domain.audit import BilledLine, Point, Weight
 from domain.money import plain
-from domain.problems import InputError
-from domain.reconciliation import Comparison, Difference, Remedy
-from domain.subscription import CostKind
+from domain.problems import Finding, InputError
+from domain.reconciliation import Comparison, Difference, Margin, Remedy, SoldLine
+from domain.subscription import CostKind, CostLine
 from reports import audit as report
 from reports.audit import AuditReport, FileRow, InvoiceRow
 from rules import cost_checks, expected_lines, usage_drift
@@ -259,16 +259,6 @@ def _invoices(
 
 def _customers(material: Material, compared: sold.Sold) -> Iterable[Point]:
     """Compare what customers should be asked for with what they were asked for."""
-    months = {
-        line.service.start.replace(day=1) for line in compared.lines if line.service is not None
-    }
-    dated = all(line.service for line in compared.lines)
-    of_months = material.invoice_months
-    lines = [
-        one.line
-        for one in material.billed
-        if not dated or of_months[one.line.invoice_id, one.line.currency] in months
-    ]
     if compared.faults:
         more = f" and {len(compared.faults) - 1:,} more" if compared.faults[1:] else ""
         yield Point(
@@ -293,39 +283,95 @@ def _customers(material: Material, compared: sold.Sold) -> Iterable[Point]:
             sentence=f"Your invoices name {customer} on {len(own):,} lines, and no line of Microsoft does.",
             hint="write the customer's name or tenant id as Partner Center does",
         )
-    known = [line for line in compared.lines if line.customer_id not in compared.unknown]
-    result = four_way(lines, known)
-    names = {line.sku: line.name for line in lines}
-    for difference in result.differences:
-        if difference.comparison is Comparison.CUSTOMER:
-            yield _point_of(difference, names)
-    for finding in result.findings:
+    names = {one.line.sku: one.line.name for one in material.billed}
+    asked = {line.customer_id for line in compared.lines}
+    never: dict[tuple[str, str], list[Difference]] = defaultdict(list)
+    for lines, sides in _sides(material, compared):
+        result = four_way(lines, sides)
+        differences = [d for d in result.differences if d.comparison is Comparison.CUSTOMER]
+        told = {(d.customer_id, d.product) for d in differences if d.remedy is not Remedy.NONE}
+        for one in differences:
+            if one.customer_id not in asked and one.remedy is Remedy.BILL_CUSTOMER:
+                never[one.customer_id, one.currency].append(one)
+            else:
+                yield _point_of(one, names)
+        yield from (_ambiguous(finding) for finding in result.findings)
+        for margin in result.margins:
+            if margin.margin is not None and margin.margin < 0 < margin.sold:
+                yield _below_cost(margin, known=(margin.customer_id, margin.product) in told)
+    for (customer_id, currency), some in never.items():
+        amount = sum((one.amount for one in some), Decimal(0))
         yield Point(
-            check=finding.check,
-            cause="ambiguous",
-            remedy=Remedy.NONE.value,
+            check="sold.never_billed",
+            cause="missing_invoice_line",
+            remedy=Remedy.BILL_CUSTOMER.value,
             weight=Weight.ACT,
-            customer_id=finding.customer_id,
-            sentence=finding.sentence,
-            hint=finding.hint,
+            customer_id=customer_id,
+            currency=currency,
+            amount=amount,
+            sentence=(
+                f"Your invoices never name this customer, for whom Microsoft billed "
+                f"{cost_checks.money(amount, currency)} in {len(some):,} places, the largest: "
+                f"{', '.join(sorted({names.get(one.product, one.product) for one in some[:3]}))}."
+            ),
+            hint="bill the customer; the worth is your cost, without a margin",
         )
-    for margin in result.margins:
-        if margin.margin is not None and margin.margin < 0 < margin.sold:
-            yield Point(
-                check="sold.below_cost",
-                cause="price",
-                remedy=Remedy.NONE.value,
-                weight=Weight.ACT,
-                customer_id=margin.customer_id,
-                product=margin.name,
-                currency=margin.currency,
-                amount=-margin.margin,
-                sentence=(
-                    f"{margin.name} is sold for {cost_checks.money(margin.sold, margin.currency)} and "
-                    f"costs {cost_checks.money(margin.cost, margin.currency)}."
-                ),
-                hint="raise the price, or find the lines that were not billed",
-            )
+
+
+def _sides(
+    material: Material, compared: sold.Sold
+) -> Iterator[tuple[list[CostLine], list[SoldLine]]]:
+    """Yield what is to be compared with what: month by month where the invoices tell only months."""
+    of_months = material.invoice_months
+    known = [line for line in compared.lines if line.customer_id not in compared.unknown]
+    starts = {line.key: line.service.start.replace(day=1) for line in known if line.service}
+    months = {**starts, **compared.months}
+    there = {months[line.key] for line in known if line.key in months}
+
+    def billed(wanted: Collection[date]) -> list[CostLine]:
+        return [
+            one.line
+            for one in material.billed
+            if of_months[one.line.invoice_id, one.line.currency] in wanted
+        ]
+
+    if not compared.months or len(months) < len(known):
+        whole = len(months) < len(known)
+        yield [one.line for one in material.billed] if whole else billed(there), known
+        return
+    for month in sorted(there):
+        yield billed({month}), [line for line in known if months[line.key] == month]
+
+
+def _ambiguous(finding: Finding) -> Point:
+    return Point(
+        check=finding.check,
+        cause="ambiguous",
+        remedy=Remedy.NONE.value,
+        weight=Weight.ACT,
+        customer_id=finding.customer_id,
+        sentence=finding.sentence,
+        hint=finding.hint,
+    )
+
+
+def _below_cost(margin: Margin, *, known: bool) -> Point:
+    """Tell what is sold below cost; only told where another point has the money already."""
+    return Point(
+        check="sold.below_cost",
+        cause="price",
+        remedy=Remedy.NONE.value,
+        weight=Weight.NOTE if known else Weight.ACT,
+        customer_id=margin.customer_id,
+        product=margin.name,
+        currency=margin.currency,
+        amount=-(margin.margin or Decimal(0)),
+        sentence=(
+            f"{margin.name} is sold for {cost_checks.money(margin.sold, margin.currency)} and "
+            f"costs {cost_checks.money(margin.cost, margin.currency)}."
+        ),
+        hint="raise the price, or find the lines that were not billed",
+    )
 
 
 def _point_of(one: Difference, names: dict[str, str]) -> Point:

@@ -97,12 +97,12 @@ def read(
     material = Material()
     note(f"reading {len(found):,} {'file' if len(found) == 1 else 'files'}")
     material.files.extend(FileRead(name="", kind="passed over", note=one) for one in passed)
+    usage = [one for one in found if one.kind is Kind.USAGE]
+    if usage:  # first, while there is room: its table is closed before the lines are there
+        _read_usage(usage, material, scratch, order=order, decimal=decimal, note=note)
     per_file: list[tuple[str, list[BilledLine]]] = []
-    usage: list[Download] = []
     for one in found:
-        if one.kind is Kind.USAGE:
-            usage.append(one)
-        elif one.kind is Kind.RECONCILIATION:
+        if one.kind is Kind.RECONCILIATION:
             if one.path.stat().st_size > _LARGE:
                 note(f"reading {one.name}")
             lines = _lines_of(one, material, order=order, decimal=decimal)
@@ -110,8 +110,6 @@ def read(
         elif one.kind is Kind.INVOICES:
             _read_heads(one, material)
     _merge(per_file, material)
-    if usage:
-        _read_usage(usage, material, scratch, order=order, decimal=decimal, note=note)
     for one in found:
         if one.kind is Kind.MANIFEST:
             _check_manifest(one, found, material)

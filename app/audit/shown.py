@@ -25,7 +25,7 @@ def tables(found: AuditReport, page: Path) -> None:
             ("invoice", "month", ">lines", ">billed", "", ">explained", ">daily usage", ">drift"),
             [
                 (
-                    one.invoice_id,
+                    _short(one.invoice_id),
                     one.month,
                     f"{one.lines:,}",
                     report.figure(one.subtotal, one.currency),
@@ -56,11 +56,19 @@ def tables(found: AuditReport, page: Path) -> None:
             ],
         )
         for p in todo[:3]:
-            print(f"- {p.sentence}\n  To do: {p.hint}.")
+            print(f"- {_plain(p.sentence)}\n  To do: {p.hint}.")
         if todo[3:]:
             print(f"  and {len(todo) - 3} more, each with its reason, on the page")
     print(f"\nPage: {page}")
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    """Cut a foreign text to its place; what it holds is shown, never obeyed."""
+    from rich.markup import escape
+
+    plain = _plain(text)
+    return escape(plain if len(plain) <= 40 else f"{plain[:37]}...")
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -77,6 +77,8 @@ class Sold:
     """One sentence for each row that is left out."""
     unknown: tuple[str, ...]
     """Customers whom Microsoft's files do not know."""
+    months: Mapping[str, date]
+    """By key of a line: the month of the invoice, where the file tells it instead of service dates."""
 
 
 def read(path: Path, billed: Sequence[BilledLine], *, order: str = "", decimal: str = "") -> Sold:
@@ -98,6 +100,7 @@ def read(path: Path, billed: Sequence[BilledLine], *, order: str = "", decimal: 
     known = _Known(billed)
     lines: list[SoldLine] = []
     faults: list[str] = []
+    months: dict[str, date] = {}
     for place, row in downloads.rows_of(file):
         if isinstance(row, Finding):
             faults.append(row.sentence.removeprefix("Microsoft's "))
@@ -115,14 +118,22 @@ def read(path: Path, billed: Sequence[BilledLine], *, order: str = "", decimal: 
         if not values:
             continue
         try:
-            lines.append(_line(values, f"{file.name} {place}", known))
+            line = _line(values, f"{file.name} {place}", known)
+            if line.service is None and (month := _month(values)):
+                months[line.key] = month
+            lines.append(line)
         except ValueError as error:
             faults.append(f"{place} of {file.name}: {error}.")
     if not lines and not faults:
         raise InputError(f"{file.name} holds no invoice lines")
     ids = {one.line.customer_id for one in billed}
     names = {line.customer_id for line in lines}
-    return Sold(lines=tuple(lines), faults=tuple(faults), unknown=tuple(sorted(names - ids)))
+    return Sold(
+        lines=tuple(lines),
+        faults=tuple(faults),
+        unknown=tuple(sorted(names - ids)),
+        months=months,
+    )
 
 
 class _Known:
@@ -208,9 +219,17 @@ def _service(values: Mapping[str, str]) -> Period | None:
         if end < start:
             raise ValueError(f"the service ends on {end}, before it starts on {start}")
         return Period(start, end + timedelta(days=1))
-    if (month := values.get("month")) and (found := _MONTH.fullmatch(month)):
-        return Period.month(f"{found[1]}-{found[2]}")
     return None
+
+
+def _month(values: Mapping[str, str]) -> date | None:
+    text = values.get("month")
+    if text is None:
+        return None
+    found = _MONTH.fullmatch(text)
+    if found is None:
+        raise ValueError(f"month holds {text[:40]!r}, which is not written as 2026-10")
+    return Period.month(f"{found[1]}-{found[2]}").start
 
 
 def _day(values: Mapping[str, str], field: str) -> date | None:
