@@ -78,9 +78,11 @@ def expected_subtotal(line: CostLine) -> tuple[Decimal, Decimal] | None:
     cent = Decimal(1).scaleb(-digits)
     if line.kind is CostKind.USAGE:
         pricing = _cut(_WIDE.multiply(price, quantity), digits)
-        # The price is written with so many decimals: its last one may be off.
+        # A computed price (earned credit, tiers) is written with many decimals, and its last one
+        # may be off; one with few is the price itself.
         exponent = price.as_tuple().exponent
-        last = Decimal(1).scaleb(exponent if isinstance(exponent, int) else 0)
+        written = exponent if isinstance(exponent, int) else 0
+        last = Decimal(1).scaleb(written) if written <= -6 else Decimal(0)
         slack = _WIDE.multiply(_WIDE.multiply(last, quantity), rate) + cent * (1 + rate)
         return _cut(_WIDE.multiply(pricing, rate), digits), slack
     unit = _cut(_WIDE.multiply(price, rate), digits)
@@ -109,7 +111,8 @@ def _older(line: CostLine) -> Iterator[Decimal]:
     whole = _WIDE.multiply(unit, quantity)
     yield _cut(whole, digits)
     yield _cut(whole, digits, ROUND_HALF_UP)
-    yield _WIDE.multiply(_cut(unit, digits, ROUND_HALF_UP), quantity)
+    if line.kind is not CostKind.USAGE:
+        yield _WIDE.multiply(_cut(unit, digits, ROUND_HALF_UP), quantity)
     if line.falls_on and line.falls_on < _PRICED_IN_BILLING_CURRENCY:
         price = abs(line.effective_unit_price)
         yield _cut(_WIDE.multiply(price, quantity), digits, ROUND_HALF_UP)

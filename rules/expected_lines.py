@@ -23,6 +23,7 @@ from domain.reconciliation import Cause, Difference, Remedy
 from domain.subscription import CostKind, CostLine, Subscription, SubscriptionKind
 from rules.claims import compare
 from rules.cost_checks import about, money, places
+from rules.linking import CHANGES
 from rules.shadow import predict
 
 _WHOLE = {"new", "cycleCharge", "renew"}
@@ -56,12 +57,7 @@ def _of_subscription(group: Sequence[BilledLine], months: AbstractSet[date]) -> 
     seen = [x for x in lines if x.charged and x.charged.start in window]
     try:
         predicted = predict([_as_snapshot(lines)], (), lines, window)
-        expected = [
-            charge
-            for charge in predicted
-            if month_of(charge.service.start) in months
-            or any(charge.service.intersect(x.charged) for x in seen if x.charged)
-        ]
+        expected = [charge for charge in predicted if month_of(charge.service.start) in months]
         found = compare(seen, expected, subscriptions={lines[0].subscription_id}).differences
     except (WorkerError, ValueError, ArithmeticError) as error:
         return [
@@ -144,6 +140,8 @@ def _point(cause: Cause, found: Sequence[Difference], group: Sequence[BilledLine
     elif billed and first.amount == line.subtotal and _overlaps(line, group):
         name = Cause.DUPLICATE.value
         hint = "two lines charge the same days: ask Microsoft which one stands"
+    elif billed and _half_a_pair(line, group):
+        hint = "a change of seats is a pair, and its other half is missing: look for it in the file"
     if found[1:]:
         sentence += f" ({len(found)} lines, {money(amount, line.currency)} in all)"
     return about(
@@ -168,6 +166,16 @@ def _overlaps(line: CostLine, group: Sequence[BilledLine]) -> bool:
         and other.line.charged
         and line.charged
         and other.line.charged.intersect(line.charged)
+        for other in group
+    )
+
+
+def _half_a_pair(line: CostLine, group: Sequence[BilledLine]) -> bool:
+    """Say whether a change of seats has only the credit of the old total, or only the new one."""
+    return line.charge_type in CHANGES and not any(
+        other.line.charge_type in CHANGES
+        and other.line.charged == line.charged
+        and other.line.is_credit != line.is_credit
         for other in group
     )
 

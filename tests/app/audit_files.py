@@ -211,3 +211,14 @@ FORMS: dict[str, Callable[[Path, Sequence[Row]], Path]] = {
         p, csv_text(r, number=exponent).replace("\r\n", "\n")
     ),
 }
+
+
+def cents(amount: Decimal) -> Decimal:
+    return amount.quantize(Decimal("0.01"), rounding="ROUND_HALF_UP")
+
+
+def full_price(line: Row) -> Decimal:
+    """The subtotal of a metered line as Microsoft states it: cut to the cent twice."""
+    cut = {"exp": Decimal("0.01"), "rounding": "ROUND_DOWN"}
+    price = Decimal(str(line["EffectiveUnitPrice"])) * Decimal(str(line["BillableQuantity"]))
+    return (price.quantize(**cut) * Decimal(str(line["PCToBCExchangeRate"]))).quantize(**cut)
