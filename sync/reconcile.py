@@ -1,7 +1,8 @@
 """A month reconciled four ways from what is stored: today, or as of any day since it was billed.
 
-Everything that came after the day is left out: Microsoft's invoices, documents, changes of
-subscriptions. So a closed month gives the same answer as on the day on which it was closed.
+Everything that came after the day is left out: Microsoft's invoices and newer versions of them,
+documents, changes of subscriptions. So a closed month gives the same answer as on the day on which
+it was closed. A version that is no longer the last one is read from the archive.
 
 Limits: prices, rules and contracts are read as they are now, with the days for which they are
 valid; what the system of record keeps one version of cannot be seen as it was before.
@@ -10,13 +11,16 @@ valid; what the system of record keeps one version of cannot be seen as it was b
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
 from domain.charge import Charge
 from domain.contract import BillingContract, ExchangeRate
+from domain.delivery import Delivery
 from domain.period import Period
 from domain.problems import InputError
 from domain.reconciliation import BookedLine, FourWay, SoldLine
@@ -28,9 +32,10 @@ from invoice.sold import sold_lines
 from rules import reconcile, shadow, succession
 from rules.asked import due_until
 from rules.four_way import four_way
-from sync import bill
+from sync import bill, deliveries, usage_grouping
 from sync.findings import held_customers
 from sync.ports import Ports
+from usage import load as usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +64,6 @@ def of_month(
     Raises InputError where Microsoft's invoice was not there on the day, or a customer is unknown.
     """
     today = as_of or ports.now().date()
-    issued = {head.id: head.issued_on for head in _heads(ports)}
     heads = [
         head
         for head in bill.period_invoices(ports, period)
@@ -76,13 +80,24 @@ def of_month(
             f"there is no customer {customer_id}",
             hint="give the tenant id; run sync first if the customer is new",
         )
-    stored = ports.store.cost_lines([head.id for head in heads])
+    then = _Then(ports, as_of) if as_of else None
+    stored = list(ports.store.cost_lines([head.id for head in heads]))
+    if then:
+        stored = then.lines(stored, {head.id for head in heads})
+        heads = [then.head(head, stored) for head in heads]
     lines = [line for line in stored if customer_id in {"", line.customer_id}]
-    held = set() if as_of else held_customers(ports.store.findings(customer_id=customer_id))
+    held = set() if then else held_customers(ports.store.findings(customer_id=customer_id))
     sides = _Sides(period=period, today=today, lines=lines, held=held)
     for one in customers:
         file = ports.store.customer_file(one)
-        sides.add(_as_of(file, as_of, issued) if as_of else file, ports, drafts=as_of is None)
+        if then is None:
+            sides.add(file)
+            continue
+        file = then.file(file)
+        sides.add(file)
+        # Findings are those of today: who was on hold is computed anew.
+        if bill.draft(file, period, today, ports.policy).held:
+            sides.held.add(one)
     return Month(
         period=period,
         as_of=today,
@@ -105,24 +120,76 @@ def of_month(
     )
 
 
-def _heads(ports: Ports) -> list[CostInvoice]:
-    return [head for head in ports.partner_center.invoices() if isinstance(head, CostInvoice)]
+class _Then:
+    """What was known at the end of a day."""
+
+    def __init__(self, ports: Ports, day: date) -> None:
+        self._day = day
+        moment = datetime.combine(day, time.max, tzinfo=UTC)
+        heads = [head for head in ports.partner_center.invoices() if isinstance(head, CostInvoice)]
+        self._unknown = {head.id for head in heads if head.issued_on > day}
+        self._versions: dict[str, list[CostLine]] = {}
+        """The lines of invoices that were imported anew since."""
+        for head in heads:
+            made = deliveries.imports(ports.archive, head.id)
+            if head.id not in self._unknown and made and made[-1].at > moment:
+                before = [one for one in made if one.at <= moment]
+                self._versions[head.id] = _read(ports, head, before[-1]) if before else []
+
+    def lines(self, stored: Iterable[CostLine], invoices: AbstractSet[str]) -> list[CostLine]:
+        """Return the lines of invoices as they were."""
+        replaced = self._unknown | self._versions.keys()
+        kept = [line for line in stored if line.invoice_id not in replaced]
+        for invoice_id in sorted(invoices & self._versions.keys()):
+            kept.extend(self._versions[invoice_id])
+        return kept
+
+    def head(self, head: CostInvoice, lines: Iterable[CostLine]) -> CostInvoice:
+        """Return an invoice's head; of a version that was replaced only the lines are kept."""
+        if head.id not in self._versions:
+            return head
+        own = (line.subtotal for line in lines if line.invoice_id == head.id)
+        return replace(head, total=sum(own, Decimal(0)))
+
+    def file(self, file: CustomerFile) -> CustomerFile:
+        """Return a customer's file without what came after the day."""
+        mine = file.customer.id
+        lines = self.lines(file.cost_lines, self._versions.keys())
+        return replace(
+            file,
+            events=tuple(event for event in file.events if event.effective <= self._day),
+            cost_lines=tuple(line for line in lines if line.customer_id == mine),
+            documents=tuple(
+                document
+                for document in file.documents
+                if document.issued_on is not None and document.issued_on <= self._day
+            ),
+        )
 
 
-def _as_of(file: CustomerFile, as_of: date, issued: Mapping[str, date]) -> CustomerFile:
-    """Return a customer's file without what came after a day."""
-    return replace(
-        file,
-        events=tuple(event for event in file.events if event.effective <= as_of),
-        cost_lines=tuple(
-            line for line in file.cost_lines if issued.get(line.invoice_id, as_of) <= as_of
-        ),
-        documents=tuple(
-            document
-            for document in file.documents
-            if document.issued_on is not None and document.issued_on <= as_of
-        ),
-    )
+def _read(ports: Ports, head: CostInvoice, made: deliveries.Import) -> list[CostLine]:
+    """Read an import of an invoice from the archive again, as it was imported."""
+    told, used = (deliveries.delivery(ports.archive, name) for name in (made.lines, made.usage))
+    if told is None:
+        raise InputError(
+            f"the archive no longer holds {head.id} as it was imported on {made.at:%Y-%m-%d}",
+            hint="restore the archive, or reconcile as of a later day",
+        )
+    found = _lines(ports, told)
+    if len(found) != made.counts.get("cost_lines", len(found)):
+        found = _lines(ports, told, distinct=True)
+    if used is None:
+        return found
+    scratch = ports.archive.folder(f"scratch/{head.id}")
+    with ExitStack() as files:
+        parts = [files.enter_context(ports.archive.local(name)) for name in used.distinct]
+        month = usage.load(parts, scratch=scratch, asked=usage_grouping.asked(ports, head.billed))
+    return list(usage.with_shares(found, month.shares))
+
+
+def _lines(ports: Ports, delivery: Delivery, *, distinct: bool = False) -> list[CostLine]:
+    read = ports.partner_center.cost_lines(delivery, distinct=distinct)
+    return [line for line in read if isinstance(line, CostLine)]
 
 
 class _Sides:
@@ -143,7 +210,7 @@ class _Sides:
         self.documents: list[Invoice] = []
         self.on_documents: list[SoldLine] = []
 
-    def add(self, file: CustomerFile, ports: Ports, *, drafts: bool) -> None:
+    def add(self, file: CustomerFile) -> None:
         """Take in one customer: what is due, what was asked for, what Microsoft should bill."""
         customer_id, contract = file.customer.id, file.contract
         self.subscriptions.update(one.id for one in file.subscriptions)
@@ -168,8 +235,6 @@ class _Sides:
             for line, charge in sold_lines(standing)
             if self._of_the_month(mine.get(charge.answers or charge.key, charge))
         )
-        if not drafts and bill.draft(file, self.period, self.today, ports.policy).held:
-            self.held.add(customer_id)
 
     def _of_the_month(self, charge: Charge) -> bool:
         """A charge belongs to the month whose invoice bills it; before it does, to its own days."""

@@ -253,6 +253,8 @@ class MemoryPartnerCenter:
     usage: dict[str, list[Mapping[str, str]]] = field(default_factory=dict)
     """Daily rated usage by invoice id, as Microsoft writes it."""
     unbilled: dict[tuple[str, str], list[Mapping[str, str]]] = field(default_factory=dict)
+    delivered: dict[str, list[CostLine | Finding]] = field(default_factory=dict)
+    """The lines of each version that was delivered, by its folder."""
     """The same that is not billed yet, by currency and period."""
     archive: FolderArchive = field(default_factory=lambda: FolderArchive(Path()))
     """Where it delivers to: the office's."""
@@ -311,13 +313,15 @@ class MemoryPartnerCenter:
                 name="part-0.json.gz", size=stored.size, sha256=stored.sha256, lines=len(rows)
             )
             delivery = replace(delivery, parts=(part,))
+        else:
+            self.delivered[delivery.folder] = list(self.lines)
         self.archive.put(f"{delivery.folder}/{JOURNAL}", delivery.journal())
         return delivery
 
     def cost_lines(
         self, delivery: Delivery, *, distinct: bool = False
     ) -> Iterator[CostLine | Finding]:
-        for one in self.lines:
+        for one in self.delivered.get(delivery.folder, self.lines):
             if isinstance(one, Finding) or one.invoice_id == delivery.invoice_id:
                 yield one
 
