@@ -416,7 +416,7 @@ def _margins(report: HealthReport) -> list[tuple[Margin, list[Margin]]]:
 _PARTS = (
     ("billed", "Passed on to customers, at your cost"),
     ("credited", "Credits from Microsoft, passed on to customers"),
-    ("held", "Waiting: the customer is on hold"),
+    ("held", "Waiting: the customer is on hold, or billed later by contract"),
     ("excluded", "Not passed on, by agreement"),
     ("residual", "Not found again; it should be zero"),
 )

@@ -16,12 +16,13 @@ from fractions import Fraction
 
 from domain.charge import Charge
 from domain.contract import Alignment, BillingContract
-from domain.money import minor_units, plain, round_half_up
-from domain.period import Period, add_months
-from domain.problems import Finding, Severity
-from domain.reconciliation import Cause, Comparison, Difference, Match, Remedy, SoldLine
+from domain.money import minor_units, round_half_up
+from domain.period import Period
+from domain.problems import Finding
+from domain.reconciliation import Cause, Difference, Match, SoldLine
 from domain.subscription import CostLine
 from rules import reconcile
+from rules.asked_words import ambiguous, difference, product
 from rules.effects import Whole, steps_of
 from rules.matching import Ask, Place, asks_of_charges, asks_of_lines, places
 
@@ -126,9 +127,9 @@ class _Sides:
                 asked[currency] += amount
             for currency, amount in owed.items():
                 due[currency] += amount
-            differences.extend(_difference(place, *step) for step in told)
+            differences.extend(difference(place, *step) for step in told)
             if told and len(place.subscriptions) > 1:
-                findings.append(_ambiguous(place))
+                findings.append(ambiguous(place))
             matches.extend(_matches(place, owed, sums))
         return Asked(
             due=due,
@@ -245,19 +246,9 @@ class _Sides:
         if contract is None or self.period is None or ask.service is None:
             return False
         if ask.customer_id not in self.due_until:
-            self.due_until[ask.customer_id] = due_until(contract, self.period)
+            self.due_until[ask.customer_id] = reconcile.due_until(contract, self.period)
         until = self.due_until[ask.customer_id]
         return until is None or ask.service.start >= until
-
-
-def due_until(contract: BillingContract, period: Period) -> date | None:
-    """Return the end of the service that is due with a month's bill or before; None: nothing is yet."""
-    for back in range(37):
-        start = add_months(period.start, -back)
-        due = contract.due(Period(start, add_months(start, 1)))
-        if due is not None:
-            return due.end
-    return None
 
 
 def _order(ask: Ask) -> tuple[object, ...]:
@@ -377,142 +368,6 @@ def _wholes(found: Sequence[Place]) -> dict[_Customer, Whole]:
     return wholes
 
 
-# --- telling ---------------------------------------------------------------------------------------
-
-
-def _difference(place: Place, cause: Cause, currency: str, amount: Decimal) -> Difference:
-    remedy = Remedy.BILL_CUSTOMER if amount > 0 else Remedy.CREDIT_CUSTOMER
-    if cause in {Cause.TIMING, Cause.ROUNDING}:
-        remedy = Remedy.NONE
-    either: tuple[Ask | SoldLine, ...] = (*place.asks, *place.sold)
-    subscriptions = place.subscriptions
-    services = [one.service for one in either if one.service]
-    name = next((one.name or one.sku for one in either if one.name or one.sku), "")
-    service = services[0] if services else None
-    about = f"{name}, {service}" if service else name
-    return Difference(
-        comparison=Comparison.CUSTOMER,
-        cause=cause,
-        remedy=remedy,
-        customer_id=either[0].customer_id,
-        subscription_id=subscriptions[0] if len(subscriptions) == 1 else "",
-        product=_product(place),
-        service=service,
-        currency=currency,
-        amount=amount,
-        sentence=f"{about}: {_says(place, cause, service)}; {_direction(cause, currency, amount)}",
-        hint=_HINTS.get((cause, remedy)) or _BY_REMEDY[remedy],
-        records=(
-            *dict.fromkeys(key for ask in place.asks for key in ask.cost_lines),
-            *dict.fromkeys(ask.charge_key for ask in place.asks if ask.charge_key),
-            *(line.key for line in place.sold),
-        ),
-    )
-
-
-def _product(place: Place) -> str:
-    either: tuple[Ask | SoldLine, ...] = (*place.asks, *place.sold)
-    products = {one.sku for one in place.asks or place.sold if one.sku}
-    if len(products) == 1:
-        return products.pop()
-    return next((one.name for one in either if one.name), "")
-
-
-def _says(place: Place, cause: Cause, service: Period | None) -> str:
-    if not place.sold:
-        return f"{_due(place.asks, service)} and the customer was not asked"
-    asked = f"the customer was asked for {_asked(place, service)}"
-    if not place.asks:
-        return f"{asked} and nothing explains it"
-    return f"{_due(place.asks, service)}, {asked} ({cause.value.replace('_', ' ')})"
-
-
-def _due(asks: Sequence[Ask], service: Period | None) -> str:
-    sums: dict[str, Decimal] = defaultdict(Decimal)
-    for ask in asks:
-        sums[ask.currency] += ask.cost if ask.amount is None else ask.amount
-    seats = sum((ask.quantity for ask in asks), Decimal(0))
-    counted = all(ask.counted for ask in asks)
-    told = _side(sums, seats if counted else None, {ask.service for ask in asks}, service)
-    billed = any(ask.amount is None for ask in asks)
-    return f"Microsoft billed {told}" if billed else f"{told} {'are' if counted else 'is'} due"
-
-
-def _asked(place: Place, service: Period | None) -> str:
-    sums: dict[str, Decimal] = defaultdict(Decimal)
-    for line in place.sold:
-        sums[line.currency] += line.amount
-    seats = [line.quantity for line in place.sold if line.quantity is not None]
-    counted = bool(seats) and all(ask.counted for ask in place.asks)
-    told = sum(seats, Decimal(0)) if counted else None
-    return _side(sums, told, {line.service for line in place.sold}, service)
-
-
-def _side(
-    sums: Mapping[str, Decimal],
-    seats: Decimal | None,
-    days: AbstractSet[Period | None],
-    service: Period | None,
-) -> str:
-    """Say seats and amounts, and the days where they are others than those of the place."""
-    told = " and ".join(f"{amount} {currency}" for currency, amount in sorted(sums.items()))
-    if seats is not None:
-        told = f"{plain(seats)} for {told}"
-    others = sorted(str(one) for one in days if one is not None and one != service)
-    return f"{told} ({', '.join(others)})" if others else told
-
-
-def _direction(cause: Cause, currency: str, amount: Decimal) -> str:
-    worth = f"{abs(amount)} {currency}"
-    if cause is Cause.TIMING:
-        return f"{worth} belong to another month's bill"
-    if cause is Cause.ROUNDING:
-        return f"{worth} by rounding"
-    return f"{worth} too {'little' if amount > 0 else 'much'}"
-
-
-_BY_REMEDY = {
-    Remedy.BILL_CUSTOMER: "bill the customer for the difference",
-    Remedy.CREDIT_CUSTOMER: "credit the customer with the difference",
-    Remedy.NONE: "nothing to do",
-}
-_HINTS = {
-    (Cause.CREDIT_NOT_PASSED_ON, Remedy.CREDIT_CUSTOMER): (
-        "Microsoft gave this credit: pass it on to the customer"
-    ),
-    (Cause.MISSING_SUBSCRIPTION, Remedy.BILL_CUSTOMER): (
-        "bill the customer if the subscription is in use, else claim it back from Microsoft"
-    ),
-    (Cause.MISSING_SUBSCRIPTION, Remedy.CREDIT_CUSTOMER): (
-        "check that the subscription still runs; credit the customer if it does not"
-    ),
-    (Cause.MISSING_INVOICE_LINE, Remedy.BILL_CUSTOMER): (
-        "bill the customer if the charge is right, else claim it back from Microsoft"
-    ),
-    (Cause.MISSING_INVOICE_LINE, Remedy.CREDIT_CUSTOMER): (
-        "check that the subscription still runs; Microsoft may bill it next month"
-    ),
-    (Cause.DUPLICATE, Remedy.CREDIT_CUSTOMER): "credit the line that was asked for twice",
-    (Cause.CURRENCY, Remedy.CREDIT_CUSTOMER): "credit it and bill it in the customer's currency",
-}
-
-
-def _ambiguous(place: Place) -> Finding:
-    first = place.asks[0]
-    names = ", ".join(place.subscriptions)
-    return Finding(
-        check="reconcile.ambiguous",
-        severity=Severity.WARN,
-        customer_id=first.customer_id,
-        record=f"subscriptions {names}"[:200],
-        sentence=(
-            f"{len(place.sold)} lines of the customer for {first.name} may belong to "
-            f"{len(place.subscriptions)} subscriptions ({names}): they are compared as one."
-        ),
-        hint="give the subscription id on the customer's lines to compare each for itself",
-    )
-
-
 def _matches(
     place: Place, owed: Mapping[str, Decimal], sums: Mapping[str, Decimal]
 ) -> Iterator[Match]:
@@ -522,7 +377,7 @@ def _matches(
         yield Match(
             customer_id=either[0].customer_id,
             subscription_id=subscriptions[0] if len(subscriptions) == 1 else "",
-            product=_product(place),
+            product=product(place),
             cost_lines=tuple(key for ask in place.asks for key in ask.cost_lines),
             sold_lines=tuple(line.key for line in place.sold if line.currency == currency),
             currency=currency,

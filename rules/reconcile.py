@@ -18,7 +18,7 @@ from enum import StrEnum
 from domain.charge import Charge, ChargeType
 from domain.contract import BillingContract
 from domain.money import Money, total
-from domain.period import Period
+from domain.period import Period, add_months
 from domain.problems import Finding, Severity
 from domain.run import ControlTotal
 from domain.subscription import CostInvoice, CostKind, CostLine
@@ -199,11 +199,13 @@ def reconcile(
     contracts: Mapping[str, BillingContract],
     held: AbstractSet[str],
     sold: Mapping[str, Decimal],
+    period: Period | None = None,
 ) -> Reconciliation:
     """Give every line of the period's invoices its outcome.
 
     `charges` are those on documents that stand, `held` the customers on hold, `sold` what the
-    documents ask for by currency. What a line is answered with is compared in `rules.four_way`.
+    documents ask for by currency. With the `period` of the bill, lines that a contract asks for
+    with a later one wait, and are held. What a line is answered with is compared in `rules.four_way`.
     """
     all_charges = list(charges)
     standing = _standing(all_charges)
@@ -221,6 +223,12 @@ def reconcile(
     sums: dict[str, dict[Outcome, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
     findings: list[Finding] = []
     net: dict[_Place, Decimal] = defaultdict(Decimal)
+    later = {c: due_until(one, period) for c, one in contracts.items()} if period else {}
+
+    def not_yet(day: date | None, customer_id: str) -> bool:
+        until = later.get(customer_id)
+        return day is not None and customer_id in later and (until is None or day >= until)
+
     for line in lines:
         if line.kind is CostKind.LICENCE and line.charged:
             place = _place(line.subscription_id, line.charged)
@@ -238,7 +246,7 @@ def reconcile(
             outcome = _settled(line)
         elif excluded(line, contracts.get(line.customer_id)):
             outcome = Outcome.EXCLUDED
-        elif line.customer_id in held:
+        elif line.customer_id in held or not_yet(line.falls_on, line.customer_id):
             outcome = Outcome.HELD
         else:
             outcome = _settled(line) if undone else Outcome.UNEXPLAINED
@@ -286,6 +294,16 @@ def excluded(line: CostLine, contract: BillingContract | None) -> bool:
     if line.sku in contract.excluded_skus:
         return True
     return line.falls_on is not None and line.falls_on < contract.starts
+
+
+def due_until(contract: BillingContract, period: Period) -> date | None:
+    """Return the end of the service that is due with a month's bill or before; None: nothing is yet."""
+    for back in range(37):
+        start = add_months(period.start, -back)
+        due = contract.due(Period(start, add_months(start, 1)))
+        if due is not None:
+            return due.end
+    return None
 
 
 def _unexplained(line: CostLine) -> Finding:

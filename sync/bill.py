@@ -407,6 +407,7 @@ def close(ports: Ports, run: Run) -> Run:
         contracts=contracts,
         held=held,
         sold=sold,
+        period=period,
     )
     found = [*result.findings, *compared(lines, answering, contracts, held, period)]
     if run.scope:

@@ -30,7 +30,6 @@ from invoice.document import DocumentStatus, Invoice
 from invoice.file import CustomerFile
 from invoice.sold import sold_lines
 from rules import reconcile, shadow, succession
-from rules.asked import due_until
 from rules.four_way import four_way
 from sync import bill, deliveries, usage_grouping
 from sync.findings import held_customers
@@ -222,7 +221,7 @@ class _Sides:
             line for one in standing if one.number for line, _ in sold_lines([one])
         )
         proposed: tuple[Charge, ...] = ()
-        until = due_until(contract, self.period) if contract else None
+        until = reconcile.due_until(contract, self.period) if contract else None
         if contract is not None:
             self.contracts[customer_id] = contract
         if contract is not None and until is not None and contract.starts < until:
@@ -279,4 +278,5 @@ class _Sides:
             contracts=self.contracts,
             held=self.held,
             sold=sold,
+            period=self.period,
         ).totals

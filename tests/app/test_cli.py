@@ -494,3 +494,54 @@ def test_work_goes_on_when_nobody_listens_to_its_progress(demo):
     os.close(writing)
     assert done.returncode == 0
     assert json.loads(done.stdout)
+
+
+# --- reconcile --------------------------------------------------------------------------------------
+
+
+def test_reconcile_tells_what_needs_a_person_and_what_it_is_worth(demo):
+    answer = command("reconcile", "--period", "2026-10", state=demo.state)
+    assert answer.code == 3
+    for told in (
+        "2026-10 as of 2026-11-09: 61.16 USD in 1 place needs you.",
+        "Claim from Microsoft  promotion",
+        "The four sides",
+        "Margin by customer",
+    ):
+        assert told in answer.out
+    data = command("reconcile", "--period", "2026-10", "--json", state=demo.state).data
+    (one,) = data["differences"]
+    assert (one["cause"], one["remedy"], one["amount"]) == ("promotion", "claim", "61.16")
+    assert {total["currency"]: total["residual"] for total in data["totals"]} == {
+        "EUR": "0.00",
+        "USD": "0.00",
+    }
+    for side in data["sides"]:
+        assert side["due"] == side["sold"]
+        assert set(side["residuals"].values()) == {"0.00"}
+    # Two readings of one month: the page of the demo and the command.
+    page = json.loads((demo.out / "summary.json").read_text(encoding="utf-8"))
+    assert (page["margins"], page["differences"]) == (data["margins"], data["differences"])
+
+
+def test_reconcile_as_of_the_day_of_the_bill_says_the_same(demo):
+    now, then = (
+        command("reconcile", "--period", "2026-10", "--json", *when, state=demo.state).data
+        for when in ((), ("--as-of", "2026-11-09"))
+    )
+    assert then == now
+
+
+def test_reconcile_of_one_customer_without_a_difference(demo):
+    fabrikam = demo.of("Fabrikam Toys").customer_id
+    answer = command("reconcile", "--customer", fabrikam, state=demo.state)
+    assert answer.code == 0
+    assert "nothing needs you." in answer.out
+    assert "Margin by product" in answer.out
+
+
+def test_reconcile_refuses_what_it_cannot_do(demo):
+    answer = command("reconcile", "--as-of", "2026-11-01", state=demo.state)
+    assert answer.code == 2
+    assert "Microsoft had not issued an invoice for 2026-10 by 2026-11-01" in answer.complaint
+    assert command("reconcile", "--as-of", "1.11.2026", state=demo.state).code == 2

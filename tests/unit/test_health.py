@@ -289,7 +289,7 @@ def test_page_shows_the_equation_the_margin_and_a_bar_that_can_be_read_aloud():
         "Microsoft billed 62,887.05 USD",
         "Billed Passed on to customers, at your cost 51,223.90",
         "Credited Credits from Microsoft, passed on to customers -1,204.05",
-        "Held Waiting: the customer is on hold 12,860.20",
+        "Held Waiting: the customer is on hold, or billed later by contract 12,860.20",
         "Excluded Not passed on, by agreement 7.00",
         "Residual Not found again; it should be zero 0.00",
         "Microsoft billed The sum of the five lines above 62,887.05",

@@ -6,7 +6,8 @@ from decimal import Decimal
 import pytest
 
 from domain.charge import ChargeType
-from domain.contract import Alignment
+from domain.contract import Alignment, Frequency, Timing
+from domain.period import Period
 from domain.problems import Severity
 from domain.subscription import CostInvoice, CostKind
 from rules.reconcile import Outcome, check_seats, complete, reconcile
@@ -126,6 +127,21 @@ def test_what_the_customer_waits_for_is_held():
     result = check([a_line()], held={"c1"})
     assert (only(result).held, only(result).residual) == (100, 0)
     assert result.findings == ()
+
+
+def test_what_a_contract_asks_for_with_a_later_bill_waits():
+    quarterly = a_contract(frequency=Frequency.QUARTER, timing=Timing.ARREARS)
+    for month, held in (("2026-10", 100), ("2026-11", 100), ("2026-12", 0)):
+        result = reconcile(
+            lines=[a_line()],
+            charges=[],
+            contracts={quarterly.customer_id: quarterly},
+            held=set(),
+            sold={},
+            period=Period.month(month),
+        )
+        assert (only(result).held, only(result).residual) == (held, 100 - held)
+        assert len(result.findings) == (0 if held else 1)
 
 
 def test_what_was_billed_before_the_hold_stays_billed():
