@@ -8,8 +8,10 @@ currency (partner-center.md 13.3), which is told as drift; beyond that, somethin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from datetime import date, timedelta
 from decimal import Decimal
 
 from domain.audit import BilledLine, Point, UsageSum, Weight
@@ -40,9 +42,15 @@ class Drift:
 
 
 def check_usage(
-    lines: Iterable[BilledLine], sums: Sequence[UsageSum]
+    lines: Iterable[BilledLine],
+    sums: Sequence[UsageSum],
+    days: Mapping[tuple[str, str], AbstractSet[date]] | None = None,
 ) -> tuple[list[Point], list[Drift]]:
-    """Compare each metered line with its daily lines, for every invoice of which both are there."""
+    """Compare each metered line with its daily lines, for every invoice of which both are there.
+
+    `days`: on which days there is any usage, by invoice and currency. Where whole days lack, what is
+    short is told once, as a file that is not whole.
+    """
     metered: dict[_Meter, list[BilledLine]] = defaultdict(list)
     billed = set()
     for one in lines:
@@ -76,6 +84,7 @@ def check_usage(
         drifts[invoice[0], invoice[1]].append(
             (subtotal, cost, count, off if usage and not point else Decimal(0))
         )
+    points = _by_missing_days(points, metered, days or {})
     points.extend(_without_usage(group) for group in without.values())
     points.extend(_alone(sums, billed))
     return points, [
@@ -89,6 +98,64 @@ def check_usage(
         )
         for (invoice, currency), found in sorted(drifts.items())
     ]
+
+
+def _by_missing_days(
+    points: Sequence[Point],
+    metered: Mapping[_Meter, Sequence[BilledLine]],
+    days: Mapping[tuple[str, str], AbstractSet[date]],
+) -> list[Point]:
+    """Put what is short of usage into one point where the files hold none at all for whole days."""
+    kept: list[Point] = []
+    short: dict[tuple[str, str], list[Point]] = defaultdict(list)
+    for point in points:
+        lacks = point.check == "usage.quantity" and (point.amount or 0) > 0
+        (short[point.invoice_id, point.currency] if lacks else kept).append(point)
+    for invoice, some in short.items():
+        covered = [
+            one.line.charged
+            for key, group in metered.items()
+            if key[:2] == invoice
+            for one in group
+            if one.line.charged
+        ]
+        there = days.get(invoice, set())
+        missing = (
+            [
+                day
+                for day in _days(min(x.start for x in covered), max(x.end for x in covered))
+                if day not in there
+            ]
+            if there and covered
+            else []
+        )
+        if not missing:
+            kept.extend(some)
+            continue
+        amount = sum((one.amount or Decimal(0) for one in some), Decimal(0))
+        named = ", ".join(str(day) for day in missing[:3])
+        more = f" and {len(missing) - 3} more days" if missing[3:] else ""
+        kept.append(
+            Point(
+                check="usage.days",
+                cause="missing_rows",
+                remedy="download_again",
+                weight=Weight.INCOMPLETE,
+                invoice_id=invoice[0],
+                currency=invoice[1],
+                amount=amount,
+                sentence=(
+                    f"The usage files of {invoice[0]} hold no line for {named}{more}; "
+                    f"{len(some):,} meters are short of {money(amount, invoice[1])}."
+                ),
+                hint="download the daily usage of the invoice again, with all its parts",
+            )
+        )
+    return kept
+
+
+def _days(start: date, end: date) -> list[date]:
+    return [start + timedelta(days=n) for n in range((end - start).days)]
 
 
 def bound(group: Sequence[BilledLine], usage: UsageSum) -> Decimal:

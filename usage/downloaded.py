@@ -7,12 +7,12 @@ taken once: a file that holds half of another one's lines or more is the same ex
 lines count where the other has them not. Limit: decimals beyond the 20th are not seen.
 """
 
-# ruff: noqa: S608 - names of columns are quoted, the rest are constants; values are bound
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -152,6 +152,8 @@ class DownloadedUsage:
     repeats: tuple[Repeat, ...] = ()
     faults: tuple[Fault, ...] = ()
     files: tuple[UsageFileTotal, ...] = ()
+    days: Mapping[tuple[str, str], frozenset[date]] = field(default_factory=dict)
+    """The days on which there is any usage, by invoice and currency."""
 
 
 class UsageReader:
@@ -257,6 +259,10 @@ class UsageReader:
                 UsageFileTotal(file=self._names[file], lines=lines, taken=taken)
                 for file, lines, taken in self._db.execute(_FILES).fetchall()
             ),
+            days={
+                (invoice, currency): frozenset(days)
+                for invoice, currency, days in self._db.execute(_DAYS).fetchall()
+            },
         )
 
     def _stage_csv(self, file: UsageFile) -> None:
@@ -451,6 +457,10 @@ GROUP BY ALL ORDER BY ALL
 _FAULTS = """
 SELECT file, min(row), fault, coalesce(customer, ''), count(*) FROM line
 WHERE fault IS NOT NULL AND fault <> 'taken' GROUP BY file, fault, coalesce(customer, '') ORDER BY ALL
+"""
+
+_DAYS = """
+SELECT invoice, currency, list(DISTINCT day) FROM line WHERE fault IS NULL GROUP BY ALL
 """
 
 _FILES = """

@@ -87,7 +87,7 @@ def audit(
     once = [one for one in material.billed if one.line.key not in repeated]
     points.extend(_incomplete_customers(expected_lines.check_expected(once, material.months), once))
     points.extend(expected_lines.check_months(material.months))
-    apart, drifts = usage_drift.check_usage(material.billed, material.usage.sums)
+    apart, drifts = usage_drift.check_usage(once, material.usage.sums, material.usage.days)
     points.extend(apart)
     points.extend(usage_drift.check_daily(material.usage.sums))
     asked = None

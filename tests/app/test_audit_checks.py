@@ -298,7 +298,22 @@ def test_daily_usage_beside_its_invoice_is_explained_and_its_drift_is_named(
     assert Decimal(invoice["usage_drift"]) > 0
 
 
-def test_missing_days_of_usage_show_in_the_quantity(audit, october, october_usage):
+def test_whole_days_without_usage_are_told_once_and_make_it_not_reconcilable(
+    audit, october, october_usage
+):
+    """The metered lines say that there was some."""
+    rest = [x for x in october_usage if x["UsageDate"][:10] not in ("2026-10-04", "2026-10-31")]
+    data = audit(october, usage=rest)
+    point = only(data)
+    assert point["check"] == "usage.days"
+    assert "hold no line for 2026-10-04, 2026-10-31; " in point["sentence"]
+    lost = sum(x["BillingPreTaxTotal"] for x in october_usage if x not in rest)
+    drift = Decimal(point["amount"]) - lost
+    assert 0 <= drift <= len(october_usage) * Decimal("0.02")
+    assert not data["reconcilable"]
+
+
+def test_missing_days_of_one_meter_show_in_its_quantity(audit, october, october_usage):
     line = metered(october)
     dropped = [
         row
