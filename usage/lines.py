@@ -285,11 +285,12 @@ def _piece(
     quoted = pieces[place].startswith(before + '"')
     before += '"' * quoted
     check = f"starts_with({piece}, {text(before)})"
+    if not quoted:
+        check += f" AND NOT starts_with({piece}, {text(before + chr(34))})"
     if name in shape.dates:
         return f'substr({piece}, {start + quoted}, 10) AS "{name}"', check
     if not quoted:
-        unquoted = f"{check} AND NOT starts_with({piece}, {text(before + chr(34))})"
-        return f'substr({piece}, {start}) AS "{name}"', unquoted
+        return f'substr({piece}, {start}) AS "{name}"', check
     inner = f"substr({piece}, {start + 1}, length({piece}) - {start + 1})"
     return f'{inner} AS "{name}"', f"{check} AND ends_with({piece}, '\"')"
 

@@ -1,10 +1,9 @@
 """Daily rated usage from gzip JSON lines to exact sums, in DuckDB, never row by row in Python.
 
-Each line is read as text and transformed once: `json_transform` keeps every digit of a number where
-DuckDB's own JSON reader goes through a double. A line that is no JSON, has no identity, no day, or
-an amount that is no number or has more than 18 decimals is a finding and is left out; the others go
-on, and the counts say how many there were of each. GUIDs and currencies come in either case; they
-are written as on Microsoft's invoice lines, which they must match.
+A line that is no JSON, has no identity, no day, or an amount that is no number or has more than 18
+decimals (`usage.lines`) is a finding and is left out; the others go on, and the counts say how many
+there were of each. GUIDs and currencies come in either case; they are written as on Microsoft's
+invoice lines, which they must match.
 
 Metered lines are split as fine as a customer's contract asks and no finer: always by Azure
 subscription and meter category, and by resource group and tag where these are asked for. Azure's
@@ -19,77 +18,67 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING
 
 from domain.contract import UsageGrouping
 from domain.problems import Finding, Severity
 from domain.subscription import CostKind, CostLine, UsageShare, UsageSummary
+from usage.lines import Part, Shape, ask, connect, each_part, text, value
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-MAX_LINE_BYTES = 1_048_576
-
 MAX_SHARES = 20_000
 """Parts of one metered line that are kept with it; packed, so many fit into a row of Dataverse."""
 
-# Decimals are read with 20 places so that a 19th decimal shows, and is refused, not rounded away.
-_SHAPE = """{
-  "CustomerId": "VARCHAR", "SubscriptionId": "VARCHAR", "ProductId": "VARCHAR", "SkuId": "VARCHAR",
-  "EntitlementId": "VARCHAR", "EntitlementDescription": "VARCHAR", "MeterCategory": "VARCHAR",
-  "UsageDate": "VARCHAR", "BillingCurrency": "VARCHAR",
-  "ResourceGroup": "VARCHAR", "ResourceURI": "VARCHAR", "Tags": "VARCHAR",
-  "PartnerEarnedCreditPercentage": "VARCHAR", "BenefitType": "VARCHAR",
-  "Quantity": "DECIMAL(38,20)", "BillingPreTaxTotal": "DECIMAL(38,20)"
-}"""
+_LINE = Shape(
+    text=(
+        "CustomerId",
+        "SubscriptionId",
+        "ProductId",
+        "SkuId",
+        "EntitlementId",
+        "EntitlementDescription",
+        "MeterCategory",
+        "BillingCurrency",
+        "ResourceGroup",
+        "ResourceURI",
+        "Tags",
+        "PartnerEarnedCreditPercentage",
+        "BenefitType",
+    ),
+    dates=("UsageDate",),
+    numbers=("Quantity", "BillingPreTaxTotal"),
+    needed=("CustomerId", "SubscriptionId", "BillingCurrency"),
+)
 
 # The basic attribute set has no ResourceGroup, but the path of the resource names it. What is paid
 # for ahead costs nothing here; a benefit that costs something is usage like any other.
-_PLACE_IN_AZURE = """
-  CASE WHEN j.ResourceGroup IS NOT NULL OR j.ResourceURI IS NOT NULL THEN coalesce(
-    nullif(trim(j.ResourceGroup), ''),
-    regexp_extract(j.ResourceURI, '/resourcegroups/([^/]+)', 1, 'i'), '') END AS resource_group,
-  j.Tags AS tags,
-  try_cast(j.PartnerEarnedCreditPercentage AS DECIMAL(9,4)) AS earned,
-  CASE WHEN j.BillingPreTaxTotal <> 0 THEN '' ELSE
-    CASE regexp_replace(lower(coalesce(j.BenefitType, '')), '[^a-z]', '', 'g')
+_READ = """
+SELECT
+  number, fault, lower(CustomerId) AS customer, lower(SubscriptionId) AS plan,
+  ProductId AS product, SkuId AS sku, lower(coalesce(EntitlementId, '')) AS entitlement,
+  coalesce(EntitlementDescription, '') AS entitlement_name,
+  coalesce(nullif(MeterCategory, ''), 'Other') AS category,
+  UsageDate AS day, upper(BillingCurrency) AS currency,
+  Quantity AS quantity, BillingPreTaxTotal AS cost,
+  CASE WHEN ResourceGroup IS NOT NULL OR ResourceURI IS NOT NULL THEN coalesce(
+    nullif(trim(ResourceGroup), ''),
+    regexp_extract(ResourceURI, '/resourcegroups/([^/]+)', 1, 'i'), '') END AS resource_group,
+  Tags AS tags,
+  try_cast(PartnerEarnedCreditPercentage AS DECIMAL(9,4)) AS earned,
+  CASE WHEN BillingPreTaxTotal <> 0 THEN '' ELSE
+    CASE regexp_replace(lower(coalesce(BenefitType, '')), '[^a-z]', '', 'g')
     WHEN 'reservation' THEN 'reservation' WHEN 'savingsplan' THEN 'savings_plan'
     ELSE '' END END AS benefit
+FROM (SELECT * REPLACE ({values}) FROM {relation})
 """
 
-# Only constants are put into the text; the file names are bound.
-_LINES = f"""
-CREATE TEMP TABLE line AS
-WITH raw AS (
-  SELECT l, parse_filename(filename) AS file FROM read_csv(
-    $files, columns = {{l: 'VARCHAR'}}, auto_detect = false, header = false, delim = '\\x01',
-    quote = '', escape = '', max_line_size = {MAX_LINE_BYTES}, compression = 'gzip',
-    filename = true)
-), parsed AS (
-  SELECT l, file, CASE WHEN json_valid(l) THEN json_transform(l, '{_SHAPE}') END AS j FROM raw
-)
-SELECT
-  file, l,
-  lower(j.CustomerId) AS customer, lower(j.SubscriptionId) AS plan,
-  j.ProductId AS product, j.SkuId AS sku, lower(coalesce(j.EntitlementId, '')) AS entitlement,
-  coalesce(j.EntitlementDescription, '') AS entitlement_name,
-  coalesce(nullif(j.MeterCategory, ''), 'Other') AS category,
-  try_cast(left(j.UsageDate, 10) AS DATE) AS day,
-  upper(j.BillingCurrency) AS currency, j.Quantity AS quantity, j.BillingPreTaxTotal AS cost,
-  {_PLACE_IN_AZURE},
-  CASE
-    WHEN j IS NULL THEN 'is no JSON object'
-    WHEN coalesce(j.CustomerId, '') = '' THEN 'has no CustomerId'
-    WHEN coalesce(j.SubscriptionId, '') = '' THEN 'has no SubscriptionId'
-    WHEN try_cast(left(j.UsageDate, 10) AS DATE) IS NULL THEN 'has no UsageDate that is a date'
-    WHEN coalesce(j.BillingCurrency, '') = '' THEN 'has no BillingCurrency'
-    WHEN j.Quantity IS NULL THEN 'has no Quantity that is a number'
-    WHEN j.BillingPreTaxTotal IS NULL THEN 'has no BillingPreTaxTotal that is a number'
-    WHEN j.Quantity <> j.Quantity::DECIMAL(38,18)
-      OR j.BillingPreTaxTotal <> j.BillingPreTaxTotal::DECIMAL(38,18)
-      THEN 'has a number with more than 18 decimals'
-  END AS fault
-FROM parsed
+_LINES = """
+CREATE VIEW line AS
+SELECT *, regexp_replace(parse_filename(filename), '[.]parquet$', '') AS file
+FROM read_parquet({files}, filename = true)
 """
 
 _FAULTS = """
@@ -193,27 +182,30 @@ def load(
     *,
     scratch: Path,
     asked: Mapping[str, Iterable[UsageGrouping]] | None = None,
-    memory: str = "512MB",
+    memory_mb: int = 512,
     threads: int = 2,
 ) -> UsageMonth:
-    """Read the files of one export. `scratch` takes what does not fit into `memory`.
+    """Read the files of one export. `scratch` takes what does not fit into `memory_mb`.
 
     `asked` are the groupings, by tenant id, in which customers are or were billed; who is not
     named is split by Azure subscription and meter category.
     """
     if not files:
         return UsageMonth(lines=0, summaries=(), shares={}, findings=())
-    import duckdb  # noqa: PLC0415 - a heavy import that only this use case needs
+    read = scratch / "read"
+    rmtree(read, ignore_errors=True)
+    read.mkdir(parents=True)
+    values = ", ".join(f'{value(name)} AS "{name}"' for name in _LINE.text)
 
-    scratch.mkdir(parents=True, exist_ok=True)
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "threads": threads,
-        "memory_limit": memory,
-        "temp_directory": str(scratch),
-        "preserve_insertion_order": False,
-    }
-    with duckdb.connect(":memory:", config=config) as database:
-        database.execute(_LINES, {"files": [str(path) for path in files]})
+    def keep(database: DuckDBPyConnection, part: Part) -> None:
+        """Keep the lines of a part with their types, a twentieth of its size."""
+        query = _READ.format(values=values, relation=part.relation)
+        kept = text(str(read / f"{part.path.name}.parquet"))
+        ask(database, part, f"COPY ({query}) TO {kept} (FORMAT parquet)")
+
+    each_part(files, _LINE, keep, scratch=scratch, memory_mb=memory_mb, threads=threads)
+    with connect(scratch / "spilled", memory_mb=memory_mb, threads=threads) as database:
+        database.execute(_LINES.format(files=text(str(read / "*.parquet"))))
         (lines,) = database.execute("SELECT count(*) FROM line").fetchall()[0]
         findings = tuple(_fault(*row) for row in database.execute(_FAULTS).fetchall())
         summaries = tuple(

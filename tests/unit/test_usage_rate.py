@@ -347,6 +347,7 @@ FAULTY = [
     ),
     (a_line(Quantity="1.23e-18"), "has a number with more than 18 decimals"),
     (a_line(Quantity="123456789012345678901"), "has no Quantity that is a number below 10"),
+    (a_line(UsageDate=7), "has no UsageDate that is a date"),
     (a_line(UsageDate="3 October"), "has no UsageDate that is a date"),
     (a_line(UsageDate="2026-02-30T00:00:00Z"), "has no UsageDate that is a date"),
     (a_line(CustomerId=""), "has no CustomerId"),
