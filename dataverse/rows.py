@@ -23,6 +23,7 @@ from dataverse.mapping import OutRow, from_row, row_writer
 from dataverse.mirror import Mirror
 from dataverse.schema import EXTERNAL_KEY, KEY, OVERFLOW, ROW_HASH, Row, Table
 from dataverse.tables import CLOSED, FINDING, OPEN, TABLE_OF, TABLES
+from dataverse.usage_tables import USAGE_ALERT
 from domain.problems import ConfigurationError, Finding, NotFound, Severity
 from invoice.file import Saved
 
@@ -212,7 +213,8 @@ class Rows:
         findings = [
             Finding(
                 check=REFUSED,
-                severity=Severity.HOLD,
+                # No bill rests on an alert.
+                severity=Severity.WARN if table is USAGE_ALERT else Severity.HOLD,
                 customer_id=saving.tenant_of(one.key),
                 record=f"{table.name} {one.key}",
                 sentence=f"Dataverse refused the row: {one.sentence} ({one.code or 'no code'}).",

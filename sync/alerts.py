@@ -9,13 +9,14 @@ about, not by the day on which it was seen first, so a restated day never tells 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
+from domain.contract import BillingContract
 from domain.period import Period
-from domain.problems import Finding, Severity
+from domain.problems import Finding, Incomplete, Severity
 from domain.subscription import CostInvoice
 from domain.usage_alert import AlertKind, AlertState, UsageAlert, UsageBudget
 from sync import deliveries
@@ -38,7 +39,8 @@ LATE_DAYS = 10
 SILENT_DAYS = 4
 """Days without any usage of anybody after which the feed itself is told."""
 
-_CHECKS = ("wire.unbilled_usage", "usage.feed", "budget.unreadable")
+FEED = "usage.feed"
+_CHECKS = ("wire.unbilled_usage", FEED, "budget.unreadable")
 _BUDGETS = (AlertKind.BUDGET, AlertKind.FORECAST)
 
 
@@ -49,61 +51,93 @@ def currencies(ports: Ports, heads: Iterable[CostInvoice]) -> list[str]:
 
 
 def work(ports: Ports, unit: PullUnit) -> Outcome:
-    """Judge the unbilled usage of one currency and write what there is to tell."""
+    """Judge the unbilled usage of one currency and write what there is to tell.
+
+    Without a line in the feed nothing is judged, and what stands stays: that says nothing of usage.
+    """
     currency, today = unit.scope, unit.day
     heads = [one for one in ports.partner_center.invoices() if isinstance(one, CostInvoice)]
     feed = _feed(ports, currency)
-    billed = _billed_days(
-        ports,
-        [
-            one
-            for one in heads
-            if one.currency == currency and (today - one.billed.end).days <= HISTORY_DAYS
-        ],
-    )
-    unbilled = by_customer(feed.summaries, currency, billed=billed)
+    recent = [
+        one
+        for one in heads
+        if one.currency == currency and (today - one.billed.end).days <= HISTORY_DAYS
+    ]
+    billed = _billed_days(ports, recent)
     days = billed | _covered(one.day for one in feed.summaries)
-    known = judged_days(days, today)
     budgets, faults = _budgets(ports, currency, currencies(ports, heads))
     stored = [
         one
         for one in ports.store.usage_alerts(today - timedelta(days=TOLD_DAYS + LATE_DAYS))
         if one.currency == currency
     ]
-    told = {one.key for one in stored if one.state is not AlertState.CLOSED}
-    contracts = {one.customer_id: one for one in ports.store.contracts()}
-    customers = sorted(
-        {one.id for one in ports.store.customers()} | unbilled.keys() | budgets.keys()
-    )
-    current: list[UsageAlert] = []
-    for start in range(0, len(customers), CUSTOMERS_AT_ONCE):
-        some = customers[start : start + CUSTOMERS_AT_ONCE]
-        for usage in _series(ports, some, currency, today, unbilled).values():
+    written: list[UsageAlert] = []
+    if feed.lines:
+        known = judged_days(days, today)
+        told = {one.key for one in stored if one.state is not AlertState.CLOSED}
+        unbilled = by_customer(feed.summaries, currency, billed=billed)
+        current: list[UsageAlert] = []
+        for usage, contract in _customers(ports, currency, today, unbilled):
             current += episode_alerts(usage, known)
-            months = months_of(contracts.get(usage.customer_id), today)
+            months = months_of(contract, today)
             for budget in budgets.get(usage.customer_id, ()):
                 current += budget_alerts(
                     budget, usage, months=months, known=known, today=today, told=told
                 )
-    saved = ports.store.save(told_once(stored, current, known))
-    _report(ports, currency, [*feed.findings, *faults, *_silent(currency, days, today)])
+        written = told_once(stored, current, known)
+    saved = ports.store.save(written)
+    unread = any(one.check == FEED for one in feed.findings)
+    silent = [] if unread else _silent(currency, days, today)
+    _report(ports, currency, [*feed.findings, *faults, *silent])
     return Outcome(
         counts={
             "unbilled_lines": feed.lines,
-            "alerts": sum(one.state is AlertState.OPEN for one in current),
-            "findings": len(feed.findings) + len(faults),
+            "alerts": sum(one.state is AlertState.OPEN for one in written),
+            "findings": len(feed.findings) + len(faults) + len(silent),
             "written": saved.created + saved.updated,
         }
     )
 
 
+def _customers(
+    ports: Ports, currency: str, today: date, unbilled: Mapping[str, CustomerUsage]
+) -> Iterator[tuple[CustomerUsage, BillingContract | None]]:
+    """Yield the series of every customer that has any, some customers at a time, by id."""
+    contracts = {one.customer_id: one for one in ports.store.contracts()}
+    ids = sorted({one.id for one in ports.store.customers()} | unbilled.keys())
+    for start in range(0, len(ids), CUSTOMERS_AT_ONCE):
+        some = ids[start : start + CUSTOMERS_AT_ONCE]
+        for usage in _series(ports, some, currency, today, unbilled).values():
+            yield usage, contracts.get(usage.customer_id)
+
+
 def _feed(ports: Ports, currency: str) -> UsageMonth:
-    """Read what the feed has today; the files are scratch, and tomorrow others."""
+    """Read what the feed has today; the files are scratch, and tomorrow others.
+
+    What is not delivered whole is not read at all: half a day looks like a quiet one.
+    """
     files: list[Path] = []
     for period in PERIODS:
         folder = ports.archive.folder(f"scratch/unbilled/{currency}/{period}")
-        files += ports.partner_center.download_unbilled_usage(currency, period, folder)
-    return load(files, scratch=ports.archive.folder("scratch/unbilled"))
+        try:
+            files += ports.partner_center.download_unbilled_usage(currency, period, folder)
+        except Incomplete as fault:
+            told = f"Microsoft did not deliver all of the unbilled usage in {currency}: {fault}."
+            return UsageMonth(
+                lines=0, summaries=(), shares={}, findings=(_feed_fault(currency, told),)
+            )
+    return load(files, scratch=ports.archive.folder(f"scratch/unbilled/{currency}/spill"))
+
+
+def _feed_fault(currency: str, sentence: str) -> Finding:
+    return Finding(
+        check=FEED,
+        severity=Severity.WARN,
+        customer_id="",
+        record=f"unbilled usage in {currency}",
+        sentence=f"{sentence} Later days are not watched until it is there.",
+        hint="look at Azure usage in Partner Center; if it is there, report it to Microsoft",
+    )
 
 
 def _billed_days(ports: Ports, heads: Iterable[CostInvoice]) -> set[date]:
@@ -172,19 +206,8 @@ def _silent(currency: str, days: Collection[date], today: date) -> list[Finding]
     """Tell that the feed stopped; before anybody had usage there is none to stop."""
     if not days or (today - max(days)).days <= SILENT_DAYS:
         return []
-    return [
-        Finding(
-            check="usage.feed",
-            severity=Severity.WARN,
-            customer_id="",
-            record=f"unbilled usage in {currency}",
-            sentence=(
-                f"The unbilled usage in {currency} ends on {max(days)} for every customer, so no "
-                "later day is watched."
-            ),
-            hint="look at Azure usage in Partner Center; if it is there, report it to Microsoft",
-        )
-    ]
+    ends = f"The unbilled usage in {currency} ends on {max(days)} for every customer."
+    return [_feed_fault(currency, ends)]
 
 
 def _report(ports: Ports, currency: str, findings: Sequence[Finding]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from dataverse.schema import external_key
 from dataverse.usage_tables import USAGE_ALERT
+from domain.problems import Severity
 from domain.subscription import UsageSummary
 from domain.usage_alert import (
     AlertKind,
@@ -77,6 +78,12 @@ def test_alerts_and_budgets_come_back_as_they_were_saved(store):
 def test_an_equal_alert_is_not_written_again(store):
     store.save([a_customer(), an_alert()])
     assert store.save([an_alert()]) == Saved(unchanged=1)
+
+
+def test_an_alert_that_dataverse_refuses_holds_nobody(store):
+    store.save([a_customer(), an_alert(currency="XTS")])
+    (finding,) = store.findings()
+    assert (finding.check, finding.severity) == ("store.refused", Severity.WARN)
 
 
 def test_closed_alerts_are_read_for_some_time(store):

@@ -11,7 +11,8 @@ import pytest
 from domain.charge import Charge
 from domain.contract import BillingContract
 from domain.period import Period
-from domain.problems import Severity
+from domain.problems import Incomplete, Severity
+from domain.run import RunStatus
 from domain.subscription import CostKind, CostLine, UsageSummary
 from domain.usage_alert import AlertState, UsageAlert, UsageBudget
 from sync import alerts
@@ -229,6 +230,21 @@ def test_a_feed_that_stopped_for_everybody_is_a_finding_and_no_drop(office):
     assert office.store.findings() == []
 
 
+def test_what_is_not_delivered_whole_is_not_read_and_fails_nothing(office):
+    feed(office, changed=SPIKE)
+    (before,) = sync(office)
+
+    def cut(*_):
+        raise Incomplete("part-0 is cut off", service="Graph")
+
+    office.partner_center.download_unbilled_usage = cut
+    assert sync(office, day("2026-11-10")) == [before]
+    (finding,) = office.store.findings()
+    assert (finding.check, finding.severity) == ("usage.feed", Severity.WARN)
+    assert "did not deliver all of the unbilled usage in USD" in finding.sentence
+    assert office.store.run("sync/2026-11-10").status is RunStatus.DONE
+
+
 def test_a_customer_that_stopped_while_others_go_on_is_a_drop(office):
     lines = rows(day("2026-11-01"), day("2026-11-03"))
     lines += rows(day("2026-11-01"), day("2026-11-08"), CustomerId="c1", entitlement=TEST)
@@ -257,12 +273,29 @@ def test_last_month_counts_from_the_feed_until_its_invoice_is_stored(office):
     assert (alert(office).key, alert(office).amount) == (one.key, Decimal(700))
 
 
-def test_while_history_is_missing_nothing_is_closed(office):
+def test_without_a_feed_nothing_is_closed(office):
     feed(office, changed=SPIKE)
-    sync(office)
+    office.store.save([a_budget("3000")])
+    before = sync(office)
     office.partner_center.unbilled["USD", "current"] = []
-    (one,) = sync(office, day("2026-11-10"))
-    assert one.state is AlertState.OPEN
+    assert sync(office, day("2026-11-10")) == before
+    assert {one.state for one in before} == {AlertState.OPEN}
+
+
+def test_while_the_days_of_an_alert_are_not_known_it_is_not_closed(office):
+    center = office.partner_center
+    invoice = center.heads.pop(0)
+    center.unbilled["USD", "last"] = rows(
+        day("2026-10-01"), day("2026-10-31"), changed={day("2026-10-30"): "700"}
+    )
+    feed(office, day("2026-11-03"))
+    (before,) = sync(office, day("2026-11-03"))
+    del center.unbilled["USD", "last"]  # October is neither in the feed nor imported
+    feed(office, day("2026-11-07"))
+    assert sync(office, day("2026-11-07")) == [before]
+    center.heads.insert(0, invoice)
+    feed(office)
+    assert stand(sync(office)) == [("spike", "2026-10-30", "2026-10-30", "closed")]
 
 
 def test_a_line_that_cannot_be_read_warns_and_holds_nobody(office):
