@@ -8,19 +8,32 @@ changes is not billed twice; the new grouping begins with the first month that i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from urllib.parse import quote
 
 from domain.charge import Charge
-from domain.contract import Untagged, UsageGroup, UsageGrouping
+from domain.contract import EarnedCredit, Untagged, UsageGroup, UsageGrouping
 from domain.subscription import UsageShare
 
 SPLIT = "usage.split"
 """The reason that tells on a charge how its usage was put together."""
 
-Billed = Mapping[tuple[str, date], UsageGrouping]
-"""The grouping in which a month of an Azure plan was billed, by plan and first day of the month."""
+EARNED = "usage.earned_credit"
+"""The reason that tells on a charge whose the earned credit in it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BilledMonth:
+    """How a month of an Azure plan was billed."""
+
+    grouping: UsageGrouping
+    keeps_credit: bool | None = None
+    """None where no charge of it had an earned credit."""
+
+
+Billed = Mapping[tuple[str, date], BilledMonth]
+"""What was billed so far, by Azure plan and first day of the month."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,13 +144,17 @@ def fault_of(grouping: UsageGrouping) -> str:
 
 
 def as_billed(charges: Iterable[Charge]) -> Billed:
-    """Read from the charges of documents in which grouping each month of a plan was billed."""
-    found: dict[tuple[str, date], UsageGrouping] = {}
+    """Read from the charges of documents how each month of a plan was billed."""
+    found: dict[tuple[str, date], BilledMonth] = {}
     for charge in charges:
-        for reason in charge.reasons:
-            if reason.rule == SPLIT:
-                month = charge.service.start.replace(day=1)
-                found.setdefault((charge.subscription_id, month), _told(reason.inputs))
+        told = {reason.rule: reason.inputs for reason in charge.reasons}
+        if SPLIT not in told:
+            continue
+        key = charge.subscription_id, charge.service.start.replace(day=1)
+        month = found.setdefault(key, BilledMonth(grouping=_told(told[SPLIT])))
+        if EARNED in told and month.keeps_credit is None:
+            kept = told[EARNED]["policy"] == EarnedCredit.KEPT
+            found[key] = replace(month, keeps_credit=kept)
     return found
 
 

@@ -22,6 +22,7 @@ from fractions import Fraction
 from domain.charge import Charge, ChargeType, Reason
 from domain.contract import (
     BillingContract,
+    EarnedCredit,
     ExchangeRate,
     MarkupRule,
     TierBasis,
@@ -34,7 +35,7 @@ from domain.problems import Finding
 from domain.subscription import CostLine, UsageShare
 from rules.cost_rules import BY_LINE, BY_MONTH, cannot, line_rule
 from rules.earned_credit import Earned, earned
-from rules.grouping import SPLIT, Billed, Group, family, fault_of, group_of
+from rules.grouping import EARNED, SPLIT, Billed, Group, family, fault_of, group_of
 from rules.metering import Metered, meter_amount
 from rules.pricing import PriceBook, rate_reason
 from rules.usage_findings import credit_unknown, no_grouping, no_usage, not_grouped
@@ -147,7 +148,8 @@ class _Reading:
     def take(self, line: CostLine, day: date) -> None:
         """Split a line over the parts that used it; a line that cannot be split is a finding."""
         month = day.replace(day=1)
-        grouping = self.billed.get((line.subscription_id, month), self.contract.grouping)
+        billed = self.billed.get((line.subscription_id, month))
+        grouping = billed.grouping if billed else self.contract.grouping
         self.by_service[month] = grouping.by is UsageGroup.SERVICE
         weights = _weights(line)
         if not weights:
@@ -161,10 +163,17 @@ class _Reading:
             self.findings.append(no_grouping(self.contract, fault))
         elif isinstance(groups, str):
             self.findings.append(not_grouped(line, month, groups))
-        elif credit is None and line.subtotal and self.contract.keeps_credit(day):
+        elif credit is None and line.subtotal and self._keeps(line, day):
             self.findings.append(credit_unknown(line))
         else:
             self._split(line, day, weights, groups, credit)
+
+    def _keeps(self, line: CostLine, day: date) -> bool:
+        """Say whether the credit is the partner's; without a day it is as it was billed."""
+        billed = self.billed.get((line.subscription_id, day.replace(day=1)))
+        if billed is None or billed.keeps_credit is None or self.contract.earned_credit_from:
+            return self.contract.keeps_credit(day)
+        return billed.keeps_credit
 
     def _split(
         self,
@@ -224,7 +233,7 @@ class _Reading:
     ) -> None:
         sold = Fraction(part.rate.rate) if part.rate else Fraction(1)
         before = Fraction(amount)
-        if credit is not None and line.subtotal and self.contract.keeps_credit(day):
+        if credit is not None and line.subtotal and self._keeps(line, day):
             before *= credit.before / Fraction(line.subtotal)
         part.cost += amount
         part.paid += Fraction(amount) * sold
@@ -325,7 +334,7 @@ class _Reading:
             why=_why(pieces, lines, service, amount) + _covered_said(whole),
             reasons=(
                 Reason(rule=SPLIT, inputs={name: text for name, text in told.items() if text}),
-                *_credit_reasons(whole, keeps=self.contract.keeps_credit(service.start)),
+                *_credit_reasons(whole, keeps=self._keeps(first.line, service.start)),
                 *_covered_reasons(whole),
                 *((rate_reason(first.rate),) if first.rate else ()),
                 *(reason for piece in pieces for reason in piece.reasons),
@@ -448,13 +457,13 @@ def _credit_reasons(whole: _Part, *, keeps: bool) -> Iterator[Reason]:
     if not whole.earned:
         return
     told = {
-        "policy": "kept" if keeps else "passed_on",
+        "policy": (EarnedCredit.KEPT if keeps else EarnedCredit.PASSED_ON).value,
         "percent": ", ".join(plain(p) for p in sorted({e.percent for e in whole.earned.values()})),
         "known_from": ", ".join(sorted({e.source for e in whole.earned.values()})),
     }
     if keeps:
         told["credit"] = f"{plain(whole.kept)} {whole.line.currency}"
-    yield Reason(rule="usage.earned_credit", inputs=told)
+    yield Reason(rule=EARNED, inputs=told)
 
 
 def _count(number: int, noun: str) -> str:

@@ -30,9 +30,9 @@ def asked(ports: Ports, billed: Period) -> Asked:
     while month <= max(today, billed.start):
         for document in ports.store.documents(period=f"{month:%Y-%m}"):
             if document.status is not DocumentStatus.VOID:
-                groupings = as_billed(line.charge for line in document.lines)
+                months = as_billed(line.charge for line in document.lines)
                 found[document.customer_id] += [
-                    grouping for (_, day), grouping in groupings.items() if day in billed
+                    one.grouping for (_, day), one in months.items() if day in billed
                 ]
         month = add_months(month, 1)
     return found

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from domain.contract import EarnedCredit, UsageGroup, UsageGrouping
 from domain.subscription import CostKind
 from rules.earned_credit import earned
-from tests.builders import a_pass_on, a_rule, a_share, amounts, checks, day, period
+from rules.grouping import as_billed
+from tests.builders import (
+    a_pass_on,
+    a_rule,
+    a_share,
+    amounts,
+    checks,
+    day,
+    drafted,
+    issued,
+    period,
+)
 from tests.builders import rated_customer as rate
 
 KEPT = {"earned_credit": EarnedCredit.KEPT}
@@ -69,6 +80,26 @@ def test_a_policy_holds_from_its_day_on_and_the_other_before():
     later = {"earned_credit_from": day("2026-11-01"), "window": window, "rules": [a_rule("0")]}
     assert amounts(rate(lines, **KEPT, **later).charges) == ["85.00", "100.00"]
     assert amounts(rate(lines, **later).charges) == ["100.00", "85.00"]
+
+
+@pytest.mark.parametrize(("before", "after"), [({}, KEPT), (KEPT, {})])
+def test_a_policy_that_changes_leaves_what_was_billed_unless_it_says_from_when(before, after):
+    line, rules = a_meter(adjustments=TOLD), [a_rule("10")]
+    document = issued(drafted(rate([line], rules=rules, **before).charges))
+    so_far = as_billed(one.charge for one in document.lines)
+    now = rate([line], rules=rules, billed=so_far, **after).charges
+    assert drafted(now, [document]) is None
+    dated = {**after, "earned_credit_from": day("2026-10-01")}
+    corrected = drafted(rate([line], rules=rules, billed=so_far, **dated).charges, [document])
+    assert str(abs(corrected.subtotal.amount)) == "16.50"
+    assert corrected.lines[0].charge.why.startswith("Price changed")
+
+
+def test_a_month_without_any_credit_told_no_policy():
+    line = a_meter(subtotal="100.00", effective="1")
+    document = issued(drafted(rate([line], **KEPT).charges))
+    (month,) = as_billed(one.charge for one in document.lines).values()
+    assert month.keeps_credit is None
 
 
 def test_the_credit_is_split_like_the_line():
@@ -205,3 +236,34 @@ def test_what_microsoft_would_have_billed_without_the_credit(units, price, rate)
     found = earned(line)
     assert found.before == (full if line.subtotal else 0)
     assert found.before >= line.subtotal
+
+
+@given(
+    st.lists(
+        st.tuples(st.decimals("0.01", "500", places=2), st.booleans()), min_size=1, max_size=6
+    ),
+    st.integers(1, 5),
+)
+def test_customer_and_partner_share_the_price_before_the_credit(meters, parts):
+    """At cost: what the customer pays is the list price, and the partner keeps the rest of it."""
+    lines = []
+    for n, (listed, credited) in enumerate(meters):
+        paid = (listed * Decimal("0.85")).quantize(Decimal("0.01"), ROUND_DOWN)
+        shares = tuple(a_share(str(k), meter_category=str(k)) for k in range(1, parts + 1))
+        lines.append(
+            a_meter(
+                str(listed),
+                str(paid if credited else listed),
+                str(paid / listed if credited else 1),
+                key=str(n),
+                sku_id=str(n),
+                shares=shares,
+                adjustments=TOLD if credited else (),
+            )
+        )
+    charges = rate(lines, rules=[a_rule("0")], grouping=ONE_LINE, **KEPT).charges
+    billed = sum(line.subtotal for line in lines)
+    # What was billed at nothing had no credit to keep.
+    listed = sum(listed for (listed, _), line in zip(meters, lines, strict=True) if line.subtotal)
+    assert sum(charge.exact for charge in charges) == listed
+    assert sum(charge.unit_cost for charge in charges) == billed

@@ -24,7 +24,7 @@ from domain.contract import (
 )
 from domain.money import Money, fit_to, minor_units
 from domain.subscription import CostKind
-from rules.grouping import as_billed
+from rules.grouping import BilledMonth, as_billed
 from tests.builders import (
     a_line,
     a_pass_on,
@@ -403,7 +403,7 @@ def test_what_is_asked_by_an_older_document_was_grouped_by_service():
     charge, *_ = rate(OCTOBER).charges
     plain = replace(charge.reasons[0], inputs={"cost": "40 USD"})
     before = replace(charge, reasons=(plain,))
-    assert as_billed([before]) == {("plan-1", day("2026-10-01")): SERVICE}
+    assert as_billed([before]) == {("plan-1", day("2026-10-01")): BilledMonth(grouping=SERVICE)}
 
 
 def test_seats_and_adjustments_tell_no_grouping():
