@@ -239,13 +239,15 @@ def _shares(
     database: DuckDBPyConnection, asked: Mapping[str, Iterable[UsageGrouping]]
 ) -> tuple[dict[Place, tuple[UsageShare, ...]], dict[Place, str]]:
     """Split the month by place, for each customer by what its groupings need."""
+    by_customer: dict[str, list[UsageGrouping]] = defaultdict(list)
+    for customer, groupings in asked.items():
+        by_customer[customer.lower()] += groupings
     names: dict[str, list[str]] = {}
     database.execute("CREATE TEMP TABLE asked (customer VARCHAR, by_group BOOLEAN, tags VARCHAR[])")
-    for customer, groupings in asked.items():
-        wanted = list(groupings)
-        tags = names[customer.lower()] = sorted({g.tag_key for g in wanted if g.tag_key})
+    for customer, wanted in by_customer.items():
+        tags = names[customer] = sorted({g.tag_key for g in wanted if g.tag_key})
         by_group = any(grouping.needs_resource_group for grouping in wanted)
-        database.execute("INSERT INTO asked VALUES (?, ?, ?)", [customer.lower(), by_group, tags])
+        database.execute("INSERT INTO asked VALUES (?, ?, ?)", [customer, by_group, tags])
     for step in (_USED, _TAGGED, _SHARE, _MANY):
         database.execute(step)
     shares: dict[Place, list[UsageShare]] = defaultdict(list)

@@ -156,6 +156,11 @@ def test_a_month_can_be_read_for_the_grouping_of_then_and_of_now(read):
     assert parts(month) == [("rg-app", {"costcenter": "1", "env": "prod"}, "1", 1)]
 
 
+def test_a_customer_who_is_named_in_two_cases_is_one(read):
+    month = read(a_day(**tagged(CostCenter="1")), asked={"C1": [BY_TAG], "c1": [BY_GROUP]})
+    assert parts(month) == [("rg-app", {"costcenter": "1"}, "1", 1)]
+
+
 def test_what_is_asked_for_moves_no_money(read):
     days = [
         a_day(ResourceGroup=f"rg-{n % 7}", BillingPreTaxTotal=n / 100, **tagged(CostCenter=n % 3))
