@@ -198,6 +198,9 @@ def _costs(ports: Ports, unit: PullUnit) -> Outcome:
         _replace_cost_findings(ports, invoice_id, bad)
         return Outcome(held=True, counts={"cost_lines": len(lines), "findings": len(bad) + 1})
     used = _usage(ports, metered, asked)
+    if fault := _unread(invoice_id, metered, used.lines):
+        _tell_incomplete(ports, invoice_id, [fault])
+        return Outcome(held=True, counts={"cost_lines": len(lines), "findings": len(bad) + 1})
     explained = usage.with_shares(lines, used.shares)
     kept = {line.key for line in explained}
     withdrawn = [replace(line, withdrawn_on=unit.day) for line in stored if line.key not in kept]
@@ -251,14 +254,32 @@ def _restated(
     ]
 
 
+def _unread(invoice_id: str, delivery: Delivery, lines: int) -> Finding | None:
+    """Prove that every line of usage that was counted when it came in was read."""
+    counted = sum(part.lines for part in delivery.parts) - delivery.repeated_lines
+    if lines >= counted:
+        return None
+    return _incomplete(
+        invoice_id,
+        f"{counted} lines of usage came for {invoice_id}, and {lines} of them were read: "
+        "not reconcilable.",
+        "run sync again",
+    )
+
+
 def _not_delivered(invoice_id: str, fault: Incomplete) -> Finding:
+    sentence = f"Microsoft did not deliver all of {invoice_id}: {fault}. Not reconcilable."
+    return _incomplete(invoice_id, sentence, fault.hint or "run sync again")
+
+
+def _incomplete(invoice_id: str, sentence: str, hint: str) -> Finding:
     return Finding(
         check="import.incomplete",
         severity=Severity.BLOCK,
         customer_id="",
         record=f"Microsoft invoice {invoice_id}",
-        sentence=f"Microsoft did not deliver all of {invoice_id}: {fault}. Not reconcilable.",
-        hint=f"{fault.hint or 'run sync again'}; nothing is billed from an incomplete import",
+        sentence=sentence,
+        hint=f"{hint}; nothing is billed from an incomplete import",
     )
 
 

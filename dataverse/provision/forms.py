@@ -296,7 +296,9 @@ FORMS: tuple[Form, ...] = (
                 "billablequantity unitprice effectiveunitprice subtotal tax currency",
             ),
             _section(
-                "Why", "creditreason promotionid termandbillingcycle billingfrequency adjustments"
+                "Why",
+                "creditreason promotionid termandbillingcycle billingfrequency adjustments "
+                "withdrawnon",
             ),
             _section("Currency", "pricingcurrency microsoftexchangerate"),
         ),

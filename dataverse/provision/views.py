@@ -64,7 +64,7 @@ def _view(
     )
 
 
-def _main(table: Table, columns: str, *, order: str) -> View:
+def _main(table: Table, columns: str, *where: Condition, order: str) -> View:
     """Declare the view with which a table opens."""
     return _view(
         table,
@@ -72,6 +72,7 @@ def _main(table: Table, columns: str, *, order: str) -> View:
         table.plural,
         f"All {table.plural} that are active.",
         columns,
+        *where,
         order=order,
         kind=ViewKind.MAIN,
     )
@@ -475,8 +476,10 @@ _COST = (
     "microsoftinvoice 140, customerid 200, name 280, chargetype 140, chargedfrom 110, "
     "chargeduntil 140, quantity 90, effectiveunitprice 120, subtotal 110, tax 90, currency 80"
 )
+# What a newer version of an invoice no longer has must not be added up with the rest.
+_BILLED = ("withdrawnon", "null")
 MICROSOFT = (
-    _main(COST_LINE, _COST, order="microsoftinvoice desc, customerid"),
+    _main(COST_LINE, _COST, _BILLED, order="microsoftinvoice desc, customerid"),
     _find(COST_LINE, "name microsoftinvoice customername subscriptionref skuid", _COST),
     _view(
         COST_LINE,
@@ -486,7 +489,18 @@ MICROSOFT = (
         "microsoftinvoice 140, customerid 200, name 280, chargetype 140, chargedfrom 110, "
         "subtotal 110, currency 80, creditreason 260",
         ("subtotal", "lt", "0"),
+        _BILLED,
         order="microsoftinvoice desc",
+    ),
+    _view(
+        COST_LINE,
+        "withdrawn",
+        "What Microsoft took back",
+        "Lines that a newer version of Microsoft's invoice no longer has: they explain documents of "
+        "before and are billed no more.",
+        f"withdrawnon 120, {_COST}",
+        ("withdrawnon", "not-null"),
+        order="withdrawnon desc, microsoftinvoice",
     ),
     _view(
         COST_LINE,
@@ -495,6 +509,7 @@ MICROSOFT = (
         "Microsoft's lines of one subscription, the newest first.",
         "microsoftinvoice 140, chargetype 140, chargedfrom 110, chargeduntil 140, quantity 90, "
         "effectiveunitprice 120, subtotal 110, currency 80",
+        _BILLED,
         order="chargedfrom desc",
     ),
     _main(

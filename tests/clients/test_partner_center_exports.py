@@ -13,7 +13,7 @@ from domain.delivery import JOURNAL, delivery_of
 from domain.problems import Incomplete, InputError, NotAuthorised, ServiceError, Unavailable
 from emulator import Emulator
 from partner_center.exports import BillingExports
-from partner_center.files import LINE_LIMIT, json_lines
+from partner_center.files import LINE_LIMIT, cost_lines_in, json_lines
 from partner_center.graph import GraphDirectory
 from tests.clients.embedded import partner_of
 from transport.blobs import FolderArchive
@@ -576,6 +576,33 @@ def test_lines_are_read_one_by_one_with_exact_numbers(tmp_path):
     assert (str(first["n"]), last) == ("0.10", {"n": 2})
     assert array.record == "line 3 of part.json.gz"
     assert "not one JSON object" in text.sentence
+
+
+def test_a_line_that_two_files_have_can_be_left_out_and_repeats_within_one_stay(tmp_path):
+    first, second = (
+        {
+            "CustomerId": "c1",
+            "ProductId": "p",
+            "ChargeType": "new",
+            "Quantity": 1,
+            "Subtotal": amount,
+            "Currency": "USD",
+        }
+        for amount in (1, 2)
+    )
+    files = []
+    for number, rows in enumerate([[first, first, second], [second, first]]):
+        path = tmp_path / f"{number}.json.gz"
+        path.write_bytes(gzip.compress("\n".join(json.dumps(row) for row in rows).encode()))
+        files.append(path)
+
+    def subtotals(**options):
+        return sorted(line.subtotal for line in cost_lines_in(files, "G1", **options))
+
+    assert subtotals() == [1, 1, 1, 2, 2]
+    assert subtotals(distinct=True) == [1, 1, 2]
+    keys = [line.key for line in cost_lines_in(files, "G1", distinct=True)]
+    assert set(keys) <= {line.key for line in cost_lines_in(files, "G1")}
 
 
 @pytest.mark.parametrize(

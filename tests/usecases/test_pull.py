@@ -427,6 +427,24 @@ def test_what_microsoft_delivers_in_part_stops_the_import_with_a_finding(office,
     assert len(office.store.cost_lines(["I1"])) == 2
 
 
+def test_fewer_lines_of_usage_read_than_came_stop_the_import(office):
+    export = office.partner_center.export
+
+    def more(report, invoice_id):
+        delivery = export(report, invoice_id)
+        parts = tuple(replace(part, lines=part.lines + 1) for part in delivery.parts)
+        return replace(delivery, parts=parts)
+
+    office.partner_center.export = more
+    work(office, SYNC)
+    (finding,) = office.store.findings()
+    assert finding.check == "import.incomplete"
+    assert finding.sentence == (
+        "3 lines of usage came for I1, and 2 of them were read: not reconcilable."
+    )
+    assert not office.store.table(CostLine)
+
+
 # --- a line that two parts have --------------------------------------------------------------------
 
 
