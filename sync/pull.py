@@ -198,8 +198,8 @@ def _costs(ports: Ports, unit: PullUnit) -> Outcome:
         _replace_cost_findings(ports, invoice_id, bad)
         return Outcome(held=True, counts={"cost_lines": len(lines), "findings": len(bad) + 1})
     used = _usage(ports, metered, asked)
-    if fault := _unread(invoice_id, metered, used.lines):
-        _tell_incomplete(ports, invoice_id, [fault])
+    if unread := _unread(invoice_id, metered, used.lines):
+        _tell_incomplete(ports, invoice_id, [unread])
         return Outcome(held=True, counts={"cost_lines": len(lines), "findings": len(bad) + 1})
     explained = usage.with_shares(lines, used.shares)
     kept = {line.key for line in explained}
