@@ -12,12 +12,11 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from pathlib import Path
 
 from domain.contract import BillingContract
 from domain.period import Period
 from domain.problems import Finding, Incomplete, Severity
-from domain.subscription import CostInvoice
+from domain.subscription import CostInvoice, UsageSummary
 from domain.usage_alert import AlertKind, AlertState, UsageAlert, UsageBudget
 from sync import deliveries
 from sync.findings import replace_everywhere
@@ -26,7 +25,7 @@ from sync.messages import PullUnit
 from sync.ports import Ports
 from usage.alerts import TOLD_DAYS, CustomerUsage, by_customer, episode_alerts, judged_days
 from usage.budgets import budget_alerts, fault_of, months_of
-from usage.load import UsageMonth, load
+from usage.load import load
 from usage.spikes import QUIET_DAYS, WINDOW_DAYS
 
 PERIODS = ("current", "last")
@@ -42,6 +41,15 @@ SILENT_DAYS = 4
 FEED = "usage.feed"
 _CHECKS = ("wire.unbilled_usage", FEED, "budget.unreadable")
 _BUDGETS = (AlertKind.BUDGET, AlertKind.FORECAST)
+
+
+@dataclass(frozen=True, slots=True)
+class _Feed:
+    """What is not billed yet in one currency: this month, and the last one until its invoice."""
+
+    lines: int
+    summaries: Sequence[UsageSummary]
+    findings: Sequence[Finding]
 
 
 def currencies(ports: Ports, heads: Iterable[CostInvoice]) -> list[str]:
@@ -111,22 +119,29 @@ def _customers(
             yield usage, contracts.get(usage.customer_id)
 
 
-def _feed(ports: Ports, currency: str) -> UsageMonth:
+def _feed(ports: Ports, currency: str) -> _Feed:
     """Read what the feed has today; the files are scratch, and tomorrow others.
 
     What is not delivered whole is not read at all: half a day looks like a quiet one.
     """
-    files: list[Path] = []
+    lines = 0
+    summaries: list[UsageSummary] = []
+    findings: list[Finding] = []
     for period in PERIODS:
-        folder = ports.archive.folder(f"scratch/unbilled/{currency}/{period}")
+        place = f"scratch/unbilled/{currency}/{period}"
         try:
-            files += ports.partner_center.download_unbilled_usage(currency, period, folder)
+            files = ports.partner_center.download_unbilled_usage(
+                currency, period, ports.archive.folder(place)
+            )
         except Incomplete as fault:
             told = f"Microsoft did not deliver all of the unbilled usage in {currency}: {fault}."
-            return UsageMonth(
-                lines=0, summaries=(), shares={}, findings=(_feed_fault(currency, told),)
-            )
-    return load(files, scratch=ports.archive.folder(f"scratch/unbilled/{currency}/spill"))
+            return _Feed(0, (), [_feed_fault(currency, told)])
+        # One by one: parts of two exports may have one name.
+        month = load(files, scratch=ports.archive.folder(f"{place}/spill"))
+        lines += month.lines
+        summaries += month.summaries
+        findings += month.findings
+    return _Feed(lines, summaries, findings)
 
 
 def _feed_fault(currency: str, sentence: str) -> Finding:
