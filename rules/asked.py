@@ -252,14 +252,8 @@ class _Sides:
 
 
 def _order(ask: Ask) -> tuple[object, ...]:
-    return (
-        ask.customer_id,
-        ask.subscription_id,
-        str(ask.service),
-        ask.sku,
-        ask.charge_key,
-        ask.cost_lines,
-    )
+    days = (ask.service.start, ask.service.end) if ask.service else (date.min, date.min)
+    return ask.customer_id, ask.subscription_id, *days, ask.sku, ask.charge_key, ask.cost_lines
 
 
 def _twin(line: SoldLine) -> tuple[object, ...]:
