@@ -97,6 +97,13 @@ def find(paths: Iterable[Path], scratch: Path) -> tuple[list[Download], list[str
                     if wanted and member is file:
                         raise
                     passed.append(str(error))
+    if not found:
+        raise InputError(
+            f"none of {len(passed)} files is one that Partner Center exports: {passed[0]}"
+            if passed
+            else "there are no files to audit",
+            hint="give reconciliation or daily usage files, as CSV or JSON",
+        )
     names = [one.path.resolve() for one in found]
     return [one for n, one in enumerate(found) if one.path.resolve() not in names[:n]], passed
 

@@ -56,6 +56,10 @@ SELECT
   "PartnerEarnedCreditPercentage", "CreditPercentage",
   CASE
     WHEN broken THEN 'is no JSON object'
+    -- the sum at the end of a sheet
+    WHEN coalesce("SubscriptionId", '') = '' AND "BillingPreTaxTotal" IS NOT NULL
+      AND regexp_full_match(lower(coalesce("CustomerId", '')), '|(grand |sub)?totals?:?|sum|summe|gesamt')
+      AND day IS NULL THEN 'total'
     WHEN coalesce("CustomerId", '') = '' THEN 'has no CustomerId'
     WHEN coalesce("SubscriptionId", '') = '' THEN 'has no SubscriptionId'
     WHEN day IS NULL THEN 'has no UsageDate that is a date'
@@ -134,6 +138,16 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ControlRow:
+    """The sum at the end of a sheet, and what the lines of the file sum to."""
+
+    file: str
+    row: int
+    told: Decimal
+    cost: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UsageFileTotal:
     """What a file holds; `taken` counts the lines that were not left out."""
 
@@ -152,6 +166,7 @@ class DownloadedUsage:
     repeats: tuple[Repeat, ...] = ()
     faults: tuple[Fault, ...] = ()
     files: tuple[UsageFileTotal, ...] = ()
+    controls: tuple[ControlRow, ...] = ()
     days: Mapping[tuple[str, str], frozenset[date]] = field(default_factory=dict)
     """The days on which there is any usage, by invoice and currency."""
 
@@ -258,6 +273,10 @@ class UsageReader:
             files=tuple(
                 UsageFileTotal(file=self._names[file], lines=lines, taken=taken)
                 for file, lines, taken in self._db.execute(_FILES).fetchall()
+            ),
+            controls=tuple(
+                ControlRow(file=self._names[file], row=row, told=_trim(told), cost=_trim(cost))
+                for file, row, told, cost in self._db.execute(_CONTROLS).fetchall()
             ),
             days={
                 (invoice, currency): frozenset(days)
@@ -456,7 +475,13 @@ GROUP BY ALL ORDER BY ALL
 
 _FAULTS = """
 SELECT file, min(row), fault, coalesce(customer, ''), count(*) FROM line
-WHERE fault IS NOT NULL AND fault <> 'taken' GROUP BY file, fault, coalesce(customer, '') ORDER BY ALL
+WHERE fault IS NOT NULL AND fault NOT IN ('taken', 'total') GROUP BY file, fault, coalesce(customer, '') ORDER BY ALL
+"""
+
+_CONTROLS = """
+SELECT file, row, line.cost, coalesce(sums.cost, 0) FROM line LEFT JOIN (
+  SELECT file, sum(cost) AS cost FROM line WHERE fault IS NULL OR fault = 'taken' GROUP BY file
+) sums USING (file) WHERE fault = 'total' ORDER BY ALL
 """
 
 _DAYS = """
@@ -464,7 +489,8 @@ SELECT invoice, currency, list(DISTINCT day) FROM line WHERE fault IS NULL GROUP
 """
 
 _FILES = """
-SELECT file, count(*), count(*) FILTER (fault IS NULL) FROM line GROUP BY file ORDER BY file
+SELECT file, count(*), count(*) FILTER (fault IS NULL) FROM line
+WHERE fault IS DISTINCT FROM 'total' GROUP BY file ORDER BY file
 """
 
 

@@ -368,6 +368,13 @@ def _usage_points(usage: DownloadedUsage) -> Iterator[Point]:
             hint="mend the rows or download the file again: totals are without them",
             records=(f"{fault.file} row {fault.row}",),
         )
+    for control in usage.controls:
+        if control.told != control.cost:
+            yield _incomplete(
+                f"The total row of {control.file} (row {control.row}) says {plain(control.told)}, its "
+                f"lines sum to {plain(control.cost)}: rows are missing, or there are too many.",
+                "file.total",
+            )
     for overlap in usage.overlaps:
         yield Point(
             check="files.overlap",

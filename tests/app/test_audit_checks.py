@@ -40,6 +40,8 @@ def audit(tmp_path, months):
     """Audit what the months have become, or other rows, with more files beside them."""
 
     def run(*rows, **more):
+        for old in tmp_path.iterdir():
+            old.unlink()
         paths = [
             files.write(tmp_path / f"{n}.json", files.json_lines(some))
             for n, some in enumerate(rows or months.values())
@@ -175,6 +177,35 @@ def test_a_price_that_changes_within_the_term_is_a_claim_of_the_difference(audit
     point = only(audit())
     assert (point["check"], point["remedy"]) == ("seats.price", "claim")
     assert Decimal(point["amount"]) > 0
+
+
+def test_a_promotion_that_ends_within_the_term_is_a_claim(audit):
+    """The emulated partner's story: 15 % off, and October without it."""
+    data = audit(files.world("G000912343")[0], files.world(files.USD)[0])
+    (point,) = [p for p in data["points"] if p["cause"] == "promotion"]
+    assert (point["remedy"], point["invoice"]) == ("claim", files.USD)
+    assert Decimal(point["amount"]) > 0
+    alone = audit(files.world(files.USD)[0])
+    assert "seats.promotion" not in checks(alone)
+
+
+def test_a_change_that_is_not_prorated_by_its_days_is_told(audit, october, months):
+    change = next(
+        x
+        for x in october
+        if x["ChargeType"].lower() == "addquantity"
+        and x["Subtotal"] > 0
+        and Decimal(x["EffectiveUnitPrice"]) != Decimal(x["UnitPrice"])
+        and any(y["SubscriptionId"] == x["SubscriptionId"] for y in months["G000912344"])
+    )
+    quantity, rate = Decimal(change["BillableQuantity"]), Decimal(change["PCToBCExchangeRate"])
+    before = change["Subtotal"]
+    change["EffectiveUnitPrice"] = Decimal(change["UnitPrice"])
+    unit = (change["EffectiveUnitPrice"] * rate).quantize(Decimal("0.01"), rounding="ROUND_DOWN")
+    change["Subtotal"] = change["Total"] = unit * quantity
+    point = only(audit())
+    assert (point["cause"], point["remedy"]) == ("proration", "claim")
+    assert Decimal(point["amount"]) == change["Subtotal"] - before
 
 
 def test_other_seats_than_the_history_has_are_told(audit, october, months):
@@ -410,6 +441,17 @@ def test_a_total_row_is_a_control_total_and_no_line(audit, october, tmp_path):
         data = files.answer(path)
         assert checks(data) == expected
         assert data["invoices"][0]["lines"] == len(october)
+
+
+def test_a_total_row_under_daily_usage_is_a_control_total_too(october, october_usage, tmp_path):
+    recon = files.write(tmp_path / "recon", files.json_lines(october))
+    total = sum(row["BillingPreTaxTotal"] for row in october_usage)
+    for told, expected in ((total, []), (total + 1, ["file.total"])):
+        row = dict.fromkeys(october_usage[0], "") | {"BillingPreTaxTotal": told}
+        usage = files.write(tmp_path / "usage.csv", files.csv_text([*october_usage, row]))
+        data = files.answer(recon, usage)
+        assert checks(data) == expected
+        assert data["invoices"][0]["usage_lines"] == len(october_usage)
 
 
 @pytest.mark.parametrize("form", ["csv", "json lines"])
