@@ -39,7 +39,7 @@ from partner_center.notation import Evidence, Notation
 from partner_center.wire import fault_of
 from transport import exact_json
 
-UNPACKED_LIMIT = 64 << 30
+UNPACKED_LIMIT = 32 << 30
 _HEAD = 1 << 16
 _LINE_LIMIT = 4 << 20
 csv.field_size_limit(_LINE_LIMIT)

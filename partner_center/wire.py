@@ -55,7 +55,8 @@ class Wire(BaseModel):
         for key, value in payload.items():
             name = names.get(str(key).lower().replace(" ", "").replace("_", ""))
             if isinstance(value, str):
-                value = _shared(value.strip())  # noqa: PLW2901
+                value = value.strip()  # noqa: PLW2901
+                value = _shared(value) if len(value) <= 200 else value  # noqa: PLW2901
             if name is not None and value is not None and value != "":
                 found.setdefault(name, value)
         return found

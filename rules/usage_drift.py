@@ -260,7 +260,22 @@ def _alone(sums: Sequence[UsageSum], billed: set[tuple[str, str]]) -> list[Point
     for one in sums:
         if (one.invoice_id, one.currency) not in billed:
             costs[one.invoice_id, one.currency] += one.cost
+    running = {key: cost for key, cost in costs.items() if key[0] == "unbilled"}
     return [
+        Point(
+            check="usage.unbilled",
+            cause="timing",
+            remedy="none",
+            weight=Weight.NOTE,
+            currency=currency,
+            sentence=(
+                f"There is daily usage of {plain(cost)} {currency} that is on no invoice yet: a "
+                "forecast, compared with nothing."
+            ),
+            hint="audit the month again when its invoice is there",
+        )
+        for (_, currency), cost in sorted(running.items())
+    ] + [
         Point(
             check="usage.alone",
             cause="missing_rows",
@@ -276,6 +291,7 @@ def _alone(sums: Sequence[UsageSum], billed: set[tuple[str, str]]) -> list[Point
             hint="give the reconciliation file of the same invoice too",
         )
         for (invoice, currency), cost in sorted(costs.items())
+        if invoice != "unbilled"
     ]
 
 

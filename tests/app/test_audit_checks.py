@@ -405,6 +405,13 @@ def test_usage_without_its_invoice_proves_nothing(audit, october_usage):
     assert not data["clean"]
 
 
+def test_usage_of_the_running_month_is_a_forecast(audit, october, october_usage):
+    running = [row | {"InvoiceNumber": ""} for row in october_usage]
+    data = audit(october, usage=running)
+    assert checks(data) == ["usage.unbilled"]
+    assert data["clean"]
+
+
 def test_an_azure_subscription_without_earned_credit_is_named(audit, october, october_usage):
     customer = metered(october)["CustomerId"]
     changed = [dict(row) for row in october_usage]
