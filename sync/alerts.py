@@ -111,7 +111,9 @@ def _customers(
     ports: Ports, currency: str, today: date, unbilled: Mapping[str, CustomerUsage]
 ) -> Iterator[tuple[CustomerUsage, BillingContract | None]]:
     """Yield the series of every customer that has any, some customers at a time, by id."""
-    contracts = {one.customer_id: one for one in ports.store.contracts()}
+    # Of several contracts the one that starts last counts, as for a bill.
+    by_start = sorted(ports.store.contracts(), key=lambda one: (one.starts, one.key))
+    contracts = {one.customer_id: one for one in by_start}
     ids = sorted({one.id for one in ports.store.customers()} | unbilled.keys())
     for start in range(0, len(ids), CUSTOMERS_AT_ONCE):
         some = ids[start : start + CUSTOMERS_AT_ONCE]

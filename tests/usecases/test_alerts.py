@@ -394,6 +394,9 @@ def test_an_anchored_contract_counts_from_its_day(office):
     office.store.save(
         [
             a_contract(key="contract/c2", customer_id=NORTHWIND, anchor_day=15),
+            a_contract(
+                key="contract/old", customer_id=NORTHWIND, anchor_day=20, starts=day("2026-01-01")
+            ),
             a_budget("2300"),
         ]
     )
