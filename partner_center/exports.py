@@ -91,10 +91,11 @@ class _ManifestWire(Wire):
     def name(self) -> str:
         """Name of the folder of this data set, by what makes it this one.
 
-        That is its path (the storage account may change) and its eTag. Without an eTag its part
-        names stand in: they hold an id that is drawn for each writing.
+        That is its path (the storage account may change), its eTag, and the names of its parts,
+        which hold an id that is drawn for each writing: other parts are another writing, whatever
+        the eTag says.
         """
-        names = [] if self.e_tag else sorted(part.name for part in self.blobs)
+        names = sorted(part.name for part in self.blobs)
         told = [urlsplit(self.root_directory).path.rstrip("/"), self.e_tag, *names]
         mark = sha256("\n".join(told).encode()).hexdigest()[:8]
         return "-".join(filter(None, ("version", self.version, mark)))
@@ -215,7 +216,7 @@ class BillingExports:
                 version=manifest.version,
                 etag=manifest.e_tag,
                 announced=len(manifest.blobs),
-                manifest={name: told[name] for name in told if name.lower() != "sastoken"},
+                manifest=_unsigned(told),
             )
             journal = _journal(begun, archive)
             arrived = len(journal.delivery.parts)
@@ -340,6 +341,11 @@ class BillingExports:
 
     def _fault(self, sentence: str, code: str = "") -> ServiceError:
         return ServiceError(sentence, service=self._http.service, code=code)
+
+
+def _unsigned(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a manifest as it came, without the signature that opens its parts."""
+    return {name: told[name] for name in told if "sas" not in name.lower()}
 
 
 def _check(wire: _PartWire, counter: Counter, size: int) -> None:

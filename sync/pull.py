@@ -18,7 +18,7 @@ from typing import TypeVar
 from domain.customer import Agreement, Customer
 from domain.delivery import Delivery
 from domain.problems import Finding, Incomplete, Severity
-from domain.subscription import Subscription, UsageSummary
+from domain.subscription import CostKind, Subscription, UsageSummary
 from rules import reconcile
 from sync import alerts, deliveries, usage_grouping
 from sync.findings import replace_everywhere
@@ -198,7 +198,11 @@ def _costs(ports: Ports, unit: PullUnit) -> Outcome:
         _replace_cost_findings(ports, invoice_id, bad)
         return Outcome(held=True, counts={"cost_lines": len(lines), "findings": len(bad) + 1})
     used = _usage(ports, metered, asked)
-    if unread := _unread(invoice_id, metered, used.lines):
+    unread = _unread(invoice_id, metered, used.lines)
+    explains = any(line.kind is CostKind.USAGE and line.subtotal for line in lines)
+    if explains and not metered.parts and known and known[-1].usage:
+        unread = _usage_gone(invoice_id)
+    if unread:
         _tell_incomplete(ports, invoice_id, [unread])
         return Outcome(held=True, counts={"cost_lines": len(lines), "findings": len(bad) + 1})
     explained = usage.with_shares(lines, used.shares)
@@ -264,6 +268,16 @@ def _unread(invoice_id: str, delivery: Delivery, lines: int) -> Finding | None:
         f"{counted} lines of usage came for {invoice_id}, and {lines} of them were read: "
         "not reconcilable.",
         "run sync again",
+    )
+
+
+def _usage_gone(invoice_id: str) -> Finding:
+    """Tell that Microsoft shows no usage where it had some: an empty answer is not a clean one."""
+    return _incomplete(
+        invoice_id,
+        f"Microsoft says that {invoice_id} has no usage, and delivered some of it before: "
+        "not reconcilable.",
+        "run sync again tomorrow; if it stays so, ask Microsoft where the usage went",
     )
 
 

@@ -540,6 +540,19 @@ def test_the_same_part_under_two_names_is_one_part_and_lines_alike_in_it_are_lin
     assert len(delivery.files) == 3
 
 
+def test_other_parts_are_another_writing_whatever_the_etag_says(tmp_path):
+    def named(name):
+        manifest = Scripted.manifest(eTag="same", SAS_Token="sv=1&sig=x%3D", blobs=[{"name": name}])
+        script = Scripted(resourceLocation=manifest)
+        script.parts = {name: PACKED}
+        return fetch(script, tmp_path)
+
+    first, second = named("part-0-a.gz"), named("part-0-b.gz")
+    assert first.folder != second.folder
+    assert [part.name for part in second.parts] == ["part-0-b.gz"]
+    assert "sig=" not in (tmp_path / second.folder / JOURNAL).read_text()
+
+
 def test_a_journal_that_was_damaged_proves_nothing(tmp_path):
     delivery = fetch(Scripted(), tmp_path)
     journal = tmp_path / delivery.folder / JOURNAL

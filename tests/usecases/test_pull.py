@@ -445,6 +445,31 @@ def test_fewer_lines_of_usage_read_than_came_stop_the_import(office):
     assert not office.store.table(CostLine)
 
 
+def test_no_usage_where_there_was_some_is_no_clean_answer(office):
+    work(office, SYNC)
+    before = dict(office.store.table(UsageSummary))
+    usage = office.partner_center.usage.pop("I1")
+    work(office, TOMORROW)
+    (finding,) = office.store.findings()
+    assert finding.check == "import.incomplete"
+    assert "has no usage, and delivered some of it before" in finding.sentence
+    assert office.store.table(UsageSummary) == before
+    assert [line for line in office.store.cost_lines(["I1"]) if line.shares]
+
+    office.partner_center.usage["I1"] = usage
+    work(office, StartRun(kind="sync", day=day("2026-11-11")))
+    assert checks(office) == []
+
+
+def test_usage_that_is_gone_with_the_lines_it_explained_is_gone(office):
+    work(office, SYNC)
+    office.partner_center.usage.clear()
+    issued_anew(office, office.partner_center.lines[0], total="100.00")
+    work(office, TOMORROW)
+    assert checks(office) == []
+    assert {one.lines for one in office.store.table(UsageSummary).values()} == {0}
+
+
 # --- a line that two parts have --------------------------------------------------------------------
 
 
