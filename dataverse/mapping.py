@@ -41,7 +41,10 @@ from domain.money import minor_units, round_half_up
 from domain.problems import InputError
 
 PACKED = "packed:"
-"""How a structure begins that is too long for its column: base64 of its JSON, deflated."""
+"""How a structure begins that is too long to be read: base64 of its JSON, deflated."""
+READABLE = 65_536
+"""Characters of JSON that are kept as they are. No person reads more, and hundreds of rows with a
+megabyte each would make a request that no server takes."""
 FORMATTED = "@OData.Community.Display.V1.FormattedValue"
 Link = tuple[Lookup, str]
 """A lookup and the identity of its target: an external key, or a primary key when `by_id`."""
@@ -181,7 +184,7 @@ def fit(column: Column, value: Any) -> Any:
             return column.option(value.value)
         case Kind.JSON:
             data = to_json(value)
-            return _within(_canonical(data), column.size) if data else None
+            return _within(_canonical(data), min(column.size, READABLE)) if data else None
         case Kind.FLAG:
             return value
         case _:
@@ -300,7 +303,7 @@ def _read(column: Column, value: Any, currency: str) -> Any:
 
 
 def _within(text: str, size: int) -> str:
-    """Return what a column of that size can hold in full: text too long for it is packed.
+    """Return a text in full: one that is longer than `size` is packed.
 
     The usage of thousands of resource groups is longer than any column. What is too long even
     packed is refused by Dataverse, which is a finding, and never cut.
