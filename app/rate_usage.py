@@ -6,12 +6,12 @@ The folder holds `*.json.gz` as Graph's export delivers them and, where somebody
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from shutil import rmtree
 from tempfile import gettempdir
 from typing import Annotated, Any
 
@@ -27,7 +27,6 @@ from domain.period import Period
 from domain.problems import InputError
 from usage.rate import Expected, RatedUsage, rate
 
-_STALE_SECONDS = 24 * 3600
 _FORMAT = "docs/usage.md describes the files"
 
 
@@ -151,18 +150,16 @@ def run(  # noqa: PLR0917 - the options of one command
             seconds = time.monotonic() - started
             note(f"rate-usage: {done} of {len(paths)} files, {lines:,} lines, {seconds:.0f} s")
 
-    scratch = scratch or Path(gettempdir()) / "csp-billing"
     try:
-        _sweep(scratch)
         rated = rate(
             paths,
             told,
-            scratch=scratch,
+            scratch=scratch or Path(gettempdir()) / "csp-billing",
             out=out,
             annotated=annotated,
             expected=expected,
             memory_mb=memory_mb,
-            threads=threads,
+            threads=threads or _cores(),
             progress=progress,
         )
     except OSError as error:
@@ -178,11 +175,10 @@ def run(  # noqa: PLR0917 - the options of one command
     return DONE if rated.reconcilable and not rated.held_lines else HOLDS
 
 
-def _sweep(scratch: Path) -> None:
-    """Remove what runs that were killed have left; what is younger may belong to one that runs."""
-    for left in scratch.glob("rate-*"):
-        if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-            rmtree(left, ignore_errors=True)
+def _cores() -> int:
+    """Count the cores that this process may use."""
+    own = getattr(os, "sched_getaffinity", None)
+    return len(own(0)) if own else os.cpu_count() or 1
 
 
 def _as_data(rated: RatedUsage, seconds: float) -> dict[str, Any]:

@@ -18,7 +18,6 @@ twice is seen when a line is parsed, and in a line that is split only if another
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -96,8 +95,8 @@ def each_part(
     work: Callable[[DuckDBPyConnection, Part], T],
     *,
     scratch: Path,
-    memory_mb: int = 512,
-    threads: int = 0,
+    memory_mb: int,
+    threads: int,
     progress: Callable[[Path, T], None] = lambda _path, _result: None,
 ) -> list[T]:
     """Let `work` query each part by `ask`, and return what it returned, in the order of the paths.
@@ -106,7 +105,7 @@ def each_part(
     database of its own with its share of `memory_mb` (DuckDB's limit, not the size of the process)
     that spills into `scratch`. InputError where a file is damaged or cut off.
     """
-    threads = min(threads or available_cores(), max(1, len(paths)))
+    threads = min(threads, max(1, len(paths)))
     own = threading.local()
     opened: list[DuckDBPyConnection] = []
     scratch.mkdir(parents=True, exist_ok=True)
@@ -141,11 +140,6 @@ def connect(scratch: Path, *, memory_mb: int, threads: int) -> DuckDBPyConnectio
         "autoinstall_known_extensions": False,
     }
     return duckdb.connect(":memory:", config=config)
-
-
-def available_cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def ask(database: DuckDBPyConnection, part: Part, query: str) -> list[tuple[Any, ...]]:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from domain.contract import MarkupRule
 from domain.money import plain
 from domain.problems import Finding, InputError, Severity
-from usage.lines import Part, Shape, ask, available_cores, connect, each_part, text, value
+from usage.lines import Part, Shape, ask, connect, each_part, text, value
 from usage.rule_table import TIE, RuleTable
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ TOLD = 1000
 
 _EXACT = Context(prec=100, traps=[Inexact])  # the default context rounds at 28 digits
 _CHARGE = "DECIMAL(38,24)"  # a cost of 18 decimals times a factor of 6: no digit is lost
+_STALE_SECONDS = 24 * 3600
 _BATCH = 10_000
 _HINT = "fetch the export again; nothing is rated from input that is not proven to be whole"
 
@@ -111,7 +112,7 @@ def rate(
     annotated: Path | None = None,
     expected: Expected | None = None,
     memory_mb: int = 512,
-    threads: int = 0,
+    threads: int = 2,
     progress: Callable[[Path, int], None] = lambda _path, _lines: None,
 ) -> RatedUsage:
     """Rate the parts of one export; `out` takes the invoice lines as text separated by tabs.
@@ -122,7 +123,6 @@ def rate(
     hears of each part and its lines. InputError for a rule that cannot be meant.
     """
     table = RuleTable.of(rules)
-    threads = threads or available_cores()
     if not paths:
         return _refused(
             "the folder holds no usage file (*.json.gz): an empty input is not a clean one"
@@ -130,6 +130,7 @@ def rate(
     scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=scratch, prefix="rate-") as name:
         folder = Path(name)
+        _sweep(folder)
         parts = _Parts(folder, table, annotate=annotated is not None)
         try:
             each_part(
@@ -155,6 +156,14 @@ def rate(
             annotated.parent.mkdir(parents=True, exist_ok=True)
             move(parts.lines, annotated)
     return rated
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what runs that were killed left beside; what is younger may belong to one that runs."""
+    born = folder.stat().st_mtime
+    for left in folder.parent.glob("rate-*"):
+        if born - left.stat().st_mtime > _STALE_SECONDS:
+            rmtree(left, ignore_errors=True)
 
 
 # --- parts ---------------------------------------------------------------------------------------
