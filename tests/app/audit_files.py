@@ -9,6 +9,7 @@ import json
 import zipfile
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,21 @@ EUR, USD = "G000912346", "G000912345"
 
 def world(invoice: str) -> tuple[list[Row], list[Row]]:
     """Reconciliation and daily usage lines of one invoice, exact numbers as Microsoft exports them."""
-    with_world = Emulator(seed=1, scenario="partner-month").world
-    return _exported(with_world.reconciliation_lines(invoice)), _exported(
-        with_world.usage_lines(invoice)
-    )
+    return lines(invoice), _exported(_world().usage_lines(invoice))
+
+
+def lines(invoice: str) -> list[Row]:
+    """Reconciliation lines alone."""
+    return _exported(_world().reconciliation_lines(invoice))
 
 
 def heads() -> list[Row]:
-    return _exported(Emulator(seed=1, scenario="partner-month").world.invoices())
+    return _exported(_world().invoices())
+
+
+@cache
+def _world() -> Any:
+    return Emulator(seed=1, scenario="partner-month").world
 
 
 def _exported(rows: Any) -> list[Row]:

@@ -11,7 +11,7 @@ from tests.app.audit_files import checks
 
 @pytest.fixture(scope="module")
 def october():
-    return files.world(files.EUR)[0]
+    return files.lines(files.EUR)
 
 
 def invoiced(rows):
@@ -107,7 +107,7 @@ def test_another_currency_is_told_and_never_added(own, audit, october):
 
 
 def test_a_credit_of_microsoft_that_was_not_passed_on_is_the_customer_s(tmp_path):
-    rows = files.world("G000912343")[0]
+    rows = files.lines("G000912343")
     credit = min(rows, key=lambda row: row["Subtotal"])
     credit = next((r for r in rows if r["ChargeType"] == "customerCredit"), credit)
     own = [line for line, row in zip(invoiced(rows), rows, strict=True) if row is not credit]

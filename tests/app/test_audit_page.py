@@ -18,7 +18,7 @@ EVIL = '=HYPERLINK("http://x","y")<script>alert(1)</script>[red]&\x1b[31m'
 def shown(tmp_path, capsys):
     rows = [
         row | {"CustomerName": EVIL, "MpnId": str(n)}
-        for n, row in enumerate(files.world(files.EUR)[0][:8])
+        for n, row in enumerate(files.lines(files.EUR)[:8])
     ]
     path = files.write(tmp_path / "=cmd|calc!A0<b>.json", files.json_lines(rows))
     assert main(["audit", str(path), "--out", str(tmp_path / "out")]) == 3

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.app import audit_files as files
 from tests.app.audit_files import checks
 
-_ROWS = files.world(files.USD)[0]
+_ROWS = files.lines(files.USD)
 _USAGE = files.world(files.EUR)[1][:600]
 _PLANTED = {"seats.promotion", "customer.partner_id", "customer.reseller", "usage.earned_credit"}
 """What the emulated partner's story of October holds."""
