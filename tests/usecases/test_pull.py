@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
 from domain.contract import UsageGroup, UsageGrouping
 from domain.customer import Agreement, Customer, DelegatedAdminRelationship
+from domain.period import Period
 from domain.problems import Incomplete, Severity, Unavailable
 from domain.run import RunStatus, UnitStatus
 from domain.subscription import CostLine, Subscription, SubscriptionEvent, UsageSummary
@@ -25,6 +26,7 @@ from tests.builders import (
     seats,
 )
 from tests.usecases.office import (
+    APPROVE,
     BILL,
     NORTHWIND,
     SYNC,
@@ -499,6 +501,32 @@ def test_a_line_that_two_parts_have_is_two_lines_where_the_total_says_so(office)
     work(office, SYNC)
     assert len(office.store.cost_lines(["I1"])) == 3
     assert "repeated_lines" not in counts(office)
+
+
+def test_late_usage_of_a_customer_who_was_not_billed_is_on_the_next_bill_once(office):
+    seats_line, usage_line = office.partner_center.lines
+    usage = office.partner_center.usage.pop("I1")
+    issued_anew(office, seats_line, total="100.00")
+    work(office, SYNC, BILL, APPROVE)
+    assert {one.customer_id for one in office.store.documents()} == {"c1"}
+
+    office.partner_center.usage["I1"] = usage
+    issued_anew(office, seats_line, usage_line, total="150.00")
+    november = an_invoice_head(
+        "0.00", id="I2", billed=Period.month("2026-11"), issued_on=day("2026-12-08")
+    )
+    office.partner_center.heads.append(november)
+    december = StartRun(kind="sync", day=day("2026-12-09"))
+    bill = StartRun(kind="bill", period="2026-11", customer_id=NORTHWIND)
+    office.clock.moment = datetime(2026, 12, 9, 6, tzinfo=UTC)
+    work(office, december, bill)
+    (late,) = office.store.documents(period="2026-11")
+    assert (late.customer_id, str(late.subtotal.amount)) == (NORTHWIND, "55.00")
+    assert {line.charge.service.start for line in late.lines} == {day("2026-10-01")}
+    assert not [line for line in late.lines if line.charge.answers]
+
+    work(office, StartRun(kind="sync", day=day("2026-12-10")), bill)
+    assert list(office.store.documents(period="2026-11")) == [late]
 
 
 # --- what is not billed yet ------------------------------------------------------------------------
