@@ -108,7 +108,7 @@ class _Sides:
         for place in self.places:
             if place.sold:
                 self.answered.update((a.customer_id, a.subscription_id) for a in place.asks)
-        self.twins = Counter(_twin(line) for line in self.sold)
+        self.explained = {_twin(x) for place in self.places if place.asks for x in place.sold}
         self.due_until: dict[str, date | None] = {}
 
     def compared(self) -> Asked:
@@ -192,7 +192,7 @@ class _Sides:
     def _unfounded(self, line: SoldLine) -> _Step:
         if self.period and line.service and line.service.start not in self.period:
             cause = Cause.TIMING
-        elif self.twins[_twin(line)] > 1:
+        elif _twin(line) in self.explained:
             cause = Cause.DUPLICATE
         elif line.subscription_id and (line.customer_id, line.subscription_id) not in self.known:
             cause = Cause.MISSING_SUBSCRIPTION

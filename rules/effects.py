@@ -86,6 +86,7 @@ def in_proportion(
     right: Decimal | None,
     parts: Iterator[tuple[Cause, Fraction]],
     currency: str,
+    tolerance: Decimal,
 ) -> Steps:
     """Lead from `was` by ratios, where no price is known; what is then left of `right` is the price."""
     found: Steps = []
@@ -97,7 +98,7 @@ def in_proportion(
             found.append((cause, there - here))
         here = there
     if right is not None and right != here:
-        small = abs(right - here) <= _TOLERANCE
+        small = abs(right - here) <= tolerance
         found.append((Cause.ROUNDING if small else Cause.PRICE, right - here))
     return found
 
@@ -135,13 +136,14 @@ def steps_of(
         # What costs nothing beside what does (a trial before its first paid cycle) asks for nothing.
         asks = [ask for ask in asks if ask.cost] or asks
     counted = all(ask.counted and ask.service for ask in asks)
+    tolerance = _TOLERANCE * max(len(asks), len(lines))  # each line was rounded for itself
     if not counted or any(line.quantity is None for line in lines):
-        return [] if right is None else [(_of_amounts(was, right), right - was)]
+        return [] if right is None else [(_of_amounts(was, right, tolerance), right - was)]
     if len(asks) == len(lines) == 1:
         found = _by_factors(asks[0], lines[0], right, currency, whole)
         if found is not None:
             return found
-    return in_proportion(was, right, _ratios(asks, lines), currency)
+    return in_proportion(was, right, _ratios(asks, lines), currency, tolerance)
 
 
 def _plainly_right(asks: Sequence[Ask], lines: Sequence[SoldLine]) -> bool:
@@ -151,8 +153,8 @@ def _plainly_right(asks: Sequence[Ask], lines: Sequence[SoldLine]) -> bool:
     return (asks[0].quantity, asks[0].service) == (lines[0].quantity, lines[0].service)
 
 
-def _of_amounts(was: Decimal, right: Decimal) -> Cause:
-    if abs(right - was) <= _TOLERANCE:
+def _of_amounts(was: Decimal, right: Decimal, tolerance: Decimal) -> Cause:
+    if abs(right - was) <= tolerance:
         return Cause.ROUNDING
     return Cause.CREDIT_NOT_PASSED_ON if right < 0 and right < was else Cause.PRICE
 

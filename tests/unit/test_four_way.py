@@ -198,6 +198,20 @@ def test_lines_of_usage_are_answered_together():
     ]
 
 
+def test_a_purchase_that_was_taken_back_on_its_day_was_asked_for_and_given_back():
+    lines = [a_line("new"), a_line("cancelImmediate", quantity=-10)]
+    back = sold("-120.00", -10)
+    assert told(compare(lines, [sold(), back])) == []
+    assert told(compare(lines, [sold()])) == [("quantity", "credit_customer", "-120.00")]
+
+
+def test_what_costs_nothing_beside_what_does_asks_for_nothing():
+    """A trial of 25 seats before the first paid cycle; the customer's line names both."""
+    trial = a_line(quantity=25, unit="0", end="2026-10-20", key="trial", sku_id="0009")
+    line = sold(cost_lines=(a_line().key, "trial"))
+    assert told(compare([a_line(), trial], [line])) == []
+
+
 def test_changes_that_undo_each_other_need_no_line():
     lines = [
         *a_change("addQuantity", "2026-10-20", "2026-11-14", 10, 15),
@@ -327,6 +341,14 @@ def test_a_subscription_that_was_never_billed_to_the_customer():
 
 def test_a_subscription_that_microsoft_does_not_bill():
     assert told(compare([], [sold()])) == [("missing_subscription", "credit_customer", "-120.00")]
+
+
+def test_asked_for_twice_and_never_billed_by_microsoft_is_no_duplicate():
+    lines = [sold(), sold(key="INV-2/1", document="INV-2")]
+    assert told(compare([], lines)) == [
+        ("missing_subscription", "credit_customer", "-120.00"),
+        ("missing_subscription", "credit_customer", "-120.00"),
+    ]
 
 
 def test_a_line_that_the_customer_was_not_asked_for_is_worth_the_markup_of_the_subscription():
