@@ -7,15 +7,24 @@ The folder holds `*.json.gz` as Graph's export delivers them and, where somebody
 from __future__ import annotations
 
 import os
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.types import StringConstraints
 
 from app.output import DONE, HOLDS
@@ -35,13 +44,21 @@ def _number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         msg = "must be a number, as text or bare"
         raise ValueError(msg)  # noqa: TRY004 - pydantic reports ValueErrors
-    try:
-        return Decimal(value)
-    except ArithmeticError:
+    if not re.fullmatch(r"-?\d{1,38}(\.\d{1,40})?([eE][+-]?\d{1,2})?", str(value), re.ASCII):
         msg = "must be a number, as text or bare"
-        raise ValueError(msg) from None
+        raise ValueError(msg)
+    return Decimal(value)
 
 
+def _day(value: Any) -> Any:
+    """Take a day as text alone; a number would be taken for seconds since 1970."""
+    if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+        msg = "must be a day written as 2026-10-01"
+        raise ValueError(msg)
+    return value
+
+
+_Day = Annotated[date, BeforeValidator(_day)]
 _Number = Annotated[Decimal, BeforeValidator(_number)]
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
 
@@ -54,8 +71,8 @@ class _Rule(BaseModel):
     family: _Text | None = None
     percent: Annotated[_Number, Field(ge=-100, le=90_000, decimal_places=4)]
     """More decimals would need more of the exact charge than it has."""
-    first: Annotated[date, Field(alias="from")]
-    beyond: Annotated[date | None, Field(alias="to")] = None
+    first: Annotated[_Day, Field(alias="from")]
+    beyond: Annotated[_Day | None, Field(alias="to")] = None
 
     def to_domain(self) -> MarkupRule:
         return MarkupRule(
@@ -71,14 +88,21 @@ class _Rule(BaseModel):
 _ByCurrency = _Number | dict[str, _Number] | None
 
 
+class _Blob(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str
+
+
 class _Manifest(BaseModel):
-    # Others may write more into it; what is not known here is not compared.
+    # Others may write more into it, Graph for one; what is not known here is not compared.
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     lines: int | None = None
     sum_quantity: _ByCurrency = None
     sum_billing_pretax: _ByCurrency = None
-    files: int | None = None
+    files: Annotated[int | None, Field(validation_alias=AliasChoices("files", "blobCount"))] = None
+    blobs: tuple[_Blob, ...] = ()
 
 
 def read_rules(path: Path) -> list[MarkupRule]:
@@ -105,14 +129,17 @@ def read_rules(path: Path) -> list[MarkupRule]:
 
 def read_manifest(path: Path) -> Expected:
     """Read what a folder must come to; without a file nothing is said."""
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return Expected()
     try:
         found = _Manifest.model_validate(read_json(path))
     except ValidationError as error:
         raise InputError(f"{path}: {fault_in(error)}", hint=_FORMAT) from None
+    if not found.model_fields_set:
+        raise InputError(f"{path}: says nothing that can be compared", hint=_FORMAT)
     return Expected(
         parts=found.files,
+        names=frozenset(blob.name for blob in found.blobs),
         lines=found.lines,
         quantity=_by_currency(found.sum_quantity),
         cost=_by_currency(found.sum_billing_pretax),
@@ -137,8 +164,10 @@ def run(  # noqa: PLR0917 - the options of one command
     """Rate a folder and print what it comes to; the exit code says whether all was rated."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder", hint="give the folder of the *.json.gz files")
-    paths = sorted(folder.glob("*.json.gz"))
+    paths = sorted(one for one in folder.iterdir() if one.name.lower().endswith(".json.gz"))
     told = read_rules(rules)
+    if out is not None:
+        _check_target(out, (rules, *paths))
     expected = read_manifest(folder / "manifest.json")
     started = time.monotonic()
     done = lines = 0
@@ -162,6 +191,10 @@ def run(  # noqa: PLR0917 - the options of one command
             threads=threads or _cores(),
             progress=progress,
         )
+    except RuntimeError as error:
+        if "interrupt" in str(error).lower():  # DuckDB tells Ctrl-C so
+            raise KeyboardInterrupt from None
+        raise
     except OSError as error:
         raise InputError(
             f"{error.filename or 'scratch space'}: {error.strerror}",
@@ -173,6 +206,14 @@ def run(  # noqa: PLR0917 - the options of one command
     else:
         _show(rated, seconds, out)
     return DONE if rated.reconcilable and not rated.held_lines else HOLDS
+
+
+def _check_target(out: Path, inputs: Iterable[Path]) -> None:
+    """Refuse a result file that is no file, or that is one of what is read."""
+    if out.name in {"", ".", ".."} or (out.exists() and not out.is_file()) or out.is_symlink():
+        raise InputError(f"--out {out} is no plain file", hint="name a new file for the result")
+    if out.exists() and any(one.exists() and one.samefile(out) for one in inputs):
+        raise InputError(f"--out {out} is an input", hint="name a new file for the result")
 
 
 def _cores() -> int:

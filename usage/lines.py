@@ -7,12 +7,14 @@ number. Two ways keep every digit, and give the same rows:
   such a line falls into one piece for each attribute, `Quantity":24.0`, which begins with its name
   and holds the number as it was written. A quote inside a value is escaped, so no value can look
   like a cut but one that ends in a comma, and that makes one piece too many. A part is taken this
-  way only if every line of it falls into the same pieces; else all of it is parsed.
+  way only if every line of it falls into the same pieces and has no fault at all; else all of it
+  is parsed.
 - *parse*: `json_transform_strict` on each line, for whatever else is JSON.
 
 A part is inflated by igzip into one scratch file for each thread, written over again: no more than
-that lies on disk, and DuckDB sees plain text. Limits: a line has at most 1 MiB; that a name is given
-twice is seen when a line is parsed, and in a line that is split only if another name is missing.
+that lies on disk, and DuckDB sees plain text. Limits: a line has at most 1 MiB. Of a line that is
+split only the attributes asked for are looked at, so what is no JSON elsewhere in it is not seen, nor
+is a name given twice in the place of another one.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ _BLOCK = 1 << 18  # inflating a whole part into memory halves the speed: page fa
 _BUFFER = 8_000_000  # DuckDB's 32 MB buffers are given back and faulted in again for each part
 _SEPARATORS = ((",", ":"), (", ", ": "))
 _JSON_NUMBER = "-?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]{1,3})?"
+_BARE = "(null|true|false|-?[0-9.]+)"  # values of text attributes that are not quoted
 _PLAIN_NUMBER = "-?[0-9]{1,20}([.][0-9]{1,18})?"
 
 T = TypeVar("T")
@@ -55,6 +58,8 @@ class Shape:
     numbers: tuple[str, ...]
     needed: tuple[str, ...]
     """Those of `text` without which a line is nobody's; dates and numbers are needed as well."""
+    plain: tuple[str, ...] = ()
+    """Those of `text` in which a control character is a fault."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -128,6 +133,16 @@ def each_part(
                 database.close()
 
 
+def checked_scratch(scratch: Path) -> Path:
+    """Return a folder whose name DuckDB takes as it is; InputError for one that is a pattern."""
+    if set(str(scratch)) & set("*?[]\\"):
+        raise InputError(
+            f"the scratch folder {scratch} has one of * ? [ ] \\ in its name",
+            hint="choose one without: DuckDB would take it for a pattern",
+        )
+    return scratch
+
+
 def connect(scratch: Path, *, memory_mb: int, threads: int) -> DuckDBPyConnection:
     """Open a database in memory that spills into a folder and loads nothing from elsewhere."""
     import duckdb  # noqa: PLC0415 - a heavy import that only usage needs
@@ -151,10 +166,18 @@ def ask(database: DuckDBPyConnection, part: Part, query: str) -> list[tuple[Any,
     except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
         if part.is_split:
             raise _UnlikeError from error
+        said = str(error)
+        fault = f"cannot be read as lines of JSON in UTF-8: {said.splitlines()[0][:200]}"
+        if "maximum line size" in said.lower():
+            fault = f"has a line of more than {MAX_LINE_BYTES:,} bytes"
         raise InputError(
-            f"the usage file {part.path.name} cannot be read as lines of JSON in UTF-8: "
-            f"{str(error).splitlines()[0][:200]}",
+            f"the usage file {part.path.name} {fault}",
             hint="fetch the file again; nothing is rated from it",
+        ) from None
+    except duckdb.OutOfRangeException:
+        raise InputError(
+            f"the sums of the usage file {part.path.name} have more than 38 digits",
+            hint="look for an amount that cannot be meant",
         ) from None
 
 
@@ -178,10 +201,11 @@ def _work_on(
     split = _split(plain, first, shape)
     if split is not None:
         try:
-            return work(database, Part(path=path, relation=_judged(split, shape), is_split=True))
+            relation = _judged(split, shape, is_split=True)
+            return work(database, Part(path=path, relation=relation, is_split=True))
         except _UnlikeError:
             pass
-    parsed = _judged(_parsed(plain, shape), shape)
+    parsed = _judged(_parsed(plain, shape), shape, is_split=False)
     return work(database, Part(path=path, relation=parsed, is_split=False))
 
 
@@ -189,6 +213,11 @@ def _inflate(path: Path, plain: Path) -> bytes:
     """Inflate a gzip over what was there; returns the first line."""
     from isal import igzip, isal_zlib  # noqa: PLC0415 - compiled code that only usage needs
 
+    if not path.stat().st_size:
+        raise InputError(
+            f"the usage file {path.name} is empty, not even a gzip of nothing: not reconcilable",
+            hint="fetch the file again; nothing is rated from a part of an export",
+        )
     damaged: Any = isal_zlib.error  # its stub does not say that it is an exception
     head = b""
     try:
@@ -220,7 +249,7 @@ def _read_csv(plain: Path, columns: int, cut: str) -> str:
         f" delim = {text(cut)}, quote = '', escape = '', max_line_size = {MAX_LINE_BYTES},"
         # Strictly, a line that falls into more pieces is an error; where there is one, nothing can.
         f" strict_mode = {'true' if columns > 1 else 'false'},"
-        f" buffer_size = {_BUFFER}, compression = 'none')"
+        f" buffer_size = {_BUFFER}, compression = 'none', hive_partitioning = false)"
     )
 
 
@@ -241,17 +270,23 @@ def _split(plain: Path, first: bytes, shape: Shape) -> str | None:
             piece.startswith(f'{name}"{colon}') for name, piece in zip(names, pieces, strict=False)
         )
         if fits and set(names) >= set(shape.needed + shape.dates + shape.numbers):
+            missing = [name for name in shape.text if name not in names]
             found = [
                 _piece(name, names, colon, pieces, shape)
-                if name in names
-                # An attribute that the part does not have, as those left out of the basic set.
-                else (f'NULL::VARCHAR AS "{name}"', "true")
                 for name in shape.names
+                if name not in missing
             ]
+            columns = [column for column, _ in found]
+            columns += [f'NULL::VARCHAR AS "{name}"' for name in missing]
             whole = ["starts_with(c0, '{\"')", f"ends_with(c{len(names) - 1}, '}}')"]
             whole += [check for _, check in found]
+            if missing:  # another line may have them, in the place of what is not looked at
+                whole += [
+                    f"starts_with(c{place}, {text(('{' + chr(34)) * (not place) + name + chr(34))})"
+                    for place, name in enumerate(names)
+                ]
             return (
-                f"SELECT row_number() OVER () AS number, {', '.join(one for one, _ in found)},"
+                f"SELECT row_number() OVER () AS number, {', '.join(columns)},"
                 f" CASE WHEN {' AND '.join(whole)} THEN NULL::VARCHAR ELSE error('unlike') END"
                 f" AS broken FROM {_read_csv(plain, len(names), comma + chr(34))}"
             )
@@ -270,11 +305,21 @@ def _piece(
     piece = f"left({piece}, -1)" if place == last else piece
     before = f'{name}"{colon}'
     if name in shape.text:
-        spaced = colon != ":"
-        found = (
-            f"replace({piece}, {text(before)}, {text(name + chr(34) + ':')})" if spaced else piece
+        column = piece
+        if colon != ":":
+            column = f"replace({piece}, {text(before)}, {text(name + chr(34) + ':')})"
+        opened = text(before + '"')
+        # The quote that opens a value does not close it.
+        closed = (
+            f"starts_with({piece}, {opened}) AND ends_with({piece}, '\"') AND {piece} <> {opened}"
         )
-        return f'{found} AS "{name}"', f"starts_with({piece}, {text(before)})"
+        if name in shape.plain:
+            check = f"{closed} AND NOT contains({piece}, '\\')"
+        else:
+            whole = f"(NOT contains({piece}, '\\') OR json_valid('{{\"' || {piece} || '}}'))"
+            bare = f"regexp_full_match({piece}, {text(before + _BARE)})"
+            check = f"(({closed} AND {whole}) OR {bare})"
+        return f'{column} AS "{name}"', check
     start = len(before) + 1
     quoted = pieces[place].startswith(before + '"')
     before += '"' * quoted
@@ -310,7 +355,7 @@ def _parsed(plain: Path, shape: Shape) -> str:
     for name in shape.numbers:
         token = f'regexp_extract(l, \'"{name}"\\s*:\\s*("[^"\\\\]*"|[^,}}\\s]*)\', 1)'
         found = f"trim({token}, '\"')"
-        same = f"{parsed(name)} = TRY_CAST({found} AS {NUMBER})"
+        same = f"{parsed(name)} IS NOT DISTINCT FROM TRY_CAST({found} AS {NUMBER})"
         columns.append(f'CASE WHEN {same} THEN {found} END AS "{name}"')
     twice = "len(json_keys(l)) <> len(list_distinct(json_keys(l)))"
     return (
@@ -328,10 +373,17 @@ def _parsed(plain: Path, shape: Shape) -> str:
 # --- what both have in common --------------------------------------------------------------------
 
 
-def _judged(relation: str, shape: Shape) -> str:
-    """SQL that gives dates and numbers their type, and every line that cannot be used its fault."""
+def _judged(relation: str, shape: Shape, *, is_split: bool) -> str:
+    """SQL that gives dates and numbers their type, and every line that cannot be used its fault.
+
+    A split part has no faulty lines: which fault it is, parsing tells.
+    """
     good = ["broken IS NULL"]
     faults = ["WHEN broken IS NOT NULL THEN broken"]
+    for name in shape.plain if not is_split else ():  # a split part has no escapes in these
+        odd = f"regexp_matches(coalesce({value(name)}, ''), '[\\x00-\\x1f]')"
+        good.append(f"NOT {odd}")
+        faults.append(f"WHEN broken IS NULL AND {odd} THEN 'has a control character in {name}'")
     for name in shape.needed:
         empty = [text(f'{name}":{nothing}') for nothing in ('""', "null")]
         good.append(f'"{name}" NOT IN ({", ".join(empty)})')
@@ -355,9 +407,10 @@ def _judged(relation: str, shape: Shape) -> str:
             f"WHEN \"{name}\" IS NULL THEN 'has a number with more than {DECIMALS} decimals'",
         ]
     names = ", ".join(f'"{name}"' for name in shape.names)
+    fault = "error('unlike')" if is_split else f"CASE {' '.join(faults)} END"
     return (
-        f"(SELECT number, {names}, CASE WHEN {' AND '.join(good)} THEN NULL"
-        f" ELSE CASE {' '.join(faults)} END END AS fault"
+        f"(SELECT number, {names}, CASE WHEN {' AND '.join(good)} THEN NULL::VARCHAR"
+        f" ELSE {fault} END AS fault"
         f" FROM (SELECT number, broken, {', '.join(columns)} FROM ({relation})))"
     )
 

@@ -78,7 +78,7 @@ FROM (SELECT * REPLACE ({values}) FROM {relation})
 _LINES = """
 CREATE VIEW line AS
 SELECT *, regexp_replace(parse_filename(filename), '[.]parquet$', '') AS file
-FROM read_parquet({files}, filename = true)
+FROM read_parquet({files}, filename = true, hive_partitioning = false)
 """
 
 _FAULTS = """
@@ -196,18 +196,23 @@ def load(
     rmtree(read, ignore_errors=True)
     read.mkdir(parents=True)
     values = ", ".join(f'{value(name)} AS "{name}"' for name in _LINE.text)
+    numbers = {path: number for number, path in enumerate(files)}
+    names = {str(number): path.name for path, number in numbers.items()}
 
     def keep(database: DuckDBPyConnection, part: Part) -> None:
         """Keep the lines of a part with their types, a twentieth of its size."""
         query = _READ.format(values=values, relation=part.relation)
-        kept = text(str(read / f"{part.path.name}.parquet"))
+        kept = text(str(read / f"{numbers[part.path]}.parquet"))
         ask(database, part, f"COPY ({query}) TO {kept} (FORMAT parquet)")
 
     each_part(files, _LINE, keep, scratch=scratch, memory_mb=memory_mb, threads=threads)
     with connect(scratch / "spilled", memory_mb=memory_mb, threads=threads) as database:
-        database.execute(_LINES.format(files=text(str(read / "*.parquet"))))
+        kept = ", ".join(text(str(read / f"{number}.parquet")) for number in names)
+        database.execute(_LINES.format(files=f"[{kept}]"))
         (lines,) = database.execute("SELECT count(*) FROM line").fetchall()[0]
-        findings = tuple(_fault(*row) for row in database.execute(_FAULTS).fetchall())
+        findings = tuple(
+            _fault(names[file], *row) for file, *row in database.execute(_FAULTS).fetchall()
+        )
         summaries = tuple(
             UsageSummary(
                 customer_id=customer,

@@ -19,13 +19,13 @@ from decimal import Context, Decimal, Inexact
 from functools import reduce
 from pathlib import Path
 from shutil import move, rmtree
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from domain.contract import MarkupRule
 from domain.money import plain
-from domain.problems import Finding, InputError, Severity
-from usage.lines import Part, Shape, ask, connect, each_part, text, value
+from domain.problems import Finding, InputError, InvariantBroken, Severity
+from usage.lines import Part, Shape, ask, checked_scratch, connect, each_part, text, value
 from usage.rule_table import TIE, RuleTable
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ SHAPE = Shape(
     dates=("UsageDate",),
     numbers=("Quantity", "BillingPreTaxTotal"),
     needed=("BillingCurrency", "CustomerId", "SubscriptionId"),
+    plain=KEYS,  # one would break the text of the result
 )
 TOLD = 1000
 """Findings that are told one by one; the counts are of all."""
@@ -97,6 +98,8 @@ class Expected:
     """What a manifest says that an export holds; None where it does not say."""
 
     parts: int | None = None
+    names: frozenset[str] = frozenset()
+    """Parts that must be there."""
     lines: int | None = None
     quantity: Mapping[str, Decimal] | None = None
     """By currency; under an empty key the sum over all."""
@@ -123,17 +126,20 @@ def rate(
     hears of each part and its lines. InputError for a rule that cannot be meant.
     """
     table = RuleTable.of(rules)
+    own = checked_scratch(scratch) / "csp-billing-rate"
+    if annotated is not None:
+        _check_folder(annotated)
     if not paths:
         return _refused(
             "the folder holds no usage file (*.json.gz): an empty input is not a clean one"
         )
-    scratch.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=scratch, prefix="rate-") as name:
+    own.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=own, prefix="rate-") as name:
         folder = Path(name)
         _sweep(folder)
-        parts = _Parts(folder, table, annotate=annotated is not None)
+        parts = _Parts(folder, paths, table, annotate=annotated is not None)
         try:
-            each_part(
+            counts = each_part(
                 paths,
                 parts.shape,
                 parts.sum_up,
@@ -145,17 +151,48 @@ def rate(
         except InputError as error:
             return _refused(str(error))
         with connect(folder / "spilled", memory_mb=memory_mb, threads=threads) as database:
-            _join(database, parts)
-            rated = _told(database)
-            missing = _missing(rated, expected or Expected(), len(paths))
+            rated = _rated(database, parts)
+            if rated.source_lines != sum(counts):
+                raise InvariantBroken(
+                    f"{sum(counts)} lines were read and {rated.source_lines} summed"
+                )
+            missing = _missing(rated, expected or Expected(), paths)
             if missing:
                 return replace(rated, findings=(*missing, *rated.findings))
             rated = replace(rated, sha256=_write(_text_lines(database), out))
         if annotated is not None:
             rmtree(annotated, ignore_errors=True)
             annotated.parent.mkdir(parents=True, exist_ok=True)
+            for number, path in enumerate(paths):
+                (parts.lines / f"{number}.parquet").rename(parts.lines / f"{path.name}.parquet")
             move(parts.lines, annotated)
     return rated
+
+
+def _rated(database: DuckDBPyConnection, parts: _Parts) -> RatedUsage:
+    """Join the sums of the parts; InputError where a sum has more digits than can be kept."""
+    import duckdb  # noqa: PLC0415 - a heavy import that only usage needs
+
+    try:
+        _join(database, parts)
+        return _told(database, parts)
+    except (duckdb.OutOfRangeException, duckdb.ConversionException) as error:
+        raise InputError(
+            f"a sum or a charge has more digits than can be kept: {str(error).splitlines()[0][:200]}",
+            hint="look for an amount that cannot be meant; a charge has 14 digits before the point",
+        ) from None
+
+
+def _check_folder(annotated: Path) -> None:
+    """Refuse to replace a folder that holds anything but annotated lines."""
+    if annotated.exists() and not annotated.is_dir():
+        raise InputError(f"{annotated} is no folder", hint="name a new one for the annotated lines")
+    others = [one.name for one in annotated.glob("*") if not one.name.endswith(".json.gz.parquet")]
+    if others:
+        raise InputError(
+            f"the folder {annotated} holds {others[0]}, which is no annotated line",
+            hint="name a new folder: it is replaced as a whole",
+        )
 
 
 def _sweep(folder: Path) -> None:
@@ -172,29 +209,42 @@ def _sweep(folder: Path) -> None:
 class _Parts:
     """Sums the lines of each part, and with `annotate` keeps every line with its rule and charge."""
 
-    def __init__(self, folder: Path, rules: RuleTable, *, annotate: bool) -> None:
+    def __init__(
+        self, folder: Path, paths: Sequence[Path], rules: RuleTable, *, annotate: bool
+    ) -> None:
         self.rules = rules
         self.annotate = annotate
         self.keys = (*KEYS, "SkuId") if rules.names_skus else KEYS
-        self.shape = replace(SHAPE, text=self.keys)
+        self.shape = replace(SHAPE, text=self.keys, plain=self.keys)
         self.sums, self.lines = folder / "sums", folder / "annotated"
         self.sums.mkdir()
         self.lines.mkdir()
+        # Names of foreign files are never given to DuckDB: it would take them for patterns.
+        self.numbers = {path: number for number, path in enumerate(paths)}
+        self.names = {f"{number}.parquet": path.name for path, number in self.numbers.items()}
         self._prepared: set[int] = set()
+
+    @property
+    def files(self) -> str:
+        """The files of sums, as a list of SQL."""
+        return f"[{', '.join(text(str(self.sums / name)) for name in self.names)}]"
 
     def sum_up(self, database: DuckDBPyConnection, part: Part) -> int:
         """Write the sums of one part; returns its lines."""
-        source, file = part.relation, f"{part.path.name}.parquet"
+        source, file = part.relation, f"{self.numbers[part.path]}.parquet"
         if self.annotate:
             if id(database) not in self._prepared:
                 self.rules.load(database)
                 self._prepared.add(id(database))
             lines = text(str(self.lines / file))
             ask(database, part, f"COPY ({self._annotated(source)}) TO {lines} (FORMAT parquet)")
-            source = f"read_parquet({lines})"
+            source = f"read_parquet({lines}, hive_partitioning = false)"
         sums = text(str(self.sums / file))
         ask(database, part, f"COPY ({self._summed(source)}) TO {sums} (FORMAT parquet)")
-        return int(ask(database, part, f"SELECT coalesce(sum(lines), 0) FROM {sums}")[0][0])
+        total = (
+            f"SELECT coalesce(sum(lines), 0) FROM read_parquet({sums}, hive_partitioning = false)"
+        )
+        return int(ask(database, part, total)[0][0])
 
     def _summed(self, source: str) -> str:
         """Sums by key, month and span of days in which no rule begins or ends."""
@@ -229,7 +279,6 @@ class _Parts:
 
 def _join(database: DuckDBPyConnection, parts: _Parts) -> None:
     """Make the tables `used` (sums by key, with the rule or the fault) and `invoiced`."""
-    files = text(str(parts.sums / "*.parquet"))
     by = f"{_names(parts.keys)}, month, span, fault"
     summed = (
         "min(day) AS day, min(number) AS number, sum(lines) AS lines,"
@@ -239,18 +288,16 @@ def _join(database: DuckDBPyConnection, parts: _Parts) -> None:
     database.execute(
         f"CREATE TABLE piece AS SELECT {by}, filename AS file, {summed} FROM"
         f" (SELECT * REPLACE (CASE WHEN fault IS NULL THEN NULL ELSE parse_filename(filename) END"
-        f" AS filename) FROM read_parquet({files}, filename = true)) GROUP BY {by}, filename"
+        f" AS filename) FROM read_parquet({parts.files}, filename = true,"
+        f" hive_partitioning = false)) GROUP BY {by}, filename"
     )
     found = {name: f'"{name}"' if parts.annotate else value(name) for name in parts.keys}
     values = ", ".join(f"coalesce({one}, '') AS \"{name}\"" for name, one in found.items())
-    odd = " OR ".join(f"regexp_matches(\"{name}\", '[\\x00-\\x1f]')" for name in parts.keys)
     parts.rules.load(database)
     database.execute(
         f"CREATE TABLE used AS SELECT u.*, CASE WHEN fault IS NULL THEN {parts.rules.choice} END AS"
-        f" rule FROM (SELECT {by}, file, {summed} FROM (SELECT * REPLACE (CASE WHEN fault IS NULL"
-        f" AND ({odd}) THEN 'has a control character in an attribute' ELSE fault END AS fault)"
-        f" FROM (SELECT * REPLACE ({values}) FROM piece)) GROUP BY {by}, file) AS u"
-        f" {parts.rules.joins('u', 'u.day')}"
+        f" rule FROM (SELECT {by}, file, {summed} FROM (SELECT * REPLACE ({values}) FROM piece)"
+        f" GROUP BY {by}, file) AS u {parts.rules.joins('u', 'u.day')}"
     )
     database.execute("DROP TABLE piece")
     database.execute(
@@ -262,7 +309,7 @@ def _join(database: DuckDBPyConnection, parts: _Parts) -> None:
     )
 
 
-def _told(database: DuckDBPyConnection) -> RatedUsage:
+def _told(database: DuckDBPyConnection, parts: _Parts) -> RatedUsage:
     """Read the control totals, and what was held and why."""
 
     def rows(query: str) -> list[tuple[Any, ...]]:
@@ -307,10 +354,9 @@ def _told(database: DuckDBPyConnection) -> RatedUsage:
         invoice_lines=count,
         totals=tuple(totals),
         findings=tuple(
-            _unreadable(*row)
-            for row in rows(
-                "SELECT replace(coalesce(file, ''), '.parquet', ''), fault, min(number),"
-                " sum(lines)::BIGINT FROM used WHERE fault IS NOT NULL GROUP BY ALL ORDER BY ALL"
+            _unreadable(parts.names[file], *row)
+            for file, *row in rows(
+                "SELECT file, fault, min(number), sum(lines)::BIGINT FROM used WHERE fault IS NOT NULL GROUP BY ALL ORDER BY ALL"
                 f" LIMIT {TOLD}"
             )
         )
@@ -353,11 +399,16 @@ def _write(blocks: Iterator[str], out: Path | None) -> str:
             digest.update(block.encode())
         return digest.hexdigest()
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.part")
-    with partial.open("wb") as file:
-        for block in blocks:
-            digest.update(block.encode())
-            file.write(block.encode())
+    with NamedTemporaryFile("wb", dir=out.parent, prefix=".rate-", delete=False) as file:
+        partial = Path(file.name)
+        try:
+            for block in blocks:
+                digest.update(block.encode())
+                file.write(block.encode())
+        except BaseException:
+            partial.unlink()
+            raise
+    partial.chmod(0o644)
     partial.replace(out)
     return digest.hexdigest()
 
@@ -369,15 +420,17 @@ def _names(names: Sequence[str]) -> str:
 # --- findings ------------------------------------------------------------------------------------
 
 
-def _missing(rated: RatedUsage, expected: Expected, parts: int) -> list[Finding]:
+def _missing(rated: RatedUsage, expected: Expected, paths: Sequence[Path]) -> list[Finding]:
     """Compare what came with what the manifest says."""
     found: list[tuple[str, object, object]] = []
-    if expected.parts is not None and expected.parts != parts:
-        found.append(("files", expected.parts, parts))
+    if expected.parts is not None and expected.parts != len(paths):
+        found.append(("files", expected.parts, len(paths)))
+    found += [
+        ("files", one, "none of that name")
+        for one in sorted(expected.names - {path.name for path in paths})
+    ]
     if expected.lines is not None and expected.lines != rated.source_lines:
         found.append(("lines", expected.lines, rated.source_lines))
-    if not rated.source_lines:
-        found.append(("lines", "some", 0))
     for what, told, came in (
         ("Quantity", expected.quantity, {t.currency: t.quantity_in for t in rated.totals}),
         ("BillingPreTaxTotal", expected.cost, {t.currency: t.cost_in for t in rated.totals}),
@@ -390,7 +443,9 @@ def _missing(rated: RatedUsage, expected: Expected, parts: int) -> list[Finding]
             wanted, got = told.get(currency, Decimal(0)), held.get(currency, Decimal(0))
             if wanted != got:
                 name = f"{what} {currency}".strip()
-                found.append((f"the sum of {name}", plain(wanted, 28), plain(got, 28)))
+                found.append((f"the sum of {name}", f"{wanted:f}", plain(got, 28)))
+    if not rated.source_lines:
+        return [_blocked("the files hold no line: an empty input is not a clean one")]
     return [
         _blocked(f"{what}: the manifest says {wanted}, the files hold {got}: not reconcilable")
         for what, wanted, got in found
@@ -413,13 +468,12 @@ def _blocked(sentence: str) -> Finding:
 
 
 def _unreadable(file: str, fault: str, number: int, lines: int) -> Finding:
-    where = f" from line {number} of {file} on" if file else ""
     return Finding(
         check="wire.usage",
         severity=Severity.HOLD,
         customer_id="",
         record=f"usage file {file}: {fault}",
-        sentence=f"{lines} usage line{'s' * (lines > 1)}{where}: it {fault}.",
+        sentence=f"{lines} usage line{'s' * (lines > 1)} from line {number} of {file} on: it {fault}.",
         hint="fetch the file again; if it stays, report the line to Microsoft",
     )
 

@@ -227,9 +227,86 @@ def test_killed_at_any_point_and_started_again_it_gives_the_same_bytes(folder, t
 
 def test_what_a_killed_run_left_is_removed_a_day_later(call, tmp_path):
     scratch = tmp_path / "scratch"
-    for name, age in (("rate-old", 2 * 86400), ("rate-running", 60), ("mine", 9 * 86400)):
-        (scratch / name).mkdir(parents=True)
+    own = scratch / "csp-billing-rate"
+    for folder, age in (
+        (own / "rate-old", 2 * 86400),
+        (own / "rate-running", 60),
+        (scratch / "rate-cards", 9 * 86400),
+    ):
+        folder.mkdir(parents=True)
         then = time.time() - age
-        os.utime(scratch / name, (then, then))
+        os.utime(folder, (then, then))
     assert call("--scratch", scratch)[0] == 0
-    assert sorted(one.name for one in scratch.iterdir()) == ["mine", "rate-running"]
+    assert [one.name for one in own.iterdir()] == ["rate-running"]
+    assert (scratch / "rate-cards").is_dir()
+
+
+def test_a_manifest_of_graph_says_which_parts_there_are(call, folder):
+    manifest = {"id": "m", "blobCount": 3, "blobs": [{"name": "part-0.json.gz"}]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert call("--json")[0] == 0
+    (folder / "part-0.json.gz").rename(folder / "part-9.json.gz")
+    code, shown, _ = call("--json")
+    assert code == 3
+    assert "part-0.json.gz" in json.loads(shown)["findings"][0]["sentence"]
+    (folder / "part-1.json.gz").unlink()
+    sentences = [one["sentence"] for one in json.loads(call("--json")[1])["findings"]]
+    assert "Files: the manifest says 3, the files hold 2: not reconcilable." in sentences
+
+
+@pytest.mark.parametrize(
+    ("manifest", "said"),
+    [
+        ('{"Lines": 5}', "says nothing that can be compared"),
+        ('{"sum_quantity": "1E+99999"}', "must be a number"),
+        ("[]", "manifest.json"),
+        ("{", "not readable as JSON"),
+    ],
+)
+def test_a_manifest_that_says_nothing_is_refused(call, folder, manifest, said):
+    (folder / "manifest.json").write_text(manifest)
+    code, _, told = call("--json")
+    assert (code, said in told) == (2, True)
+
+
+def test_a_manifest_that_leads_nowhere_is_refused(call, folder):
+    (folder / "manifest.json").symlink_to(folder / "gone")
+    assert call()[0] == 2
+
+
+@pytest.mark.parametrize("target", ["rules.json", "usage", "usage/part-0.json.gz", "link", "."])
+def test_what_is_read_is_never_written_over(call, folder, tmp_path, target):
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    code, _, told = call("--out", tmp_path / target)
+    assert (code, "--out" in told) == (2, True)
+    for path, content in before.items():
+        assert path.read_bytes() == content
+
+
+def test_two_at_once_with_one_result_file_leave_one_whole_result(folder, tmp_path):
+    out = tmp_path / "out.tsv"
+    digests, running = set(), []
+    for number in range(2):
+        rules = tmp_path / f"rules-{number}.json"
+        rules.write_text(json.dumps([RULES[0] | {"id": f"r{number}"}]))
+        command = [sys.executable, "-m", "app", "rate-usage", str(folder), "--rules", str(rules)]
+        running.append(
+            subprocess.Popen([*command, "--out", str(out), "--json"], stdout=subprocess.PIPE)
+        )
+    for process in running:
+        digests.add(json.loads(process.communicate()[0])["sha256"])
+    assert sha256(out.read_bytes()).hexdigest() in digests
+    assert not list(tmp_path.glob(".rate-*"))
+
+
+@pytest.mark.parametrize("since", [1767225600, "20260101", "2026-01-01T00:00:00"])
+def test_a_day_is_written_as_one(call, since):
+    code, _, told = call(rules=[{"id": "a", "percent": "1", "from": since}])
+    assert (code, "0.from: must be a day written as" in told) == (2, True)
+
+
+@pytest.mark.parametrize("percent", [" 1_0 ", "1e400", "0x10", ""])
+def test_a_percentage_is_a_number_as_people_write_it(call, percent):
+    code, _, told = call(rules=[{"id": "a", "percent": percent, "from": "2026-01-01"}])
+    assert (code, "0.percent: must be a number" in told) == (2, True)

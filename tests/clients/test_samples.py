@@ -18,8 +18,8 @@ from partner_center.customers import (
     QualificationWire,
     RelationshipWire,
 )
-from partner_center.files import cost_lines_in, csv_rows
 from partner_center.exports import _ManifestWire
+from partner_center.files import cost_lines_in, csv_rows
 from partner_center.prices import sheet_prices_in
 from partner_center.subscriptions import OrderWire, SubscriptionWire, events_of
 from partner_center.wire import objects, read

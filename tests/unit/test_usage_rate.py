@@ -375,7 +375,7 @@ def test_a_key_that_would_break_the_text_is_held(run):
     rated, text = run([a_line(MeterId="a\tb", BillingPreTaxTotal="3"), a_line()])
     assert [row[5] for row in rows(text)] == ["m1"]
     assert rated.unreadable_lines == 1
-    assert "has a control character in an attribute" in rated.findings[0].sentence
+    assert "line 1 of part-0.json.gz on: it has a control character" in rated.findings[0].sentence
 
 
 def test_an_attribute_that_only_later_lines_have_is_read(run):
@@ -496,4 +496,143 @@ def test_every_source_line_is_kept_with_its_rule_and_exact_charge(run, tmp_path)
 
 def test_nothing_is_left_in_the_scratch_folder(run, tmp_path):
     run([a_line()], annotated=tmp_path / "annotated")
-    assert list((tmp_path / "s").iterdir()) == []
+    assert [one for one in (tmp_path / "s").rglob("*") if one.name != "csp-billing-rate"] == []
+
+
+# --- lines that are alike at first sight -----------------------------------------------------------
+
+TWO = [a_rule("d", "10"), a_rule("storage", "50", family="Storage")]
+
+
+def charges(text):
+    return {row[7]: row[12] for row in rows(text)}
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_an_attribute_that_stands_in_the_place_of_another_is_read(run, turn):
+    """Whoever leaves out what is null writes lines of one length with other names."""
+    other = a_line(MeterCategory=None, BillingPreTaxTotal="1000").replace("MeterId", "MeterType")
+    storage = a_line(MeterId=None, BillingPreTaxTotal="1000")
+    _, text = run([other, storage][::turn], rules=TWO)
+    assert charges(text) == {"d": "1100.00", "storage": "1500.00"}
+
+
+@pytest.mark.parametrize("space", [" ", "\t", "  "])
+@pytest.mark.parametrize("place", [0, 1])
+def test_space_behind_a_value_is_no_part_of_it(run, space, place):
+    spaced = a_line().replace('"c1"', f'"c1"{space}').replace(':"USD"', f':"USD"{space}')
+    spaced = spaced.replace('"Quantity":1', f'"Quantity":1{space}')
+    lines = [a_line(MeterId="m2"), a_line()]
+    lines[place] = spaced
+    rated, text = run(lines, rules=[*TWO, a_rule("own", "20", customer="c1", family="Storage")])
+    assert {(row[0], row[1], row[7]) for row in rows(text)} == {("USD", "c1", "own")}
+    assert rated.held_lines == 0
+
+
+@pytest.mark.parametrize("nothing", ['""', '"" ', "null", "null ", '""\t'])
+def test_a_customer_that_is_nothing_is_held(run, nothing):
+    rated, text = run([a_line(), a_line().replace('"c1"', nothing)])
+    assert (rated.held_lines, [row[1] for row in rows(text)]) == (1, ["c1"])
+
+
+def test_a_value_that_is_a_comma_moves_no_other(run):
+    odd = a_line(MeterId=",").replace(',"Tags":"{\\"env\\":\\"prod\\"}"', "")
+    rated, text = run([a_line(), odd])
+    assert sorted(row[5] for row in rows(text)) == [",", "m1"]
+    assert rated.held_lines == 0
+
+
+@pytest.mark.parametrize("broken", ['"St\\q"', "nope", '"\\ud800x"', '"open'])
+def test_a_text_that_is_no_json_is_held_and_stops_nothing(run, broken):
+    rated, text = run([a_line(), a_line().replace('"Storage"', broken)])
+    assert (rated.held_lines, [row[8] for row in rows(text)]) == (1, ["1"])
+
+
+# --- names of files --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("annotate", [False, True])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("p*.json.gz", "pX.json.gz"),
+        ("p[X].json.gz", "pX.json.gz"),
+        ("p?.json.gz", "pX.json.gz"),
+        ("p\\q.json.gz", "a.json.gz"),
+        ("c8=99.json.gz", "it's.json.gz"),
+        ("a b.json.gz", "{}.json.gz"),
+    ],
+)
+def test_a_part_may_have_any_name(tmp_path, names, annotate):
+    paths = []
+    for name, path in zip(names, write(tmp_path, [a_line()], [a_line()] * 2), strict=True):
+        paths.append(path.rename(tmp_path / name))
+    rated = rate(
+        sorted(paths),
+        [a_rule()],
+        scratch=tmp_path / "s",
+        annotated=tmp_path / "lines" if annotate else None,
+    )
+    assert (rated.source_lines, rated.totals[0].charge) == (3, Decimal("3.30"))
+    if annotate:
+        assert {one.name for one in (tmp_path / "lines").iterdir()} == {
+            f"{name}.parquet" for name in names
+        }
+
+
+@pytest.mark.parametrize("folder", ["month=1999-01-01", "lines=7", "cost=5", "BillingCurrency=EUR"])
+def test_the_name_of_the_scratch_folder_means_nothing(tmp_path, folder):
+    rated = rate(write(tmp_path, [a_line()]), [a_rule()], scratch=tmp_path / folder)
+    (total,) = rated.totals
+    assert (total.currency, total.lines, total.cost) == ("USD", 1, Decimal(1))
+
+
+def test_a_scratch_folder_that_would_be_a_pattern_is_refused(tmp_path):
+    with pytest.raises(InputError, match="one of"):
+        rate(write(tmp_path, [a_line()]), [a_rule()], scratch=tmp_path / "[1]*")
+
+
+def test_a_part_without_any_byte_is_not_clean(tmp_path):
+    paths = [*write(tmp_path, [a_line()]), tmp_path / "b.json.gz"]
+    paths[1].touch()
+    rated = rate(paths, [a_rule()], scratch=tmp_path / "s")
+    assert (rated.reconcilable, rated.totals) == (False, ())
+    assert "b.json.gz is empty" in rated.findings[0].sentence
+
+
+@pytest.mark.parametrize("what", ["Quantity", "BillingPreTaxTotal"])
+def test_sums_beyond_all_digits_of_a_part_are_told(tmp_path, what):
+    paths = write(tmp_path, [a_line(**{what: "99999999999999999999"})] * 2)
+    rated = rate(paths, [a_rule()], scratch=tmp_path / "s")
+    assert not rated.reconcilable
+    assert "more than 38 digits" in rated.findings[0].sentence
+
+
+@pytest.mark.parametrize(("what", "size"), [("Quantity", 20), ("BillingPreTaxTotal", 15)])
+def test_sums_beyond_all_digits_of_the_whole_are_told(tmp_path, what, size):
+    line = a_line(**{what: "9" * size})
+    with pytest.raises(InputError, match="more digits than can be kept"):
+        rate(write(tmp_path, [line], [line]), [a_rule()], scratch=tmp_path / "s")
+
+
+# --- what stands where the result goes -------------------------------------------------------------
+
+
+def test_a_folder_with_anything_else_is_not_replaced(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "books.xlsx").write_text("kept")
+    with pytest.raises(InputError, match=r"books\.xlsx"):
+        rate(
+            write(tmp_path, [a_line()]),
+            [a_rule()],
+            scratch=tmp_path / "s",
+            annotated=tmp_path / "mine",
+        )
+    assert (tmp_path / "mine" / "books.xlsx").read_text() == "kept"
+
+
+def test_annotated_lines_replace_those_of_the_last_time(tmp_path):
+    paths = write(tmp_path, [a_line()], [a_line()])
+    for some in (paths, paths[:1]):
+        rate(some, [a_rule()], scratch=tmp_path / "s", annotated=tmp_path / "lines")
+    assert [one.name for one in (tmp_path / "lines").iterdir()] == ["part-0.json.gz.parquet"]
