@@ -154,8 +154,8 @@ class BillingContract:
     """For months that are not billed yet; a billed month stays as it was billed."""
     earned_credit: EarnedCredit = EarnedCredit.PASSED_ON
     earned_credit_from: date | None = None
-    """First day of usage for which `earned_credit` holds, the other before, billed or not; None: it
-    holds for every month that is not billed yet."""
+    """First day of usage for which `earned_credit` holds, billed or not; before it, what was billed
+    stays and the other holds. None: it holds for every month that is not billed yet."""
 
     def keeps_credit(self, day: date) -> bool:
         """Say whether the partner keeps the earned credit of usage of a day."""

@@ -8,7 +8,7 @@ changes is not billed twice; the new grouping begins with the first month that i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from urllib.parse import quote
 
@@ -28,8 +28,15 @@ class BilledMonth:
     """How a month of an Azure plan was billed."""
 
     grouping: UsageGrouping
-    keeps_credit: bool | None = None
-    """None where no charge of it had an earned credit."""
+    kept_on: Mapping[date, bool] = field(default_factory=dict)
+    """Whether the partner kept the earned credit, by first day of the charges that had one."""
+
+    def keeps_credit(self, day: date) -> bool | None:
+        """Say how the credit of a day was billed, as on the nearest day; None where nothing had one."""
+        if not self.kept_on:
+            return None
+        before = [one for one in self.kept_on if one <= day]
+        return self.kept_on[max(before) if before else min(self.kept_on)]
 
 
 Billed = Mapping[tuple[str, date], BilledMonth]
@@ -152,9 +159,9 @@ def as_billed(charges: Iterable[Charge]) -> Billed:
             continue
         key = charge.subscription_id, charge.service.start.replace(day=1)
         month = found.setdefault(key, BilledMonth(grouping=_told(told[SPLIT])))
-        if EARNED in told and month.keeps_credit is None:
+        if EARNED in told:
             kept = told[EARNED]["policy"] == EarnedCredit.KEPT
-            found[key] = replace(month, keeps_credit=kept)
+            found[key] = replace(month, kept_on={charge.service.start: kept, **month.kept_on})
     return found
 
 

@@ -79,14 +79,16 @@ class _Part:
     category: str
     line: CostLine
     rule: MarkupRule
-    rate: ExchangeRate | None
-    cost: Decimal = Decimal(0)
+    rates: dict[tuple[str, date], ExchangeRate] = field(default_factory=dict)
+    """By currency and day: lines of one month are paid at as many rates as their days have."""
+    costs: dict[str, Decimal] = field(default_factory=dict)
+    """What Microsoft asks, by currency."""
     paid: Fraction = Fraction(0)
     """The cost in the currency of the sale."""
     basis: Fraction = Fraction(0)
     """What the markup is on, as sold: the cost, or the cost before the earned credit."""
-    kept: Fraction = Fraction(0)
-    """The earned credit that stays with the partner, in the currency of the line."""
+    kept: dict[str, Fraction] = field(default_factory=dict)
+    """The earned credit that stays with the partner, by currency of the lines."""
     daily: dict[tuple[object, ...], UsageShare] = field(default_factory=dict)
     """Daily lines by where they were read: lines of one meter share theirs."""
     earned: dict[str, Earned] = field(default_factory=dict)
@@ -106,7 +108,7 @@ class _Part:
     @property
     def told(self) -> str:
         """The currency, where the sale is in another: lines of one group then stay apart."""
-        return f"/{self.line.currency}" if self.rate else ""
+        return f"/{self.line.currency}" if self.rates else ""
 
     def metered(self, name: str) -> Metered:
         """Return what a rule prices."""
@@ -169,11 +171,11 @@ class _Reading:
             self._split(line, day, weights, groups, credit)
 
     def _keeps(self, line: CostLine, day: date) -> bool:
-        """Say whether the credit is the partner's; without a day it is as it was billed."""
-        billed = self.billed.get((line.subscription_id, day.replace(day=1)))
-        if billed is None or billed.keeps_credit is None or self.contract.earned_credit_from:
-            return self.contract.keeps_credit(day)
-        return billed.keeps_credit
+        """Say whether the credit is the partner's; before the day that is agreed, as it was billed."""
+        month = self.billed.get((line.subscription_id, day.replace(day=1)))
+        since = self.contract.earned_credit_from
+        billed = month.keeps_credit(day) if month and (since is None or day < since) else None
+        return self.contract.keeps_credit(day) if billed is None else billed
 
     def _split(
         self,
@@ -200,9 +202,11 @@ class _Reading:
         for place, amount in zip(places, amounts, strict=True):
             rule = rules[place[2]]
             if not isinstance(rule, Finding):
-                part = self.parts.setdefault(place, _Part(named[place[1]], place[2], line, *rule))
+                priced_by, rate = rule
+                new = _Part(named[place[1]], place[2], line, priced_by)
+                part = self.parts.setdefault(place, new)
                 part.group = min(part.group, named[place[1]], key=lambda one: one.name)
-                self._add(part, line, day, amount, credit)
+                self._add(part, line, day, amount, credit, rate)
                 part.daily.update({_read_from(line, share): share for share in shares[place]})
         self.findings.extend(rule for rule in rules.values() if isinstance(rule, Finding))
 
@@ -224,21 +228,30 @@ class _Reading:
         if isinstance(found, Finding):
             return day, group.key, category, ""
         rule, rate = found
-        if rule.method in BY_MONTH:
-            return day.replace(day=1), group.key, category, rule.key
-        return day, group.key, category, f"{rule.key}/{line.currency}" if rate else rule.key
+        first = day.replace(day=1) if rule.method in BY_MONTH else day
+        return first, group.key, category, f"{rule.key}/{line.currency}" if rate else rule.key
 
-    def _add(
-        self, part: _Part, line: CostLine, day: date, amount: Decimal, credit: Earned | None
+    def _add(  # noqa: PLR0917 - a line, what of it falls into the part, and how it is paid
+        self,
+        part: _Part,
+        line: CostLine,
+        day: date,
+        amount: Decimal,
+        credit: Earned | None,
+        rate: ExchangeRate | None,
     ) -> None:
-        sold = Fraction(part.rate.rate) if part.rate else Fraction(1)
+        sold = Fraction(1)
+        if rate:
+            sold = Fraction(rate.rate)
+            part.rates[rate.base, rate.on] = rate
         before = Fraction(amount)
         if credit is not None and line.subtotal and self._keeps(line, day):
             before *= credit.before / Fraction(line.subtotal)
-        part.cost += amount
+        currency = line.currency
+        part.costs[currency] = part.costs.get(currency, Decimal(0)) + amount
+        part.kept[currency] = part.kept.get(currency, Fraction(0)) + before - Fraction(amount)
         part.paid += Fraction(amount) * sold
         part.basis += before * sold
-        part.kept += before - Fraction(amount)
         part.cost_lines[line.key] = line
         if credit is not None and credit.percent:
             part.earned[line.key] = credit
@@ -249,9 +262,9 @@ class _Reading:
         """Price the parts, put them together by group, and round each group once."""
         lines: dict[tuple[date, str], list[_Piece]] = defaultdict(list)
         months: dict[tuple[date, str, str, bool], list[_Part]] = defaultdict(list)
-        for (day, _, category, rule), part in sorted(self.parts.items(), key=lambda one: one[0]):
+        for (day, _, category, _), part in sorted(self.parts.items(), key=lambda one: one[0]):
             if part.rule.method in BY_MONTH:
-                months[day, category, rule, part.line.is_marketplace].append(part)
+                months[day, category, part.rule.key, part.line.is_marketplace].append(part)
                 continue
             by_service = self.by_service[day.replace(day=1)]
             name = part.group.name if by_service else f"{part.name} in {part.group.name}"
@@ -315,7 +328,7 @@ class _Reading:
             "meter_category": ", ".join(sorted({part.category for part in parts})),
             "usage_lines": str(lines),
             "invoice_lines": str(len(whole.cost_lines)),
-            "cost": f"{plain(whole.cost)} {first.line.currency}",
+            "cost": _by_currency(whole.costs),
         }
         return Charge(
             key=key,
@@ -330,13 +343,15 @@ class _Reading:
             unit_price=round_half_up(exact, 10),
             exact=exact,
             amount=amount,
-            unit_cost=round_half_up(whole.paid, 10) if first.rate else whole.cost,
+            unit_cost=round_half_up(whole.paid, 10)
+            if whole.rates
+            else sum(whole.costs.values(), Decimal(0)),
             why=_why(pieces, lines, service, amount) + _covered_said(whole),
             reasons=(
                 Reason(rule=SPLIT, inputs={name: text for name, text in told.items() if text}),
                 *_credit_reasons(whole, keeps=self._keeps(first.line, service.start)),
                 *_covered_reasons(whole),
-                *((rate_reason(first.rate),) if first.rate else ()),
+                *(rate_reason(whole.rates[which]) for which in sorted(whole.rates)),
                 *(reason for piece in pieces for reason in piece.reasons),
             ),
             cost_lines=tuple(sorted(whole.cost_lines)),
@@ -370,17 +385,20 @@ def _together(parts: Sequence[_Part]) -> _Part:
     """Return the sum of parts: as one to be priced, or as one to be told."""
     first = parts[0]
     suffix = "/marketplace" if first.line.is_marketplace else ""
-    whole = _Part(first.group, first.category, first.line, first.rule, first.rate)
+    whole = _Part(first.group, first.category, first.line, first.rule)
     whole.group = Group(
         key=f"month/{first.category}/{first.rule.key}{suffix}",
         name=first.name,
         told={"grouping": UsageGroup.SERVICE.value},
     )
     for part in parts:
-        whole.cost += part.cost
+        whole.rates.update(part.rates)
+        for currency, cost in part.costs.items():
+            whole.costs[currency] = whole.costs.get(currency, Decimal(0)) + cost
+        for currency, kept in part.kept.items():
+            whole.kept[currency] = whole.kept.get(currency, Fraction(0)) + kept
         whole.paid += part.paid
         whole.basis += part.basis
-        whole.kept += part.kept
         whole.daily.update(part.daily)
         whole.earned.update(part.earned)
         whole.cost_lines.update(part.cost_lines)
@@ -462,8 +480,13 @@ def _credit_reasons(whole: _Part, *, keeps: bool) -> Iterator[Reason]:
         "known_from": ", ".join(sorted({e.source for e in whole.earned.values()})),
     }
     if keeps:
-        told["credit"] = f"{plain(whole.kept)} {whole.line.currency}"
+        told["credit"] = _by_currency(whole.kept)
     yield Reason(rule=EARNED, inputs=told)
+
+
+def _by_currency(amounts: Mapping[str, Decimal] | Mapping[str, Fraction]) -> str:
+    """Tell amounts apart by currency: they do not add up."""
+    return " + ".join(f"{plain(amounts[one])} {one}" for one in sorted(amounts))
 
 
 def _count(number: int, noun: str) -> str:

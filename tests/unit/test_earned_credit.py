@@ -95,11 +95,48 @@ def test_a_policy_that_changes_leaves_what_was_billed_unless_it_says_from_when(b
     assert corrected.lines[0].charge.why.startswith("Price changed")
 
 
+def test_a_policy_that_changes_again_leaves_every_month_as_it_was_billed():
+    """October passed on, November kept, December passed on again: 85.00, 100.00, 85.00."""
+    months = [("2026-10-01", "2026-11-01"), ("2026-11-01", "2026-12-01")]
+    months.append(("2026-12-01", "2027-01-01"))
+    lines = [
+        a_meter(adjustments=TOLD, key=first, charged=period(first, end)) for first, end in months
+    ]
+    policies = [
+        {},
+        {**KEPT, "earned_credit_from": day("2026-11-01")},
+        {"earned_credit_from": day("2026-12-01")},
+    ]
+    so_far = {}
+    for n, (terms, (_, end)) in enumerate(zip(policies, months, strict=True), start=1):
+        window = period("2026-10-01", end)
+        charges = rate(
+            lines[:n], rules=[a_rule("0")], window=window, billed=so_far, **terms
+        ).charges
+        so_far = as_billed(charges)
+    assert amounts(charges) == ["85.00", "100.00", "85.00"]
+
+
+def test_a_month_whose_policy_changed_within_it_keeps_both():
+    """The first half passed on, the second kept; another change later says nothing of either."""
+    halves = [("2026-10-01", "2026-10-16"), ("2026-10-16", "2026-11-01")]
+    lines = [
+        a_meter(adjustments=TOLD, key=first, sku_id=first, charged=period(first, end))
+        for first, end in halves
+    ]
+    rules, since = [a_rule("0")], {"earned_credit_from": day("2026-10-16")}
+    before = rate(lines, rules=rules, **KEPT, **since).charges
+    assert sorted(amounts(before)) == ["100.00", "85.00"]
+    later = {"earned_credit_from": day("2026-12-01")}
+    now = rate(lines, rules=rules, billed=as_billed(before), **later).charges
+    assert now == before
+
+
 def test_a_month_without_any_credit_told_no_policy():
     line = a_meter(subtotal="100.00", effective="1")
     document = issued(drafted(rate([line], **KEPT).charges))
     (month,) = as_billed(one.charge for one in document.lines).values()
-    assert month.keeps_credit is None
+    assert month.keeps_credit(day("2026-10-01")) is None
 
 
 def test_the_credit_is_split_like_the_line():

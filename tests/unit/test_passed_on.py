@@ -14,8 +14,11 @@ from domain.contract import (
     MarkupMethod,
     Package,
     Step,
+    TierBasis,
     TierMode,
     Tiers,
+    UsageGroup,
+    UsageGrouping,
 )
 from domain.money import Money
 from domain.period import Period, add_months
@@ -33,6 +36,8 @@ from tests.builders import (
 from tests.builders import (
     rated_customer as rate,
 )
+
+ONE_LINE = UsageGrouping(by=UsageGroup.ONE_LINE)
 
 # --- what is passed on -------------------------------------------------------------------------------
 
@@ -274,6 +279,15 @@ def steps(mode=TierMode.GRADUATED, **fields):
     return a_rule(None, key="tiers", method=MarkupMethod.TIERS, tiers=made, **fields)
 
 
+def pack():
+    return a_rule(
+        None,
+        key="pack",
+        method=MarkupMethod.PACKAGE,
+        package=Package(size=Decimal(100), price=Decimal("7.00")),
+    )
+
+
 def used(quantity, cost="1.00", **fields):
     share = a_share(cost, quantity=Decimal(quantity), **fields.pop("share", {}))
     return a_pass_on(CostKind.USAGE, cost, shares=(share,), **fields)
@@ -317,15 +331,8 @@ def test_what_two_invoice_lines_of_one_meter_share_is_counted_once():
 
 def test_packages_are_counted_over_the_month():
     """150 in packages of 100: two of them."""
-    rule = a_rule(
-        None,
-        key="pack",
-        method=MarkupMethod.PACKAGE,
-        package=Package(size=Decimal(100), price=Decimal("7.00")),
-    )
-    assert amounts(
-        rate([used("90", key="a"), used("60", key="b", sku_id="2")], rules=[rule]).charges
-    ) == ["14.00"]
+    lines = [used("90", key="a"), used("60", key="b", sku_id="2")]
+    assert amounts(rate(lines, rules=[pack()]).charges) == ["14.00"]
 
 
 def test_a_month_that_is_corrected_below_nothing_is_a_finding():
@@ -349,6 +356,48 @@ def test_usage_is_sold_in_another_currency_at_the_rate_of_its_first_day():
         "price.exchange",
         "price.markup",
     ]
+
+
+def by_cost():
+    """Ten percent on the cost of the month."""
+    made = Tiers(mode=TierMode.GRADUATED, basis=TierBasis.COST, steps=(Step(percent=Decimal(10)),))
+    return a_rule(None, key="tiers", method=MarkupMethod.TIERS, tiers=made)
+
+
+@pytest.mark.parametrize(("usd", "eur"), [("a", "b"), ("b", "a")])
+def test_a_month_of_two_currencies_pays_each_at_its_own_rate(usd, eur):
+    """(100.00 USD × 0.5 + 100.00 EUR) × 1.1 = 165.00 EUR, in whatever order they come."""
+    lines = [
+        used("7", "100.00", key=usd),
+        used("7", "100.00", key=eur, currency="EUR", sku_id="2", invoice_id="I2"),
+    ]
+    half = {"rates": [a_rate("0.5", base="USD", quote="EUR")], "currency": "EUR"}
+    (charge,) = rate(lines, rules=[by_cost()], **half).charges
+    assert (str(charge.amount), charge.unit_cost) == ("165.00 EUR", 150)
+    assert charge.reasons[0].inputs["cost"] == "100 EUR + 100 USD"
+    (packed,) = rate(lines, rules=[pack()], **half).charges
+    assert (str(packed.amount), packed.unit_cost) == ("7.00 EUR", 150)
+    apart = rate(lines, rules=[by_cost()], grouping=ONE_LINE, **half).charges
+    assert {(c.key.rpartition("one_line")[2], str(c.amount), c.unit_cost) for c in apart} == {
+        ("", "110.00 EUR", 100),
+        ("/USD", "55.00 EUR", 50),
+    }
+
+
+def test_a_month_of_two_rates_pays_each_line_at_that_of_its_day():
+    """(100.00 USD × 0.5 + 100.00 USD × 0.8) × 1.1 = 143.00 EUR; both rates are told."""
+    lines = [
+        used("7", "100.00", key="a"),
+        used("7", "100.00", key="b", sku_id="2", charged=period("2026-10-20", "2026-11-01")),
+    ]
+    rates = [
+        a_rate("0.5", base="USD", quote="EUR"),
+        a_rate("0.8", "2026-10-20", base="USD", quote="EUR"),
+    ]
+    (charge,) = rate(lines, rules=[by_cost()], rates=rates, currency="EUR").charges
+    assert (str(charge.amount), charge.unit_cost) == ("143.00 EUR", 130)
+    told = [one.inputs["rate"] for one in charge.reasons if one.rule == "price.exchange"]
+    assert told == ["0.5", "0.8"]
 
 
 def test_a_one_time_purchase_in_another_currency_tells_its_rate():
