@@ -60,6 +60,8 @@ class Shape:
     """Those of `text` without which a line is nobody's; dates and numbers are needed as well."""
     plain: tuple[str, ...] = ()
     """Those of `text` in which a control character is a fault."""
+    numbered: bool = False
+    """Whether every line needs its number; that costs an eighth of all."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,8 +73,8 @@ class Shape:
 class Part:
     """One file of an export; `relation` is SQL text that yields its lines, but blank ones.
 
-    Columns: `number` (which line it is, from 1), `fault` (in a few words why the line cannot be
-    used, or NULL), and each attribute under its name: a DATE, a DECIMAL(38,18), or of a text its
+    Columns: `fault` (in a few words why the line cannot be used, or NULL), `number` (which line it is,
+    from 1; where the shape is not numbered, 0 in a part without faults), and each attribute under its name: a DATE, a DECIMAL(38,18), or of a text its
     piece, `MeterCategory":"Storage"`. Taking the name off a piece (`value`) costs more than
     grouping by it, so that is left until there are few.
     """
@@ -285,8 +287,9 @@ def _split(plain: Path, first: bytes, shape: Shape) -> str | None:
                     f"starts_with(c{place}, {text(('{' + chr(34)) * (not place) + name + chr(34))})"
                     for place, name in enumerate(names)
                 ]
+            number = "row_number() OVER ()" if shape.numbered else "0"
             return (
-                f"SELECT row_number() OVER () AS number, {', '.join(columns)},"
+                f"SELECT {number} AS number, {', '.join(columns)},"
                 f" CASE WHEN {' AND '.join(whole)} THEN NULL::VARCHAR ELSE error('unlike') END"
                 f" AS broken FROM {_read_csv(plain, len(names), comma + chr(34))}"
             )

@@ -215,7 +215,7 @@ class _Parts:
         self.rules = rules
         self.annotate = annotate
         self.keys = (*KEYS, "SkuId") if rules.names_skus else KEYS
-        self.shape = replace(SHAPE, text=self.keys, plain=self.keys)
+        self.shape = replace(SHAPE, text=self.keys, plain=self.keys, numbered=annotate)
         self.sums, self.lines = folder / "sums", folder / "annotated"
         self.sums.mkdir()
         self.lines.mkdir()
