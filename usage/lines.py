@@ -73,10 +73,11 @@ class Shape:
 class Part:
     """One file of an export; `relation` is SQL text that yields its lines, but blank ones.
 
-    Columns: `fault` (in a few words why the line cannot be used, or NULL), `number` (which line it is,
-    from 1; where the shape is not numbered, 0 in a part without faults), and each attribute under its name: a DATE, a DECIMAL(38,18), or of a text its
-    piece, `MeterCategory":"Storage"`. Taking the name off a piece (`value`) costs more than
-    grouping by it, so that is left until there are few.
+    Columns: `fault` (in a few words why the line cannot be used, or NULL), `number` (which line it
+    is, from 1; where the shape is not numbered, 0 in a part without faults), and each attribute
+    under its name: a DATE, a DECIMAL(38,18), or of a text its piece, `MeterCategory":"Storage"`.
+    Taking the name off a piece (`value`) costs more than grouping by it, so that is left until there
+    are few.
     """
 
     path: Path
