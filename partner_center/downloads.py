@@ -365,13 +365,12 @@ def _json_texts(download: Download) -> Iterator[tuple[str, str | Finding]]:
         start = _LIST.match(head)
         if start or head.lstrip()[:1] == "[":
             begin = start.end() if start else head.index("[") + 1
-            yield from _listed(download, head[begin:], text)
+            yield from _listed(download, head[begin:], text, close="]}" if start else "]")
         elif _first_line_is_whole(head) or "\n" not in head.strip():
             yield from _lined(download, head, text)
         else:
-            yield from _listed(
-                download, head, text
-            )  # objects over several lines, one after another
+            # objects over several lines, one after another
+            yield from _listed(download, head, text, close="")
 
 
 def _lined(
@@ -394,14 +393,16 @@ def _lined(
 
 
 def _listed(
-    download: Download, head: str, text: io.TextIOWrapper
+    download: Download, head: str, text: io.TextIOWrapper, *, close: str
 ) -> Iterator[tuple[str, str | Finding]]:
+    """Yield the objects of a list; `close` is what must stand behind it, or the file is not whole."""
     decoder = json.JSONDecoder()
     buffer, place, number = head, 0, 0
     while True:
         between = _BETWEEN.match(buffer, place)
         place = between.end() if between else place
-        if place < len(buffer) and buffer[place] == "]":
+        if close and buffer[place : place + 1] == "]":
+            _ended(download, buffer[place + 1 :] + text.read(_LINE_LIMIT), close[1:], number)
             return
         try:
             _, end = decoder.raw_decode(buffer, place)
@@ -411,7 +412,7 @@ def _listed(
         except ValueError:
             more = text.read(_HEAD)
             if not more:
-                if place < len(buffer):
+                if place < len(buffer) or close:
                     raise InputError(
                         f"{download.name} breaks off within record {number + 1}, "
                         f"{number} can be read",
@@ -423,6 +424,20 @@ def _listed(
                     f"{download.name}: record {number + 1} is not readable as JSON"
                 ) from None
             buffer, place = buffer[place:] + more, 0
+
+
+def _ended(download: Download, rest: str, close: str, number: int) -> None:
+    """Demand that behind a list only the rest of its own object stands: more is a second file."""
+    try:
+        whole = isinstance(json.loads(f'{{"": 0{rest}'), dict) if close else not rest.strip()
+    except ValueError:
+        whole = False
+    if not whole:
+        raise InputError(
+            f"{download.name} goes on behind its list of {number:,} records, or breaks off there: "
+            f"{' '.join(rest.split())[:40] or 'nothing closes it'}",
+            hint="download it again; of two answers make two files",
+        )
 
 
 def whole_document(download: Download) -> Any:

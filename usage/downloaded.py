@@ -2,9 +2,9 @@
 
 Every file becomes rows of one table of a few typed columns, with the row's number, so that a fault
 can be found again. Which names the columns have and how the file writes numbers is told by the
-caller; what a CSV file shows of its notation is asked of the data here. Overlapping exports are
-taken once: a file that holds half of another one's lines or more is the same export again, and its
-lines count where the other has them not. Limit: decimals beyond the 20th are not seen.
+caller; what a CSV file shows of its notation is asked of the data here. Two exports of one invoice
+are one invoice: lines are matched by what they mean, and taken once; where both hold lines that the
+other lacks, it is told. Limit: decimals beyond the 20th are not seen.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -41,7 +42,7 @@ CREATE TABLE line (
   product VARCHAR, sku VARCHAR, name VARCHAR, entitlement VARCHAR, entitlement_name VARCHAR,
   publisher VARCHAR, day DATE, currency VARCHAR, pricing VARCHAR, quantity DECIMAL(38,20),
   cost DECIMAL(38,20), unit DECIMAL(38,20), rate DECIMAL(38,20), earned DECIMAL(38,20),
-  credited DECIMAL(38,20), fault VARCHAR, mark UBIGINT)
+  credited DECIMAL(38,20), fault VARCHAR, mark UBIGINT, meaning UBIGINT, meter UBIGINT)
 """
 
 _PICK = """
@@ -69,7 +70,13 @@ SELECT
   END,
   hash(upper(coalesce("InvoiceNumber", '')), lower("CustomerId"), lower("SubscriptionId"),
     "ProductId", "SkuId", day, lower(coalesce("EntitlementId", '')), coalesce("ResourceURI", ''),
-    lower(coalesce("ChargeType", '')), "Quantity", "BillingPreTaxTotal", "EffectiveUnitPrice")
+    lower(coalesce("ChargeType", '')), "Quantity", "BillingPreTaxTotal", "EffectiveUnitPrice"),
+  -- what the line bills: a spreadsheet rewrites digits, and an export may lack columns
+  hash(upper(coalesce("InvoiceNumber", '')), lower("CustomerId"), lower("SubscriptionId"),
+    "ProductId", "SkuId", day, lower(coalesce("EntitlementId", '')), coalesce("ResourceURI", ''),
+    round("BillingPreTaxTotal", 2)),
+  hash(upper(coalesce("InvoiceNumber", '')), lower("CustomerId"), lower("SubscriptionId"),
+    "ProductId", "SkuId", day, round("BillingPreTaxTotal", 2))
 FROM typed
 """
 
@@ -111,7 +118,10 @@ class Overlap:
 
     file: str
     other: str
+    invoice_id: str
     lines: int
+    left: int
+    """Lines that each of the two holds and the other lacks, the smaller number; 0: one is whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +197,7 @@ class UsageReader:
         self._db.execute("SET checkpoint_threshold = '64MB'")
         self._db.execute(_LINE)
         self._names: list[str] = []
+        self._narrow: list[frozenset[str]] = []
         self._rejected: list[Fault] = []
 
     def __enter__(self) -> Self:
@@ -242,6 +253,7 @@ class UsageReader:
         """Take the staged file in."""
         number = len(self._names)
         self._names.append(file.name)
+        self._narrow.append(frozenset({"ResourceURI", "EntitlementId"} - file.columns.keys()))
         typed = _typed_csv(file, writing) if file.delimiter else _typed_json(file)
         self._db.execute(f"WITH typed AS ({typed}) {_picked(number)}")
         self._db.execute("DROP TABLE staged")
@@ -346,35 +358,60 @@ class UsageReader:
         )
 
     def _overlaps(self) -> Iterator[Overlap]:
-        """Leave out the lines of each file that repeats half or more of an earlier one, or is half in it."""
-        self._db.execute(
-            "CREATE OR REPLACE TABLE marked AS SELECT file, invoice, mark, count(*) AS n FROM line "
-            "WHERE fault IS NULL GROUP BY ALL"
-        )
-        pairs = self._db.execute(
-            """WITH size AS (SELECT file, invoice, sum(n) AS lines FROM marked GROUP BY ALL),
-            common AS (
-              SELECT a.file AS one, b.file AS other, a.invoice, sum(least(a.n, b.n)) AS shared
-              FROM marked a JOIN marked b USING (invoice, mark) WHERE a.file < b.file GROUP BY ALL)
-            SELECT one, other, common.invoice, shared FROM common
-              JOIN size a ON a.file = one AND a.invoice = common.invoice
-              JOIN size b ON b.file = other AND b.invoice = common.invoice
-            WHERE 2 * shared >= least(a.lines, b.lines) ORDER BY ALL"""
+        """Leave out the lines of each file that an earlier one has too, where both are of one export."""
+        for one, other in combinations(range(len(self._names)), 2):
+            narrow = self._narrow[one] != self._narrow[other]
+            for invoice, *counts in self._shared(one, other, "meter" if narrow else "meaning"):
+                same, exact, first, second = counts
+                # Parts of one export have lines alike by chance, never so many.
+                if 2 * same < min(first, second) and 20 * exact < min(first, second):
+                    continue
+                taken = self._leave_out(one, other, invoice, "meter" if narrow else "meaning")
+                if taken:
+                    yield Overlap(
+                        file=self._names[other],
+                        other=self._names[one],
+                        invoice_id=invoice,
+                        lines=taken,
+                        left=min(first, second) - same,
+                    )
+
+    def _shared(self, one: int, other: int, mark: str) -> list[tuple[Any, ...]]:
+        """Return per invoice of both files: lines of one meaning, lines alike, lines of each."""
+        return self._db.execute(
+            f"""WITH line AS (
+              SELECT * FROM line WHERE fault IS NULL AND file IN ($one, $other)
+            ), size AS (
+              SELECT invoice, count(*) FILTER (file = $one) AS first,
+                count(*) FILTER (file = $other) AS second FROM line GROUP BY ALL
+            ), same AS (
+              SELECT invoice, sum(least(a, b))::BIGINT AS n FROM (
+                SELECT invoice, {mark}, count(*) FILTER (file = $one) AS a,
+                  count(*) FILTER (file = $other) AS b FROM line GROUP BY ALL) GROUP BY ALL
+            ), exact AS (
+              SELECT invoice, sum(least(a, b))::BIGINT AS n FROM (
+                SELECT invoice, mark, count(*) FILTER (file = $one) AS a,
+                  count(*) FILTER (file = $other) AS b FROM line GROUP BY ALL) GROUP BY ALL)
+            SELECT invoice, same.n, exact.n, first, second
+            FROM size JOIN same USING (invoice) JOIN exact USING (invoice)
+            WHERE first > 0 AND second > 0 AND (same.n > 0 OR exact.n > 0) ORDER BY ALL""",
+            {"one": one, "other": other},
         ).fetchall()
-        for one, other, invoice, _ in pairs:
-            left_out = self._db.execute(
-                """WITH here AS (
-                  SELECT rowid AS id, mark, row_number() OVER (PARTITION BY mark ORDER BY row) AS n
+
+    def _leave_out(self, one: int, other: int, invoice: str, mark: str) -> int:
+        return int(
+            self._db.execute(
+                f"""WITH here AS (
+                  SELECT rowid AS id, {mark}, row_number() OVER (PARTITION BY {mark} ORDER BY row) AS n
                   FROM line WHERE file = $other AND invoice = $invoice AND fault IS NULL
                 ), there AS (
-                  SELECT mark, count(*) AS n FROM line
-                  WHERE file = $one AND invoice = $invoice AND fault IS NULL GROUP BY mark)
-                UPDATE line SET fault = 'taken' FROM here JOIN there USING (mark)
+                  SELECT {mark}, count(*) AS n FROM line
+                  WHERE file = $one AND invoice = $invoice AND fault IS NULL GROUP BY ALL)
+                UPDATE line SET fault = 'taken' FROM here JOIN there USING ({mark})
                 WHERE line.rowid = here.id AND here.n <= there.n""",
                 {"one": one, "other": other, "invoice": invoice},
             ).fetchall()[0][0]
-            if left_out:
-                yield Overlap(file=self._names[other], other=self._names[one], lines=left_out)
+        )
 
 
 def _name(column: str) -> str:

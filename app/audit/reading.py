@@ -1,15 +1,16 @@
 """From files to lines: what was read, what was left out, and whether the files are whole.
 
-Overlapping exports of one invoice are taken once: a file that holds half of another one's lines or
-more is the same export again. Lines that are alike in all fields inside one export stay, and are
-told. Nothing that could not be read disappears: it is counted, and the audit is not clean.
+Two exports of one invoice are one invoice: lines are matched by what they mean, since a spreadsheet
+rewrites digits and an export may lack columns, and are taken once. Where both hold lines that the
+other lacks, the files contradict each other, and nothing is proven. Lines that are alike in all fields
+inside one export stay, and are told. Nothing that could not be read disappears: it is counted.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal, InvalidOperation
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from domain.audit import BilledLine, Point, Weight
-from domain.money import plain
+from domain.money import Money, plain
 from domain.problems import Finding
 from domain.subscription import CostInvoice, CostKind
 from partner_center import downloads
@@ -30,6 +31,8 @@ from usage.downloaded import DownloadedUsage, UsageFile, UsageReader, Writing
 
 _EXCEL_ROWS = 1_048_575
 _TOTAL = re.compile(r"\s*(grand |sub)?(total|totals|sum|summe|gesamt)\s*:?\s*", re.IGNORECASE)
+_FEW = 10
+"""So many lines of which none is known say nothing about the export that they come from."""
 _LARGE = 8 << 20
 """Bytes from which on it is worth telling that a file is read."""
 UNBILLED = "unbilled"
@@ -97,11 +100,11 @@ def read(
     material = Material()
     note(f"reading {len(found):,} {'file' if len(found) == 1 else 'files'}")
     material.files.extend(FileRead(name="", kind="passed over", note=one) for one in passed)
-    usage = [one for one in found if one.kind is Kind.USAGE]
+    usage = sorted((one for one in found if one.kind is Kind.USAGE), key=_fullest)
     if usage:  # first, while there is room: its table is closed before the lines are there
         _read_usage(usage, material, scratch, order=order, decimal=decimal, note=note)
     per_file: list[tuple[str, list[BilledLine]]] = []
-    for one in found:
+    for one in sorted(found, key=_fullest):
         if one.kind is Kind.RECONCILIATION:
             if one.path.stat().st_size > _LARGE:
                 note(f"reading {one.name}")
@@ -116,6 +119,11 @@ def read(
     _check_pages(found, material)
     _check_heads(material)
     return material
+
+
+def _fullest(file: Download) -> tuple[int, bool, str]:
+    """Order files so that of two exports the one with more columns and digits comes first."""
+    return -len(file.columns), bool(file.delimiter), file.name
 
 
 # --- reconciliation lines --------------------------------------------------------------------------
@@ -225,49 +233,120 @@ def _completeness(
             )
 
 
-def _incomplete(sentence: str, check: str, **fields: Any) -> Point:
+def _incomplete(
+    sentence: str,
+    check: str,
+    *,
+    hint: str = "download the file again: what is missing cannot be reconciled",
+    **fields: Any,
+) -> Point:
     return Point(
         check=check,
         cause="missing_rows",
         remedy="download_again",
         weight=Weight.INCOMPLETE,
         sentence=sentence,
-        hint="download the file again: what is missing cannot be reconciled",
+        hint=hint,
         **fields,
     )
 
 
-def _merge(per_file: Sequence[tuple[str, list[BilledLine]]], material: Material) -> None:
-    """Put the lines of all files together, those of overlapping exports once."""
-    by_invoice: dict[str, list[tuple[str, dict[str, list[BilledLine]], int]]] = defaultdict(list)
+@dataclass(slots=True)
+class _Part:
+    """The lines of one invoice in one export: a file, or the files that one manifest names."""
+
+    name: str
+    lines: list[BilledLine] = field(default_factory=list)
+
+    def by(self, mark: Callable[[BilledLine], Hashable]) -> Counter[Hashable]:
+        return Counter(map(mark, self.lines))
+
+
+def _exact(one: BilledLine) -> Hashable:
+    """Every field that tells lines apart, digit by digit."""
+    return one.line.key.rpartition("/")[0]
+
+
+def _what(one: BilledLine) -> Hashable:
+    """What a line is about, without its amount."""
+    line = one.line
+    return (
+        line.customer_id,
+        line.subscription_id,
+        line.product_id,
+        line.sku_id,
+        line.charge_type,
+        line.charged,
+        line.currency,
+    )
+
+
+def _meaning(one: BilledLine) -> Hashable:
+    """What a line bills: the same in every export of an invoice, whatever else it writes."""
+    return _what(one), Money.rounded(one.line.subtotal, one.line.currency).amount
+
+
+def _merge(per_file: Iterable[tuple[str, list[BilledLine]]], material: Material) -> None:
+    """Put the lines of all exports together, those that several hold once."""
+    parts: dict[str, dict[str, _Part]] = defaultdict(dict)
     for name, lines in per_file:
-        invoices: dict[str, dict[str, list[BilledLine]]] = defaultdict(lambda: defaultdict(list))
-        sizes: Counter[str] = Counter()
         for one in lines:
-            invoices[one.line.invoice_id][one.line.key.rpartition("/")[0]].append(one)
-            sizes[one.line.invoice_id] += 1
-        for invoice, marks in invoices.items():
-            by_invoice[invoice].append((name, marks, sizes[invoice]))
-    for invoice, parts in by_invoice.items():
-        kept: dict[str, list[BilledLine]] = {}
-        for name, marks, size in sorted(parts, key=lambda part: (-part[2], part[0])):
-            shared = sum(min(len(some), len(kept.get(mark, ()))) for mark, some in marks.items())
-            if 2 * shared >= size:
-                for mark, some in marks.items():
-                    kept.setdefault(mark, []).extend(some[len(kept.get(mark, ())) :])
-                if shared:
-                    material.points.append(_overlap(invoice, name, shared, size))
-            else:
-                for mark, some in marks.items():
-                    kept.setdefault(mark, []).extend(some)
-        for mark, some in sorted(kept.items()):
-            numbered = [
-                one if n == 1 else replace(one, line=replace(one.line, key=f"{mark}/{n}"))
-                for n, one in enumerate(some, 1)
-            ]
-            (material.unbilled if invoice == UNBILLED else material.billed).extend(numbered)
-            if invoice != UNBILLED:
-                material.repeated.extend(numbered[1:])
+            parts[one.line.invoice_id].setdefault(name, _Part(name)).lines.append(one)
+    for invoice, some in parts.items():
+        kept: list[BilledLine] = []
+        for part in sorted(some.values(), key=lambda part: -len(part.lines)):
+            new = part.lines
+            if kept:
+                new, point = _new_lines(invoice, part, _Part("", kept))
+                material.points.extend([point] if point else [])
+            kept.extend(new)
+        numbers: Counter[Hashable] = Counter()
+        for one in sorted(kept, key=lambda one: str(_exact(one))):
+            numbers[_exact(one)] += 1
+            number = numbers[_exact(one)]
+            key = f"{_exact(one)}/{number}"
+            numbered = replace(one, line=replace(one.line, key=key))
+            (material.unbilled if invoice == UNBILLED else material.billed).append(numbered)
+            if invoice != UNBILLED and number > 1:
+                material.repeated.append(numbered)
+
+
+def _new_lines(invoice: str, part: _Part, kept: _Part) -> tuple[list[BilledLine], Point | None]:
+    """Return what a further export adds to the lines of an invoice, and what is to be said of it."""
+    size = len(part.lines)
+    there = kept.by(_meaning)
+    shared = (part.by(_meaning) & there).total()
+    # Parts of one export have lines of one meaning by chance (two orders of a day), never by half.
+    if 2 * shared < size and not (part.by(_exact) & kept.by(_exact)):
+        about = {_what(one) for one in kept.lines}
+        again = [one for one in part.lines if _what(one) in about]
+        if 2 * len(again) <= size or (not shared and size < _FEW):
+            return part.lines, None
+    left: list[BilledLine] = []
+    for one in part.lines:
+        if there[_meaning(one)] > 0:
+            there[_meaning(one)] -= 1
+        else:
+            left.append(one)
+    if not left:
+        return [], _overlap(invoice, part.name, shared, size)
+    # Another amount for the same thing: another version of the line, of which one stands.
+    others = Counter(_what(one) for one in kept.lines if there[_meaning(one)] > 0)
+    new: list[BilledLine] = []
+    for one in left:
+        if others[_what(one)] > 0:
+            others[_what(one)] -= 1
+        else:
+            new.append(one)
+    dropped = len(left) - len(new)
+    second = [f" ({dropped:,} with another amount: left out)"] if dropped else []
+    return new, _incomplete(
+        f"{part.name} and another file hold {invoice}: {shared:,} of its {size:,} lines are the same, "
+        f"{len(left):,} {'are' if left[1:] else 'is'} not{''.join(second)}.",
+        "files.versions",
+        hint="give one whole export of the invoice, the newest: it cannot be told which line stands",
+        invoice_id="" if invoice == UNBILLED else invoice,
+    )
 
 
 def _overlap(invoice: str, name: str, shared: int, size: int) -> Point:
@@ -376,6 +455,15 @@ def _usage_points(usage: DownloadedUsage) -> Iterator[Point]:
                 "file.total",
             )
     for overlap in usage.overlaps:
+        if overlap.left:
+            yield _incomplete(
+                f"{overlap.file} and {overlap.other} hold the usage of {overlap.invoice_id}: "
+                f"{overlap.lines:,} lines are the same, {overlap.left:,} are not.",
+                "files.versions",
+                hint="give one whole export of the invoice, the newest",
+                invoice_id="" if overlap.invoice_id == UNBILLED else overlap.invoice_id,
+            )
+            continue
         yield Point(
             check="files.overlap",
             cause="duplicate",

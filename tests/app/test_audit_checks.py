@@ -539,12 +539,72 @@ def test_the_same_invoice_as_csv_and_as_json_counts_once(october, october_usage,
     assert data == files.answer(paths[0], paths[1])
 
 
-def test_exports_that_overlap_count_once_where_they_do(october, tmp_path):
-    parts = [october[:80], october[30:]]
-    paths = [files.write(tmp_path / f"{n}", files.json_lines(p)) for n, p in enumerate(parts)]
+def as_excel_shows_it(text):
+    """Eleven characters, as a sheet in the format General saves what it was given."""
+    number = Decimal(text)
+    if number == number.to_integral():
+        return text
+    digits = max(0, 9 - len(str(int(abs(number)))))
+    return f"{round(number, digits):f}".rstrip("0").rstrip(".")
+
+
+def test_the_same_month_saved_again_by_a_spreadsheet_counts_once(october, october_usage, tmp_path):
+    paths = []
+    for n, some in enumerate((october, october_usage)):
+        paths.append(files.write(tmp_path / f"{n}.json", files.json_lines(some)))
+        sheet = files.csv_text(some, day=files.us_day, number=as_excel_shows_it)
+        paths.append(files.write(tmp_path / f"{n}.csv", sheet))
     data = files.answer(*paths)
+    assert set(checks(data)) == {"files.overlap"}
+    assert data["totals"] == files.answer(paths[0], paths[2])["totals"]
+    assert data["clean"]
+
+
+@pytest.mark.parametrize("column", ["OrderDate", "OrderId", "AvailabilityId", "UnitPrice"])
+def test_an_export_with_fewer_columns_counts_once(column, october, tmp_path):
+    fewer = [{name: v for name, v in row.items() if name != column} for row in october]
+    whole = files.write(tmp_path / "whole.json", files.json_lines(october))
+    data = files.answer(whole, files.write(tmp_path / "fewer.csv", files.csv_text(fewer)))
     assert checks(data) == ["files.overlap"]
     assert data["invoices"][0]["lines"] == len(october)
+
+
+@pytest.mark.parametrize("column", ["ResourceURI", "EntitlementId"])
+def test_usage_with_fewer_columns_counts_once(column, october, october_usage, tmp_path):
+    fewer = [{name: v for name, v in row.items() if name != column} for row in october_usage]
+    some = {"r.json": october, "u.json": october_usage, "v.json": fewer}
+    paths = [files.write(tmp_path / name, files.json_lines(rows)) for name, rows in some.items()]
+    data = files.answer(*paths)
+    assert checks(data) == ["files.overlap"]
+    assert data["invoices"][0]["usage_lines"] == len(october_usage)
+
+
+def test_two_versions_of_an_invoice_are_not_reconcilable_and_not_added(audit, october):
+    again = deepcopy(october)
+    line = seats(again)
+    line["Subtotal"] = line["Total"] = line["Subtotal"] / 2
+    data = audit(october, again)
+    assert checks(data) == ["files.versions"]
+    assert not data["reconcilable"]
+    assert data["invoices"][0]["lines"] == len(october)
+
+
+@pytest.mark.parametrize("until", [80, 48])
+def test_exports_that_overlap_count_once_where_they_do_and_prove_nothing(until, october, tmp_path):
+    parts = [october[:until], october[30:]]
+    paths = [files.write(tmp_path / f"{n}", files.json_lines(p)) for n, p in enumerate(parts)]
+    data = files.answer(*paths)
+    assert checks(data) == ["files.versions"]
+    assert data["invoices"][0]["lines"] == len(october)
+
+
+def test_usage_exports_that_overlap_prove_nothing(october, october_usage, tmp_path):
+    size = len(october_usage)
+    parts = [october, october_usage[: size * 7 // 10], october_usage[size * 4 // 10 :]]
+    paths = [files.write(tmp_path / f"{n}", files.json_lines(p)) for n, p in enumerate(parts)]
+    data = files.answer(*paths)
+    assert set(checks(data)) == {"files.versions"}
+    assert data["invoices"][0]["usage_lines"] == size
 
 
 def test_unbilled_lines_are_a_forecast_and_in_no_total(audit, october):

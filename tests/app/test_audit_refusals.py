@@ -174,6 +174,30 @@ def test_half_a_list_of_json_is_refused(rows, refused):
     assert "breaks off within record" in refused(text[: len(text) // 2], name="part.json")
 
 
+@pytest.mark.parametrize("comma", ["", ","])
+@pytest.mark.parametrize("head", ["[", '{"totalCount": 108, "items": ['])
+def test_a_list_that_is_cut_between_two_records_is_refused(rows, usage, refused, head, comma):
+    many = 54
+    for lines in (rows, usage):
+        text = head + ",".join(files.exact_json.dumps(row) for row in lines[:many]) + comma
+        assert f"breaks off within record {many + 1}" in refused(text, name="part.json")
+
+
+@pytest.mark.parametrize(
+    "more", ["\n<html>Service unavailable</html>", "]", "[]", ', "items": []}', "}"]
+)
+def test_what_stands_behind_a_list_is_not_passed_over(rows, usage, refused, more):
+    for lines in (rows, usage):
+        text = files.exact_json.dumps(lines) + more
+        assert f"goes on behind its list of {len(lines)} records" in refused(text, name="x.json")
+
+
+def test_two_answers_in_one_file_are_refused(rows, refused):
+    page = files.exact_json.dumps({"totalCount": 3, "items": rows[:3]})
+    assert "goes on behind its list of 3 records" in refused(page + page, name="x.json")
+    assert "goes on behind its list of 3 records" in refused(page[:-1], name="x.json")
+
+
 def test_an_empty_list_is_refused(refused):
     assert "holds no records" in refused('{"totalCount": 0, "items": []}', name="page.json")
 
