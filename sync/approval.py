@@ -11,13 +11,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 from domain.contract import BillingContract
+from domain.period import Period
 from domain.problems import Finding, InputError, NotFound, ServiceError, Severity
 from domain.run import Run, RunStatus
 from invoice.document import DocumentKind, DocumentStatus, Invoice
 from invoice.explain import fingerprint
 from invoice.render import to_html
 from sync import projection
-from sync.findings import held_customers, replace_everywhere
+from sync.findings import concerning, held_customers, replace_everywhere
 from sync.ledger import Ledger, Outcome
 from sync.messages import StartRun
 from sync.ports import Ports
@@ -139,7 +140,10 @@ def approvable(ports: Ports, message: StartRun) -> list[Invoice]:
         status=DocumentStatus.DRAFT,
         customer_id=message.customer_id or "",
     )
-    held = held_customers(ports.store.findings())
+    found = ports.store.findings()
+    if message.period:
+        found = concerning(ports.store, found, Period.month(message.period))
+    held = held_customers(found)
     return sorted(
         (d for d in drafts if d.customer_id not in held), key=lambda d: (d.customer_name, d.key)
     )

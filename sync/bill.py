@@ -31,7 +31,7 @@ from rules.linking import linked
 from rules.pricing import PriceBook
 from rules.rating import Rated, rate_customer
 from rules.validate import Facts, Policy, validate
-from sync.findings import held_customers, replace_everywhere
+from sync.findings import concerning, held_customers, replace_everywhere
 from sync.ledger import Ledger, Outcome
 from sync.messages import BillUnit, StartRun
 from sync.ports import Ports
@@ -63,7 +63,9 @@ def propose(ports: Ports, customer_id: str, period: Period) -> tuple[CustomerFil
     file = ports.store.customer_file(customer_id)
     standing = [
         finding
-        for finding in ports.store.findings(customer_id=customer_id)
+        for finding in concerning(
+            ports.store, ports.store.findings(customer_id=customer_id), period
+        )
         if finding.check not in {*_CHECKS, *_RECONCILE_CHECKS}
     ]
     return file, draft(file, period, ports.now().date(), ports.policy, standing)
@@ -396,7 +398,8 @@ def close(ports: Ports, run: Run) -> Run:
         if document.status is not DocumentStatus.VOID
     ]
     standing = [document for document in answering if document.period == period]
-    held = held_customers(ports.store.findings(customer_id=run.scope))
+    found = concerning(ports.store, ports.store.findings(customer_id=run.scope), period)
+    held = held_customers(found)
     sold: dict[str, Decimal] = defaultdict(Decimal)
     for document in standing:
         sold[document.currency] += document.subtotal.amount
@@ -409,11 +412,11 @@ def close(ports: Ports, run: Run) -> Run:
         sold=sold,
         period=period,
     )
-    found = [*result.findings, *compared(lines, answering, contracts, held, period)]
+    residual = [*result.findings, *compared(lines, answering, contracts, held, period)]
     if run.scope:
-        ports.store.replace_findings(_RECONCILE_CHECKS, run.scope, found)
+        ports.store.replace_findings(_RECONCILE_CHECKS, run.scope, residual)
     else:
-        replace_everywhere(ports.store, _RECONCILE_CHECKS, found)
+        replace_everywhere(ports.store, _RECONCILE_CHECKS, residual)
     return replace(
         run,
         status=RunStatus.DONE_WITH_HOLDS if held else RunStatus.DONE,
@@ -425,7 +428,7 @@ def close(ports: Ports, run: Run) -> Run:
             "credit_notes": sum(d.kind is DocumentKind.CREDIT_NOTE for d in standing),
             "charges": sum(len(d.lines) for d in standing),
             "cost_lines": len(lines),
-            "residual_findings": len(found),
+            "residual_findings": len(residual),
         },
     )
 

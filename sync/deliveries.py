@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from domain.delivery import JOURNAL, Delivery, delivery_of
@@ -28,6 +28,8 @@ class Import:
     counts: Mapping[str, int]
     """What the import came to."""
     reader: int = READER
+    asked: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What was asked of the usage of whom, in words: asked again, the same parts answer no better."""
 
     def same_as(self, lines: Delivery, usage: Delivery) -> bool:
         """Say whether these deliveries would be imported to the same records."""
@@ -44,6 +46,7 @@ def imports(archive: Archive, invoice_id: str) -> Sequence[Import]:
             usage=one["usage"],
             counts=one["counts"],
             reader=one["reader"],
+            asked=one.get("asked", {}),
         )
         for one in json.loads(content or b"[]")
     ]
@@ -58,6 +61,7 @@ def note_import(archive: Archive, invoice_id: str, made: Import) -> None:
             "usage": one.usage,
             "counts": dict(one.counts),
             "reader": one.reader,
+            "asked": dict(one.asked),
         }
         for one in (*imports(archive, invoice_id), made)
     ]

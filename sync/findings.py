@@ -7,11 +7,43 @@ opens them again, and no amount rests on them.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from domain.period import Period
 from domain.problems import Finding, Severity
 from sync.ports import Store
+
+INVOICE_CHECKS = ("wire.cost_line", "wire.line", "wire.usage", "usage.no_line")
+"""What is found in reading one of Microsoft's invoices; the record begins with which."""
+
+_INVOICE = re.compile(r"(?:usage of )?invoice ([^:]+)(?::|$)")
+
+
+def unsettled_invoices(findings: Iterable[Finding], *, checks: Sequence[str]) -> set[str]:
+    """Return the ids of Microsoft's invoices whose reading left something that holds a customer."""
+    held = (one for one in findings if one.check in checks and one.severity is not Severity.WARN)
+    return {match[1] for one in held if (match := _INVOICE.match(one.record))}
+
+
+def concerning(store: Store, findings: Iterable[Finding], period: Period) -> list[Finding]:
+    """Leave out what was found in reading an invoice that has lines, and none of this month's.
+
+    Of an invoice that has no lines it is not known of which month they would be: it holds every one.
+    """
+    findings = list(findings)
+    lines = store.cost_lines(sorted(unsettled_invoices(findings, checks=INVOICE_CHECKS)))
+    elsewhere = {line.invoice_id for line in lines} - {
+        line.invoice_id for line in lines if (day := line.falls_on) and day in period
+    }
+    return [
+        one
+        for one in findings
+        if one.check not in INVOICE_CHECKS
+        or not (match := _INVOICE.match(one.record))
+        or match[1] not in elsewhere
+    ]
 
 
 def held_customers(findings: Iterable[Finding]) -> set[str]:

@@ -18,10 +18,10 @@ from typing import TypeVar
 from domain.customer import Agreement, Customer
 from domain.delivery import Delivery
 from domain.problems import Finding, Incomplete, Severity
-from domain.subscription import CostKind, Subscription, UsageSummary
+from domain.subscription import CostInvoice, CostKind, Subscription, UsageSummary
 from rules import reconcile
 from sync import alerts, deliveries, usage_grouping
-from sync.findings import replace_everywhere
+from sync.findings import INVOICE_CHECKS, replace_everywhere, unsettled_invoices
 from sync.ledger import Outcome
 from sync.messages import PullUnit, StartRun
 from sync.ports import Ports, Record
@@ -64,6 +64,9 @@ def plan(ports: Ports, message: StartRun) -> list[PullUnit]:
     customers, bad = sift(ports.partner_center.customers())
     invoices, bad_invoices = sift(ports.partner_center.invoices())
     since = day - timedelta(days=INVOICE_DAYS)
+    again = unsettled_invoices(
+        ports.store.findings(), checks=(*INVOICE_CHECKS, "usage.not_grouped")
+    )
     known = dict.fromkeys(customer.id for customer in ports.store.customers())
     new: list[Record] = [c for c in customers if c.id not in known]
     if new:
@@ -78,7 +81,7 @@ def plan(ports: Ports, message: StartRun) -> list[PullUnit]:
     units.extend(
         PullUnit(run_key=message.run_key, part="costs", scope=invoice.id, day=day)
         for invoice in invoices
-        if invoice.issued_on >= since
+        if invoice.issued_on >= since or invoice.id in again
     )
     # After the costs: what is billed by now is the history against which the rest is judged.
     units.extend(
@@ -153,9 +156,6 @@ def _save(
     )
 
 
-_COST_CHECKS = ("wire.cost_line", "wire.line", "wire.usage", "usage.no_line")
-
-
 def _costs(ports: Ports, unit: PullUnit) -> Outcome:
     """Import one of Microsoft's invoices with the usage that explains its metered lines.
 
@@ -168,20 +168,25 @@ def _costs(ports: Ports, unit: PullUnit) -> Outcome:
     invoice = next((head for head in heads if head.id == invoice_id), None)
     if invoice is None:
         return Outcome(held=True, counts={"cost_lines": 0})
+    stored = ports.store.cost_lines([invoice_id])
+    known = deliveries.imports(ports.archive, invoice_id)
     try:
-        delivered = ports.partner_center.export("reconciliation", invoice_id)
-        metered = ports.partner_center.export("usage", invoice_id)
+        delivered, metered = _archived(ports, unit, invoice, known) or (
+            ports.partner_center.export("reconciliation", invoice_id),
+            ports.partner_center.export("usage", invoice_id),
+        )
     except Incomplete as fault:
         _tell_incomplete(ports, invoice_id, [_not_delivered(invoice_id, fault)])
         return Outcome(held=True, counts={"cost_lines": 0, "findings": 1})
-    stored = ports.store.cost_lines([invoice_id])
-    known = deliveries.imports(ports.archive, invoice_id)
-    asked = usage_grouping.asked(ports, invoice.billed)
+    asked = usage_grouping.asked(ports, invoice.billed, stored)
     if (
         known
         and known[-1].same_as(delivered, metered)
         and not reconcile.complete(invoice, stored)
-        and usage_grouping.answers(stored, asked)
+        and (
+            usage_grouping.answers(stored, asked)
+            or known[-1].asked == usage_grouping.needs(stored, asked)
+        )
     ):
         _tell_incomplete(ports, invoice_id, [])
         return Outcome(counts={**known[-1].counts, "written": 0})
@@ -197,6 +202,7 @@ def _costs(ports: Ports, unit: PullUnit) -> Outcome:
     if incomplete:
         _replace_cost_findings(ports, invoice_id, bad)
         return Outcome(held=True, counts={"cost_lines": len(lines), "findings": len(bad) + 1})
+    asked = usage_grouping.asked(ports, invoice.billed, lines)
     used = _usage(ports, metered, asked)
     unread = _unread(invoice_id, metered, used.lines)
     explains = any(line.kind is CostKind.USAGE and line.subtotal for line in lines)
@@ -227,10 +233,33 @@ def _costs(ports: Ports, unit: PullUnit) -> Outcome:
         ports.archive,
         invoice_id,
         deliveries.Import(
-            at=ports.now(), lines=delivered.folder, usage=metered.folder, counts=counts
+            at=ports.now(),
+            lines=delivered.folder,
+            usage=metered.folder,
+            counts=counts,
+            asked=usage_grouping.needs(lines, asked),
         ),
     )
     return Outcome(counts={**counts, "written": saved.created + saved.updated})
+
+
+def _archived(
+    ports: Ports, unit: PullUnit, invoice: CostInvoice, known: Sequence[deliveries.Import]
+) -> tuple[Delivery, Delivery] | None:
+    """Return what the archive has of an older invoice whose usage is to be read in another grouping.
+
+    None where Microsoft is asked: the invoice is recent, was never imported whole, or had lines that
+    could not be read.
+    """
+    recent = invoice.issued_on >= unit.day - timedelta(days=INVOICE_DAYS)
+    findings = ports.store.findings()
+    if recent or not known or invoice.id in unsettled_invoices(findings, checks=INVOICE_CHECKS):
+        return None
+    if invoice.id not in unsettled_invoices(findings, checks=("usage.not_grouped",)):
+        return None
+    lines = deliveries.delivery(ports.archive, known[-1].lines)
+    metered = deliveries.delivery(ports.archive, known[-1].usage)
+    return (lines, metered) if lines and metered else None
 
 
 def _usage(
@@ -313,4 +342,4 @@ def _replace_cost_findings(ports: Ports, invoice_id: str, findings: Sequence[Fin
         replace(one, record=mine + one.record.removeprefix(f"invoice {invoice_id} "))
         for one in findings
     ]
-    replace_everywhere(ports.store, _COST_CHECKS, named, record=mine)
+    replace_everywhere(ports.store, INVOICE_CHECKS, named, record=mine)

@@ -31,6 +31,7 @@ from tests.builders import (
     a_line,
     a_pass_on,
     a_rule,
+    a_share,
     an_agreement,
     day,
     issued,
@@ -281,6 +282,42 @@ def test_a_record_that_could_not_be_read_holds_its_customer(synced, check):
     synced.store.replace_findings((check,), CUSTOMER, [])
     work(synced, BILL)
     assert totals(synced)["Fabrikam Toys draft"] == "142.80"
+
+
+def test_a_fault_in_an_old_invoice_holds_the_bill_of_its_month_alone(synced):
+    record = "invoice I1: usage file part-0.json.gz: has no BillingPreTaxTotal that is a number"
+    synced.store.save([a_fault("wire.usage", NORTHWIND, record=record)])
+    november = Period.month("2026-11")
+    assert bill.propose(synced.ports, NORTHWIND, Period.month("2026-10"))[1].held
+    assert not bill.propose(synced.ports, NORTHWIND, november)[1].held
+    synced.partner_center.heads.append(
+        an_invoice_head("50.00", id="I2", billed=november, issued_on=day("2026-12-08"))
+    )
+    synced.store.save(
+        [
+            a_pass_on(
+                CostKind.USAGE,
+                "50.00",
+                key="cost/I2/used/1",
+                invoice_id="I2",
+                customer_id=NORTHWIND,
+                charged=november,
+                shares=(a_share("50"),),
+            )
+        ]
+    )
+    later = {"period": "2026-11"}
+    work(synced, StartRun(kind="bill", **later), StartRun(kind="approve", **later))
+    (total,) = run_of(synced, StartRun(kind="bill", **later)).totals
+    assert (total.billed, total.held) == (50, 0)
+    (document,) = synced.store.documents(customer_id=NORTHWIND)
+    assert (document.period, document.status) == (november, DocumentStatus.ISSUED)
+
+
+def test_a_fault_in_an_invoice_without_lines_holds_every_bill(synced):
+    synced.store.save([a_fault("wire.usage", NORTHWIND, record="invoice I9: usage file: is torn")])
+    for month in ("2026-10", "2026-11"):
+        assert bill.propose(synced.ports, NORTHWIND, Period.month(month))[1].held
 
 
 def test_a_warning_holds_nobody(synced):

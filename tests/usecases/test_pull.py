@@ -266,6 +266,16 @@ def test_a_usage_line_that_cannot_be_read_holds_its_customer(office):
     assert finding.record.startswith("invoice I1: usage file part-0.json.gz")
 
 
+def test_an_old_invoice_whose_usage_holds_a_customer_is_pulled_until_it_can_be_read(office):
+    broken = {**office.partner_center.usage["I1"][1], "Quantity": "much"}
+    office.partner_center.usage["I1"].append(broken)
+    work(office, SYNC)
+    assert checks(office) == [("wire.usage", NORTHWIND)]
+    office.partner_center.usage["I1"].remove(broken)
+    work(office, SYNC.model_copy(update={"day": day("2027-02-09")}))
+    assert ("wire.usage", NORTHWIND) not in checks(office)
+
+
 def test_old_invoices_are_not_pulled(office):
     limit = day("2026-11-09") - timedelta(days=pull.INVOICE_DAYS)
     office.partner_center.heads += [

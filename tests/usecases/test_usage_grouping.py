@@ -7,14 +7,16 @@ import pytest
 
 from domain.contract import EarnedCredit, UsageGroup, UsageGrouping
 from domain.period import Period
-from sync import bill, usage_grouping
+from domain.subscription import CostKind
+from sync import bill, deliveries, usage_grouping
 from sync.messages import StartRun
-from tests.builders import a_contract, day
+from tests.builders import a_contract, a_pass_on, day, period
 from tests.usecases.office import (
     APPROVE,
     BILL,
     NORTHWIND,
     SYNC,
+    an_invoice_head,
     an_office,
     usage_row,
     work,
@@ -187,3 +189,63 @@ def test_a_month_that_was_billed_so_is_read_so_again(office):
     }
     _, draft = bill.propose(office.ports, NORTHWIND, OCTOBER)
     assert (draft.document, draft.findings) == (None, ())
+
+
+@pytest.mark.parametrize("now", [BY_TAG, UsageGrouping()], ids=["tag", "service"])
+def test_late_usage_of_a_billed_month_is_read_as_that_month_was_billed(office, now):
+    """October was billed by resource group; 2.00 of it come with November's invoice."""
+    agree(office, grouping=BY_GROUP)
+    work(office, SYNC, BILL, APPROVE)
+    agree(office, grouping=now)
+    center, november = office.partner_center, period("2026-11-01", "2026-12-01")
+    center.heads.append(
+        an_invoice_head("52.00", id="I2", billed=november, issued_on=day("2026-12-08"))
+    )
+    mine = {"customer_id": NORTHWIND, "invoice_id": "I2"}
+    center.lines += [
+        a_pass_on(CostKind.USAGE, "2.00", key="cost/I2/late/1", **mine),
+        a_pass_on(
+            CostKind.USAGE, "50.00", key="cost/I2/november/1", charged=november, sku_id="2", **mine
+        ),
+    ]
+    where = {"ResourceGroup": "rg-app", "Tags": '{"CostCenter": "4711"}'}
+    center.usage["I2"] = [
+        usage_row("azure-1", "2", **where),
+        usage_row("azure-1", "50", UsageDate="2026-11-05T00:00:00", SkuId="2", **where),
+    ]
+    work(office, StartRun(kind="sync", day=day("2026-12-09")))
+    work(office, StartRun(kind="bill", period="2026-11"))
+    assert held(office) == []
+    (document,) = office.store.documents(customer_id=NORTHWIND, period="2026-11")
+    assert sorted(str(line.amount.amount) for line in document.lines) == ["2.20", "55.00"]
+
+
+def test_an_old_invoice_is_read_again_from_the_archive_when_it_holds_its_customer(office):
+    work(office, SYNC)
+    agree(office, grouping=BY_GROUP)
+    work(office, BILL)
+    assert held(office) == ["usage.not_grouped"]
+
+    def no_export(report, invoice_id):
+        raise AssertionError(f"{report} of {invoice_id} was asked for again")
+
+    office.partner_center.export = no_export
+    work(office, StartRun(kind="sync", day=day("2027-01-05")), BILL)
+    assert held(office) == []
+    assert bill_of(office) == [
+        ("Azure usage, rg-app (Azure azure-1)", "33.00"),
+        ("Azure usage, rg-db (Azure azure-1)", "22.00"),
+    ]
+
+
+def test_what_the_export_does_not_tell_is_read_once_until_something_else_is_asked(office):
+    office.partner_center.usage = {"I1": [usage_row("azure-1", "50")]}
+    agree(office, grouping=BY_GROUP)
+
+    def imports_after(*days):
+        work(office, *(StartRun(kind="sync", day=day(one)) for one in days))
+        return len(deliveries.imports(office.partner_center.archive, "I1"))
+
+    assert imports_after("2026-11-09", "2026-11-10", "2026-11-11") == 1
+    agree(office, grouping=BY_TAG)
+    assert imports_after("2026-11-12", "2026-11-13") == 2
