@@ -14,7 +14,7 @@ from datetime import datetime
 from domain.delivery import JOURNAL, Delivery, delivery_of
 from sync.ports import Archive
 
-READER = 1
+READER = 2
 """Raise it when the same parts lead to other records: they are then imported anew."""
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from shutil import rmtree
@@ -47,6 +47,7 @@ _LINE = Shape(
         "Tags",
         "PartnerEarnedCreditPercentage",
         "BenefitType",
+        "ChargeType",
     ),
     dates=("UsageDate",),
     numbers=("Quantity", "BillingPreTaxTotal"),
@@ -71,7 +72,8 @@ SELECT
   CASE WHEN BillingPreTaxTotal <> 0 THEN '' ELSE
     CASE regexp_replace(lower(coalesce(BenefitType, '')), '[^a-z]', '', 'g')
     WHEN 'reservation' THEN 'reservation' WHEN 'savingsplan' THEN 'savings_plan'
-    ELSE '' END END AS benefit
+    ELSE '' END END AS benefit,
+  regexp_replace(lower(coalesce(ChargeType, '')), '[^a-z]', '', 'g') = 'customercredit' AS credit
 FROM (SELECT * REPLACE ({values}) FROM {relation})
 """
 
@@ -92,7 +94,8 @@ SELECT customer, plan, entitlement, max(entitlement_name), category, day, curren
 FROM line WHERE fault IS NULL GROUP BY ALL ORDER BY ALL
 """
 
-# First by the text of the tags, so that each text is read once and not on every line.
+# First by the text of the tags, so that each text is read once and not on every line. A credit is
+# a line of the invoice by itself: it says nothing of who used what.
 _USED = """
 CREATE TEMP TABLE used AS
 WITH told AS (SELECT count(resource_group) > 0 AS grouped, count(tags) > 0 AS tagged FROM line)
@@ -103,7 +106,8 @@ SELECT line.customer, plan, coalesce(product, '') AS product, coalesce(sku, '') 
        CASE WHEN len(asked.tags) > 0 AND tagged THEN trim(coalesce(line.tags, '')) END AS tag_text,
        earned, benefit,
        count(*) AS lines, sum(quantity) AS quantity, sum(cost) AS cost
-FROM line CROSS JOIN told LEFT JOIN asked USING (customer) WHERE fault IS NULL GROUP BY ALL
+FROM line CROSS JOIN told LEFT JOIN asked USING (customer) WHERE fault IS NULL AND NOT credit
+GROUP BY ALL
 """
 
 # Cost exports write tags without the braces.
@@ -146,7 +150,7 @@ FROM used LEFT JOIN tagged USING (customer, tag_text) GROUP BY ALL
 
 _MANY = f"""
 CREATE TEMP TABLE many AS
-SELECT plan, product, sku, currency, any_value(customer) AS customer, count(*) AS parts
+SELECT customer, plan, product, sku, currency, count(*) AS parts
 FROM share GROUP BY ALL HAVING count(*) > {MAX_SHARES}
 """
 
@@ -157,11 +161,11 @@ SELECT share.customer, share.plan, share.product, share.sku, share.currency, ent
        min(CASE WHEN parts IS NULL THEN group_name END),
        CASE WHEN parts IS NULL THEN tag_values END AS tag_values,
        earned, benefit, sum(lines)::BIGINT, sum(quantity), sum(cost)
-FROM share LEFT JOIN many USING (plan, product, sku, currency) GROUP BY ALL ORDER BY ALL
+FROM share LEFT JOIN many USING (customer, plan, product, sku, currency) GROUP BY ALL ORDER BY ALL
 """
 
-Place = tuple[str, str, str, str]
-"""Azure plan, product, SKU, currency: what a metered cost line and its daily lines share."""
+Place = tuple[str, str, str, str, str]
+"""Customer, Azure plan, product, SKU, currency: what a metered cost line and its daily lines share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,8 +177,6 @@ class UsageMonth:
     summaries: tuple[UsageSummary, ...]
     shares: Mapping[Place, tuple[UsageShare, ...]]
     findings: tuple[Finding, ...]
-    customers: Mapping[Place, str] = field(default_factory=dict)
-    """Whose the shares of a place are."""
 
 
 def load(
@@ -230,19 +232,17 @@ def load(
                 _SUMMARIES
             ).fetchall()
         )
-        shares, customers = _shares(database, asked or {})
+        shares = _shares(database, asked or {})
         findings += tuple(_broken(*row) for row in database.execute(_BROKEN_TAGS).fetchall())
         findings += tuple(
             _too_many(*row) for row in database.execute("FROM many ORDER BY ALL").fetchall()
         )
-    return UsageMonth(
-        lines=lines, summaries=summaries, shares=shares, findings=findings, customers=customers
-    )
+    return UsageMonth(lines=lines, summaries=summaries, shares=shares, findings=findings)
 
 
 def _shares(
     database: DuckDBPyConnection, asked: Mapping[str, Iterable[UsageGrouping]]
-) -> tuple[dict[Place, tuple[UsageShare, ...]], dict[Place, str]]:
+) -> dict[Place, tuple[UsageShare, ...]]:
     """Split the month by place, for each customer by what its groupings need."""
     by_customer: dict[str, list[UsageGrouping]] = defaultdict(list)
     for customer, groupings in asked.items():
@@ -256,13 +256,10 @@ def _shares(
     for step in (_USED, _TAGGED, _SHARE, _MANY):
         database.execute(step)
     shares: dict[Place, list[UsageShare]] = defaultdict(list)
-    customers: dict[Place, str] = {}
     for row in database.execute(_SHARES).fetchall():
-        customer, *place, entitlement, name, category, _, group, values, earned, benefit = row[:13]
-        lines, quantity, cost = row[13:]
-        plan, product, sku, currency = place
-        customers[plan, product, sku, currency] = customer
-        shares[plan, product, sku, currency].append(
+        customer, plan, product, sku, currency, entitlement, name, category = row[:8]
+        _, group, values, earned, benefit, lines, quantity, cost = row[8:]
+        shares[customer, plan, product, sku, currency].append(
             UsageShare(
                 entitlement_id=entitlement,
                 entitlement_name=name,
@@ -276,7 +273,7 @@ def _shares(
                 benefit=benefit,
             )
         )
-    return {place: tuple(parts) for place, parts in shares.items()}, customers
+    return {place: tuple(parts) for place, parts in shares.items()}
 
 
 def with_shares(
@@ -300,7 +297,7 @@ def with_shares(
 
 
 def _place(line: CostLine) -> Place:
-    return line.subscription_id, line.product_id, line.sku_id, line.currency
+    return line.customer_id, line.subscription_id, line.product_id, line.sku_id, line.currency
 
 
 def _own(
@@ -319,8 +316,8 @@ def not_on_invoice(lines: Iterable[CostLine], month: UsageMonth) -> list[Finding
     for place, shares in month.shares.items():
         cost = sum((share.cost for share in shares), Decimal(0))
         if cost and place not in billed:
-            plan, _, _, currency = place
-            missing[month.customers.get(place, ""), plan, currency].append(cost)
+            customer, plan, _, _, currency = place
+            missing[customer, plan, currency].append(cost)
     return [
         Finding(
             check="usage.no_line",
@@ -371,7 +368,7 @@ def _broken(customer: str, texts: int, lines: int, example: str) -> Finding:
 
 
 def _too_many(  # noqa: PLR0917 - a row of `many`
-    plan: str, product: str, sku: str, currency: str, customer: str, parts: int
+    customer: str, plan: str, product: str, sku: str, currency: str, parts: int
 ) -> Finding:
     return Finding(
         check="wire.usage",

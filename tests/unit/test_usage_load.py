@@ -182,7 +182,7 @@ def test_the_month_is_shared_by_plan_product_and_currency(read):
             a_text(BillingCurrency='"EUR"'),
         ]
     )
-    place = ("plan-1", "DZH318Z0BPS6", "0001", "USD")
+    place = ("c1", "plan-1", "DZH318Z0BPS6", "0001", "USD")
     assert month.shares[place] == (a_share("2", lines=2, quantity=Decimal(2)),)
     assert len(month.shares) == 3
 
@@ -211,7 +211,7 @@ def test_identifiers_match_microsofts_lines_in_whatever_case_they_come(read):
 
 
 def test_only_metered_lines_are_explained_by_usage():
-    shares = {("s1", "CFQ7TTC0LH18", "0001", "USD"): (a_share("1"),)}
+    shares = {("c1", "s1", "CFQ7TTC0LH18", "0001", "USD"): (a_share("1"),)}
     seats, metered = a_line(), a_line(kind=CostKind.USAGE)
     unknown = a_line(kind=CostKind.USAGE, sku_id="other", shares=(a_share("9"),))
     explained = with_shares([seats, metered, unknown], shares)

@@ -12,7 +12,7 @@ from domain.subscription import CostKind
 from tests.builders import a_pass_on, a_share
 from usage import load as usage
 
-PLACE = ("plan-1", "DZH318Z0BPS6", "0001", "USD")
+PLACE = ("c1", "plan-1", "DZH318Z0BPS6", "0001", "USD")
 BY_GROUP = UsageGrouping(by=UsageGroup.RESOURCE_GROUP)
 BY_TAG = UsageGrouping(by=UsageGroup.TAG, tag="CostCenter")
 
@@ -178,7 +178,7 @@ def test_more_parts_than_can_be_kept_are_told_and_kept_coarser(read, monkeypatch
     days = [a_day(ResourceGroup=f"rg-{n}") for n in range(3)]
     month = read(*days, a_day(SkuId="0002"), asked={"c1": [BY_GROUP]})
     assert parts(month) == [(None, {}, "3", 3)]
-    assert parts(month, ("plan-1", "DZH318Z0BPS6", "0002", "USD")) == [("rg-app", {}, "1", 1)]
+    assert parts(month, ("c1", "plan-1", "DZH318Z0BPS6", "0002", "USD")) == [("rg-app", {}, "1", 1)]
     (finding,) = month.findings
     assert "falls into 3 parts" in finding.sentence
 
@@ -254,3 +254,27 @@ def test_usage_that_is_billed_or_cost_nothing_is_not_missed(read):
 def test_a_hand_made_share_counts_like_one_that_was_read(read):
     (share,) = read(a_day()).shares[PLACE]
     assert share == a_share("1", lines=1)
+
+
+def test_a_credit_among_the_days_says_nothing_of_who_used_what(read):
+    """90.00 in one group, 10.00 in the other; a credit for the first is a line of its own."""
+    days = [
+        a_day(ResourceGroup="rg-a", BillingPreTaxTotal=90, Quantity=9),
+        a_day(ResourceGroup="rg-b", BillingPreTaxTotal=10, Quantity=1),
+        a_day(ResourceGroup="rg-a", BillingPreTaxTotal=-90, ChargeType="customerCredit"),
+        a_day(ResourceGroup="rg-b", BillingPreTaxTotal=-10, ChargeType="Customer Credit"),
+    ]
+    month = read(*days, asked={"c1": [BY_GROUP]})
+    assert parts(month) == [("rg-a", {}, "90", 1), ("rg-b", {}, "10", 1)]
+    assert (month.lines, sum(one.cost for one in month.summaries)) == (4, 0)
+
+
+def test_customers_of_one_plan_keep_their_own_usage(read):
+    month = read(a_day(), a_day(CustomerId="c2", BillingPreTaxTotal=99))
+    lines = [
+        a_pass_on(CostKind.USAGE, cost, customer_id=customer, sku_id="0001")
+        for customer, cost in (("c1", "1.00"), ("c2", "99.00"))
+    ]
+    explained = usage.with_shares(lines, month.shares)
+    assert [[str(share.cost) for share in line.shares] for line in explained] == [["1"], ["99"]]
+    assert usage.not_on_invoice(lines[:1], month)[0].customer_id == "c2"
