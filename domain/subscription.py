@@ -200,7 +200,13 @@ class UsageShare:
     """What paid for it ahead: reservation or savings_plan; empty: nothing did, or it cost."""
 
 
-_EARNED = re.compile(r"(\d+(?:\.\d+)?)\s*%\s*partner earned credit", re.IGNORECASE)
+_EARNED = re.compile(r"partner\s+earned\s+credit", re.IGNORECASE)
+_PERCENT = re.compile(r"(\d+(?:[.,]\d+)?)\s*%")
+_OTHER = re.compile(
+    r"^(price for given |tiered price|you are getting |[\d.,]+\s*% (azure credit|tier \d+ discount))",
+    re.IGNORECASE,
+)
+"""Adjustments of Microsoft that are no earned credit; what else may stand there is not published."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,10 +271,14 @@ class CostLine:
 
     @property
     def earned_percent(self) -> Decimal | None:
-        """Partner earned credit as the line tells it; None where it tells no adjustment at all."""
-        found = (_EARNED.search(words) for words in self.adjustments)
-        told = [Decimal(match[1]) for match in found if match]
-        return told[0] if told else Decimal(0) if self.adjustments else None
+        """Partner earned credit as the line tells it; None where it does not, or is not understood."""
+        words = [one for one in self.adjustments if _EARNED.search(one)]
+        if words:
+            numbers = {n.replace(",", ".") for one in words for n in _PERCENT.findall(one)}
+            told = {Decimal(number) for number in numbers}
+            return told.pop() if len(told) == 1 else None
+        known = self.adjustments and all(_OTHER.search(one) for one in self.adjustments)
+        return Decimal(0) if known else None
 
     @property
     def falls_on(self) -> date | None:

@@ -3,7 +3,8 @@
 Microsoft lowers the effective unit price of usage that the partner manages, by a percentage that
 stands in the line's price adjustments and in each daily line of the full attribute set. Where
 neither tells, the unit prices are compared with Microsoft's own formula: FLOOR(units x list price x
-(1 - credit), 2) / units. What fits neither no credit nor the usual one is not known, and is told.
+(1 - credit), 2) / units. What fits neither no credit nor the usual one is not known, and is told; nor
+is it where line and days contradict, or where words that are not understood lowered the price.
 """
 
 from __future__ import annotations
@@ -34,13 +35,15 @@ def earned(line: CostLine) -> Earned | None:
     """Return the credit in a metered line; None where it is not known."""
     daily = {share.earned_percent for share in line.shares if not share.benefit}
     if line.earned_percent is not None:
+        if daily - {None, line.earned_percent}:
+            return None
         percent, source = line.earned_percent, "invoice line"
     elif len(daily) == 1 and None not in daily:
         (told,) = daily
         percent, source = told or Decimal(0), "daily lines"
     else:
         found = _by_prices(line)
-        if found is None:
+        if found is None or (found and line.adjustments):
             return None
         percent, source = found, "unit prices"
     if not 0 <= percent < 100:

@@ -54,7 +54,11 @@ def no_grouping(contract: BillingContract, fault: str) -> Finding:
 
 
 def credit_unknown(line: CostLine) -> Finding:
-    """The partner keeps an earned credit that nothing tells."""
+    """The partner keeps an earned credit that nothing tells, or that is told in two ways."""
+    words = f"; the line says {', '.join(line.adjustments)}" if line.adjustments else ""
+    days = {share.earned_percent for share in line.shares if share.earned_percent is not None}
+    if days:
+        words += f"; its days say {' and '.join(plain(one) for one in sorted(days))} percent"
     return Finding(
         check="usage.earned_credit",
         severity=Severity.HOLD,
@@ -63,7 +67,7 @@ def credit_unknown(line: CostLine) -> Finding:
         sentence=(
             f"The partner keeps the earned credit, and how much of it is in {line.subtotal} "
             f"{line.currency} for {line.name} is not told: the unit price is "
-            f"{plain(line.unit_price)}, {plain(line.effective_unit_price)} was paid."
+            f"{plain(line.unit_price)}, {plain(line.effective_unit_price)} was paid{words}."
         ),
         hint="pull the usage with the full attribute set, which has the percentage; "
         "or pass the credit on",

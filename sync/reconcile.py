@@ -183,7 +183,8 @@ def _read(ports: Ports, head: CostInvoice, made: deliveries.Import) -> list[Cost
     scratch = ports.archive.folder(f"scratch/{head.id}")
     with ExitStack() as files:
         parts = [files.enter_context(ports.archive.local(name)) for name in used.distinct]
-        month = usage.load(parts, scratch=scratch, asked=usage_grouping.asked(ports, head.billed))
+        asked = usage_grouping.asked(ports, head.billed, found)
+        month = usage.load(parts, scratch=scratch, asked=asked)
     return list(usage.with_shares(found, month.shares))
 
 

@@ -127,7 +127,7 @@ def lines_of(source: Path, month: str) -> list[CostLine]:
     assert not [line for line in found if isinstance(line, Finding)]
     shares = defaultdict(tuple)
     for used in optional(source / f"usage-{month}.json"):
-        place = (used["subscription"], used["product"], used["sku"], "USD")
+        place = (CUSTOMER, used["subscription"], used["product"], used["sku"], "USD")
         shares[place] += (
             a_share(
                 used["cost"],

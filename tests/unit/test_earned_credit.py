@@ -181,7 +181,15 @@ def daily(*percents):
     [
         ({"adjustments": TOLD}, 15, "invoice line"),
         ({"adjustments": ("15.00 % partner earned credit",)}, 15, "invoice line"),
-        ({"adjustments": TOLD, "shares": daily("0")}, 15, "invoice line"),
+        ({"adjustments": ("15,0% Partner earned credit",)}, 15, "invoice line"),
+        (
+            {"adjustments": ("Partner earned credit for services managed 15.0%",)},
+            15,
+            "invoice line",
+        ),
+        ({"adjustments": TOLD, "shares": daily("15")}, 15, "invoice line"),
+        ({"adjustments": ("Rabatt: 15,0 %",), "shares": daily("15")}, 15, "daily lines"),
+        ({"adjustments": ("Rabatt",), "effective_unit_price": Decimal(1)}, 0, "unit prices"),
         ({"adjustments": ("100.0% Azure credit applied",)}, 0, "invoice line"),
         ({"shares": daily("15", "15")}, 15, "daily lines"),
         ({"shares": daily("0")}, 0, "daily lines"),
@@ -193,6 +201,25 @@ def daily(*percents):
 def test_the_line_is_believed_first_then_its_days_then_its_prices(fields, percent, source):
     found = earned(a_meter(**fields))
     assert (found.percent, found.source) == (percent, source)
+
+
+@pytest.mark.parametrize(
+    ("words", "days"),
+    [
+        ("15.0% Partner earned credit for services managed", ("0",)),  # the days say otherwise
+        ("Price for given billing period", ("15",)),
+        ("Price for given billing period", ("15", "0")),
+        ("Partner earned credit for services managed", (None,)),  # how much is not said
+        ("10% or 15% Partner earned credit", (None,)),
+        ("Rabatt: 15,0 %", (None,)),  # whatever it is, the price was lowered by it
+    ],
+)
+def test_what_contradicts_or_is_not_understood_is_held_and_said(words, days):
+    line = a_meter(adjustments=(words,), shares=daily(*days))
+    assert earned(line) is None
+    (finding,) = rate([line], **KEPT).findings
+    assert finding.check == "usage.earned_credit"
+    assert f"the line says {words}" in finding.sentence
 
 
 def test_days_that_were_paid_for_ahead_say_nothing_of_the_credit():

@@ -269,7 +269,9 @@ def test_the_kind_of_a_line(changes, kind):
         ("[]", (), None),
         ("", (), None),
         (None, (), None),
-        ('"one"', ("one",), Decimal(0)),
+        ('["100.0% Tier 1 Discount"]', ("100.0% Tier 1 Discount",), Decimal(0)),
+        ('["Price for given term", "one"]', ("Price for given term", "one"), None),
+        ('"one"', ("one",), None),
         (
             "no JSON: 15% Partner earned credit",
             ("no JSON: 15% Partner earned credit",),
