@@ -57,6 +57,8 @@ class BilledLine:
     total: Decimal | None = None
     """With tax; None where the file does not tell."""
     publisher: str = ""
+    domain: str = ""
+    """Of the customer's tenant."""
     adjustments: str = ""
     """Microsoft's words about the price, such as `15.0% Partner earned credit`."""
 

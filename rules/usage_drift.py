@@ -201,9 +201,10 @@ def _compared(group: Sequence[BilledLine], usage: UsageSum, off: Decimal) -> Poi
         return about(
             line,
             check="usage.quantity",
-            cause="quantity",
-            remedy="claim" if off > 0 else "none",
-            weight=Weight.ACT,
+            # What a file lacks is no claim: it proves nothing.
+            cause="missing_rows" if apart > 0 else "quantity",
+            remedy="download_again" if apart > 0 else "none",
+            weight=Weight.INCOMPLETE if apart > 0 else Weight.ACT,
             amount=off,
             sentence=(
                 f"{line.invoice_id} bills {plain(used)} units of {line.name} for "

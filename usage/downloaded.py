@@ -48,7 +48,7 @@ CREATE TABLE line (
 _PICK = """
 INSERT INTO line
 SELECT
-  {file}, row, coalesce(nullif("InvoiceNumber", ''), 'unbilled'), lower("CustomerId"),
+  {file}, row, coalesce(nullif(trim("InvoiceNumber"), ''), 'unbilled'), lower("CustomerId"),
   coalesce("CustomerName", ''), lower("SubscriptionId"), coalesce("ProductId", ''),
   coalesce("SkuId", ''), coalesce("SkuName", ''), lower(coalesce("EntitlementId", '')),
   coalesce("EntitlementDescription", ''), coalesce("PublisherName", ''), day,
@@ -67,6 +67,10 @@ SELECT
     WHEN coalesce("BillingCurrency", '') = '' THEN 'has no BillingCurrency'
     WHEN "Quantity" IS NULL THEN 'has no Quantity that is a number'
     WHEN "BillingPreTaxTotal" IS NULL THEN 'has no BillingPreTaxTotal that is a number'
+    -- beyond this the sums of many lines would not fit
+    WHEN abs("Quantity") >= 1e12 OR abs("BillingPreTaxTotal") >= 1e12
+      OR abs("EffectiveUnitPrice"::DOUBLE * "Quantity"::DOUBLE) * greatest(1, coalesce("PCToBCExchangeRate", 1)::DOUBLE) >= 1e13
+      THEN 'has a figure of more than twelve digits'
   END,
   hash(upper(coalesce("InvoiceNumber", '')), lower("CustomerId"), lower("SubscriptionId"),
     "ProductId", "SkuId", day, lower(coalesce("EntitlementId", '')), coalesce("ResourceURI", ''),
@@ -177,6 +181,8 @@ class DownloadedUsage:
     faults: tuple[Fault, ...] = ()
     files: tuple[UsageFileTotal, ...] = ()
     controls: tuple[ControlRow, ...] = ()
+    unnumbered: tuple[tuple[str, int, int], ...] = ()
+    """Files of which some lines name an invoice and others none: name, lines without, all lines."""
     days: Mapping[tuple[str, str], frozenset[date]] = field(default_factory=dict)
     """The days on which there is any usage, by invoice and currency."""
 
@@ -290,6 +296,10 @@ class UsageReader:
                 ControlRow(file=self._names[file], row=row, told=_trim(told), cost=_trim(cost))
                 for file, row, told, cost in self._db.execute(_CONTROLS).fetchall()
             ),
+            unnumbered=tuple(
+                (self._names[file], blank, lines)
+                for file, blank, lines in self._db.execute(_UNNUMBERED).fetchall()
+            ),
             days={
                 (invoice, currency): frozenset(days)
                 for invoice, currency, days in self._db.execute(_DAYS).fetchall()
@@ -346,7 +356,7 @@ class UsageReader:
             f"""CREATE OR REPLACE TABLE staged AS
             WITH raw AS (
               SELECT row_number() OVER () AS row, l FROM read_csv($file,
-                columns = {{l: 'VARCHAR'}}, auto_detect = false, header = false, delim = '\\x01',
+                columns = {{l: 'VARCHAR'}}, auto_detect = false, header = false, delim = '{chr(1)}',
                 quote = '', escape = '', max_line_size = {MAX_LINE_BYTES}, compression = $packed)
             ), parsed AS (
               SELECT row, CASE WHEN json_valid(l) THEN
@@ -523,6 +533,12 @@ SELECT file, row, line.cost, coalesce(sums.cost, 0) FROM line LEFT JOIN (
 
 _DAYS = """
 SELECT invoice, currency, list(DISTINCT day) FROM line WHERE fault IS NULL GROUP BY ALL
+"""
+
+_UNNUMBERED = """
+SELECT file, count(*) FILTER (invoice = 'unbilled') AS blank, count(*) FROM line
+WHERE fault IS NULL OR fault = 'taken' GROUP BY file
+HAVING blank > 0 AND blank < count(*) ORDER BY file
 """
 
 _FILES = """

@@ -158,8 +158,12 @@ def _lines_of(file: Download, material: Material, *, order: str, decimal: str) -
             BilledLine(
                 line=line,
                 place=f"{file.name} {place}",
-                total=_number(row.get("Total")),
+                # Without the tax there is nothing to compare a total with.
+                total=_number(row.get("Total"))
+                if _number(row.get("TaxTotal")) is not None
+                else None,
                 publisher=str(row.get("PublisherName") or ""),
+                domain=str(row.get("CustomerDomainName") or ""),
                 adjustments=adjustments if isinstance(adjustments, str) else str(adjustments),
             )
         )
@@ -168,7 +172,20 @@ def _lines_of(file: Download, material: Material, *, order: str, decimal: str) -
         material.points.append(_unreadable(file.name, faults, lost))
         read_as.note = f"{len(faults):,} left out"
     material.points.extend(_completeness(file, read_as.rows, lines, controls))
+    blank = sum(one.line.invoice_id == UNBILLED for one in lines)
+    if 0 < blank < len(lines):
+        material.points.append(_without_number(file.name, blank, len(lines)))
     return lines
+
+
+def _without_number(name: str, blank: int, rows: int) -> Point:
+    """Tell lines that name no invoice beside others that do: an export of one is never of both."""
+    return _incomplete(
+        f"{blank:,} of {rows:,} lines of {name} {'have' if blank > 1 else 'has'} no InvoiceNumber, the "
+        "others have one: it cannot be told whether they are billed, and no total holds them.",
+        "rows.invoice_number",
+        hint="fill in the number of the invoice, or give the unbilled lines as a file of their own",
+    )
 
 
 def _is_total(row: Mapping[str, Any]) -> bool:
@@ -432,6 +449,8 @@ def _staged(file: Download, target: Path) -> UsageFile:
 
 
 def _usage_points(usage: DownloadedUsage) -> Iterator[Point]:
+    for file, blank, lines in usage.unnumbered:
+        yield _without_number(file, blank, lines)
     for fault in usage.faults:
         yield Point(
             check="rows.unreadable",

@@ -145,13 +145,18 @@ class _Known:
         for one in billed:
             line = one.line
             self.customers[line.customer_id].add(line.customer_id)
-            self.customers[_plain(line.customer_name)].add(line.customer_id)
+            if line.customer_name.strip():
+                self.customers[_plain(line.customer_name)].add(line.customer_id)
+            if one.domain.strip():
+                self.customers[_plain(one.domain)].add(line.customer_id)
             if line.kind is CostKind.USAGE and line.subscription_id:
                 self.plans[line.customer_id].add(line.subscription_id)
 
     def customer(self, values: Mapping[str, str]) -> str:
         """Return the tenant id; the name as written where Microsoft's lines do not know it."""
         for written in (values.get("customer_id", ""), values.get("customer", "")):
+            if not written.strip():
+                continue
             found = self.customers.get(written.lower()) or self.customers.get(_plain(written))
             if found and len(found) > 1:
                 raise ValueError(
@@ -177,13 +182,17 @@ def _line(values: Mapping[str, str], place: str, known: _Known) -> SoldLine:
     name = values.get("product", "")
     subscription = values.get("subscription", "").lower()
     plans = known.plans.get(customer, set())
-    if not subscription and len(plans) == 1 and _AZURE.fullmatch(name.strip()):
+    azure = _AZURE.fullmatch(subscription or name.strip())
+    if azure and len(plans) == 1:
         subscription = next(iter(plans))
     if not (subscription or sku or name):
         raise ValueError("it names neither subscription nor product")
     amount = _number(values, "amount")
     if amount is None:
         raise ValueError("it has no amount")
+    quantity = _number(values, "quantity")
+    if quantity and amount:  # programs write a credit with either sign
+        quantity = quantity.copy_sign(amount)
     return SoldLine(
         key=place,
         customer_id=customer,
@@ -193,7 +202,7 @@ def _line(values: Mapping[str, str], place: str, known: _Known) -> SoldLine:
         sku=sku if ":" in sku else "",
         name=name or ("" if ":" in sku else sku),
         service=_service(values),
-        quantity=_number(values, "quantity"),
+        quantity=quantity,
         unit_price=_number(values, "unit_price"),
         tax=_number(values, "tax"),
         document=values.get("invoice", ""),

@@ -355,7 +355,8 @@ def test_missing_days_of_one_meter_show_in_its_quantity(audit, october, october_
     assert dropped
     rest = [row for row in october_usage if row not in dropped]
     point = only(audit(october, usage=rest))
-    assert (point["check"], point["cause"]) == ("usage.quantity", "quantity")
+    assert (point["check"], point["remedy"]) == ("usage.quantity", "download_again")
+    assert point["weight"] == "incomplete"
     assert point["product"] == line["SkuName"]
 
 
@@ -612,3 +613,49 @@ def test_unbilled_lines_are_a_forecast_and_in_no_total(audit, october):
     data = audit(october, running=running)
     assert data["clean"]
     assert data["unbilled"] == {"EUR": data["totals"][0]["microsoft"]}
+
+
+@pytest.mark.parametrize("many", [1, 30])
+@pytest.mark.parametrize("form", ["csv", "json lines"])
+def test_lines_without_an_invoice_number_beside_others_prove_nothing(
+    form, many, october, october_usage, tmp_path
+):
+    whole = [files.FORMS["json lines"](tmp_path / n, r) for n, r in (("r", october),)]
+    for rows in (october, october_usage):
+        for row in rows[:many]:
+            assert row["InvoiceNumber"]
+        blank = [row | {"InvoiceNumber": " "} for row in rows[:many]]
+        path = files.FORMS[form](tmp_path / "blank", [*blank, *rows[many:]])
+        data = files.answer(path, *(whole if rows is october_usage else ()))
+        assert "rows.invoice_number" in checks(data, "incomplete")
+
+
+def test_a_total_is_not_checked_without_the_tax(audit, october):
+    rows = [{name: v for name, v in row.items() if name != "TaxTotal"} for row in october]
+    for row in rows:
+        row["Total"] = files.cents(row["Subtotal"] * Decimal("1.19"))
+    assert audit(rows)["clean"]
+
+
+def test_one_fault_is_counted_once(audit, october):
+    line = seats(october)
+    line["Subtotal"] = line["Total"] = line["Subtotal"] + 10
+    assert only(audit(october))["amount"] == "10.00"
+
+
+@pytest.mark.parametrize("price", ["1000", "12.5", "0.000001"])
+def test_a_figure_that_no_sum_can_hold_is_told_with_its_row(audit, october, october_usage, price):
+    usage = deepcopy(october_usage)
+    for row in usage[7:9]:
+        row["Quantity"] = Decimal("883406386745030.3")
+        row["EffectiveUnitPrice"] = Decimal(price)
+    data = audit(october, usage=usage)
+    assert "row 8 has a figure of more than twelve digits" in str(data["points"])
+    assert not data["reconcilable"]
+
+
+@pytest.mark.parametrize("tags", [r'{"path": "C:\x01dir"}', "a\x01b"])
+def test_no_text_of_a_tag_is_taken_for_the_end_of_a_column(audit, october, october_usage, tags):
+    october_usage = deepcopy(october_usage)
+    october_usage[7]["Tags"] = tags
+    assert audit(october, usage=october_usage)["clean"]

@@ -129,14 +129,97 @@ def test_points_are_sorted_by_worth(own, audit, october):
     assert amounts == sorted(amounts, reverse=True)
 
 
-def test_a_month_instead_of_service_dates_is_enough(own, audit):
-    short = [
-        {n: v for n, v in line.items() if not n.startswith("Service")} | {"Month": "2026-10"}
-        for line in own
-        if line["Product"] != "Litware Backup for Microsoft 365"
+def without_days(own, **more):
+    return [{n: v for n, v in x.items() if not n.startswith("Service")} | more for x in own]
+
+
+@pytest.mark.parametrize("more", [{}, {"Month": "2026-10"}])
+def test_without_service_dates_sums_are_compared(own, audit, more):
+    assert audit(without_days(own, **more))["clean"]
+
+
+def test_rows_without_days_for_several_months_are_compared_in_sum(own, october, tmp_path):
+    before = files.lines("G000912344")
+    rows = without_days([*own, *invoiced(before)])
+    paths = [
+        files.write(tmp_path / f"{n}.json", files.json_lines(some))
+        for n, some in enumerate((october, before))
     ]
-    data = audit(short)
-    assert {p["product"] for p in data["points"]} <= {"Litware Backup for Microsoft 365"}
+    path = files.write(tmp_path / "own.csv", files.csv_text(rows))
+    assert files.answer(*paths, invoices=path)["clean"]
+    line = max(rows, key=lambda row: row["Net"])
+    line["Net"] /= 10
+    path = files.write(tmp_path / "own.csv", files.csv_text(rows))
+    assert "bill_customer" in {p["remedy"] for p in files.answer(*paths, invoices=path)["points"]}
+
+
+def test_a_credit_is_one_with_either_sign_of_its_quantity(own, audit):
+    assert any(line["Qty"] < 0 for line in own)
+    assert audit([line | {"Qty": abs(line["Qty"])} for line in own])["clean"]
+
+
+@pytest.mark.parametrize("more", [{"Month": "2026-10"}, None])
+def test_a_month_of_microsoft_without_own_invoices_proves_nothing(own, october, tmp_path, more):
+    rows = own if more is None else without_days(own, **more)
+    months = (october, files.lines("G000912344"))
+    paths = [
+        files.write(tmp_path / f"{n}.json", files.json_lines(some)) for n, some in enumerate(months)
+    ]
+    path = files.write(tmp_path / "own.csv", files.csv_text(rows))
+    (point,) = files.answer(*paths, invoices=path)["points"]
+    assert (point["check"], point["weight"]) == ("sold.month", "incomplete")
+    assert "September 2026, for which Microsoft billed 26,737.27 EUR" in point["sentence"]
+
+
+def test_own_invoices_of_a_month_without_microsoft_s_file_are_no_credits(own, audit):
+    later = [
+        line | {"Service start": "2026-12-01", "Service end": "2026-12-31", "Invoice No": "D"}
+        for line in own[:4]
+    ]
+    (point,) = audit([*own, *later])["points"]
+    assert (point["check"], point["weight"]) == ("sold.alone", "incomplete")
+    assert "4 of your lines" in point["sentence"]
+
+
+def test_invoices_in_another_currency_say_what_was_not_compared(own, audit):
+    data = audit([line | {"Currency": "CHF", "Net": "0.01"} for line in own if line["Net"] > 0])
+    assert "sold.currency_apart" in checks(data, "incomplete")
+    assert not data["reconcilable"]
+
+
+def test_own_services_and_discounts_are_told_and_nobody_s_to_credit(own, audit):
+    first = own[0] | {"Subscription ID": "", "Qty": 1}
+    services = [
+        first | {"Product": "Managed service desk", "Net": 500},
+        first | {"Product": "Loyalty discount", "Net": -100},
+    ]
+    data = audit([*own, *services])
+    assert data["clean"]
+    assert checks(data) == ["sold.own", "sold.own"]
+    foreign = first | {"Product": "Microsoft 365 F3", "Net": 500}
+    assert audit([*own, foreign])["points"][0]["remedy"] == "credit_customer"
+
+
+def test_a_tenant_that_microsoft_does_not_name_is_told_where_names_are_missing_too(
+    own, october, tmp_path
+):
+    bare = [{n: v for n, v in row.items() if n != "CustomerName"} for row in october]
+    recon = files.write(tmp_path / "recon.json", files.json_lines(bare))
+    rows = [line | {"Customer Name": "", "Tenant": f"{1:036}"} for line in own]
+    path = files.write(tmp_path / "own.csv", files.csv_text(rows))
+    assert "sold.unknown_customer" in checks(files.answer(recon, invoices=path))
+
+
+def test_a_domain_names_a_customer_and_azure_its_plan(own, audit, october):
+    rows = [
+        line | {"Customer Name": "", "Domain": row["CustomerDomainName"]}
+        for line, row in zip(own, october, strict=True)
+    ]
+    assert audit(rows)["clean"]
+    plans = {row["SubscriptionId"] for row in october if row["ProductId"].startswith("DZH")}
+    assert audit(
+        [x | {"Subscription ID": "Azure"} if x["Subscription ID"] in plans else x for x in own]
+    )["clean"]
 
 
 def test_a_german_program_s_file_says_the_same(own, audit):
