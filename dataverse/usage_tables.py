@@ -22,6 +22,7 @@ CUSTOMER_LINK = Lookup(
 
 USAGE_SUMMARY = table(
     "UsageSummary",
+    text("MicrosoftInvoice", "Microsoft invoice", "invoice_id", 100),
     TENANT,
     text("PlanRef", "Azure plan id", "plan_id", 100),
     text("EntitlementRef", "Azure subscription id", "entitlement_id", 100),
@@ -46,7 +47,7 @@ USAGE_SUMMARY = table(
     title="meter_category",
     label="Azure usage",
     plural="Azure usage",
-    description="Rated usage of one day, one Azure subscription and one meter category.",
+    description="Rated usage of one day, one Azure subscription and one meter category, by invoice.",
     record=UsageSummary,
 )
 

@@ -174,6 +174,8 @@ class CostInvoice:
     """Before tax, in `currency`; the control total of its lines."""
     issued_on: date
     billed: Period
+    is_note: bool = False
+    """It adjusts what invoices of before billed, and is not the invoice of the month."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,7 +319,10 @@ def invoice_of(key: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageSummary:
-    """Rated usage of one day, one Azure subscription and one meter category, summed exactly."""
+    """Rated usage of one day, one Azure subscription and one meter category, summed exactly.
+
+    Late usage and adjustments of a day come with later invoices: what a day came to is the sum.
+    """
 
     customer_id: str
     plan_id: str
@@ -331,8 +336,14 @@ class UsageSummary:
     lines: int
     quantity: Decimal
     cost: Decimal
+    invoice_id: str = ""
+    """Microsoft's invoice that has it; empty: not billed yet, or stored when this was not kept."""
 
     @property
     def key(self) -> str:
-        """Identity from meaning."""
-        return f"usage/{self.entitlement_id}/{self.day}/{self.meter_category}/{self.currency}"
+        """Identity from meaning; what names no invoice keeps the key under which it was stored."""
+        where = f"{self.day}/{self.meter_category}/{self.currency}"
+        if not self.invoice_id:
+            return f"usage/{self.entitlement_id}/{where}"
+        whose = f"{self.customer_id}/{self.plan_id}/{self.entitlement_id}"
+        return f"usage/{self.invoice_id}/{whose}/{where}"

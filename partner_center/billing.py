@@ -81,6 +81,7 @@ class InvoiceWire(Wire):
             total=self.total_charges,
             issued_on=issued,
             billed=billed,
+            is_note="note" in self.document_type.lower(),
         )
 
 

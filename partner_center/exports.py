@@ -5,7 +5,7 @@ a signature that expires. "No data" is an ordinary answer and means no parts. Wh
 stands differs between Microsoft's documentation and its behaviour: all three places are read.
 
 Every version of an export has a folder of its own, named after what makes it that version, and in
-it a journal that is written with each part. So a crash costs the parts that were under way, a
+it a journal that is written while parts come in. So a crash costs the parts of the last half minute, a
 signature that ends costs a new export and no part, and two versions never mix.
 """
 
@@ -39,6 +39,10 @@ from transport.session import Answer, Http
 _BILLING = "/v1.0/reports/partners/billing"
 _PART_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _VERSION = re.compile(r"/InvoiceVersion=([A-Za-z0-9._-]{1,40})(?:/|$)", re.IGNORECASE)
+_LEAST_PAUSE = 1.0
+_NO_DATA = ("5000", "no data available")
+"""Code and message of an empty period, as Microsoft documents the failed operation; one of the two
+alone may be any other fault."""
 # Microsoft's payloads say the first, its documentation the second.
 _FORMATS = ("", "compressedjson", "compressedjsonlines")
 
@@ -101,39 +105,67 @@ class _ManifestWire(Wire):
         return "-".join(filter(None, ("version", self.version, mark)))
 
 
+_WRITTEN_SECONDS = 30
+_WRITTEN_PART = 16
+
+
 @dataclass(slots=True)
 class _Journal:
-    """The state of one delivery, written to the archive with every change; safe for threads."""
+    """The state of one delivery, kept in the archive; safe for threads.
+
+    It is written when a sixteenth more has arrived or half a minute has gone by, so that thousands
+    of parts do not write it thousands of times. What a crash finds unwritten comes again.
+    """
 
     archive: Archive
     delivery: Delivery
+    now: Callable[[], datetime]
     lock: threading.Lock = field(default_factory=threading.Lock)
+    parts: dict[str, Part] = field(init=False)
+    unwritten: int = 0
+    written_at: datetime = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.parts = {part.name: part for part in self.delivery.parts}
+        self.written_at = self.now()
 
     def add(self, part: Part) -> None:
         with self.lock:
-            parts = [*(one for one in self.delivery.parts if one.name != part.name), part]
-            parts.sort(key=lambda one: one.name)
-            self._write(replace(self.delivery, parts=tuple(parts)))
+            self.parts[part.name] = part
+            self.unwritten += 1
+            late = (self.now() - self.written_at).total_seconds() >= _WRITTEN_SECONDS
+            if late or self.unwritten * _WRITTEN_PART >= len(self.parts):
+                self._write()
+
+    def keep(self) -> None:
+        """Write what has arrived."""
+        with self.lock:
+            if self.unwritten:
+                self._write()
 
     def finish(self, moment: datetime) -> Delivery:
         with self.lock:
-            if self.delivery.finished is None:
-                self._write(replace(self.delivery, finished=moment))
+            if self.unwritten or self.delivery.finished is None:
+                finished = self.delivery.finished or moment
+                self.delivery = replace(self.delivery, finished=finished)
+                self._write()
             return self.delivery
 
-    def _write(self, delivery: Delivery) -> None:
+    def _write(self) -> None:
+        parts = tuple(sorted(self.parts.values(), key=lambda one: one.name))
+        delivery = replace(self.delivery, parts=parts)
         self.archive.put(f"{delivery.folder}/{JOURNAL}", delivery.journal())
-        self.delivery = delivery
+        self.delivery, self.unwritten, self.written_at = delivery, 0, self.now()
 
 
-def _journal(begun: Delivery, archive: Archive) -> _Journal:
+def _journal(begun: Delivery, archive: Archive, now: Callable[[], datetime]) -> _Journal:
     """Go on with the journal of this version, or begin one."""
     content = archive.read(f"{begun.folder}/{JOURNAL}")
     if content is not None:
         # A damaged one proves nothing: all parts come again.
         with suppress(ValueError, KeyError, TypeError):
-            return _Journal(archive, delivery_of(content))
-    return _Journal(archive, begun)
+            return _Journal(archive, delivery_of(content), now)
+    return _Journal(archive, begun, now)
 
 
 class BillingExports:
@@ -218,18 +250,18 @@ class BillingExports:
                 announced=len(manifest.blobs),
                 manifest=_unsigned(told),
             )
-            journal = _journal(begun, archive)
-            arrived = len(journal.delivery.parts)
+            journal = _journal(begun, archive, self._now)
+            arrived = len(journal.parts)
             try:
                 return self._download(manifest, journal, archive)
             except (NotAuthorised, NotFound) as error:  # it ended, or a newer version came
-                idle = 0 if len(journal.delivery.parts) > arrived else idle + 1
+                idle = 0 if len(journal.parts) > arrived else idle + 1
                 if error.service != self._blobs.service or idle > 1:
                     raise
 
     def _download(self, manifest: _ManifestWire, journal: _Journal, archive: Archive) -> Delivery:
         """Fetch the parts that are not there yet, several at once, each straight into the archive."""
-        known = {part.name: part for part in journal.delivery.parts}
+        known = dict(journal.parts)
         folder = journal.delivery.folder
         root, signature = manifest.root_directory.rstrip("/"), manifest.sas_token.lstrip("?")
 
@@ -261,6 +293,7 @@ class BillingExports:
                     future.result()
             except BaseException:
                 pool.shutdown(cancel_futures=True)
+                journal.keep()
                 raise
         return journal.finish(self._now())
 
@@ -314,13 +347,14 @@ class BillingExports:
                 error = body.get("error")
                 detail = error if isinstance(error, Mapping) else {}
                 code, message = str(detail.get("code", "")), str(detail.get("message", ""))
-                if code == "5000" or "no data" in message.lower():
+                if (code, message.strip().rstrip(".").lower()) == _NO_DATA:
                     return None
                 raise self._fault(f"an export failed: {message}", code)
 
     def _pause(self, answer: Answer) -> float:
+        """Return the seconds to wait, never none: what is not counted would go on for ever."""
         text = answer.headers.get("Retry-After", "")
-        return float(text) if text.isdecimal() else self._poll_seconds
+        return max(_LEAST_PAUSE, float(text) if text.isdecimal() else self._poll_seconds)
 
     def _checked(self, manifest: _ManifestWire) -> _ManifestWire:
         names = [part.name for part in manifest.blobs]

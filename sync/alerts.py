@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from decimal import Decimal
 
 from domain.contract import BillingContract
-from domain.period import Period
+from domain.period import Period, add_months
 from domain.problems import Finding, Incomplete, Severity
 from domain.subscription import CostInvoice, UsageSummary
 from domain.usage_alert import AlertKind, AlertState, UsageAlert, UsageBudget
@@ -50,6 +52,8 @@ class _Feed:
     lines: int
     summaries: Sequence[UsageSummary]
     findings: Sequence[Finding]
+    days: AbstractSet[date] = frozenset()
+    """The days that it knows: absence on them is zero."""
 
 
 def currencies(ports: Ports, heads: Iterable[CostInvoice]) -> list[str]:
@@ -65,14 +69,14 @@ def work(ports: Ports, unit: PullUnit) -> Outcome:
     """
     currency, today = unit.scope, unit.day
     heads = [one for one in ports.partner_center.invoices() if isinstance(one, CostInvoice)]
-    feed = _feed(ports, currency)
+    feed = _feed(ports, currency, today)
     recent = [
         one
         for one in heads
         if one.currency == currency and (today - one.billed.end).days <= HISTORY_DAYS
     ]
     billed = _billed_days(ports, recent)
-    days = billed | _covered(one.day for one in feed.summaries)
+    days = billed | feed.days
     budgets, faults = _budgets(ports, currency, currencies(ports, heads))
     stored = [
         one
@@ -92,7 +96,7 @@ def work(ports: Ports, unit: PullUnit) -> Outcome:
                 current += budget_alerts(
                     budget, usage, months=months, known=known, today=today, told=told
                 )
-        written = told_once(stored, current, known)
+        written = told_once(stored, current, known, days)
     saved = ports.store.save(written)
     unread = any(one.check == FEED for one in feed.findings)
     silent = [] if unread else _silent(currency, days, today)
@@ -121,7 +125,7 @@ def _customers(
             yield usage, contracts.get(usage.customer_id)
 
 
-def _feed(ports: Ports, currency: str) -> _Feed:
+def _feed(ports: Ports, currency: str, today: date) -> _Feed:
     """Read what the feed has today; the files are scratch, and tomorrow others.
 
     What is not delivered whole is not read at all: half a day looks like a quiet one.
@@ -129,6 +133,7 @@ def _feed(ports: Ports, currency: str) -> _Feed:
     lines = 0
     summaries: list[UsageSummary] = []
     findings: list[Finding] = []
+    days: set[date] = set()
     for period in PERIODS:
         place = f"scratch/unbilled/{currency}/{period}"
         try:
@@ -143,7 +148,12 @@ def _feed(ports: Ports, currency: str) -> _Feed:
         lines += month.lines
         summaries += month.summaries
         findings += month.findings
-    return _Feed(lines, summaries, findings)
+        # Late lines of an earlier month come in the current one too, and say nothing of that month.
+        last = period == "last"
+        days |= _covered(
+            one.day for one in month.summaries if (one.day < today.replace(day=1)) == last
+        )
+    return _Feed(lines, summaries, findings, days)
 
 
 def _feed_fault(currency: str, sentence: str) -> Finding:
@@ -158,11 +168,14 @@ def _feed_fault(currency: str, sentence: str) -> Finding:
 
 
 def _billed_days(ports: Ports, heads: Iterable[CostInvoice]) -> set[date]:
-    """Return the days of the invoices whose usage is stored."""
+    """Return the days of the invoices whose usage is stored.
+
+    A note that adjusts a month has some usage of it, and so says nothing of the others.
+    """
     days: set[date] = set()
     for head in heads:
         imported = deliveries.imports(ports.archive, head.id)
-        if imported and imported[-1].counts.get("usage_summaries"):
+        if not head.is_note and imported and imported[-1].counts.get("usage_summaries"):
             days |= _days(head.billed)
     return days
 
@@ -199,7 +212,10 @@ def _series(
         if new is not None:
             whole = series.setdefault(customer_id, CustomerUsage(customer_id, currency))
             for part, amounts in new.parts.items():
-                whole.parts.setdefault(part, {}).update(amounts)
+                # Of a day that is not billed, an adjustment may be.
+                days = whole.parts.setdefault(part, {})
+                for day, amount in amounts.items():
+                    days[day] = days.get(day, Decimal(0)) + amount
             whole.names.update(new.names)
     return series
 
@@ -257,13 +273,18 @@ class _Scope:
 
 
 def told_once(
-    stored: Sequence[UsageAlert], current: Sequence[UsageAlert], known: Sequence[date]
+    stored: Sequence[UsageAlert],
+    current: Sequence[UsageAlert],
+    known: Sequence[date],
+    days: AbstractSet[date] = frozenset(),
 ) -> list[UsageAlert]:
     """Return the alerts to write: each cause under the key under which it was first told.
 
     What somebody has acknowledged stays so. What is found no more is closed, unless its days are not
-    known today. A cause that was over long before it was seen is not told at all.
+    known today (`known` are those that can be judged, `days` those with later ones). A cause that
+    was over long before it was seen is not told at all.
     """
+    seen_days = days | {*known}
     before: dict[_Scope, list[UsageAlert]] = defaultdict(list)
     for one in stored:
         before[_scope(one)].append(one)
@@ -286,7 +307,7 @@ def told_once(
         written += [
             _closed(one, "Microsoft restated these days: they are not unusual any more.")
             for one in before[scope]
-            if one.key not in found and _ended(one, known)
+            if one.key not in found and _ended(one, known, seen_days)
         ]
     return written
 
@@ -318,17 +339,19 @@ def _same(told: UsageAlert, one: UsageAlert) -> bool:
     return told.key == one.key or (told.first - apart < one.last and one.first < told.last + apart)
 
 
-def _ended(alert: UsageAlert, known: Sequence[date]) -> bool:
+def _ended(alert: UsageAlert, known: Sequence[date], days: AbstractSet[date]) -> bool:
     """Say whether an alert that is found no more is over: its days must be known for that."""
     if alert.state is not AlertState.OPEN:
         return False
-    if alert.kind in _BUDGETS:
-        return True
     if not known:
         return False
-    return alert.last < known[-1] - timedelta(days=TOLD_DAYS) or {alert.first, alert.last} <= {
-        *known
-    }
+    if alert.last < known[-1] - timedelta(days=TOLD_DAYS):
+        return True
+    if alert.kind not in _BUDGETS:
+        return {alert.first, alert.last} <= {*known}
+    month = Period(alert.first, add_months(alert.first, 1))
+    last = max(alert.last, min(known[-1], month.last_day))
+    return _days(Period(alert.first, last + timedelta(days=1))) <= days
 
 
 def _closed(alert: UsageAlert, why: str = "") -> UsageAlert:

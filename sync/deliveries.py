@@ -10,12 +10,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 
 from domain.delivery import JOURNAL, Delivery, delivery_of
+from domain.subscription import CostInvoice
 from sync.ports import Archive
 
 READER = 2
 """Raise it when the same parts lead to other records: they are then imported anew."""
+NAMES_INVOICE = 2
+"""The first reader whose days of usage name their invoice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,8 @@ class Import:
     reader: int = READER
     asked: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What was asked of the usage of whom, in words: asked again, the same parts answer no better."""
+    total: Decimal | None = None
+    """Of the invoice's head; None where it was not kept yet."""
 
     def same_as(self, lines: Delivery, usage: Delivery) -> bool:
         """Say whether these deliveries would be imported to the same records."""
@@ -47,6 +53,7 @@ def imports(archive: Archive, invoice_id: str) -> Sequence[Import]:
             counts=one["counts"],
             reader=one["reader"],
             asked=one.get("asked", {}),
+            total=Decimal(one["total"]) if one.get("total") is not None else None,
         )
         for one in json.loads(content or b"[]")
     ]
@@ -62,10 +69,17 @@ def note_import(archive: Archive, invoice_id: str, made: Import) -> None:
             "counts": dict(one.counts),
             "reader": one.reader,
             "asked": dict(one.asked),
+            "total": None if one.total is None else str(one.total),
         }
         for one in (*imports(archive, invoice_id), made)
     ]
     archive.put(_history(invoice_id), json.dumps(rows, indent=1).encode())
+
+
+def issued_anew(archive: Archive, head: CostInvoice) -> bool:
+    """Say whether an invoice has another total than the version that was imported last."""
+    known = imports(archive, head.id)
+    return bool(known) and known[-1].total not in {None, head.total}
 
 
 def as_of(

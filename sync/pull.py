@@ -33,7 +33,7 @@ AUDIT_DAYS = 89
 INVOICE_DAYS = 45
 """Invoices issued in these last days are pulled, every day anew: the one to bill, and the one before
 it, whose lines show how the charge cycles began that were still running. Microsoft may issue them
-again, with other lines."""
+again, with other lines; an older one is pulled when its total is another than was imported."""
 
 T = TypeVar("T")
 
@@ -81,7 +81,9 @@ def plan(ports: Ports, message: StartRun) -> list[PullUnit]:
     units.extend(
         PullUnit(run_key=message.run_key, part="costs", scope=invoice.id, day=day)
         for invoice in invoices
-        if invoice.issued_on >= since or invoice.id in again
+        if invoice.issued_on >= since
+        or invoice.id in again
+        or deliveries.issued_anew(ports.archive, invoice)
     )
     # After the costs: what is billed by now is the history against which the rest is judged.
     units.extend(
@@ -214,14 +216,17 @@ def _costs(ports: Ports, unit: PullUnit) -> Outcome:
     explained = usage.with_shares(lines, used.shares)
     kept = {line.key for line in explained}
     withdrawn = [replace(line, withdrawn_on=unit.day) for line in stored if line.key not in kept]
-    restated = _restated(ports, known[-1].usage if known else "", metered, used.summaries)
-    saved = ports.store.save([*withdrawn, *explained, *used.summaries, *restated])
+    summaries = _named(used.summaries, invoice_id)
+    restated = _restated(ports, invoice_id, known[-1] if known else None, metered, summaries)
+    if stored and not (known and known[-1].reader >= deliveries.NAMES_INVOICE):
+        restated += _emptied(_named(summaries, ""))
+    saved = ports.store.save([*withdrawn, *explained, *summaries, *restated])
     findings = [*bad, *used.findings, *usage.not_on_invoice(lines, used)]
     _replace_cost_findings(ports, invoice_id, findings)
     counts = {
         "cost_lines": len(explained),
         "usage_lines": used.lines,
-        "usage_summaries": len(used.summaries),
+        "usage_summaries": len(summaries),
         "findings": len(findings),
     }
     now_and_then = {
@@ -238,6 +243,7 @@ def _costs(ports: Ports, unit: PullUnit) -> Outcome:
             usage=metered.folder,
             counts=counts,
             asked=usage_grouping.needs(lines, asked),
+            total=invoice.total,
         ),
     )
     return Outcome(counts={**counts, "written": saved.created + saved.updated})
@@ -248,10 +254,11 @@ def _archived(
 ) -> tuple[Delivery, Delivery] | None:
     """Return what the archive has of an older invoice whose usage is to be read in another grouping.
 
-    None where Microsoft is asked: the invoice is recent, was never imported whole, or had lines that
+    None where Microsoft is asked: the invoice is recent, or issued anew, was never imported whole, or had lines that
     could not be read.
     """
     recent = invoice.issued_on >= unit.day - timedelta(days=INVOICE_DAYS)
+    recent = recent or deliveries.issued_anew(ports.archive, invoice)
     findings = ports.store.findings()
     if recent or not known or invoice.id in unsettled_invoices(findings, checks=INVOICE_CHECKS):
         return None
@@ -273,18 +280,35 @@ def _usage(
 
 
 def _restated(
-    ports: Ports, before: str, now: Delivery, summaries: Iterable[UsageSummary]
+    ports: Ports,
+    invoice_id: str,
+    before: deliveries.Import | None,
+    now: Delivery,
+    summaries: Sequence[UsageSummary],
 ) -> list[UsageSummary]:
-    """Return the days that an earlier version had and this one has not, with nothing on them."""
-    earlier = deliveries.delivery(ports.archive, before)
-    if earlier is None or earlier.folder == now.folder:
+    """Return the days that an earlier version had and this one has not, with nothing on them.
+
+    Days that were stored without their invoice are all such days: they stand under it now.
+    """
+    earlier = deliveries.delivery(ports.archive, before.usage) if before else None
+    if earlier is None or before is None:
+        return []
+    named = before.reader >= deliveries.NAMES_INVOICE
+    if named and earlier.folder == now.folder:
         return []
     kept = {one.key for one in summaries}
-    return [
-        replace(one, lines=0, quantity=Decimal(0), cost=Decimal(0))
-        for one in _usage(ports, earlier).summaries
-        if one.key not in kept
-    ]
+    had = _named(_usage(ports, earlier).summaries, invoice_id if named else "")
+    return _emptied(one for one in had if one.key not in kept)
+
+
+def _named(summaries: Iterable[UsageSummary], invoice_id: str) -> list[UsageSummary]:
+    return [replace(one, invoice_id=invoice_id) for one in summaries]
+
+
+def _emptied(summaries: Iterable[UsageSummary]) -> list[UsageSummary]:
+    """Return days with nothing on them, each once."""
+    once = {one.key: one for one in summaries}
+    return [replace(one, lines=0, quantity=Decimal(0), cost=Decimal(0)) for one in once.values()]
 
 
 def _unread(invoice_id: str, delivery: Delivery, lines: int) -> Finding | None:

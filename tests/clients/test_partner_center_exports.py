@@ -97,6 +97,13 @@ def test_polling_waits_as_long_as_it_is_told(emulator, partner):
     assert partner.waits == [7.0] * 4
 
 
+def test_waiting_for_no_time_is_counted_too(emulator, partner):
+    emulator.control.change(export_polls=100, export_retry_after=0)
+    with pytest.raises(Unavailable, match="not ready after 60 seconds"):
+        partner.exports(deadline_seconds=60).billed("usage", INVOICE)
+    assert partner.waits == [1.0] * 60
+
+
 def test_an_export_that_is_never_ready_ends_with_the_deadline(emulator, partner):
     emulator.control.change(export_polls=100, export_retry_after=10)
     with pytest.raises(Unavailable, match="not ready after 60 seconds"):
@@ -389,7 +396,7 @@ class Scripted:
         return answer(environ, start_response)
 
 
-def fetch(script, folder):
+def fetch(script, folder, archive=FolderArchive):
     session = new_session()
     mount_wsgi(session, {GRAPH: script, STORE: script})
     options = {
@@ -400,7 +407,7 @@ def fetch(script, folder):
     }
     graph = Http(GRAPH, service="graph", **options)
     blobs = Http(STORE, service="blob", **options)
-    exports = BillingExports(graph, blobs, FolderArchive(folder), now=options["now"])
+    exports = BillingExports(graph, blobs, archive(folder), now=options["now"])
     return exports.billed("usage", "G1")
 
 
@@ -567,6 +574,41 @@ def test_another_failure_than_no_data_is_told(tmp_path):
     with pytest.raises(ServiceError, match="Internal error") as caught:
         fetch(Scripted(**failure), tmp_path)
     assert caught.value.code == "5001"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [("5000", "Internal error while writing the export"), ("5001", "No data available")],
+)
+def test_half_of_what_says_no_data_is_a_failure(tmp_path, code, message):
+    failure = {"status": "failed", "error": {"code": code, "message": message}}
+    with pytest.raises(ServiceError, match=message):
+        fetch(Scripted(**failure), tmp_path)
+
+
+@pytest.mark.parametrize("message", ["No data available", "no data available."])
+def test_no_data_is_told_by_code_and_message_together(tmp_path, message):
+    nothing = {"status": "failed", "error": {"code": "5000", "message": message}}
+    assert fetch(Scripted(**nothing), tmp_path).parts == ()
+
+
+def test_thousands_of_parts_do_not_write_the_journal_thousands_of_times(tmp_path):
+    written = []
+
+    class Counted(FolderArchive):
+        def put(self, name, content):
+            written.append(len(content))
+            super().put(name, content)
+
+    script = Scripted()
+    names = [f"part-{number:04}.json.gz" for number in range(600)]
+    script.parts = dict.fromkeys(names, PACKED)
+    manifest = script.manifest(blobCount=600, blobs=[{"name": name} for name in names])
+    script.operation["resourceLocation"] = manifest
+    delivery = fetch(script, tmp_path, Counted)
+    assert len(delivery.parts) == 600
+    assert delivery_of((tmp_path / delivery.folder / JOURNAL).read_bytes()) == delivery
+    assert sum(written) < 30 * written[-1]
 
 
 def test_a_manifest_elsewhere_is_not_followed_with_our_token(tmp_path):

@@ -263,7 +263,8 @@ def test_last_month_counts_from_the_feed_until_its_invoice_is_stored(office):
     (one,) = sync(office, day("2026-11-03"))
     assert stand([one]) == [("spike", "2026-10-30", "2026-10-30", "open")]
     assert office.store.table(UsageSummary).keys() == {
-        f"usage/{PROD}/2026-09-{number:02}/Storage/USD" for number in range(1, 31)
+        f"usage/I0/{NORTHWIND}/plan-1/{PROD}/2026-09-{number:02}/Storage/USD"
+        for number in range(1, 31)
     }
     center.heads = [an_invoice_head(), *center.heads]
     center.usage["I1"] = october
@@ -473,3 +474,76 @@ def test_nothing_of_a_day_before_the_first_of_the_year_is_lost(office):
     center.unbilled["USD", "current"] = rows(date(2026, 1, 1), date(2026, 1, 2))
     (one,) = sync(office, date(2026, 1, 3))
     assert "on 30 December 2025" in one.sentence
+
+
+# --- months that are known in part -----------------------------------------------------------------
+
+
+def october_out_of_the_feed(office, today=TODAY):
+    """October's invoice is issued and not imported yet; returns it."""
+    invoice = office.partner_center.heads.pop(0)
+    feed(office, today)
+    return invoice
+
+
+def a_note(office, *lines, cost="0.50"):
+    """An adjustment of October, with usage of its own."""
+    center = office.partner_center
+    head = an_invoice_head(cost, id="N1", issued_on=day("2026-11-06"), is_note=True)
+    center.heads.append(head)
+    fields = {"key": "line/N1/1", "customer_id": NORTHWIND, "invoice_id": "N1", "sku_id": "9"}
+    center.lines.append(a_pass_on(CostKind.USAGE, cost, **fields))
+    center.usage["N1"] = [{**line, "SkuId": "9"} for line in lines]
+
+
+def test_a_late_line_in_the_current_month_does_not_make_the_month_before_known(office):
+    october_out_of_the_feed(office, day("2026-11-07"))
+    late = rows(day("2026-10-31"), day("2026-10-31"), cost="0.50")
+    office.partner_center.unbilled["USD", "current"] += late
+    assert sync(office, day("2026-11-07")) == []
+
+
+def test_an_adjustment_note_does_not_make_its_month_known(office):
+    october_out_of_the_feed(office, day("2026-11-07"))
+    a_note(office, *rows(day("2026-10-31"), day("2026-10-31"), cost="0.50"))
+    october = rows(day("2026-10-01"), day("2026-10-31"))
+    office.partner_center.unbilled["USD", "last"] = october
+    office.store.save(
+        [a_contract(key="contract/c2", customer_id=NORTHWIND, anchor_day=15), a_budget("2000")]
+    )
+    (one,) = sync(office, day("2026-11-07"))
+    # 17 days of October and 6 of November (the last in part), and what the note adds.
+    assert (one.kind.value, one.amount) == ("budget", Decimal("2203.50"))
+
+
+def test_a_budget_alert_stays_while_days_of_its_month_are_not_known(office):
+    center = office.partner_center
+    office.store.save(
+        [a_contract(key="contract/c2", customer_id=NORTHWIND, anchor_day=15), a_budget("2000")]
+    )
+    invoice = october_out_of_the_feed(office, day("2026-11-06"))
+    center.unbilled["USD", "last"] = rows(day("2026-10-01"), day("2026-10-31"))
+    before = sync(office, day("2026-11-06"))
+    assert {one.state for one in before} == {AlertState.OPEN}
+    del center.unbilled["USD", "last"]
+    feed(office, day("2026-11-07"))
+    assert sync(office, day("2026-11-07")) == before
+    center.heads.insert(0, invoice)
+    center.usage["I1"] = rows(day("2026-10-01"), day("2026-10-31"), cost="1")
+    feed(office, day("2026-11-08"))
+    assert {one.state for one in sync(office, day("2026-11-08"))} == {AlertState.CLOSED}
+
+
+def test_late_usage_on_a_later_invoice_adds_to_the_days_that_are_billed(office):
+    office.store.save(
+        [a_contract(key="contract/c2", customer_id=NORTHWIND, anchor_day=15), a_budget("1500")]
+    )
+    before = sync(office)
+    a_note(office, *rows(day("2026-10-01"), day("2026-10-31"), cost="0.01"), cost="0.31")
+    feed(office, day("2026-11-10"))
+    after = sync(office, day("2026-11-10"))
+    reached = [one for one in before if one.kind.value == "budget"]
+    grown = [one for one in after if one.kind.value == "budget"]
+    assert [one.key for one in grown] == [one.key for one in reached]
+    # A day more, the day that was known in part, and 17 days of 0.01.
+    assert grown[0].amount == reached[0].amount + 100 + Decimal("0.17")

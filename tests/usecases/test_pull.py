@@ -13,13 +13,14 @@ from domain.customer import Agreement, Customer, DelegatedAdminRelationship
 from domain.period import Period
 from domain.problems import Incomplete, Severity, Unavailable
 from domain.run import RunStatus, UnitStatus
-from domain.subscription import CostLine, Subscription, SubscriptionEvent, UsageSummary
-from sync import pull
+from domain.subscription import CostKind, CostLine, Subscription, SubscriptionEvent, UsageSummary
+from sync import deliveries, pull
 from sync.messages import StartRun
 from tests.builders import (
     a_contract,
     a_customer,
     a_line,
+    a_pass_on,
     a_relationship,
     a_subscription,
     day,
@@ -560,3 +561,87 @@ def test_what_is_not_billed_yet_reaches_no_charge(office, tmp_path):
     late = usage_row("azure-1", "8888", UsageDate="2026-10-30T00:00:00")
     office.partner_center.unbilled = {("USD", "current"): [row], ("USD", "last"): [late]}
     assert billed(office) == billed(plain)
+
+
+# --- days of usage on several invoices --------------------------------------------------------------
+
+
+def used_days(office):
+    """What each day came to on each invoice, beside the days with nothing on them."""
+    return {
+        (one.invoice_id, one.entitlement_id, str(one.day)): one.cost
+        for one in office.store.table(UsageSummary).values()
+        if one.lines
+    }
+
+
+OCTOBER_USED = {
+    ("I1", "azure-1", "2026-10-05"): 30,
+    ("I1", "azure-2", "2026-10-05"): 20,
+}
+
+
+def late_usage(office, **fields):
+    """Usage of October that comes with the next invoice."""
+    center = office.partner_center
+    head = an_invoice_head("2.00", id="I2", issued_on=day("2026-11-09"))
+    center.heads = [center.heads[0], head]
+    line = {"customer_id": NORTHWIND, "key": "cost/I2/late/1", "invoice_id": "I2"}
+    center.lines = [*center.lines[:2], a_pass_on(CostKind.USAGE, "2.00", **line)]
+    center.usage["I2"] = [usage_row("azure-1", "2", **fields)]
+
+
+def test_late_usage_of_a_day_stands_beside_what_was_billed_of_it(office):
+    work(office, SYNC)
+    late_usage(office)
+    work(office, TOMORROW)
+    assert used_days(office) == OCTOBER_USED | {("I2", "azure-1", "2026-10-05"): 2}
+
+
+def test_an_invoice_that_is_issued_anew_restates_its_own_days_only(office):
+    late_usage(office)
+    work(office, SYNC)
+    late_usage(office, UsageDate="2026-10-06T00:00:00")
+    work(office, TOMORROW)
+    assert used_days(office) == OCTOBER_USED | {("I2", "azure-1", "2026-10-06"): 2}
+
+
+def test_days_that_were_stored_without_their_invoice_are_not_counted_twice(office):
+    work(office, SYNC)
+    archive, rows = office.ports.archive, office.store.table(UsageSummary)
+    before = [replace(one, invoice_id="") for one in rows.values()]
+    rows.clear()
+    office.store.save(before)
+    (made,) = deliveries.imports(archive, "I1")
+    deliveries.note_import(archive, "I1", replace(made, reader=1, total=None))
+    assert used_days(office) == {("", *day): cost for (_, *day), cost in OCTOBER_USED.items()}
+    office.partner_center.usage["I1"] = [usage_row("azure-1", "50")]
+    work(office, TOMORROW)
+    assert used_days(office) == {("I1", "azure-1", "2026-10-05"): 50}
+
+
+# --- invoices that are issued anew late --------------------------------------------------------------
+
+LATE = StartRun(kind="sync", day=day("2026-12-24"))
+
+
+def test_an_older_invoice_is_pulled_again_when_its_total_changed(office):
+    work(office, SYNC)
+    seats_line, _ = office.partner_center.lines
+    cheaper = a_pass_on(CostKind.USAGE, "40.00", customer_id=NORTHWIND)
+    issued_anew(office, seats_line, cheaper, total="140.00")
+    work(office, LATE)
+    assert sum(line.subtotal for line in office.store.cost_lines(["I1"])) == 140
+    assert f"pull/costs/I1/{LATE.day}" in [one.key for one in office.store.units(LATE.run_key)]
+
+
+def test_an_older_invoice_that_did_not_change_is_left_alone(office):
+    work(office, SYNC, LATE)
+    units = [one.key for one in office.store.units(LATE.run_key)]
+    assert units
+    assert not [key for key in units if key.startswith("pull/costs/")]
+
+
+def test_an_older_invoice_that_was_never_imported_is_left_alone(office):
+    work(office, LATE)
+    assert not office.store.table(CostLine)
