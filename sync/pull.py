@@ -218,8 +218,6 @@ def _costs(ports: Ports, unit: PullUnit) -> Outcome:
     withdrawn = [replace(line, withdrawn_on=unit.day) for line in stored if line.key not in kept]
     summaries = _named(used.summaries, invoice_id)
     restated = _restated(ports, invoice_id, known[-1] if known else None, metered, summaries)
-    if stored and not (known and known[-1].reader >= deliveries.NAMES_INVOICE):
-        restated += _emptied(_named(summaries, ""))
     saved = ports.store.save([*withdrawn, *explained, *summaries, *restated])
     findings = [*bad, *used.findings, *usage.not_on_invoice(lines, used)]
     _replace_cost_findings(ports, invoice_id, findings)
