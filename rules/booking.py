@@ -1,6 +1,7 @@
 """Our documents against the accounting: what stands there must be what the customer was asked for.
 
-Documents meet by our number, lines by position, else by amount, else by name. Amounts include tax.
+Documents meet by our number, in any case and without blanks around it; lines by position, else by
+amount, else by name. Amounts include tax.
 """
 
 from __future__ import annotations
@@ -35,27 +36,37 @@ def compare(sold: Sequence[SoldLine], booked: Sequence[BookedLine] | None) -> Bo
     ours: dict[str, list[SoldLine]] = defaultdict(list)
     theirs: dict[str, list[BookedLine]] = defaultdict(list)
     # Where our side does not tell the tax of a line, the document is compared before tax.
-    untaxed = {line.document for line in sold if line.tax is None}
+    untaxed = {_number(line) for line in sold if line.tax is None}
+    shown: dict[str, str] = {}
     for line in sorted(sold, key=lambda line: line.key):
-        own = replace(line, tax=Decimal(0)) if line.document in untaxed else line
-        ours[own.document].append(own)
+        number = _number(line)
+        own = replace(line, tax=Decimal(0)) if number in untaxed else line
+        ours[number].append(own)
+        shown.setdefault(number, line.document.strip())
         documents[own.currency] += own.amount + (own.tax or 0)
     for told in sorted(booked, key=lambda entry: entry.key):
-        entry = replace(told, tax=Decimal(0)) if told.document in untaxed else told
-        theirs[entry.document].append(entry)
+        number = _number(told)
+        entry = replace(told, tax=Decimal(0)) if number in untaxed else told
+        theirs[number].append(entry)
+        shown.setdefault(number, told.document.strip())
         books[entry.currency] += entry.amount + entry.tax
     contents = {
-        _content(lines): number for number, lines in sorted(theirs.items()) if number in ours
+        _content(lines): shown[number] for number, lines in sorted(theirs.items()) if number in ours
     }
     found: list[Difference] = []
     for number in sorted({*ours, *theirs}):
         if number not in theirs:
-            found.extend(_not_booked(number, ours[number]))
+            found.extend(_not_booked(shown[number], ours[number]))
         elif number not in ours:
-            found.extend(_not_ours(number, theirs[number], contents.get(_content(theirs[number]))))
+            twin = contents.get(_content(theirs[number]))
+            found.extend(_not_ours(shown[number], theirs[number], twin))
         else:
-            found.extend(_document(number, ours[number], theirs[number]))
+            found.extend(_document(shown[number], ours[number], theirs[number]))
     return Books(documents=documents, booked=books, differences=tuple(found))
+
+
+def _number(line: SoldLine | BookedLine) -> str:
+    return line.document.strip().casefold()
 
 
 def _content(lines: Sequence[BookedLine]) -> tuple[object, ...]:
@@ -159,14 +170,17 @@ def _pairs(
 
 
 def _as_a_whole(number: str, ours: Sequence[SoldLine], entry: BookedLine) -> Iterator[Difference]:
-    """An accounting that keeps one amount for the document is compared with its sums."""
+    """An accounting that keeps one amount for the document is compared with its sums.
+
+    Our lines are rounded already, so there is no more than a cent for a document, however long.
+    """
     net = sum((line.amount for line in ours), Decimal(0)) - entry.amount
     taxes = [line.tax for line in ours if line.tax is not None]
     tax = sum(taxes, Decimal(0)) - entry.tax
     for off, cause, what in ((net, Cause.PRICE, "net"), (tax, Cause.TAX, "tax")):
         if off:
             told = f"Document {number}: the {what} in the accounting is {off} {entry.currency} less"
-            small = abs(off) <= _CENT * len(ours)
+            small = abs(off) <= _CENT
             yield _difference(
                 Cause.ROUNDING if small else cause,
                 off,

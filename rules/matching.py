@@ -8,7 +8,7 @@ place is certain even where the shares in it are not, and nothing is picked by c
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -148,6 +148,19 @@ def places(asks: Sequence[Ask], sold: Sequence[SoldLine]) -> list[Place]:
     return _Places(asks, sold).found()
 
 
+class _Joined(dict[Hashable, list[int]]):
+    """Asks that lines find by what they say, so that many lines alike do not look through them all."""
+
+    def __init__(self, places: _Places) -> None:
+        super().__init__()
+        self.places = places
+
+    def join(self, key: Hashable, line: int) -> None:
+        """Join a line with the asks of a key; once they are one place, one of them stands for all."""
+        self.places.join(self[key], line)
+        del self[key][1:]
+
+
 class _Places:
     """Sets of nodes that grow together: the asks come first, the sold lines after them."""
 
@@ -178,7 +191,7 @@ class _Places:
             n = self.parent[n]
         return n
 
-    def _join(self, asks: Iterable[int], line: int) -> None:
+    def join(self, asks: Iterable[int], line: int) -> None:
         for n in asks:
             self.matched[n] = self.matched[line] = True
             a, b = sorted((self._root(n), self._root(line)))
@@ -207,55 +220,91 @@ class _Places:
                 costs[key].append(n)
         for n, line in self._unmatched():
             if line.charge_key and line.charge_key in charges:
-                self._join(charges[line.charge_key], n)
+                self.join(charges[line.charge_key], n)
             else:
-                self._join({a for key in line.cost_lines for a in costs.get(key, ())}, n)
+                self.join({a for key in line.cost_lines for a in costs.get(key, ())}, n)
 
     def _by_subscription(self) -> None:
         """Same subscription, same days; what is metered or bought once has no days to compare."""
         exact = self._index(lambda a: (a.customer_id, a.subscription_id, a.service, a.sku))
         days = self._index(lambda a: (a.customer_id, a.subscription_id, a.service))
         whole = self._index(lambda a: (a.customer_id, a.subscription_id))
+        joined = _Joined(self)
         for n, line in self._unmatched():
             if not line.subscription_id:
                 continue
             who = (line.customer_id, line.subscription_id)
-            near = exact.get((*who, line.service, line.sku)) or days.get((*who, line.service))
-            if near is None:
-                near = [a for a in whole.get(who, ()) if self._loose(a, line)]
-            self._join([a for a in near if self._same_way(self.asks[a], line)], n)
+            on_days = (*who, line.service)
+            if near := exact.get((*on_days, line.sku)):
+                place: Hashable = (*on_days, line.sku)
+            else:
+                place, near = on_days, days.get(on_days)
+            loose = near is None
+            among = whole.get(who, ()) if near is None else near
+            way = line.amount < 0
+            if (place, way) not in joined:
+                joined[place, way] = [
+                    a
+                    for a in among
+                    if (not loose or self._loose(a, line)) and self._same_way(self.asks[a], line)
+                ]
+            joined.join((place, way), n)
 
     def _by_product(self) -> None:
         """Same customer and product, for lines without a subscription: those still free first."""
         by_sku = self._index(lambda a: (a.customer_id, a.sku.casefold()))
         by_product = self._index(lambda a: (a.customer_id, a.sku.partition(":")[0].casefold()))
         by_name = self._index(lambda a: (a.customer_id, _plain(a.name)))
-        left: list[tuple[int, SoldLine, list[int]]] = []
+        left: list[tuple[int, SoldLine, Hashable]] = []
+        nears: dict[Hashable, list[int]] = {}
+        joined = _Joined(self)
         surely = list(self.matched)
         for n, line in self._unmatched():
             if line.subscription_id and (line.customer_id, line.subscription_id) in self.known:
                 continue
-            near = [
-                a
-                for a in (
-                    by_sku.get((line.customer_id, line.sku.casefold()))
-                    or by_product.get((line.customer_id, line.sku.casefold()))
-                    or by_name.get((line.customer_id, _plain(line.name)))
-                    or ()
+            named, way = line.sku.casefold(), line.amount < 0
+            found = (
+                (kind, name, index[line.customer_id, name])
+                for kind, index, name in (
+                    ("sku", by_sku, named),
+                    ("product", by_product, named),
+                    ("name", by_name, _plain(line.name)),
                 )
-                if self._same_way(self.asks[a], line)
-            ]
-            free = [a for a in near if not surely[a]]
-            # A subscription that nobody knows: only what nothing else answers can be meant.
-            near = free if line.subscription_id else free or near
-            same_days = [a for a in near if self.asks[a].service == line.service]
-            loose = [a for a in near if self._loose(a, line)]
-            self._join(same_days or loose, n)
-            left.append((n, line, near))
-        for n, line, near in left:
-            if not self.matched[n]:
-                free = [a for a in near if not self.matched[a]] or near
-                self._join([a for a in free if _overlap(self.asks[a].service, line.service)], n)
+                if (line.customer_id, name) in index
+            )
+            kind, name, among = next(found, ("", "", []))
+            where = (kind, line.customer_id, name, way, bool(line.subscription_id))
+            if where not in nears:
+                near = [a for a in among if self._same_way(self.asks[a], line)]
+                free = [a for a in near if not surely[a]]
+                # A subscription that nobody knows: only what nothing else answers can be meant.
+                nears[where] = free if line.subscription_id else free or near
+            days: Hashable = (where, line.service)
+            if days not in joined:
+                near = nears[where]
+                same_days = [a for a in near if self.asks[a].service == line.service]
+                joined[days] = same_days or [a for a in near if self._loose(a, line)]
+            joined.join(days, n)
+            left.append((n, line, where))
+        # Lines of the same days find the same asks: the first of them takes those that are free,
+        # the next all of them, once nothing is free any more.
+        free_of = {place: deque(near) for place, near in nears.items()}
+        taken: set[Hashable] = set()
+        joined = _Joined(self)
+        for n, line, place in left:
+            if self.matched[n]:
+                continue
+            days = (place, line.service)
+            free_now = free_of[place]
+            while free_now and self.matched[free_now[0]]:
+                free_now.popleft()
+            if not free_now:
+                if days not in joined:
+                    joined[days] = self._on_days(nears[place], line)
+                joined.join(days, n)
+            elif days not in taken:
+                taken.add(days)
+                self.join(self._on_days((a for a in free_now if not self.matched[a]), line), n)
 
     def _by_overlap(self) -> None:
         """Same subscription and overlapping days, for what is left on both sides."""
@@ -263,19 +312,23 @@ class _Places:
             lambda a: (a.customer_id, a.subscription_id),
             [n for n in range(len(self.asks)) if not self.matched[n]],
         )
+        joined = _Joined(self)
         for n, line in self._unmatched():
             if not line.subscription_id:
                 continue
-            near = free.get((line.customer_id, line.subscription_id), ())
-            fits = [
-                a
-                for a in near
-                if self._same_way(self.asks[a], line)
-                # What is not counted in seats may be invoiced by another month than it was used in.
-                and (not self.asks[a].counted or _overlap(self.asks[a].service, line.service))
-            ]
-            same = [a for a in fits if self.asks[a].sku == line.sku]
-            self._join(same or fits, n)
+            place = (line.customer_id, line.subscription_id, line.service, line.amount < 0)
+            if place not in joined:
+                joined[place] = fits = [
+                    a
+                    for a in free.get(place[:2], ())
+                    if self._same_way(self.asks[a], line)
+                    # What is not counted in seats may be invoiced by another month than it was used in.
+                    and (not self.asks[a].counted or _overlap(self.asks[a].service, line.service))
+                ]
+                for a in fits:
+                    joined.setdefault((*place, self.asks[a].sku), []).append(a)
+            same = (*place, line.sku)
+            joined.join(same if same in joined else place, n)
 
     def _in_one_total(self) -> None:
         """Changes of seats that the customer's line for the cycle has in its own total already."""
@@ -301,12 +354,15 @@ class _Places:
                 if not near or not totals[root]:
                     continue
                 if totals[root] == sum((self.asks[a].quantity for a in near), Decimal(0)):
-                    self._join(near, n)
+                    self.join(near, n)
                 else:
                     one = [a for a in near if self.asks[a].quantity == totals[root]]
-                    self._join(one[:1] if len(one) == 1 else (), n)
+                    self.join(one[:1] if len(one) == 1 else (), n)
 
     # --- what fits ---
+
+    def _on_days(self, asks: Iterable[int], line: SoldLine) -> list[int]:
+        return [a for a in asks if _overlap(self.asks[a].service, line.service)]
 
     def _loose(self, n: int, line: SoldLine) -> bool:
         """Days say little where the line tells none, or where usage is paid for by the month."""

@@ -11,6 +11,7 @@ from domain.money import Money
 from domain.period import Period
 from domain.reconciliation import BookedLine, Cause, Comparison, Remedy, SoldLine, worth
 from domain.subscription import CostInvoice, CostKind
+from rules import matching
 from rules.four_way import four_way
 from rules.shadow import predict
 from tests.builders import (
@@ -616,6 +617,56 @@ def test_an_accounting_that_keeps_one_amount_for_a_document():
         ("price", "correct_accounting", "10.00"),
         ("tax", "correct_accounting", "1.00"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("amount", "told"),
+    [
+        ("2000.00", []),
+        ("1999.99", [("rounding", "none", "0.01")]),
+        ("1998.00", [("price", "correct_accounting", "2.00")]),
+    ],
+)
+def test_a_long_document_that_is_booked_in_one_amount_agrees_to_the_cent(amount, told):
+    lines = [sold("10.00", 1, key=f"INV-1/{n}") for n in range(200)]
+    assert in_books(lines, [booked(amount)]) == told
+
+
+@pytest.mark.parametrize("number", ["inv-1", "INV-1 ", " Inv-1"])
+def test_a_document_is_found_in_any_case_and_without_the_blanks_around_its_number(number):
+    assert in_books([sold()], [booked(document=number)]) == []
+    assert in_books([sold(tax=None)], [booked(document=number, tax=Decimal(9))]) == []
+
+
+def test_thousands_of_meters_of_one_plan_are_not_looked_through_for_each_line(monkeypatch):
+    looked = []
+    same_way = matching._Places._same_way
+    monkeypatch.setattr(
+        matching._Places,
+        "_same_way",
+        staticmethod(lambda ask, line: looked.append(0) or same_way(ask, line)),
+    )
+    meters = range(300)
+    costs = [
+        a_pass_on(CostKind.USAGE, "1.00", key=f"cost/{n}", sku_id=f"{n:04}", name=f"Meter {n}")
+        for n in meters
+    ]
+    asks = matching.asks_of_lines(costs)
+    for fields in (
+        {"subscription_id": costs[0].subscription_id, "sku": ""},
+        {"subscription_id": "", "sku": costs[0].product_id},
+        {"subscription_id": "", "sku": costs[0].product_id, "service": None},
+    ):
+        looked.clear()
+        lines = [
+            sold("1.10", None, **{"service": costs[0].charged, **fields, "key": f"i/{n}"})
+            for n in meters
+        ]
+        (place,) = matching.places(
+            asks, [replace(x, name=f"Meter {n}") for n, x in enumerate(lines)]
+        )
+        assert (len(place.asks), len(place.sold)) == (300, 300)
+        assert len(looked) <= 2 * len(meters)
 
 
 def test_a_tax_that_our_side_does_not_tell_is_not_compared():
