@@ -176,6 +176,8 @@ class CostInvoice:
     billed: Period
     is_note: bool = False
     """It adjusts what invoices of before billed, and is not the invoice of the month."""
+    voided_on: date | None = None
+    """Day of the note that voided it: its total is zero, and its lines are withdrawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,13 +64,23 @@ class InvoiceWire(Wire):
     invoice_type: Text = "OneTime"
     amendments: tuple[InvoiceWire, ...] = ()
 
+    @property
+    def is_void_note(self) -> bool:
+        """Say whether it takes another invoice back."""
+        return self.document_type.lower() == "void_note"
+
+    @property
+    def issued_on(self) -> date:
+        """The day of its date, in UTC."""
+        return self.invoice_date.astimezone(UTC).date()
+
     def to_domain(self) -> CostInvoice:
         """Translate; without a billing period it is the month before the invoice's date.
 
         Whether `totalCharges` includes tax is not documented (UNCONFIRMED); it is taken as the
         control total before tax, and a difference to the lines shows as a named residual.
         """
-        issued = self.invoice_date.astimezone(UTC).date()
+        issued = self.issued_on
         billed = period_of(self.billing_period_start_date, self.billing_period_end_date)
         if billed is None:
             last = issued.replace(day=1) - timedelta(days=1)
@@ -91,7 +101,12 @@ def _blocking(fault: Finding) -> Finding:
 
 
 def invoices_of(documents: Iterable[Any]) -> Iterator[CostInvoice | Finding]:
-    """Translate invoices with their amendments; what has no lines of ours is told, not billed."""
+    """Translate invoices with their amendments; what has no lines of ours is told, not billed.
+
+    An invoice that a void note amends has a total of zero: nothing is left of it to be billed.
+    """
+    wires: dict[str, InvoiceWire] = {}
+    voided: dict[str, date] = {}
     for document in documents:
         name = label("invoice", document)
         found = read(InvoiceWire, document, lambda wire: wire, check="invoice", record=name)
@@ -99,24 +114,35 @@ def invoices_of(documents: Iterable[Any]) -> Iterator[CostInvoice | Finding]:
             yield _blocking(found)
             continue
         for one in (found, *found.amendments):
-            record = f"invoice {one.id}"
-            if one.invoice_type.lower() == "recurring":
-                reason, hint = "is a legacy invoice", "Bill legacy subscriptions by hand."
-            elif one.document_type.lower() == "void_note":
-                reason, hint = "was voided", "Bill the invoice that replaces it."
+            wires.setdefault(one.id, one)
+            if one.is_void_note and (one.amends_of or one is not found):
+                voided[one.amends_of or found.id] = one.issued_on
+    for one in wires.values():
+        record = f"invoice {one.id}"
+        if one.invoice_type.lower() == "recurring":
+            reason, hint = "is a legacy invoice", "Bill legacy subscriptions by hand."
+        elif one.is_void_note:
+            reason, hint = "was voided", "Bill the invoice that replaces it."
+            if one.amends_of:
+                reason = f"voids {one.amends_of}, which is taken back,"
+        else:
+            head = read(InvoiceWire, one, InvoiceWire.to_domain, check="invoice", record=record)
+            if isinstance(head, Finding):
+                yield _blocking(head)
+            elif one.id in voided:
+                yield replace(head, total=Decimal(0), voided_on=voided[one.id])
             else:
-                head = read(InvoiceWire, one, InvoiceWire.to_domain, check="invoice", record=record)
-                yield _blocking(head) if isinstance(head, Finding) else head
-                continue
-            yield Finding(
-                check="wire.invoice",
-                severity=Severity.WARN,
-                customer_id="",
-                record=record,
-                sentence=f"Microsoft's {record} of {one.total_charges} {one.currency_code} {reason}"
-                " and is not billed on.",
-                hint=hint,
-            )
+                yield head
+            continue
+        yield Finding(
+            check="wire.invoice",
+            severity=Severity.WARN,
+            customer_id="",
+            record=record,
+            sentence=f"Microsoft's {record} of {one.total_charges} {one.currency_code} {reason}"
+            " and is not billed on.",
+            hint=hint,
+        )
 
 
 class CostLineWire(Wire):

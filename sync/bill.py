@@ -300,7 +300,7 @@ def plan(ports: Ports, message: StartRun) -> list[BillUnit]:
         raise InputError("a bill run needs a period", hint="give it as --period 2026-10")
     period = Period.month(message.period)
     heads = period_invoices(ports, period)
-    if not heads:
+    if all(head.voided_on for head in heads):
         raise InputError(
             f"Microsoft has not issued an invoice for {message.period} yet",
             hint="bill a month from about the 8th of the next one on",

@@ -18,7 +18,7 @@ from typing import TypeVar
 from domain.customer import Agreement, Customer
 from domain.delivery import Delivery
 from domain.problems import Finding, Incomplete, Severity
-from domain.subscription import CostInvoice, CostKind, Subscription, UsageSummary
+from domain.subscription import CostInvoice, CostKind, CostLine, Subscription, UsageSummary
 from rules import reconcile
 from sync import alerts, deliveries, usage_grouping
 from sync.findings import INVOICE_CHECKS, replace_everywhere, unsettled_invoices
@@ -81,7 +81,7 @@ def plan(ports: Ports, message: StartRun) -> list[PullUnit]:
     units.extend(
         PullUnit(run_key=message.run_key, part="costs", scope=invoice.id, day=day)
         for invoice in invoices
-        if invoice.issued_on >= since
+        if (invoice.voided_on or invoice.issued_on) >= since
         or invoice.id in again
         or deliveries.issued_anew(ports.archive, invoice)
     )
@@ -172,6 +172,8 @@ def _costs(ports: Ports, unit: PullUnit) -> Outcome:
         return Outcome(held=True, counts={"cost_lines": 0})
     stored = ports.store.cost_lines([invoice_id])
     known = deliveries.imports(ports.archive, invoice_id)
+    if invoice.voided_on:
+        return _withdrawn(ports, unit, invoice, stored, known)
     try:
         delivered, metered = _archived(ports, unit, invoice, known) or (
             ports.partner_center.export("reconciliation", invoice_id),
@@ -247,6 +249,33 @@ def _costs(ports: Ports, unit: PullUnit) -> Outcome:
     return Outcome(counts={**counts, "written": saved.created + saved.updated})
 
 
+def _withdrawn(
+    ports: Ports,
+    unit: PullUnit,
+    invoice: CostInvoice,
+    stored: Sequence[CostLine],
+    known: Sequence[deliveries.Import],
+) -> Outcome:
+    """Take back what was imported of an invoice that Microsoft voided; what replaces it is another.
+
+    What was billed from it is answered by the next bill.
+    """
+    _tell_incomplete(ports, invoice.id, [])
+    _replace_cost_findings(ports, invoice.id, [])
+    counts = {"cost_lines": 0, "withdrawn_lines": len(stored)}
+    if not stored and not (known and known[-1].lines):
+        return Outcome(counts={**counts, "written": 0})
+    withdrawn = [replace(line, withdrawn_on=unit.day) for line in stored]
+    days = _restated(ports, invoice.id, known[-1] if known else None, None, ())
+    saved = ports.store.save([*withdrawn, *days])
+    deliveries.note_import(
+        ports.archive,
+        invoice.id,
+        deliveries.Import(at=ports.now(), lines="", usage="", counts=counts, total=invoice.total),
+    )
+    return Outcome(counts={**counts, "written": saved.created + saved.updated})
+
+
 def _archived(
     ports: Ports, unit: PullUnit, invoice: CostInvoice, known: Sequence[deliveries.Import]
 ) -> tuple[Delivery, Delivery] | None:
@@ -281,7 +310,7 @@ def _restated(
     ports: Ports,
     invoice_id: str,
     before: deliveries.Import | None,
-    now: Delivery,
+    now: Delivery | None,
     summaries: Sequence[UsageSummary],
 ) -> list[UsageSummary]:
     """Return the days that an earlier version had and this one has not, with nothing on them.
@@ -292,7 +321,7 @@ def _restated(
     if earlier is None or before is None:
         return []
     named = before.reader >= deliveries.NAMES_INVOICE
-    if named and earlier.folder == now.folder:
+    if named and now and earlier.folder == now.folder:
         return []
     kept = {one.key for one in summaries}
     had = _named(_usage(ports, earlier).summaries, invoice_id if named else "")

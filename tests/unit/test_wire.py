@@ -338,9 +338,35 @@ def test_invoices_with_their_amendments_and_what_is_not_billed():
     assert [(one.id, one.billed) for one in heads] == [("G2", march), ("G3", march), ("G4", march)]
     assert heads[0].total == Decimal("2076.63")
     told = [one for one in found if isinstance(one, Finding)]
-    assert [one.record for one in told] == ["invoice G5", "invoice D6", "invoice g7"]
-    assert "was voided" in told[0].sentence
-    assert "legacy" in told[1].sentence
+    assert [one.record for one in told] == ["invoice g7", "invoice G5", "invoice D6"]
+    assert "was voided" in told[1].sentence
+    assert "legacy" in told[2].sentence
+
+
+def a_head(name, **fields):
+    return {
+        "id": name,
+        "invoiceDate": "2026-11-08T00:00:00Z",
+        "totalCharges": Decimal(150),
+        "currencyCode": "USD",
+        "documentType": "invoice",
+        "invoiceType": "OneTime",
+        **fields,
+    }
+
+
+@pytest.mark.parametrize("place", ["amendment", "amendment that names nothing", "list", "both"])
+def test_an_invoice_that_a_void_note_amends_has_nothing_left_to_bill(place):
+    void = a_head("V1", documentType="void_note", invoiceDate="2026-11-20T00:00:00Z")
+    if place != "amendment that names nothing":
+        void["amendsOf"] = "I1"
+    listed = [void] if place in {"list", "both"} else []
+    amended = [] if place == "list" else [void]
+    found = list(invoices_of([*listed, a_head("I1", amendments=amended), a_head("I2")]))
+    heads = {one.id: one for one in found if isinstance(one, CostInvoice)}
+    assert (heads["I1"].total, heads["I1"].voided_on) == (0, date(2026, 11, 20))
+    assert (heads["I2"].total, heads["I2"].voided_on) == (150, None)
+    assert [one.record for one in found if isinstance(one, Finding)] == ["invoice V1"]
 
 
 def test_a_relationship_before_its_customer():

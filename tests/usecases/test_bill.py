@@ -92,6 +92,16 @@ def test_without_microsofts_invoice_nothing_is_billed(synced):
     )
 
 
+def test_a_month_whose_invoice_was_voided_waits_for_the_one_that_replaces_it(synced):
+    synced.partner_center.heads = [an_invoice_head("0", voided_on=day("2026-11-10"))]
+    assert refused(synced).startswith("Microsoft has not issued an invoice for 2026-10 yet")
+    synced.partner_center.heads.append(an_invoice_head("0.00", id="I2"))
+    assert refused(synced) == (
+        "The 2 imported lines of I1 sum to 150.00 USD, the invoice says 0: not reconcilable. "
+        "(run sync first; then bill again)"
+    )
+
+
 def test_an_invoice_that_was_not_imported_refuses_the_run(office):
     assert refused(office) == (
         "The 0 imported lines of I1 sum to 0 USD, the invoice says 150.00: not reconcilable. "

@@ -14,7 +14,7 @@ from domain.period import Period
 from domain.problems import Incomplete, Severity, Unavailable
 from domain.run import RunStatus, UnitStatus
 from domain.subscription import CostKind, CostLine, Subscription, SubscriptionEvent, UsageSummary
-from sync import deliveries, pull
+from sync import bill, deliveries, pull
 from sync.messages import StartRun
 from tests.builders import (
     a_contract,
@@ -30,10 +30,12 @@ from tests.usecases.office import (
     APPROVE,
     BILL,
     NORTHWIND,
+    OCTOBER,
     SYNC,
     a_fault,
     an_invoice_head,
     an_office,
+    totals,
     usage_row,
     work,
 )
@@ -275,6 +277,50 @@ def test_an_old_invoice_whose_usage_holds_a_customer_is_pulled_until_it_can_be_r
     office.partner_center.usage["I1"].remove(broken)
     work(office, SYNC.model_copy(update={"day": day("2027-02-09")}))
     assert ("wire.usage", NORTHWIND) not in checks(office)
+
+
+def void_and_replace(office):
+    """Microsoft takes I1 back and issues I2 with the same lines."""
+    center = office.partner_center
+    voided = an_invoice_head("0", voided_on=day("2026-11-10"))
+    center.heads = [voided, an_invoice_head(id="I2", issued_on=day("2026-11-10"))]
+    center.lines += [
+        replace(line, key=line.key.replace("I1", "I2"), invoice_id="I2") for line in center.lines
+    ]
+    center.usage["I2"] = center.usage["I1"]
+
+
+def test_the_lines_of_a_voided_invoice_are_withdrawn_once(office):
+    work(office, SYNC)
+    void_and_replace(office)
+    work(office, TOMORROW)
+    assert office.store.cost_lines(["I1"]) == []
+    assert len(office.store.cost_lines(["I1"], withdrawn=True)) == 2
+    assert len(office.store.cost_lines(["I2"])) == 2
+    used = office.store.table(UsageSummary).values()
+    assert sum(one.cost for one in used if one.invoice_id == "I1") == 0
+    assert sum(one.cost for one in used if one.invoice_id == "I2") == 50
+    made = deliveries.imports(office.partner_center.archive, "I1")
+    work(office, SYNC.model_copy(update={"day": day("2026-11-11")}))
+    assert deliveries.imports(office.partner_center.archive, "I1") == made
+
+
+def test_a_voided_invoice_and_its_replacement_are_billed_once(office):
+    work(office, SYNC)
+    void_and_replace(office)
+    work(office, TOMORROW, BILL)
+    assert totals(office) == {"Fabrikam Toys draft": "142.80", "Northwind Traders draft": "65.45"}
+
+
+def test_what_was_issued_from_a_voided_invoice_stands_where_its_replacement_says_the_same(office):
+    work(office, SYNC, BILL, APPROVE)
+    issued = totals(office)
+    void_and_replace(office)
+    work(office, TOMORROW)
+    for customer in ("c1", NORTHWIND):
+        draft = bill.propose(office.ports, customer, OCTOBER)[1]
+        assert (draft.document, draft.held) == (None, False)
+    assert totals(office) == issued
 
 
 def test_old_invoices_are_not_pulled(office):
