@@ -276,20 +276,23 @@ def _without_twins(
     for line in lines:
         groups[_twin(line)].append(line)
     right = [ask.amount for ask in asks if ask.amount is not None]
+    due, cost = sum(right, Decimal(0)), sum((a.cost for a in asks), Decimal(0))
+    wanted = sum((a.quantity for a in asks), Decimal(0))
+    asked = sum((line.amount for line in lines), Decimal(0))
+    seats = sum((line.quantity or 0 for line in lines), Decimal(0))
+    counted = all(a.counted for a in asks) and all(x.quantity is not None for x in lines)
     for twins in groups.values():
         for extra in range(len(twins) - 1, 0, -1):
-            gone = {line.key for line in twins[:extra]}
-            rest = [line for line in lines if line.key not in gone]
-            amount = sum((line.amount for line in rest), Decimal(0))
+            amount = asked - extra * twins[0].amount
             if len(right) == len(asks):
-                fits = amount == sum(right, Decimal(0))
-            elif all(a.counted for a in asks) and all(x.quantity is not None for x in rest):
-                seats = sum((x.quantity or 0 for x in rest), Decimal(0))
-                fits = seats == sum((a.quantity for a in asks), Decimal(0))
+                fits = amount == due
+            elif counted:
+                fits = seats - extra * (twins[0].quantity or 0) == wanted
             else:
-                fits = amount >= sum((a.cost for a in asks), Decimal(0)) and amount > 0
+                fits = amount >= cost and amount > 0
             if fits:
-                return rest, sum((line.amount for line in twins[:extra]), Decimal(0))
+                gone = {line.key for line in twins[:extra]}
+                return [line for line in lines if line.key not in gone], extra * twins[0].amount
     return list(lines), Decimal(0)
 
 

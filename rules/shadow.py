@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
@@ -23,7 +23,7 @@ from fractions import Fraction
 
 from domain.charge import Charge, Reason
 from domain.money import plain
-from domain.period import Period
+from domain.period import Grid, Period
 from domain.problems import Finding, Severity
 from domain.subscription import (
     CostKind,
@@ -37,7 +37,9 @@ from rules.cycles import Method, Rounding, Side
 from rules.lines import UnitPrice
 from rules.linking import CHANGES, KINDS
 from rules.proration import PriceQuestion, rate_history
+from rules.states import opens
 
+_TOTALS = {"new", "renew", "cycleCharge"}
 _TOLERANCE = Decimal("0.01")
 """For each unit of a line: the prorated unit is rounded to cents before it is multiplied."""
 
@@ -103,16 +105,53 @@ def predict(
         lines = lines_of[subscription.id]
         if subscription.kind is not SubscriptionKind.LICENCE or not lines:
             continue
+        aligned = _aligned(lines)
+        history = [
+            replace(event, anchor=aligned[event.effective])
+            if event.effective in aligned and opens(event)
+            else event
+            for event in events.history(subscription, lines, events_of[subscription.id])
+        ]
         found, _ = rate_history(  # what cannot be rated is told where it is rated for the customer
-            events.history(subscription, lines, events_of[subscription.id]),
+            history,
             price_for=locked_cost(lines),
             window=window,
-            method=Method(currency=lines[0].currency, side=Side.COST, rounding=rounding),
+            method=Method(
+                currency=lines[0].currency,
+                side=Side.COST,
+                rounding=rounding,
+                keeps_day=bool(aligned),
+            ),
             name=subscription.name,
             auto_renew=subscription.auto_renew,
         )
         expected.extend(charge for charge in found if charge.amount or charge.unit_price)
     return expected
+
+
+def _aligned(lines: Iterable[CostLine]) -> dict[date, date]:
+    """Return the terms whose cycles are those of another subscription, or the calendar's.
+
+    By their first day, and the end on which their cycles are anchored. A term that is bought to end
+    with another begins with a part of a cycle, as its lines show. Rule: partner-center.md 13.1.
+    """
+    found: dict[date, date] = {}
+    for line in lines:
+        starts, ends, charged = line.subscription_start, line.subscription_end, line.charged
+        if not starts or not ends or not charged or line.charge_type not in _TOTALS:
+            continue
+        # Where the first cycle is cut short it ends on the other's day; those after it start there.
+        turns = charged.end if charged.start == starts else charged.start
+        full_term = _turns_on(ends, starts)
+        on_end = turns < ends and _turns_on(turns, ends) and not _turns_on(turns, starts)
+        if on_end and not full_term:
+            found[starts] = ends
+    return found
+
+
+def _turns_on(day: date, anchor: date) -> bool:
+    """Say whether a month that is counted from an anchor begins on a day."""
+    return Grid(1, 0, anchor.day).around(day).start == day
 
 
 def check(expected: Iterable[Charge], lines: Iterable[CostLine]) -> list[Finding]:

@@ -299,7 +299,10 @@ def _archived(
 def _usage(
     ports: Ports, delivery: Delivery, asked: usage_grouping.Asked | None = None
 ) -> usage.UsageMonth:
-    """Read the usage of a delivery from the archive, as fine as it is asked for."""
+    """Read the usage of a delivery from the archive, as fine as it is asked for.
+
+    All its parts are open at once: where the archive is a container they lie on the local disk.
+    """
     scratch = ports.archive.folder(f"scratch/{delivery.invoice_id}")
     with ExitStack() as open_files:
         files = [open_files.enter_context(ports.archive.local(name)) for name in delivery.distinct]

@@ -3,7 +3,9 @@
 Names are readable relative paths (`invoices/G000912345/usage/version-1/part-0.json.gz`). They come
 partly from foreign ids, so each is checked: nothing leaves the archive's root. Whatever is put is
 there whole or not at all. Large payloads are written block by block: neither memory nor, with a
-container, the local disk holds one of them.
+container, the local disk holds one of them then. To be read, a payload of a container lies on the
+local disk for as long as it is open: lines of invoices part after part, usage all parts of one
+invoice together, so the disk must hold these as packed as they came.
 """
 
 from __future__ import annotations

@@ -107,6 +107,49 @@ def test_the_exchange_rate_is_that_of_the_cycles_own_line():
     assert str(charge.amount) == "80.00 EUR"
 
 
+ALIGNED = {"subscription_start": day("2026-10-10"), "subscription_end": day("2027-10-15")}
+"""Bought on 10 October to end with a subscription whose cycles turn on the 15th."""
+SHOWN = {"start": day("2026-10-10"), "term_end": day("2027-10-15"), "quantity": 10}
+
+
+def test_a_term_that_ends_with_another_begins_with_a_part_of_its_cycle():
+    """5 of the 30 days from 15 September: 9.30 × 5/30 = 1.55."""
+    lines = [
+        a_line("new", "2026-10-10", "2026-10-15", unit="9.30", effective="1.55", **ALIGNED),
+        a_line("cycleCharge", "2026-10-15", "2026-11-15", unit="9.30", **ALIGNED),
+        a_line("cycleCharge", "2026-11-15", "2026-12-15", unit="9.30", **ALIGNED),
+    ]
+    assert causes(lines, **SHOWN) == []
+    assert causes(lines[2:], window=NOVEMBER, months=lines, **SHOWN) == []
+    # The cycles alone tell it too.
+    assert causes(lines[2:], window=NOVEMBER, **SHOWN) == []
+
+
+def test_a_term_that_ends_with_the_calendar_month_begins_with_the_rest_of_one():
+    """22 of the 31 days of October: 9.30 × 22/31 = 6.60."""
+    month = {**ALIGNED, "subscription_end": day("2027-10-01")}
+    lines = [
+        a_line("new", "2026-10-10", "2026-11-01", unit="9.30", effective="6.60", **month),
+        a_line("cycleCharge", "2026-11-01", "2026-12-01", unit="9.30", **month),
+    ]
+    shown = {**SHOWN, "term_end": day("2027-10-01")}
+    assert causes(lines, **shown) == []
+    assert causes(lines, window=NOVEMBER, **shown) == []
+
+
+def test_a_part_of_a_cycle_that_costs_too_much_is_told():
+    lines = [
+        a_line("new", "2026-10-10", "2026-10-15", unit="9.30", **ALIGNED),
+        a_line("cycleCharge", "2026-10-15", "2026-11-15", unit="9.30", **ALIGNED),
+    ]
+    assert causes(lines, **SHOWN) == [(Cause.PRORATION, "77.50")]
+
+
+def test_a_shortened_term_whose_cycles_turn_on_its_purchase_day_keeps_them():
+    lines = [a_line("new", "2026-10-10", "2026-11-10", unit="9.30", **ALIGNED)]
+    assert causes(lines, **SHOWN) == []
+
+
 def test_without_a_line_that_tells_the_price_nothing_is_expected():
     assert expected([]) == []
     assert expected([a_line(sku_id="0009", subscription_start=None)]) == []
