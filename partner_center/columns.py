@@ -96,6 +96,14 @@ def folded(name: str) -> str:
 NAMES = {folded(name): name for columns in _COLUMNS.values() for name in columns} | _ALSO
 
 
+def v1_name(column: str) -> str:
+    """Write a present name as the v1 API does."""
+    older = {"PartnerEarnedCreditPercentage": "rateOfPartnerEarnedCredit", "Unit": "unitOfMeasure"}
+    older |= {"CreditPercentage": "rateOfCredit", "Tier2MpnId": "resellerMpnId"}
+    known = older.get(column, column)
+    return f"pc{known[2:]}" if known.startswith("PC") else known[:1].lower() + known[1:]
+
+
 @cache
 def column_of(name: str) -> str:
     """Return the present name of a column, however it is written; the name itself where unknown."""

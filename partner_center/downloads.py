@@ -17,10 +17,11 @@ import re
 import shutil
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 from domain.problems import Finding, InputError
@@ -51,16 +52,23 @@ class Download:
 
     path: Path
     name: str
-    """For people: the file, and the member of a ZIP."""
+    """For people: the file, and the member of a ZIP; no two files of a run have the same."""
     kind: Kind
     encoding: str
     gzipped: bool
     delimiter: str = ""
     header: tuple[str, ...] = ()
     """Column names as written; of JSON, the members of the first records."""
+    folder: str = ""
+    """Where it lies, on the disk or in a ZIP: a manifest speaks of the files beside it."""
     json_lines: bool = False
     told_count: int | None = None
     """How many records the answer has in all its pages, where it says so."""
+
+    @property
+    def base(self) -> str:
+        """The name alone, as a manifest writes it."""
+        return self.name.replace("\\", "/").rpartition("/")[2]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -90,9 +98,9 @@ def find(paths: Iterable[Path], scratch: Path) -> tuple[list[Download], list[str
         else:
             raise InputError(f"there is no file or folder {path}")
         for file, name, wanted in files:
-            for member, label in _members(file, name, scratch):
+            for member, label, folder in _members(file, name, scratch):
                 try:
-                    found.append(recognise(member, label))
+                    found.append(replace(recognise(member, label), folder=folder))
                 except NotOursError as error:
                     if wanted and member is file:
                         raise
@@ -105,14 +113,21 @@ def find(paths: Iterable[Path], scratch: Path) -> tuple[list[Download], list[str
             hint="give reconciliation or daily usage files, as CSV or JSON",
         )
     names = [one.path.resolve() for one in found]
-    return [one for n, one in enumerate(found) if one.path.resolve() not in names[:n]], passed
+    found = [one for n, one in enumerate(found) if one.path.resolve() not in names[:n]]
+    for deeper in (lambda one: PurePath(one.folder).name, lambda one: one.folder):
+        twice = Counter(one.name for one in found)
+        found = [
+            one if twice[one.name] == 1 else replace(one, name=f"{deeper(one)}/{one.base}")
+            for one in found
+        ]
+    return found, passed
 
 
-def _members(path: Path, name: str, scratch: Path) -> Iterator[tuple[Path, str]]:
+def _members(path: Path, name: str, scratch: Path) -> Iterator[tuple[Path, str, str]]:
     with path.open("rb") as stream:
         magic = stream.read(4)
     if magic[:4] != b"PK\x03\x04":
-        yield path, name
+        yield path, name, str(path.parent)
         return
     try:
         with zipfile.ZipFile(path) as archive:
@@ -135,7 +150,7 @@ def _members(path: Path, name: str, scratch: Path) -> Iterator[tuple[Path, str]]
                 with archive.open(one) as source, target.open("wb") as sink:
                     shutil.copyfileobj(source, sink, 1 << 20)
                 label = name if len(members) == 1 else f"{name}/{one.filename}"
-                yield target, label
+                yield target, label, str(path / PurePath(one.filename).parent)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise InputError(f"{name} is damaged or incomplete: {error}") from error
 

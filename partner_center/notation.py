@@ -138,11 +138,6 @@ class Evidence:
             raise self._mixed("dates", day_first, month_first)
         for found, said in ((day_first, DateOrder.DMY), (month_first, DateOrder.MDY)):
             if found:
-                if told and told != said:
-                    raise InputError(
-                        f"{self.file}, {found}: this date contradicts --dates {told}",
-                        hint="leave the option out",
-                    )
                 return said
         if told:
             return DateOrder(told)
@@ -160,11 +155,6 @@ class Evidence:
             raise self._mixed("numbers", point, comma)
         for place, sign in ((point, "."), (comma, ",")):
             if place:
-                if told and told != sign:
-                    raise InputError(
-                        f"{self.file}, {place}: this number contradicts --decimal {told}",
-                        hint="leave the option out",
-                    )
                 return sign
         # Dates with a T are as a program wrote them: no spreadsheet has touched the file.
         if told or self.timed or "either" not in self.numbers:

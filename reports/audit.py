@@ -204,6 +204,8 @@ def direction(point: Point) -> str:
     """Say in a few words which way the money goes; nothing where the sentence says it."""
     if not point.amount:
         return ""
+    if point.cause == "tax":
+        return "total and tax disagree"
     return _DIRECTIONS.get(
         point.remedy, "at stake" if point.amount > 0 else "not billed by Microsoft"
     )
@@ -390,6 +392,16 @@ def _proof(rows: Sequence[InvoiceRow]) -> list[tuple[str, str, Decimal, bool]]:
     ]
 
 
+_DIRECTING = dict.fromkeys(
+    [0x200E, 0x200F, 0x061C, *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd"
+)
+"""Characters that turn the writing round: in a name they would mirror the sentence behind it."""
+
+
+def _shown(value: Any) -> Any:
+    return value.translate(_DIRECTING) if type(value) is str else value
+
+
 @cache
 def _template() -> Template:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - heavy
@@ -398,6 +410,7 @@ def _template() -> Template:
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )

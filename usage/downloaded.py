@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -96,6 +95,8 @@ class UsageFile:
     delimiter: str = ""
     """Empty for JSON lines."""
     gzipped: bool = False
+    export: str = ""
+    """The export of which it is a part: parts of one never hold the same lines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +182,8 @@ class DownloadedUsage:
     faults: tuple[Fault, ...] = ()
     files: tuple[UsageFileTotal, ...] = ()
     controls: tuple[ControlRow, ...] = ()
+    contents: tuple[tuple[str, str, str, int, Decimal], ...] = ()
+    """By file, currency and invoice: lines that count here or cannot be read, and the cost of all."""
     unnumbered: tuple[tuple[str, int, int], ...] = ()
     """Files of which some lines name an invoice and others none: name, lines without, all lines."""
     days: Mapping[tuple[str, str], frozenset[date]] = field(default_factory=dict)
@@ -203,7 +206,8 @@ class UsageReader:
         self._db.execute("SET checkpoint_threshold = '64MB'")
         self._db.execute(_LINE)
         self._names: list[str] = []
-        self._narrow: list[frozenset[str]] = []
+        self._filled: list[frozenset[str]] = []
+        self._exports: list[str] = []
         self._rejected: list[Fault] = []
 
     def __enter__(self) -> Self:
@@ -259,7 +263,12 @@ class UsageReader:
         """Take the staged file in."""
         number = len(self._names)
         self._names.append(file.name)
-        self._narrow.append(frozenset({"ResourceURI", "EntitlementId"} - file.columns.keys()))
+        self._exports.append(file.export)
+        told = [one for one in ("ResourceURI", "EntitlementId") if one in file.columns]
+        counts = self._db.execute(
+            f"SELECT {', '.join(['count(*)', *(_count_of(one) for one in told)])} FROM staged"
+        ).fetchall()[0]
+        self._filled.append(frozenset(one for one, n in zip(told, counts[1:], strict=True) if n))
         typed = _typed_csv(file, writing) if file.delimiter else _typed_json(file)
         self._db.execute(f"WITH typed AS ({typed}) {_picked(number)}")
         self._db.execute("DROP TABLE staged")
@@ -295,6 +304,10 @@ class UsageReader:
             controls=tuple(
                 ControlRow(file=self._names[file], row=row, told=_trim(told), cost=_trim(cost))
                 for file, row, told, cost in self._db.execute(_CONTROLS).fetchall()
+            ),
+            contents=tuple(
+                (self._names[file], currency, invoice, lines, _trim(cost))
+                for file, currency, invoice, lines, cost in self._db.execute(_CONTENTS).fetchall()
             ),
             unnumbered=tuple(
                 (self._names[file], blank, lines)
@@ -369,44 +382,44 @@ class UsageReader:
 
     def _overlaps(self) -> Iterator[Overlap]:
         """Leave out the lines of each file that an earlier one has too, where both are of one export."""
-        for one, other in combinations(range(len(self._names)), 2):
-            narrow = self._narrow[one] != self._narrow[other]
-            for invoice, *counts in self._shared(one, other, "meter" if narrow else "meaning"):
-                same, exact, first, second = counts
-                # Parts of one export have lines alike by chance, never so many.
-                if 2 * same < min(first, second) and 20 * exact < min(first, second):
-                    continue
-                taken = self._leave_out(one, other, invoice, "meter" if narrow else "meaning")
-                if taken:
-                    yield Overlap(
-                        file=self._names[other],
-                        other=self._names[one],
-                        invoice_id=invoice,
-                        lines=taken,
-                        left=min(first, second) - same,
-                    )
+        if len(self._names) < 2:
+            return
+        exact = self._shared("mark")
+        same = {mark: self._shared(mark) for mark in ("meaning", "meter")}
+        sizes: dict[tuple[int, str], int] = {
+            (file, invoice): count
+            for file, invoice, count in self._db.execute(
+                "SELECT file, invoice, count(*) FROM line WHERE fault IS NULL GROUP BY ALL"
+            ).fetchall()
+        }
+        for one, other, invoice in sorted({*same["meaning"], *same["meter"]}):
+            mark = "meaning" if self._filled[one] == self._filled[other] else "meter"
+            pair = one, other, invoice
+            shared = same[mark].get(pair, 0)
+            least = min(sizes[one, invoice], sizes[other, invoice])
+            parts = self._exports[one] and self._exports[one] == self._exports[other]
+            # Parts of one export have lines alike by chance, never so many.
+            if parts or (2 * shared < least and 20 * exact.get(pair, 0) < least):
+                continue
+            taken = self._leave_out(one, other, invoice, mark)
+            if taken:
+                yield Overlap(
+                    file=self._names[other],
+                    other=self._names[one],
+                    invoice_id=invoice,
+                    lines=taken,
+                    left=least - shared,
+                )
 
-    def _shared(self, one: int, other: int, mark: str) -> list[tuple[Any, ...]]:
-        """Return per invoice of both files: lines of one meaning, lines alike, lines of each."""
-        return self._db.execute(
-            f"""WITH line AS (
-              SELECT * FROM line WHERE fault IS NULL AND file IN ($one, $other)
-            ), size AS (
-              SELECT invoice, count(*) FILTER (file = $one) AS first,
-                count(*) FILTER (file = $other) AS second FROM line GROUP BY ALL
-            ), same AS (
-              SELECT invoice, sum(least(a, b))::BIGINT AS n FROM (
-                SELECT invoice, {mark}, count(*) FILTER (file = $one) AS a,
-                  count(*) FILTER (file = $other) AS b FROM line GROUP BY ALL) GROUP BY ALL
-            ), exact AS (
-              SELECT invoice, sum(least(a, b))::BIGINT AS n FROM (
-                SELECT invoice, mark, count(*) FILTER (file = $one) AS a,
-                  count(*) FILTER (file = $other) AS b FROM line GROUP BY ALL) GROUP BY ALL)
-            SELECT invoice, same.n, exact.n, first, second
-            FROM size JOIN same USING (invoice) JOIN exact USING (invoice)
-            WHERE first > 0 AND second > 0 AND (same.n > 0 OR exact.n > 0) ORDER BY ALL""",
-            {"one": one, "other": other},
+    def _shared(self, mark: str) -> dict[tuple[int, int, str], int]:
+        """Return how many lines two files have in common, by the pair and the invoice."""
+        rows = self._db.execute(
+            f"""WITH marked AS (
+              SELECT file, invoice, {mark}, count(*) AS n FROM line WHERE fault IS NULL GROUP BY ALL)
+            SELECT a.file, b.file, a.invoice, sum(least(a.n, b.n))::BIGINT
+            FROM marked a JOIN marked b USING (invoice, {mark}) WHERE a.file < b.file GROUP BY ALL"""
         ).fetchall()
+        return {(one, other, invoice): count for one, other, invoice, count in rows}
 
     def _leave_out(self, one: int, other: int, invoice: str, mark: str) -> int:
         return int(
@@ -426,6 +439,10 @@ class UsageReader:
 
 def _name(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
+
+
+def _count_of(column: str) -> str:
+    return f"count(nullif({_name(column)}, ''))"
 
 
 def _text(value: str) -> str:
@@ -461,8 +478,9 @@ def _typed_csv(file: UsageFile, writing: Writing) -> str:
         "AS DECIMAL(38,20)) END"
     )
     cleaned = (
-        "regexp_replace(regexp_replace(@, '[\\s\\x{00a0}\\x{2007}\\x{2009}\\x{202f}''’]', '', 'g'), "
-        "'^\\((.*)\\)$', '-\\1')"
+        "regexp_replace(regexp_replace(replace(@, '−', '-'), "
+        "'[\\s\\x{00a0}\\x{2007}\\x{2009}\\x{202f}''’_]', '', 'g'), "
+        "'^(?:\\((.*)\\)|(.*[0-9])-)$', '-\\1\\2')"
     )
     exprs = ", ".join(
         f'{number.replace("@", cleaned.replace("@", _name(column)))} AS "{column}"'
@@ -533,6 +551,12 @@ SELECT file, row, line.cost, coalesce(sums.cost, 0) FROM line LEFT JOIN (
 
 _DAYS = """
 SELECT invoice, currency, list(DISTINCT day) FROM line WHERE fault IS NULL GROUP BY ALL
+"""
+
+_CONTENTS = """
+SELECT file, coalesce(currency, ''), invoice, count(*) FILTER (fault IS DISTINCT FROM 'taken'),
+  coalesce(sum(cost) FILTER (fault IS NULL OR fault = 'taken'), 0)
+FROM line WHERE fault IS DISTINCT FROM 'total' GROUP BY ALL ORDER BY ALL
 """
 
 _UNNUMBERED = """

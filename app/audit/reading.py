@@ -23,7 +23,7 @@ from domain.problems import Finding
 from domain.subscription import CostInvoice, CostKind
 from partner_center import downloads
 from partner_center.billing import cost_line_of, invoices_of
-from partner_center.columns import DATES, NUMBERS, Kind
+from partner_center.columns import DATES, NAMES, NUMBERS, Kind, v1_name
 from partner_center.downloads import Download
 from partner_center.notation import DateOrder, Evidence
 from partner_center.wire import objects
@@ -102,7 +102,7 @@ def read(
     material.files.extend(FileRead(name="", kind="passed over", note=one) for one in passed)
     usage = sorted((one for one in found if one.kind is Kind.USAGE), key=_fullest)
     if usage:  # first, while there is room: its table is closed before the lines are there
-        _read_usage(usage, material, scratch, order=order, decimal=decimal, note=note)
+        _read_usage(usage, found, material, scratch, order=order, decimal=decimal, note=note)
     per_file: list[tuple[str, list[BilledLine]]] = []
     for one in sorted(found, key=_fullest):
         if one.kind is Kind.RECONCILIATION:
@@ -112,11 +112,12 @@ def read(
             per_file.append((one.name, lines))
         elif one.kind is Kind.INVOICES:
             _read_heads(one, material)
-    _merge(per_file, material)
+    exports = _exports(found)
+    _merge([(exports.get(name, name), lines) for name, lines in per_file], material)
     for one in found:
         if one.kind is Kind.MANIFEST:
             _check_manifest(one, found, material)
-    _check_pages(found, material)
+    _check_pages(found, per_file, material)
     _check_heads(material)
     return material
 
@@ -384,6 +385,7 @@ def _overlap(invoice: str, name: str, shared: int, size: int) -> Point:
 
 def _read_usage(
     files: Sequence[Download],
+    found: Sequence[Download],
     material: Material,
     scratch: Path,
     *,
@@ -391,11 +393,13 @@ def _read_usage(
     decimal: str,
     note: Callable[[str], None],
 ) -> None:
+    exports = _exports(found)
     with UsageReader(scratch / "usage") as reader:
         for number, file in enumerate(files):
             if file.path.stat().st_size > _LARGE:
                 note(f"reading {file.name}")
-            staged = _staged(file, scratch / f"usage-{number}")
+            export = exports.get(file.name, "")
+            staged = replace(_staged(file, scratch / f"usage-{number}"), export=export)
             reader.stage(staged)
             writing = Writing()
             if staged.delimiter:
@@ -404,8 +408,8 @@ def _read_usage(
                 for one in reader.samples(staged, dates, numbers):
                     see = evidence.see_date if one.is_date else evidence.see_number
                     see(one.column, one.value, f"row {one.row}")
-                found = evidence.decided(order=order, decimal=decimal)
-                writing = Writing(month_first=found.order is DateOrder.MDY, decimal=found.decimal)
+                told = evidence.decided(order=order, decimal=decimal)
+                writing = Writing(month_first=told.order is DateOrder.MDY, decimal=told.decimal)
             reader.take(staged, writing)
         note("comparing daily usage")
         material.usage = reader.result()
@@ -439,10 +443,14 @@ def _staged(file: Download, target: Path) -> UsageFile:
     elif file.delimiter and file.encoding not in ("utf-8", "utf-8-sig"):
         downloads.as_utf8(file, target)
         path, gzipped = target, False
+    columns = dict(zip(file.columns, file.header, strict=True))
+    if not file.delimiter:  # later records may have members that the first ones lack
+        camel = columns.get("CustomerId", "")[:1].islower()
+        columns = {one: v1_name(one) if camel else one for one in NAMES.values()} | columns
     return UsageFile(
         path=path,
         name=file.name,
-        columns=dict(zip(file.columns, file.header, strict=True)),
+        columns=columns,
         delimiter=file.delimiter,
         gzipped=gzipped,
     )
@@ -553,31 +561,62 @@ def _check_heads(material: Material) -> None:
             )
 
 
-def _check_manifest(file: Download, found: Sequence[Download], material: Material) -> None:
+def _exports(found: Sequence[Download]) -> dict[str, str]:
+    """Return which files are parts of one export, by the manifest that names them."""
+    parts: dict[str, str] = {}
+    for manifest in found:
+        if manifest.kind is Kind.MANIFEST:
+            for blob in _blobs(_manifest(manifest)):
+                part = _beside(manifest, str(blob.get("name", "")), found)
+                if part:
+                    parts[part.name] = manifest.name
+    return parts
+
+
+def _manifest(file: Download) -> dict[str, Any]:
     document = downloads.whole_document(file)
-    document = document[0] if isinstance(document, list) else document
-    material.files.append(FileRead(name=file.name, kind=file.kind.value, rows=1, taken=1))
+    document = document[0] if isinstance(document, list) and document else document
+    return document if isinstance(document, dict) else {}
+
+
+def _blobs(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     blobs = document.get("blobs")
-    if isinstance(blobs, list):
-        names = {one.name.replace("\\", "/").rpartition("/")[2] for one in found}
-        rows = {one.name.rpartition("/")[2]: one.rows for one in material.files}
-        for blob in blobs:
-            name, count = str(blob.get("name", "")).rpartition("/")[2], blob.get("itemCount")
-            if name not in names:
-                material.points.append(
-                    _incomplete(
-                        f"{file.name} names {name}, which is not among the files.", "manifest.file"
-                    )
+    return [one for one in blobs if isinstance(one, dict)] if isinstance(blobs, list) else []
+
+
+def _beside(manifest: Download, name: str, found: Sequence[Download]) -> Download | None:
+    """Return the file that a manifest names: the one beside it, or the only one of that name."""
+    base = name.rpartition("/")[2]
+    named = [one for one in found if one.base == base]
+    beside = [one for one in named if one.folder == manifest.folder]
+    return beside[0] if beside else named[0] if len(named) == 1 else None
+
+
+def _check_manifest(file: Download, found: Sequence[Download], material: Material) -> None:
+    document = _manifest(file)
+    material.files.append(FileRead(name=file.name, kind=file.kind.value, rows=1, taken=1))
+    rows = {one.name: one.rows for one in material.files}
+    for blob in _blobs(document):
+        name, count = str(blob.get("name", "")).rpartition("/")[2], blob.get("itemCount")
+        part = _beside(file, name, found)
+        if part is None:
+            material.points.append(
+                _incomplete(
+                    f"{file.name} names {name}, which is not among the files.", "manifest.file"
                 )
-            elif isinstance(count, int) and rows.get(name) != count:
-                material.points.append(
-                    _incomplete(
-                        f"{file.name} says that {name} has {count:,} lines; it has {rows.get(name, 0):,}.",
-                        "manifest.lines",
-                    )
+            )
+        elif isinstance(count, int) and rows.get(part.name) != count:
+            material.points.append(
+                _incomplete(
+                    f"{file.name} says that {part.name} has {count:,} lines; it has "
+                    f"{rows.get(part.name, 0):,}.",
+                    "manifest.lines",
                 )
+            )
+    usage = [one for one in found if one.kind is Kind.USAGE]
+    names = {one.name for one in usage if one.folder == file.folder} or {x.name for x in usage}
     if isinstance(document.get("lines"), int):
-        taken = sum(total.lines for total in material.usage.files)
+        taken = sum(total.lines for total in material.usage.files if total.file in names)
         if taken != document["lines"]:
             material.points.append(
                 _incomplete(
@@ -587,8 +626,11 @@ def _check_manifest(file: Download, found: Sequence[Download], material: Materia
             )
     sums = document.get("sum_billing_pretax")
     if isinstance(sums, dict):
+        costs: dict[str, Decimal] = defaultdict(Decimal)
+        for name, currency, _, _, amount in material.usage.contents:
+            costs[currency] += amount if name in names else 0
         for currency, told in sums.items():
-            cost = sum((x.cost for x in material.usage.sums if x.currency == currency), Decimal(0))
+            cost = costs[currency]
             if _number(told) != cost:
                 material.points.append(
                     _incomplete(
@@ -599,20 +641,40 @@ def _check_manifest(file: Download, found: Sequence[Download], material: Materia
                 )
 
 
-def _check_pages(found: Sequence[Download], material: Material) -> None:
-    """Tell answers of the v1 API of which pages are missing, by the count that each page carries."""
-    rows: dict[tuple[Kind, int], int] = Counter()
-    names: dict[tuple[Kind, int], list[str]] = defaultdict(list)
-    read_rows = {one.name: one.rows for one in material.files}
-    for one in found:
-        if one.told_count is not None and one.kind in (Kind.RECONCILIATION, Kind.USAGE):
-            rows[one.kind, one.told_count] += read_rows.get(one.name, 0)
-            names[one.kind, one.told_count].append(one.name)
-    for (kind, told), there in rows.items():
-        if there < told:
-            listed = ", ".join(names[kind, told][:3])
+def _check_pages(
+    found: Sequence[Download],
+    per_file: Iterable[tuple[str, Sequence[BilledLine]]],
+    material: Material,
+) -> None:
+    """Tell answers of the v1 API of which pages are missing, by the count that each page carries.
+
+    A page that is there twice counts once: what counts are the lines of its invoice in all files.
+    """
+    invoices: dict[str, set[str]] = defaultdict(set)
+    there: Counter[tuple[Kind, str]] = Counter()
+    for name, lines in per_file:
+        invoices[name].update(one.line.invoice_id for one in lines)
+    for one in (*material.billed, *material.unbilled):
+        there[Kind.RECONCILIATION, one.line.invoice_id] += 1
+    for name, _, invoice, lines_left, _ in material.usage.contents:
+        invoices[name].add(invoice)
+        there[Kind.USAGE, invoice] += lines_left
+    unread = {one.name: one.rows - one.taken for one in material.files}
+    pages: dict[tuple[Kind, frozenset[str]], list[Download]] = defaultdict(list)
+    for file in found:
+        if file.told_count is not None and file.kind in (Kind.RECONCILIATION, Kind.USAGE):
+            pages[file.kind, frozenset(invoices[file.name])].append(file)
+    for (kind, some), files in pages.items():
+        told = max(one.told_count or 0 for one in files)
+        held = sum(there[kind, one] for one in some)
+        if kind is Kind.RECONCILIATION:  # rows that cannot be read are told already
+            held += sum(unread.get(one.name, 0) for one in files)
+        if held < told:
+            listed = ", ".join(one.name for one in files[:3])
             material.points.append(
                 _incomplete(
-                    f"{listed} of {told:,} lines holds {there:,}: pages are missing.", "file.pages"
+                    f"{listed} of {told:,} lines holds {held:,}: pages are missing.",
+                    "file.pages",
+                    invoice_id=next(iter(some)) if len(some) == 1 else "",
                 )
             )

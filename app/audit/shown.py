@@ -11,6 +11,8 @@ from reports import audit as report
 from reports.audit import AuditReport
 
 _FIRST = 12
+_SENTENCE = 600
+"""A name may be of any length; the page has it whole."""
 
 
 def tables(found: AuditReport, page: Path) -> None:
@@ -56,7 +58,7 @@ def tables(found: AuditReport, page: Path) -> None:
             ],
         )
         for p in todo[:3]:
-            print(f"- {_plain(p.sentence)}\n  To do: {p.hint}.")
+            print(f"- {_cut(p.sentence)}\n  To do: {p.hint}.")
         if todo[3:]:
             print(f"  and {len(todo) - 3} more, each with its reason, on the page")
     print(f"\nPage: {page}")
@@ -68,6 +70,11 @@ def _short(text: str) -> str:
 
     plain = _plain(text)
     return escape(plain if len(plain) <= 40 else f"{plain[:37]}...")
+
+
+def _cut(text: str) -> str:
+    plain = _plain(text)
+    return plain if len(plain) <= _SENTENCE else f"{plain[:_SENTENCE]}..."
 
 
 def _plain(text: str) -> str:

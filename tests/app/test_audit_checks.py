@@ -510,6 +510,101 @@ def test_pages_that_are_missing_are_seen_by_the_count_that_each_carries(october,
     assert "file.pages" in checks(files.answer(paths[0]), "incomplete")
 
 
+def a_page(path, rows, count):
+    content = {"totalCount": count, "items": files.v1(rows)}
+    return files.write(path, files.exact_json.dumps(content))
+
+
+def test_pages_are_counted_by_invoice(october, tmp_path):
+    other = files.lines(files.USD)[:20]
+    pages = [a_page(tmp_path / "eur", october[:10], 20), a_page(tmp_path / "usd", other, 20)]
+    (point,) = [p for p in files.answer(*pages)["points"] if p["check"] == "file.pages"]
+    assert "eur of 20 lines holds 10" in point["sentence"]
+    assert point["invoice"] == files.EUR
+
+
+def test_a_page_that_is_there_twice_is_one_page(october, october_usage, tmp_path):
+    for n, rows in enumerate((october, october_usage)):
+        twice = [a_page(tmp_path / f"{n}{name}", rows[:10], 20) for name in "ab"]
+        assert "file.pages" in checks(files.answer(*twice), "incomplete")
+
+
+def an_export(folder, rows, manifest):
+    files.write(folder / "part-0.json", files.json_lines(rows))
+    files.write(folder / "manifest.json", files.exact_json.dumps(manifest))
+    return folder
+
+
+def test_each_manifest_speaks_of_the_files_beside_it(october, october_usage, tmp_path):
+    other, other_usage = files.world(files.USD)
+    recon = files.write(tmp_path / "r.json", files.json_lines([*october, *other]))
+    exports = {"eur": october_usage, "usd": other_usage}
+    for name, rows in exports.items():
+        blob = {"name": "part-0.json", "itemCount": len(rows)}
+        an_export(tmp_path / "a" / name, rows, {"rootDirectory": "https://x", "blobs": [blob]})
+        total = str(sum(row["BillingPreTaxTotal"] for row in rows))
+        sums = {rows[0]["BillingCurrency"]: total}
+        manifest = {"lines": len(rows), "sum_billing_pretax": sums}
+        an_export(tmp_path / "b" / name, rows, manifest)
+    for kind in "ab":
+        apart = [tmp_path / kind / name for name in exports]
+        assert not checks(files.answer(recon, *apart), "incomplete")
+        assert not checks(files.answer(recon, tmp_path / kind), "incomplete")
+    rows.pop()
+    files.write(tmp_path / "b" / "usd" / "part-0.json", files.json_lines(rows))
+    assert "manifest.lines" in checks(files.answer(recon, tmp_path / "b"), "incomplete")
+
+
+def test_lines_alike_in_two_parts_of_one_export_are_two_lines(october, tmp_path):
+    line = seats(october)
+    parts = {"part-0.json": october, "part-1.json": [line, *october[:0]]}
+    for name, rows in parts.items():
+        files.write(tmp_path / name, files.json_lines(rows))
+    blobs = [{"name": name, "itemCount": len(rows)} for name, rows in parts.items()]
+    manifest = {"rootDirectory": "https://x", "blobs": blobs}
+    files.write(tmp_path / "manifest.json", files.exact_json.dumps(manifest))
+    data = files.answer(tmp_path)
+    assert data["invoices"][0]["lines"] == len(october) + 1
+    assert "claim" in {point["remedy"] for point in data["points"]}
+
+
+@pytest.mark.parametrize("spelt", [lambda rows: rows, files.v1])
+def test_members_that_the_first_records_lack_are_read(spelt, tmp_path):
+    rows, usage = files.world(files.USD)
+    recon = files.write(tmp_path / "r.json", files.json_lines(rows))
+    whole = files.write(tmp_path / "u.json", files.json_lines(usage))
+    plain = [row["PartnerEarnedCreditPercentage"] == 0 for row in usage]
+    assert any(plain)
+    first = [n for n, none in enumerate(plain) if not none][:300]
+    usage = [*(usage[n] for n in first), *(x for n, x in enumerate(usage) if n not in first)]
+    for row in usage[:250]:
+        del row["PartnerEarnedCreditPercentage"]
+    path = files.write(tmp_path / "v.json", files.json_lines(spelt(usage)))
+    assert files.answer(recon, path)["points"] == files.answer(recon, whole)["points"]
+
+
+@pytest.mark.parametrize("minus", ["{}-", "−{}", "- {}", "({})"])
+def test_a_minus_of_usage_may_stand_where_accountants_put_it(
+    minus, october, october_usage, tmp_path
+):
+    recon = files.write(tmp_path / "r.json", files.json_lines(october))
+    charge = deepcopy(october_usage[0])
+    charge |= {"Quantity": Decimal("1.5"), "EffectiveUnitPrice": Decimal(2)}
+    charge |= {"BillingPreTaxTotal": Decimal("3.00"), "PCToBCExchangeRate": 1}
+    given = charge | {"Quantity": Decimal("-1.5"), "BillingPreTaxTotal": Decimal("-3.00")}
+    rows = [*october_usage, charge, given]
+
+    def written(text):
+        return minus.format(text[1:]) if text.startswith("-") else text
+
+    answers = [
+        files.answer(recon, files.write(tmp_path / "u.csv", files.csv_text(rows, number=number)))
+        for number in (str, written)
+    ]
+    assert answers[0] == answers[1]
+    assert "rows.unreadable" not in checks(answers[1])
+
+
 def test_a_manifest_names_the_parts_that_must_be_there(october, tmp_path):
     part = files.write(tmp_path / "part-0.json", files.json_lines(october))
     blobs = [{"name": "part-0.json", "itemCount": len(october)}, {"name": "part-1.json"}]

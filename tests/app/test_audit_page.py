@@ -120,3 +120,26 @@ def test_a_thousand_points_do_not_make_an_endless_page():
     assert page(report(*many)).count("is off.") == 60
     assert "940 more: all are in audit.json" in page(report(*many))
     assert len(summary(report(*many))["points"]) == 1000
+
+
+def test_a_name_that_turns_the_writing_round_turns_nothing():
+    turned = point(customer="Con\u202etoso", sentence="Con\u202etoso owes \u2067 12.00.")
+    html = page(report(turned))
+    assert "Con\ufffdtoso owes" in html
+    assert not set(html) & {"\u202e", "\u2067"}
+    assert summary(report(turned))["points"][0]["customer"] == "Con\u202etoso"
+
+
+def test_a_total_that_disagrees_with_its_tax_is_labelled_so():
+    html = page(report(point("-3.00", cause="tax", remedy="none")))
+    assert "total and tax disagree" in html
+    assert "not billed by Microsoft" not in html
+
+
+def test_a_very_long_name_is_cut_on_the_terminal(tmp_path, capsys):
+    rows = [row | {"CustomerName": "n" * 20_000} for row in files.lines(files.EUR)[:8]]
+    for number, row in enumerate(rows):
+        row["MpnId"] = str(number)
+    path = files.write(tmp_path / "long.json", files.json_lines(rows))
+    assert main(["audit", str(path), "--out", str(tmp_path / "out")]) == 3
+    assert max(map(len, capsys.readouterr().out.splitlines())) < 700

@@ -90,11 +90,14 @@ def test_days_and_months_that_nothing_tells_apart_are_asked_for(rows, refused, t
         assert files.answer(path, order=order)["invoices"][0]["month"] == month
 
 
-def test_an_option_that_contradicts_the_file_is_refused(rows, refused):
-    said = refused(files.csv_text(rows, day=files.us_day), "--dates", "dmy")
-    assert said.endswith("this date contradicts --dates dmy (leave the option out)")
-    german = files.csv_text(rows, delimiter=";", number=files.german)
-    assert "contradicts --decimal ." in refused(german, "--decimal", ".")
+def test_an_option_settles_only_files_that_do_not_tell(rows, tmp_path):
+    """An American sheet of Partner Center beside a German one of the partner: one option for both."""
+    undecided = files.write(tmp_path / "us", files.csv_text(list(early(rows)), day=files.us_day))
+    text = files.csv_text(rows[3:], delimiter=";", day=files.german_day, number=files.german)
+    german = files.write(tmp_path / "german", text)
+    iso = files.write(tmp_path / "iso", files.csv_text(list(early(rows))))
+    with_option = files.answer(undecided, german, order="mdy", decimal=".")
+    assert with_option == files.answer(iso, german)
 
 
 def test_a_sign_that_may_mark_decimals_or_thousands_is_asked_for(rows, refused, tmp_path):
