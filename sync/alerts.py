@@ -295,7 +295,16 @@ def told_once(
     for scope in sorted({*before, *now}, key=str):
         pairs = _matched(before[scope], now[scope])
         found = {one.key for told, _ in pairs for one in told}
+        stays = [
+            one
+            for one in before[scope]
+            if one.key not in found
+            and one.state is not AlertState.CLOSED
+            and not _ended(one, known, seen_days)
+        ]
         for told, one in pairs:
+            if any(_says_more(other, one) for other in stays):
+                continue
             if told:
                 first = told[0]
                 seen = any(other.state is AlertState.ACKNOWLEDGED for other in told)
@@ -352,6 +361,14 @@ def _ended(alert: UsageAlert, known: Sequence[date], days: AbstractSet[date]) ->
     month = Period(alert.first, add_months(alert.first, 1))
     last = max(alert.last, min(known[-1], month.last_day))
     return _days(Period(alert.first, last + timedelta(days=1))) <= days
+
+
+def _says_more(told: UsageAlert, one: UsageAlert) -> bool:
+    """Say whether more of the same budget was reached while more of its days were known."""
+    same = (told.kind, told.budget_key, told.first) == (one.kind, one.budget_key, one.first)
+    if not same or told.threshold is None or one.threshold is None:
+        return False
+    return told.usual == one.usual and told.threshold > one.threshold
 
 
 def _closed(alert: UsageAlert, why: str = "") -> UsageAlert:

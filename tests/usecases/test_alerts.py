@@ -534,6 +534,20 @@ def test_a_budget_alert_stays_while_days_of_its_month_are_not_known(office):
     assert {one.state for one in sync(office, day("2026-11-08"))} == {AlertState.CLOSED}
 
 
+def test_a_lower_threshold_is_not_told_while_days_of_the_month_are_not_known(office):
+    center = office.partner_center
+    office.store.save(
+        [a_contract(key="contract/c2", customer_id=NORTHWIND, anchor_day=15), a_budget("2000")]
+    )
+    october_out_of_the_feed(office, day("2026-11-06"))
+    center.unbilled["USD", "last"] = rows(day("2026-10-01"), day("2026-10-31"))
+    before = sync(office, day("2026-11-06"))
+    del center.unbilled["USD", "last"]
+    feed(office, day("2026-11-13"))  # 1103.00 of November alone: 55 %
+    assert sync(office, day("2026-11-13")) == before
+    assert [one.threshold for one in before if one.kind.value == "budget"] == [100]
+
+
 def test_late_usage_on_a_later_invoice_adds_to_the_days_that_are_billed(office):
     office.store.save(
         [a_contract(key="contract/c2", customer_id=NORTHWIND, anchor_day=15), a_budget("1500")]
