@@ -36,8 +36,8 @@ def not_grouped(line: CostLine, month: date, what: str) -> Finding:
             f"The usage of {month:%Y-%m} is to be billed by {what}, "
             f"and what is stored of Microsoft's invoice {line.invoice_id} does not tell it."
         ),
-        hint="run sync, which reads the usage again as the contract asks; if this stays, "
-        "the export has no such column (ask for the full attribute set) or too many groups",
+        hint="bill, then run sync, which reads the usage again as the contract asks, and bill "
+        "again; if this stays, the export has no such column (ask for the full attribute set) or too many groups",
     )
 
 

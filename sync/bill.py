@@ -61,11 +61,10 @@ class Draft:
 def propose(ports: Ports, customer_id: str, period: Period) -> tuple[CustomerFile, Draft]:
     """Read one customer's file and compute its draft; writes nothing."""
     file = ports.store.customer_file(customer_id)
+    found = ports.store.findings(customer_id=customer_id)
     standing = [
         finding
-        for finding in concerning(
-            ports.store, ports.store.findings(customer_id=customer_id), period
-        )
+        for finding in concerning(ports.store, found, period, file.cost_lines)
         if finding.check not in {*_CHECKS, *_RECONCILE_CHECKS}
     ]
     return file, draft(file, period, ports.now().date(), ports.policy, standing)

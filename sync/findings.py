@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from domain.period import Period
 from domain.problems import Finding, Severity
+from domain.subscription import CostLine
 from sync.ports import Store
 
 INVOICE_CHECKS = ("wire.cost_line", "wire.line", "wire.usage", "usage.no_line")
@@ -27,16 +28,18 @@ def unsettled_invoices(findings: Iterable[Finding], *, checks: Sequence[str]) ->
     return {match[1] for one in held if (match := _INVOICE.match(one.record))}
 
 
-def concerning(store: Store, findings: Iterable[Finding], period: Period) -> list[Finding]:
+def concerning(
+    store: Store, findings: Iterable[Finding], period: Period, known: Iterable[CostLine] = ()
+) -> list[Finding]:
     """Leave out what was found in reading an invoice that has lines, and none of this month's.
 
-    Of an invoice that has no lines it is not known of which month they would be: it holds every one.
+    Of an invoice that has no lines it is not known of which month they would be: it holds every
+    one. `known` are lines that need not be read again.
     """
     findings = list(findings)
-    lines = store.cost_lines(sorted(unsettled_invoices(findings, checks=INVOICE_CHECKS)))
-    elsewhere = {line.invoice_id for line in lines} - {
-        line.invoice_id for line in lines if (day := line.falls_on) and day in period
-    }
+    faulty = unsettled_invoices(findings, checks=INVOICE_CHECKS)
+    lines = store.cost_lines(sorted(faulty - _of_month(known, period))) if faulty else ()
+    elsewhere = {line.invoice_id for line in lines} - _of_month(lines, period)
     return [
         one
         for one in findings
@@ -44,6 +47,10 @@ def concerning(store: Store, findings: Iterable[Finding], period: Period) -> lis
         or not (match := _INVOICE.match(one.record))
         or match[1] not in elsewhere
     ]
+
+
+def _of_month(lines: Iterable[CostLine], period: Period) -> set[str]:
+    return {line.invoice_id for line in lines if (day := line.falls_on) and day in period}
 
 
 def held_customers(findings: Iterable[Finding]) -> set[str]:

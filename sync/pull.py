@@ -281,8 +281,8 @@ def _archived(
 ) -> tuple[Delivery, Delivery] | None:
     """Return what the archive has of an older invoice whose usage is to be read in another grouping.
 
-    None where Microsoft is asked: the invoice is recent, or issued anew, was never imported whole, or had lines that
-    could not be read.
+    None where Microsoft is asked: the invoice is recent, or issued anew, was never imported whole,
+    or had lines that could not be read.
     """
     recent = invoice.issued_on >= unit.day - timedelta(days=INVOICE_DAYS)
     recent = recent or deliveries.issued_anew(ports.archive, invoice)
