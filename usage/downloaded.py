@@ -274,7 +274,18 @@ class UsageReader:
         self._db.execute("DROP TABLE staged")
 
     def result(self) -> DownloadedUsage:
-        """Add up what was taken in, overlapping exports once."""
+        """Add up what was taken in, overlapping exports once; InputError where no sum can hold it."""
+        import duckdb  # noqa: PLC0415
+
+        try:
+            return self._result()
+        except duckdb.OutOfRangeException as error:
+            raise InputError(
+                "the usage of these files sums to more digits than can be added exactly",
+                hint="look for figures that cannot be right, or give fewer files at once",
+            ) from error
+
+    def _result(self) -> DownloadedUsage:
         overlaps = tuple(self._overlaps())
         return DownloadedUsage(
             sums=tuple(_sum(*row) for row in self._db.execute(_SUMS).fetchall()),
