@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from dataverse.client import Query
@@ -1032,6 +1032,7 @@ def shared():
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(line=records(type(a_cost_line())))
 def test_any_cost_line_survives_the_environment(shared, line):
+    assume(line.withdrawn_on != date.max)  # the open end, which is stored as none
     line = replace(line, currency="USD", invoice_id="any")
     store = shared.store()
     store.save([line])
