@@ -1,6 +1,8 @@
 """Paging in every form that Partner Center is known to use, and answers that are none."""
 
 import json
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from werkzeug.wrappers import Request, Response
@@ -8,8 +10,9 @@ from werkzeug.wrappers import Request, Response
 from domain.customer import Customer
 from domain.problems import Finding, ServiceError, Severity
 from partner_center.client import PARTNER_CENTER_SCOPE, PARTNER_CENTER_URL, PartnerCenterClient
-from partner_center.graph import BillingExports
+from partner_center.exports import BillingExports
 from partner_center.prices import PriceSheets
+from transport.blobs import FolderArchive
 from transport.mounts import mount_wsgi, new_session
 from transport.session import AccessToken, Http, Patience
 
@@ -42,9 +45,9 @@ def client_of(pages):
     http = Http(
         PARTNER_CENTER_URL, service="Partner Center", session=session, patience=Patience(tries=1)
     )
-    return PartnerCenterClient(
-        http, BillingExports(http, http), PriceSheets(http, Token()), user=Token(), page_size=2
-    )
+    nowhere = FolderArchive(Path("nothing-is-exported-here"))
+    exports = BillingExports(http, http, nowhere, now=lambda: datetime(2026, 11, 9, tzinfo=UTC))
+    return PartnerCenterClient(http, exports, PriceSheets(http, Token()), user=Token(), page_size=2)
 
 
 def page(*names, uri=None, token=None, **more):
