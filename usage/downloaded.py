@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,6 +27,7 @@ from usage.download import (
     UsageFileTotal,
     Writing,
 )
+from usage.lines import text, trim
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -195,7 +195,7 @@ class UsageReader:
             unearned=tuple(_unearned(*row) for row in self._db.execute(_UNEARNED).fetchall()),
             overlaps=overlaps,
             repeats=tuple(
-                Repeat(invoice_id=i, customer_id=c, currency=m, lines=n, cost=_trim(cost))
+                Repeat(invoice_id=i, customer_id=c, currency=m, lines=n, cost=trim(cost))
                 for i, c, m, n, cost in self._db.execute(_REPEATS).fetchall()
             ),
             faults=(
@@ -216,11 +216,11 @@ class UsageReader:
                 for file, lines, taken in self._db.execute(_FILES).fetchall()
             ),
             controls=tuple(
-                ControlRow(file=self._names[file], row=row, told=_trim(told), cost=_trim(cost))
+                ControlRow(file=self._names[file], row=row, told=trim(told), cost=trim(cost))
                 for file, row, told, cost in self._db.execute(_CONTROLS).fetchall()
             ),
             contents=tuple(
-                (self._names[file], currency, invoice, lines, _trim(cost))
+                (self._names[file], currency, invoice, lines, trim(cost))
                 for file, currency, invoice, lines, cost in self._db.execute(_CONTENTS).fetchall()
             ),
             unnumbered=tuple(
@@ -287,7 +287,7 @@ class UsageReader:
                 quote = '', escape = '', max_line_size = {MAX_LINE_BYTES}, compression = $packed)
             ), parsed AS (
               SELECT row, CASE WHEN json_valid(l) THEN
-                json_transform(l, {_text(json.dumps(shape))}) END AS j
+                json_transform(l, {text(json.dumps(shape))}) END AS j
               FROM raw WHERE trim(l) <> ''
             )
             SELECT row, j IS NULL AS broken, {fields} FROM parsed""",
@@ -357,10 +357,6 @@ def _name(column: str) -> str:
 
 def _count_of(column: str) -> str:
     return f"count(nullif({_name(column)}, ''))"
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
 
 
 def _picked(number: int) -> str:
@@ -499,14 +495,14 @@ def _sum(*row: Any) -> UsageSum:
         publisher=publisher,
         currency=currency,
         lines=lines,
-        quantity=_trim(quantity),
-        cost=_trim(cost),
-        rate=_trim(rate),
-        lowest_rate=_trim(lowest_rate),
+        quantity=trim(quantity),
+        cost=trim(cost),
+        rate=trim(rate),
+        lowest_rate=trim(lowest_rate),
         first=first,
         last=last,
         off_lines=off_lines,
-        off=_trim(off),
+        off=trim(off),
     )
 
 
@@ -520,12 +516,6 @@ def _unearned(*row: Any) -> UnearnedCredit:
         entitlement_name=name,
         currency=currency,
         lines=lines,
-        cost=_trim(cost),
-        percent=_trim(percent),
+        cost=trim(cost),
+        percent=trim(percent),
     )
-
-
-def _trim(number: Decimal) -> Decimal:
-    """Drop the zeros that the column type added."""
-    text = f"{number:f}"  # normalize() would round to the context's 28 digits
-    return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)

@@ -24,6 +24,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from decimal import Decimal
 from gzip import BadGzipFile
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -187,6 +188,12 @@ def ask(database: DuckDBPyConnection, part: Part, query: str) -> list[tuple[Any,
 def text(content: str) -> str:
     """Write a text as a literal of SQL."""
     return "'" + content.replace("'", "''") + "'"
+
+
+def trim(number: Decimal) -> Decimal:
+    """Drop the zeros that a column's type added."""
+    digits = f"{number:f}"  # normalize() would round to the context's 28 digits
+    return Decimal(digits.rstrip("0").rstrip(".") if "." in digits else digits)
 
 
 class _UnlikeError(Exception):

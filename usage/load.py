@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from domain.contract import UsageGrouping
 from domain.problems import Finding, Severity
 from domain.subscription import CostKind, CostLine, UsageShare, UsageSummary
-from usage.lines import Part, Shape, ask, connect, each_part, text, value
+from usage.lines import Part, Shape, ask, connect, each_part, text, trim, value
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -225,8 +225,8 @@ def load(
                 day=day,
                 currency=currency,
                 lines=count,
-                quantity=_trim(quantity),
-                cost=_trim(cost),
+                quantity=trim(quantity),
+                cost=trim(cost),
             )
             for customer, plan, entitlement, name, category, day, currency, count, quantity, cost in database.execute(
                 _SUMMARIES
@@ -265,11 +265,11 @@ def _shares(
                 entitlement_name=name,
                 meter_category=category,
                 lines=lines,
-                quantity=_trim(quantity),
-                cost=_trim(cost),
+                quantity=trim(quantity),
+                cost=trim(cost),
                 resource_group=group,
                 tags=dict(zip(names[customer], values, strict=True)) if values is not None else {},
-                earned_percent=None if earned is None else _trim(earned),
+                earned_percent=None if earned is None else trim(earned),
                 benefit=benefit,
             )
         )
@@ -333,12 +333,6 @@ def not_on_invoice(lines: Iterable[CostLine], month: UsageMonth) -> list[Finding
         )
         for (customer, plan, currency), costs in sorted(missing.items())
     ]
-
-
-def _trim(number: Decimal) -> Decimal:
-    """Drop the zeros that the column type added."""
-    text = f"{number:f}"  # normalize() would round to the context's 28 digits
-    return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
 
 
 def _fault(file: str, fault: str, customer: str, count: int) -> Finding:

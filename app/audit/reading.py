@@ -328,6 +328,3 @@ def _usage_points(usage: DownloadedUsage) -> Iterator[Point]:
             ),
             hint="they matter where quantity and metered line differ: see there",
         )
-
-
-# --- heads, manifests, pages -----------------------------------------------------------------------
