@@ -46,7 +46,7 @@ PUBLISHER_LABEL = "CSP Billing"
 OPTION_PREFIX = 72700
 SOLUTION = "CspBilling"
 SOLUTION_LABEL = "CSP Billing for Dataverse"
-SCHEMA_VERSION = "1.3.0.0"
+SCHEMA_VERSION = "1.4.0.0"
 """Raise it with every change of tables, screens or roles; the provisioner records it on the solution."""
 
 OPEN, CLOSED = "open", "closed"

@@ -21,6 +21,17 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A row of the standard account table: who is billed, as Dynamics knows it."""
+
+    id: str
+    name: str
+    number: str = ""
+    address: Address = field(default_factory=Address)
+    tax_number: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Qualification:
     """A customer's right to a price segment (education, nonprofit, government)."""
 

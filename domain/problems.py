@@ -22,7 +22,7 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """What a finding does: tell, hold the customer, or stop the run."""
+    """What a finding does: tell, hold the customer, or hold it whoever releases it."""
 
     WARN = "warn"
     HOLD = "hold"
@@ -43,6 +43,18 @@ class Finding:
     sentence: str
     hint: str
     seen: date | None = None
+    link: str = ""
+    """Where it is put right, as an address that a browser opens; empty: where the hint says."""
+    released_by: str = ""
+    """Who let the customer be billed in spite of it; empty: nobody."""
+    released_on: date | None = None
+    released_reason: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Say whether it keeps the customer out of billing."""
+        released = bool(self.released_by) and self.severity is not Severity.BLOCK
+        return self.severity is not Severity.WARN and not released
 
     @property
     def key(self) -> str:

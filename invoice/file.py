@@ -8,8 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from domain.contract import BillingContract, ExchangeRate, MarkupRule, PriceListItem, TaxProfile
-from domain.customer import Agreement, Customer, DelegatedAdminRelationship
+from domain.customer import Account, Agreement, Customer, DelegatedAdminRelationship
 from domain.subscription import CostLine, Subscription, SubscriptionEvent
+from domain.tax import (
+    ExemptionCertificate,
+    Seller,
+    TaxNumberCheck,
+    TaxRate,
+    TaxRegistration,
+)
 from invoice.document import Invoice
 
 
@@ -25,7 +32,20 @@ class CustomerFile:
     cost_lines: tuple[CostLine, ...] = ()
     """All stored lines of Microsoft's invoices for the customer."""
     contract: BillingContract | None = None
+    contracts: int = 0
+    """How many billing contracts name the customer; `contract` is the one that counts."""
+    account: Account | None = None
+    """The row that is billed; None where none is chosen, or it was deleted."""
     tax_profile: TaxProfile | None = None
+    seller: Seller | None = None
+    """Who sells under the contract; None where nobody entered one."""
+    registrations: tuple[TaxRegistration, ...] = ()
+    """Of the seller."""
+    certificates: tuple[ExemptionCertificate, ...] = ()
+    number_checks: tuple[TaxNumberCheck, ...] = ()
+    """What is known of the tax numbers of the profile."""
+    tax_rates: tuple[TaxRate, ...] = ()
+    """Rates that the partner entered; they go before those that ship with the product."""
     price_list: tuple[PriceListItem, ...] = ()
     """The customer's own prices and those for everybody."""
     rules: tuple[MarkupRule, ...] = ()

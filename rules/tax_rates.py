@@ -15,25 +15,9 @@ from decimal import Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
 
+from domain.tax import TaxRate
+
 _FIELDS = ["country", "region", "from", "percent", "tax", "source", "note"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaxRate:
-    """What is charged in one place from one day on."""
-
-    country: str
-    """ISO 3166 code."""
-    regions: tuple[str, ...]
-    """Names of one region, its code first; empty: the whole country."""
-    starts: date
-    """First day; the rate ends where the next one of the same place starts."""
-    percent: Decimal | None
-    """None: the place has rules of its own that are not decided here."""
-    tax: str
-    """What it is called: VAT, GST."""
-    source: str
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from domain.charge import Reason
 from domain.contract import TaxTreatment
 from domain.money import plain
 from domain.problems import Finding, Severity
+from domain.tax import TaxRate
 from rules.tax import TaxDecision
-from rules.tax_rates import RateTable, TaxRate, shipped_rates
+from rules.tax_rates import RateTable, shipped_rates
 
 CheckVat = Callable[[str, str], bool | None]
 """Tells for a country and a number with its prefix whether it is one; None: no check is known."""

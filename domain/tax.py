@@ -1,0 +1,200 @@
+"""Tax as it was decided, the evidence that it was decided by, and the rates it was decided with.
+
+Categories are those of EN 16931 (UNCL 5305), so that an electronic invoice needs no translation. A
+record here says what somebody stated or a register answered; whether it suffices, `rules.tax` says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from domain.charge import Reason
+from domain.customer import Address
+from domain.period import Period
+
+
+class TaxCategory(StrEnum):
+    """Why a line bears the tax that it bears."""
+
+    STANDARD = "S"
+    ZERO = "Z"
+    EXEMPT = "E"
+    REVERSE_CHARGE = "AE"
+    EXPORT = "G"
+    OUT_OF_SCOPE = "O"
+
+
+class TaxRounding(StrEnum):
+    """Where tax is rounded: each line, or once for all lines of one rate in a document."""
+
+    LINE = "line"
+    DOCUMENT = "document"
+
+
+class TaxDecider(StrEnum):
+    """Who says what tax a contract's documents bear."""
+
+    RULES = "rules"
+    """Our rules and the table of rates."""
+    ENGINE = "engine"
+    """An external tax engine that is asked before a draft is made."""
+    ACCOUNTING = "accounting"
+    """The accounting system, after the hand-off: our document states the amounts before tax."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaxPart:
+    """One tax among those on a line: GST beside QST, a state's beside a city's."""
+
+    name: str
+    """As it is printed: VAT, GST, QST, sales tax."""
+    jurisdiction: str
+    """ISO 3166, with the region where it is the region's: DE, CA-QC, US-TX."""
+    percent: Decimal
+    """The rate of the law."""
+    taxable_percent: Decimal = Decimal(100)
+    """How much of the charge is taxed: 80 for data processing in Texas."""
+
+    @property
+    def effective(self) -> Decimal:
+        """Percent of the whole charge; exact."""
+        return self.percent * self.taxable_percent / 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Party:
+    """Who sells or who buys, as a document prints it."""
+
+    name: str
+    address: Address
+    tax_numbers: tuple[str, ...] = ()
+    """With their prefix, in the order in which they are printed; the first one decides."""
+    registration_number: str = ""
+    email: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaxDecision:
+    """What a document's lines bear, and the words and numbers that the document must carry."""
+
+    category: TaxCategory
+    parts: tuple[TaxPart, ...] = ()
+    """Empty: no tax is charged. Their effective percentages add up."""
+    note: str = ""
+    """Wording that the treatment demands: reverse charge, the reason of an exemption."""
+    seller_tax_id: str = ""
+    buyer_tax_id: str = ""
+    decided_by: TaxDecider = TaxDecider.RULES
+    reasons: tuple[Reason, ...] = ()
+
+    @property
+    def percent(self) -> Decimal:
+        """Percent of the charge, all parts together; exact."""
+        return sum((part.effective for part in self.parts), Decimal(0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seller:
+    """A legal entity of the partner that sells; contracts name theirs, where there are several."""
+
+    key: str
+    """`seller/<name>`."""
+    name: str
+    address: Address
+    registration_number: str = ""
+    email: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaxRegistration:
+    """Where a seller is registered to charge tax, and since when."""
+
+    key: str
+    seller_key: str
+    country: str
+    region: str = ""
+    """Empty: the whole country."""
+    number: str = ""
+    """As it is printed, with its prefix."""
+    valid: Period
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExemptionCertificate:
+    """A paper by which a customer is not charged a tax that others are."""
+
+    key: str
+    customer_id: str
+    country: str
+    region: str = ""
+    """Empty: it counts in the whole country."""
+    kind: str = ""
+    """resale, government, nonprofit, education, ..."""
+    number: str
+    reason: str = ""
+    """Printed on the invoice, with the law where it demands one."""
+    issued_on: date | None = None
+    valid: Period
+    """FOREVER's end where it never ends."""
+    document: str = ""
+    """Where the paper is."""
+    verified_by: str = ""
+    verified_on: date | None = None
+
+
+class NumberState(StrEnum):
+    """What is known of a tax number."""
+
+    VALID = "valid"
+    INVALID = "invalid"
+    UNKNOWN = "unknown"
+    """Nobody could be asked: the register is down, or there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaxNumberCheck:
+    """The last answer about a tax number that says something, and when it was given."""
+
+    number: str
+    """In the form that is printed: letters and digits, with the prefix of its country."""
+    country: str
+    state: NumberState
+    checked_at: datetime | None
+    """Of the answer (aware UTC); None: never answered."""
+    source: str
+    """Who answered: VIES, form and check digits."""
+    reference: str = ""
+    """The register's own number of the inquiry: the proof that it was asked."""
+    name: str = ""
+    """Whose number it is, where the register tells."""
+    address: str = ""
+    failed_at: datetime | None = None
+    """The latest attempt that got no answer since; None: the last attempt was answered."""
+    problem: str = ""
+    """Why it got none."""
+
+    @property
+    def key(self) -> str:
+        """Identity from meaning."""
+        return f"taxnumber/{self.country}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaxRate:
+    """What is charged in one place from one day on."""
+
+    country: str
+    """ISO 3166 code."""
+    regions: tuple[str, ...]
+    """Names of one region, its code first; empty: the whole country."""
+    starts: date
+    """First day; the rate ends where the next one of the same place and tax starts."""
+    percent: Decimal | None
+    """None: the place has rules of its own that are not decided here."""
+    tax: str
+    """What it is called: VAT, GST."""
+    source: str
+    note: str = ""
