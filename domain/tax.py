@@ -6,6 +6,8 @@ record here says what somebody stated or a register answered; whether it suffice
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -145,6 +147,19 @@ class ExemptionCertificate:
     verified_on: date | None = None
 
 
+FORM_ONLY = "form and check digits"
+"""The source of an answer that no register gave: the number is well-formed, and may be nobody's."""
+
+
+def printed_number(number: str) -> str:
+    """Return a tax number as checks are kept under it: letters, digits, + and * (Ireland) alone.
+
+    Greece's ISO code in front becomes the prefix that its numbers are printed with.
+    """
+    plain = "".join(c for c in number.upper() if c.isalnum() or c in "+*")
+    return f"EL{plain[2:]}" if plain.startswith("GR") else plain
+
+
 class NumberState(StrEnum):
     """What is known of a tax number."""
 
@@ -180,6 +195,79 @@ class TaxNumberCheck:
     def key(self) -> str:
         """Identity from meaning."""
         return f"taxnumber/{self.country}/{self.number}"
+
+    @property
+    def by_register(self) -> bool:
+        """Say whether a register gave the answer, and not the form of the number alone."""
+        return self.checked_at is not None and self.source != FORM_ONLY
+
+
+class NumberProof(StrEnum):
+    """What a tax number must have passed before a document rests on it."""
+
+    REGISTER = "register"
+    """The answer of a register: the number is somebody's."""
+    FORM = "form"
+    """Its form and check digits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaxPolicy:
+    """What the partner asks of evidence."""
+
+    number_proof: NumberProof = NumberProof.REGISTER
+    number_days: int = 30
+    """Days for which a register's answer about a number counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedLine:
+    """One charge, as an external tax engine is asked about it."""
+
+    key: str
+    kind: str
+    """The charge type: new, cycle_charge, usage, ..."""
+    sku: str
+    name: str
+    amount: Decimal
+    """Before tax, in the currency of the question; negative in a credit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaxQuestion:
+    """What an external tax engine is asked before a draft is made."""
+
+    customer_id: str
+    """Whom a refusal holds; the engine is not told."""
+    seller: Party
+    buyer: Party
+    currency: str
+    tax_point: date
+    lines: tuple[AskedLine, ...]
+
+    @property
+    def digest(self) -> str:
+        """Identity from meaning: equal questions have equal digests (SHA-256, hexadecimal)."""
+        told = [
+            *(
+                [one.name, *map(str, _parts_of(one.address)), *one.tax_numbers]
+                for one in (self.seller, self.buyer)
+            ),
+            [self.currency, str(self.tax_point)],
+            *([one.key, one.kind, one.sku, one.name, str(one.amount)] for one in self.lines),
+        ]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _parts_of(address: Address) -> tuple[str, ...]:
+    return (
+        address.country,
+        address.region,
+        address.city,
+        address.line1,
+        address.line2,
+        address.postal_code,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What the use cases ask of the outside: five Protocols, satisfied by shape.
+"""What the use cases ask of the outside: Protocols, satisfied by shape.
 
 Adapters live in `partner_center`, `dataverse` and `transport`; fakes in `tests/fakes.py`. A source
 yields a record or a `Finding` in its place: one bad record never hides the others.
@@ -32,6 +32,7 @@ from domain.subscription import (
     SubscriptionEvent,
     UsageSummary,
 )
+from domain.tax import TaxDecision, TaxNumberCheck, TaxPolicy, TaxQuestion
 from domain.usage_alert import UsageAlert, UsageBudget
 from invoice.document import DocumentStatus, Invoice
 from invoice.file import CustomerFile, Saved
@@ -53,6 +54,7 @@ Record = (
     | Run
     | UsageAlert
     | UsageBudget
+    | TaxNumberCheck
 )
 
 
@@ -280,6 +282,30 @@ class Projection(Protocol):
         ...
 
 
+class NumberRegister(Protocol):
+    """Who knows whether a tax number is somebody's."""
+
+    def source(self, country: str, number: str) -> str:
+        """Return who would answer about a number: `domain.tax.FORM_ONLY` where no register would."""
+        ...
+
+    def check(self, country: str, number: str) -> TaxNumberCheck:
+        """Ask about a number as `domain.tax.printed_number` writes it.
+
+        No answer is a ServiceError, never an INVALID: NotAuthorised where a person must act, else
+        it may pass by itself; its `code` is the register's own.
+        """
+        ...
+
+
+class TaxEngine(Protocol):
+    """An external engine that decides the tax of a document."""
+
+    def decide(self, question: TaxQuestion) -> TaxDecision | Finding:
+        """Return its decision, or the finding that holds the customer: no answer is one, too."""
+        ...
+
+
 class Archive(Protocol):
     """Raw payloads, kept so that any past month can be audited as of then."""
 
@@ -327,12 +353,18 @@ class Ports:
     """Severity of findings by check name, where the partner wants another than the default."""
     projection: Projection | None = None
     """None: the setting is off."""
+    number_register: NumberRegister | None = None
+    """None: tax numbers are not looked at."""
+    tax_engine: TaxEngine | None = None
+    """None: no contract may leave its tax to one."""
+    tax_policy: TaxPolicy = TaxPolicy()
 
 
 __all__ = [
     "Archive",
     "CustomerFile",
     "Directory",
+    "NumberRegister",
     "PartnerCenter",
     "Ports",
     "Projection",
@@ -341,4 +373,5 @@ __all__ = [
     "Requests",
     "Saved",
     "Store",
+    "TaxEngine",
 ]
