@@ -154,6 +154,8 @@ def _parser() -> argparse.ArgumentParser:
     emulate.add_argument("--scenario", default="partner-month", help="partner-month, small, empty")
     emulate.add_argument("--seed", type=int, default=1, help="another seed, another world")
 
+    add("checks", _checks, "every check that the worker knows, as the page docs/checks.md")
+
     with_json(add("check-config", _check_config, "what is configured, and can it be reached"))
 
     audit = with_json(
@@ -440,6 +442,13 @@ def _emulate(options: argparse.Namespace) -> int:
             flush=True,
         )
         server.wait()
+    return DONE
+
+
+def _checks(_options: argparse.Namespace) -> int:
+    from app.checks import page
+
+    sys.stdout.write(page())
     return DONE
 
 

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from domain.problems import ConfigurationError, Severity
+from rules.checks import CHECKS, nearest
 from transport.redaction import Secret
 
 PREFIX = "CSP_"
@@ -108,6 +109,11 @@ class Settings(BaseModel):
         if not isinstance(policy, dict):
             msg = 'must be a JSON object, e.g. {"gdap.missing": "warn"}'
             raise ValueError(msg)  # noqa: TRY004 - pydantic reports ValueErrors
+        unknown = [name for name in policy if name not in CHECKS]
+        if unknown:
+            near = " or ".join(nearest(unknown[0])) or "one of docs/checks.md"
+            msg = f"{unknown[0][:60]} is the name of no check; do you mean {near}?"
+            raise ValueError(msg)
         return policy
 
     @model_validator(mode="after")

@@ -17,7 +17,6 @@ from domain.charge import Charge
 from domain.contract import Alignment, BillingContract
 from domain.period import Period
 from domain.problems import Finding, InputError, Severity
-from domain.reconciliation import Cause
 from domain.run import Run, RunStatus, UnitStatus
 from domain.subscription import CostInvoice, CostLine, SubscriptionEvent
 from invoice.assemble import Tax, assemble, check_bounds
@@ -26,6 +25,7 @@ from invoice.explain import fingerprint
 from invoice.file import CustomerFile
 from invoice.sold import sold_lines
 from rules import grouping, reconcile, shadow, succession, tax
+from rules.checks import Room, judged, of_rooms
 from rules.four_way import findings_of, four_way
 from rules.linking import linked
 from rules.pricing import PriceBook
@@ -96,10 +96,10 @@ def draft(
     decision = tax.decide(file.tax_profile, customer.id, period.last_day)
     due = contract.due(period) if contract else None
     if contract is None or isinstance(decision, Finding) or due is None:
-        return Draft(document=None, findings=_judged(findings, policy), standing=tuple(standing))
+        return Draft(document=None, findings=judged(findings, policy), standing=tuple(standing))
     until = min(contract.ends or due.end, due.end)
     if contract.starts >= until:
-        return Draft(document=None, findings=_judged(findings, policy), standing=tuple(standing))
+        return Draft(document=None, findings=judged(findings, policy), standing=tuple(standing))
     told = _told(file)
     proposed = charges_of(file, contract, period, until, today)
     if proposed.until < until:
@@ -113,7 +113,7 @@ def draft(
     findings.extend(succession.check_conversions(billed))
     findings.extend(succession.overlaps(file.subscriptions, today, charges))
     findings.extend(check_bounds(charges))
-    result = Draft(document=None, findings=_judged(findings, policy), standing=tuple(standing))
+    result = Draft(document=None, findings=judged(findings, policy), standing=tuple(standing))
     if result.held:
         return result
     document = assemble(
@@ -135,7 +135,7 @@ def draft(
     # What is billed ahead of Microsoft's own invoice cannot be compared with it yet.
     asked = [line.charge for line in document.lines if line.charge.service.start < period.end]
     findings.extend(reconcile.check_seats(charges, file.cost_lines, asked, own_periods=own_periods))
-    result = replace(result, findings=_judged(findings, policy))
+    result = replace(result, findings=judged(findings, policy))
     return result if result.held else replace(result, document=document)
 
 
@@ -216,60 +216,10 @@ def _ahead(contract: BillingContract, period: Period) -> Finding:
     )
 
 
-def _judged(findings: Iterable[Finding], policy: Policy) -> tuple[Finding, ...]:
-    """Return each finding once, with the severity that the partner's policy gives its check."""
-    unique = {finding.key: finding for finding in findings}
-    return tuple(replace(f, severity=policy.get(f.check, f.severity)) for f in unique.values())
-
-
-# Every check that draft() may find, so that one that is gone is closed.
-_CHECKS = (
-    "relationship.not_reseller",
-    "agreement.missing",
-    "gdap.missing",
-    "gdap.no_assignment",
-    "gdap.expiring",
-    "mapping.no_contract",
-    "mapping.no_account",
-    "mapping.contract_ended",
-    "partner_of_record.drift",
-    "tax.no_profile",
-    "tax.lapsed",
-    "tax.no_evidence",
-    "history.no_start",
-    "history.after_end",
-    "history.incomplete",
-    "history.second_purchase",
-    "history.mismatch",
-    "history.half_conversion",
-    "window.closed",
-    "price.missing",
-    "price.tie",
-    "price.no_basis",
-    "price.rule",
-    "price.ratio",
-    "price.ahead",
-    "usage.missing",
-    "usage.not_grouped",
-    "usage.grouping",
-    "usage.earned_credit",
-    "subscription.unknown",
-    "subscription.overlap",
-    "bounds.same_key",
-    "bounds.overlap",
-    "bounds.too_many",
-    "seats.no_cost",
-    "seats.difference",
-    "cost.unknown",
-    "cost.price",
-    "cost.promotion",
-    "cost.proration",
-    "cost.rounding",
-)
+_CHECKS = of_rooms(Room.GATE, Room.TAX, Room.DRAFT)
+"""Every check that draft() may find, so that one that is gone is closed."""
 _RECONCILE_CHECKS = (
-    "reconcile.not_billed",
-    "reconcile.ambiguous",
-    *(f"reconcile.{cause}" for cause in Cause),
+    *of_rooms(Room.RECONCILE),
     "reconcile.no_cost",  # made by earlier versions
 )
 

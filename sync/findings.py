@@ -14,9 +14,10 @@ from collections.abc import Iterable, Sequence
 from domain.period import Period
 from domain.problems import Finding, Severity
 from domain.subscription import CostLine
+from rules.checks import Room, of_rooms
 from sync.ports import Store
 
-INVOICE_CHECKS = ("wire.cost_line", "wire.line", "wire.usage", "usage.no_line")
+INVOICE_CHECKS = of_rooms(Room.INVOICE)
 """What is found in reading one of Microsoft's invoices; the record begins with which."""
 
 _INVOICE = re.compile(r"(?:usage of )?invoice ([^:]+)(?::|$)")

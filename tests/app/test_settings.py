@@ -85,6 +85,12 @@ def test_a_variable_that_is_no_setting_is_refused():
             '{"gdap.missing": "ignore"}',
             "Input should be 'warn', 'hold' or 'block'",
         ),
+        (
+            "CSP_SEVERITIES",
+            '{"gdap.mising": "warn"}',
+            "gdap.mising is the name of no check; do you mean gdap.missing",
+        ),
+        ("CSP_SEVERITIES", '{"xyzzy": "warn"}', "do you mean one of docs/checks.md?"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_variable(name, value, fault):

@@ -1,0 +1,593 @@
+"""Every check that the product knows, by name: what it looks at, what to do, who may overrule it.
+
+A room is who looks: it replaces its own findings, and so closes those whose cause is gone. A test
+reads the code, and fails on a check that is not listed here and on one here that nothing finds.
+`docs/checks.md` is made of this list. The points of an audit of files are no findings: nobody is
+billed by them (docs/audit.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from enum import StrEnum
+
+from domain.problems import Finding, Severity
+from domain.reconciliation import Cause
+
+
+class Room(StrEnum):
+    """Who finds it."""
+
+    GATE = "gate"
+    """Before anything is billed: the relationship, the agreement, the account and its contract."""
+    TAX = "tax"
+    """Before anything is billed: tax, address and currency."""
+    DRAFT = "draft"
+    """A customer's bill of a month: history, prices, usage, seats."""
+    RECONCILE = "reconcile"
+    """The end of a month's run: Microsoft's lines beside the documents."""
+    READING = "reading"
+    """Reading what Partner Center has: customers, access, changes, which invoices, and all of them."""
+    INVOICE = "invoice"
+    """Reading the lines and the usage of one of Microsoft's invoices."""
+    UNBILLED = "unbilled"
+    """The daily look at usage that is not billed yet."""
+    DOCUMENT = "document"
+    """Documents that were issued: their files and their copies."""
+    STORE = "store"
+    """Writing rows."""
+    ANSWER = "answer"
+    """The answer of a command; nothing is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One named check."""
+
+    name: str
+    room: Room
+    severity: Severity
+    """By default; `CSP_SEVERITIES` may set another."""
+    about: str
+    """What it looks at, in a few words."""
+    to_do: str
+    final: str = ""
+    """Why nobody can release it: there is nothing to bill with. Empty: a person may."""
+
+
+def _in(room: Room, *checks: Check) -> tuple[Check, ...]:
+    return tuple(replace(check, room=room) for check in checks)
+
+
+def _check(severity: Severity, name: str, about: str, to_do: str, final: str = "") -> Check:
+    return Check(
+        name=name, room=Room.GATE, severity=severity, about=about, to_do=to_do, final=final
+    )
+
+
+def _hold(name: str, about: str, to_do: str, final: str = "") -> Check:
+    return _check(Severity.HOLD, name, about, to_do, final)
+
+
+def _warn(name: str, about: str, to_do: str) -> Check:
+    return _check(Severity.WARN, name, about, to_do)
+
+
+def _block(name: str, about: str, to_do: str) -> Check:
+    return _check(
+        Severity.BLOCK, name, about, to_do, "what Microsoft billed is not known completely"
+    )
+
+
+_NO_TAX = "without it the tax is not known"
+_NO_PRICE = "without a price there is nothing to ask for"
+_NO_HISTORY = "without it the seats and their days are not known"
+_NO_PARTS = "the usage cannot be split into lines without it"
+
+_GATE = _in(
+    Room.GATE,
+    _hold(
+        "relationship.not_reseller",
+        "whether the tenant is still our reseller customer",
+        "ask the customer to accept the reseller invitation, or end the contract",
+    ),
+    _hold(
+        "agreement.missing",
+        "whether the Microsoft Customer Agreement was accepted; the older one does not count",
+        "attest the acceptance in Partner Center, or ask the customer to sign with Microsoft",
+    ),
+    _hold(
+        "gdap.missing",
+        "whether a delegated admin relationship is active today",
+        "send the customer a new GDAP request and have it approved",
+    ),
+    _hold(
+        "gdap.no_assignment",
+        "whether a security group has access by the relationship",
+        "assign a security group to the relationship in Partner Center",
+    ),
+    _warn(
+        "gdap.expiring",
+        "whether the relationship ends soon and does not extend itself",
+        "renew the relationship, or switch its automatic extension on",
+    ),
+    _hold(
+        "mapping.no_contract",
+        "whether the customer has a billing contract",
+        "make a billing contract for the customer and choose its account",
+        "there is no contract to bill by",
+    ),
+    _hold(
+        "mapping.no_account",
+        "whether the contract names the account that is billed",
+        "choose the account on the billing contract",
+        "there is nobody to send the invoice to",
+    ),
+    _hold(
+        "mapping.contract_ended",
+        "whether the contract is in force in the month",
+        "renew the contract, or move the subscriptions away",
+    ),
+    _hold(
+        "partner_of_record.drift",
+        "whether the partner on subscriptions and on Microsoft's lines is the expected one",
+        "correct the partner of record in Partner Center, or the contract's expectation",
+    ),
+)
+
+_TAX = _in(
+    Room.TAX,
+    _hold(
+        "tax.no_profile",
+        "whether the contract has a tax profile",
+        "give the billing contract a tax profile",
+        _NO_TAX,
+    ),
+    _hold(
+        "tax.lapsed",
+        "whether an exemption or its evidence is in force on the tax point",
+        "ask the customer for a new certificate, or charge the standard tax",
+        _NO_TAX,
+    ),
+    _hold(
+        "tax.no_evidence",
+        "whether a treatment other than standard has its number or certificate",
+        "enter the VAT number or the certificate on the tax profile",
+        _NO_TAX,
+    ),
+    _hold(
+        "tax.unmapped_country",
+        "whether the countries are known to the table of tax rates",
+        "correct the country, or add its rate to the table of tax rates",
+        _NO_TAX,
+    ),
+    _hold(
+        "tax.unmapped_region",
+        "whether the region is known where the tax depends on it",
+        "give the customer's state or province, or add its rate",
+        _NO_TAX,
+    ),
+    _hold(
+        "tax.no_rate",
+        "whether a rate is known on the tax point",
+        "add the rate of that day to the table of tax rates",
+        _NO_TAX,
+    ),
+    _hold(
+        "tax.own_rules",
+        "whether the place has tax rules of its own",
+        "ask your accountant, and add the rate to the table of tax rates",
+        _NO_TAX,
+    ),
+    _hold(
+        "tax.vat_country",
+        "whether VAT number and country belong together",
+        "correct the country or the number: they decide together where the supply is taxed",
+        _NO_TAX,
+    ),
+    _hold(
+        "tax.vat_invalid",
+        "whether the VAT number has the form and check digits of its country",
+        "ask the customer for the right number",
+        _NO_TAX,
+    ),
+    _hold(
+        "tax.no_vat_number",
+        "whether a customer abroad is shown to be a business",
+        "ask the customer for its VAT number",
+        _NO_TAX,
+    ),
+)
+
+_DRAFT = _in(
+    Room.DRAFT,
+    _hold(
+        "history.no_start",
+        "whether a subscription's history begins with a purchase",
+        "read the subscription again and check its change history",
+        _NO_HISTORY,
+    ),
+    _hold(
+        "history.incomplete",
+        "whether product, term and cycle of each term are known",
+        "read the subscription again and check its change history",
+        _NO_HISTORY,
+    ),
+    _hold(
+        "history.after_end",
+        "whether something happened to a subscription after its end",
+        "read the subscription again and check its change history",
+    ),
+    _hold(
+        "history.second_purchase",
+        "whether a subscription was bought twice",
+        "read the subscription again and check its change history",
+    ),
+    _warn(
+        "history.mismatch",
+        "whether the known changes lead to the seats that Partner Center shows",
+        "look for the missing change; the next invoice of Microsoft tells it",
+    ),
+    _hold(
+        "history.half_conversion",
+        "whether both sides of an upgrade stand on the invoice",
+        "run sync again; if it stays, ask Microsoft",
+    ),
+    _warn(
+        "window.closed",
+        "whether seats were given back after the days in which Microsoft allows it",
+        "have the change made at the renewal",
+    ),
+    _hold(
+        "price.missing",
+        "whether a price or a markup rule covers the product",
+        "add a price for the product, or a markup rule",
+        _NO_PRICE,
+    ),
+    _hold(
+        "price.tie",
+        "whether two prices or rules apply equally",
+        "end one of them, or make one more specific",
+        _NO_PRICE,
+    ),
+    _hold(
+        "price.no_basis",
+        "whether a rule has what it needs to make a price",
+        "add a price for the product, or a rule that fits",
+        _NO_PRICE,
+    ),
+    _hold(
+        "price.rule",
+        "whether a price or rule can be meant as it was entered",
+        "correct the price list entry or the rule",
+        _NO_PRICE,
+    ),
+    _hold(
+        "price.ratio",
+        "whether a price lies far from its cost, as a yearly one taken for a monthly does",
+        "check whether price and cost are for the same time, and correct the price",
+        _NO_PRICE,
+    ),
+    _warn(
+        "price.ahead",
+        "whether the price of a term that is billed ahead is known",
+        "agree a price to bill it ahead; else the next due bill asks for it",
+    ),
+    _hold(
+        "usage.missing",
+        "whether the daily usage explains a metered line",
+        "run sync again: Microsoft may deliver usage up to a day late",
+        _NO_PARTS,
+    ),
+    _hold(
+        "usage.not_grouped",
+        "whether usage was read as finely as the contract groups it",
+        "run sync, then bill again",
+        _NO_PARTS,
+    ),
+    _hold(
+        "usage.grouping",
+        "whether the contract's grouping of usage can be meant",
+        "name the tag on the billing contract, or choose another grouping",
+        _NO_PARTS,
+    ),
+    _hold(
+        "usage.earned_credit",
+        "whether the partner earned credit that the partner keeps is known",
+        "pull the usage with the full attribute set, or pass the credit on",
+        "what the usage costs without the credit is not known",
+    ),
+    _hold(
+        "subscription.unknown",
+        "whether Partner Center lists each subscription that Microsoft bills",
+        "run sync again; if it stays, ask Microsoft which customer owns the subscription",
+    ),
+    _warn(
+        "subscription.overlap",
+        "whether an older subscription runs beside the one that replaces it",
+        "cancel one of them, unless both are meant",
+    ),
+    _hold(
+        "bounds.same_key",
+        "whether one charge is proposed twice",
+        "compare the subscription's history with Partner Center",
+        "a charge that is there twice cannot be put on an invoice",
+    ),
+    _hold(
+        "bounds.overlap",
+        "whether a cycle is billed that another covers already",
+        "compare the subscription's history with Partner Center",
+    ),
+    _hold(
+        "bounds.too_many",
+        "whether unusually many charges start on one day",
+        "compare the subscription's history with Partner Center",
+    ),
+    _hold(
+        "seats.no_cost",
+        "whether Microsoft bills the seats that are about to be billed",
+        "compare the subscription's changes with Microsoft's invoice; then run sync",
+    ),
+    _hold(
+        "seats.difference",
+        "whether Microsoft bills as many seats as are about to be billed",
+        "compare the subscription's changes with Microsoft's invoice; then run sync",
+    ),
+    _warn(
+        "cost.unknown",
+        "whether a line of Microsoft tells the price of a term",
+        "nothing; Microsoft's next invoice tells it",
+    ),
+    _warn(
+        "cost.price",
+        "whether Microsoft bills the price that was locked for the term",
+        "ask Microsoft for the difference",
+    ),
+    _warn(
+        "cost.promotion",
+        "whether a promotion is still given",
+        "check whether it still applies; ask Microsoft if it should",
+    ),
+    _warn(
+        "cost.proration",
+        "whether Microsoft bills a part of a cycle by its days",
+        "compare the days of the line with the charge cycle; ask Microsoft",
+    ),
+    _warn(
+        "cost.rounding",
+        "whether Microsoft's rounding explains a cent",
+        "nothing; Microsoft rounds the unit before it multiplies",
+    ),
+)
+
+_CAUSES = {
+    Cause.PRICE: "another price than was agreed",
+    Cause.QUANTITY: "other seats or quantities than were due",
+    Cause.DATES: "other days than were due",
+    Cause.PRORATION: "another part of a cycle than was due",
+    Cause.PROMOTION: "a promotion that one side gives and the other does not",
+    Cause.CURRENCY: "another currency than was agreed",
+    Cause.TAX: "another tax than was due",
+    Cause.ROUNDING: "cents that rounding does not explain",
+    Cause.MISSING_SUBSCRIPTION: "a subscription that one side does not know",
+    Cause.MISSING_INVOICE_LINE: "a line that one side lacks",
+    Cause.DUPLICATE: "a line that was asked for twice",
+    Cause.CREDIT_NOT_PASSED_ON: "a credit of Microsoft that the customer did not get",
+    Cause.MICROSOFT_ADJUSTMENT: "an adjustment of Microsoft",
+    Cause.TIMING: "a line that belongs to another month",
+}
+_RECONCILE = _in(
+    Room.RECONCILE,
+    _warn(
+        "reconcile.not_billed",
+        "whether a customer's line answers each line of Microsoft",
+        "bill the customer if the charge is right, else claim it back from Microsoft",
+    ),
+    _warn(
+        "reconcile.ambiguous",
+        "whether it is clear to which subscription a line belongs",
+        "give the subscription id on the customer's lines",
+    ),
+    *(
+        _warn(
+            f"reconcile.{cause}",
+            f"whether the documents show {shown}",
+            "do what the finding says: claim, bill, credit or correct",
+        )
+        for cause, shown in _CAUSES.items()
+    ),
+)
+
+_COMPARE = "compare with Partner Center; if it shows the same there, report it to Microsoft"
+_READING = _in(
+    Room.READING,
+    _hold(
+        "customer.unreachable",
+        "whether Partner Center still shows the customer",
+        "check in Partner Center whether the reseller relationship still exists",
+    ),
+    _hold("wire.customer", "whether a customer can be read", _COMPARE),
+    _hold("wire.qualification", "whether a customer's qualification can be read", _COMPARE),
+    _hold("wire.agreement", "whether a customer's agreement can be read", _COMPARE),
+    _hold("wire.subscription", "whether a subscription can be read", _COMPARE),
+    _hold("wire.relationship", "whether a delegated admin relationship can be read", _COMPARE),
+    _hold("wire.audit_record", "whether a change of a subscription can be read", _COMPARE),
+    _block(
+        "import.incomplete",
+        "whether an invoice was imported to the cent, with its usage",
+        "run sync again",
+    ),
+    _block(
+        "wire.invoice",
+        "whether the head of an invoice can be read",
+        "compare with Partner Center, and report it to Microsoft",
+    ),
+)
+
+_INVOICE = _in(
+    Room.INVOICE,
+    _hold("wire.cost_line", "whether a line of an invoice can be read", _COMPARE),
+    _hold("wire.line", "whether a line of a downloaded file can be read", _COMPARE),
+    _hold(
+        "wire.usage",
+        "whether lines of usage and their tags can be read",
+        "run sync again; if it stays, report the line to Microsoft",
+    ),
+    _warn(
+        "usage.no_line",
+        "whether daily usage stands on a line of its invoice",
+        "nothing; a later invoice of Microsoft brings it",
+    ),
+)
+
+_UNBILLED = _in(
+    Room.UNBILLED,
+    _warn(
+        "wire.unbilled_usage",
+        "whether a line of usage that is not billed yet can be read",
+        "nothing is billed by it; report it to Microsoft if it stays",
+    ),
+    _warn(
+        "usage.feed",
+        "whether Microsoft still tells the daily usage",
+        "look at Azure usage in Partner Center; if it is there, report it to Microsoft",
+    ),
+    _warn(
+        "budget.unreadable",
+        "whether a usage budget can be meant as it was entered",
+        "correct the row in the table Usage budgets",
+    ),
+)
+
+_DOCUMENT = _in(
+    Room.DOCUMENT,
+    _warn(
+        "document.file",
+        "whether a document has its page as a file",
+        "let the environment take the file, or attach it by hand; then approve the month again",
+    ),
+    _warn(
+        "projection.unavailable",
+        "whether Dynamics 365 Sales takes documents",
+        "install Dynamics 365 Sales, give the worker its role, or switch CSP_PROJECTION off",
+    ),
+    _warn(
+        "projection.no_price_list",
+        "whether Sales has a price list in the currency",
+        "add a price list with the currency in Sales; it may be empty",
+    ),
+    _warn(
+        "projection.no_account",
+        "whether a document that is copied to Sales names an account",
+        "set the account on the document's row",
+    ),
+    _warn(
+        "projection.refused",
+        "whether Sales takes a document",
+        "mend what the sentence names; the next run tries again",
+    ),
+    _warn(
+        "projection.total",
+        "whether the copy in Sales comes to the same total",
+        "correct the standard invoice; the next run looks again",
+    ),
+)
+
+_STORE = _in(
+    Room.STORE,
+    _hold(
+        "store.refused",
+        "whether Dataverse takes a row",
+        "correct the source or the table; the next run writes the row again",
+    ),
+)
+
+_ANSWER = _in(
+    Room.ANSWER,
+    _block(
+        "usage.not_reconcilable",
+        "whether exported usage comes to the totals of its manifest",
+        "export the usage again",
+    ),
+    _warn(
+        "renewal.no_cycle",
+        "whether it is known how often a subscription is billed",
+        "read the subscription again",
+    ),
+    _hold(
+        "sheet.missing",
+        "whether the price sheets have the product",
+        "read the sheets of this market and month again",
+        _NO_PRICE,
+    ),
+    _hold(
+        "sheet.tie",
+        "whether the price sheets have the product once",
+        "read the sheets of this market and month again",
+        _NO_PRICE,
+    ),
+    _warn("wire.price", "whether a row of a price sheet can be read", _COMPARE),
+    _warn(
+        "wire.price_tiers",
+        "whether a price sheet has prices for larger quantities",
+        "nothing; quantities above the first tier are priced too high by the sheet",
+    ),
+    _block(
+        "provision.missing",
+        "whether a table that is written to is there",
+        "install Dynamics 365 Sales, or switch CSP_PROJECTION off",
+    ),
+    _block(
+        "provision.conflict",
+        "whether what is there is as declared",
+        "correct it in the maker portal: nothing is changed or removed by itself",
+    ),
+)
+
+CHECKS: Mapping[str, Check] = {
+    check.name: check
+    for check in (
+        *_GATE,
+        *_TAX,
+        *_DRAFT,
+        *_RECONCILE,
+        *_READING,
+        *_INVOICE,
+        *_UNBILLED,
+        *_DOCUMENT,
+        *_STORE,
+        *_ANSWER,
+    )
+}
+
+
+def of_rooms(*rooms: Room) -> tuple[str, ...]:
+    """Return the names of the checks of some rooms."""
+    return tuple(name for name, check in CHECKS.items() if check.room in rooms)
+
+
+def nearest(name: str) -> list[str]:
+    """Return the names that a mistyped one may mean, the nearest first."""
+    close = get_close_matches(name, CHECKS, n=3, cutoff=0.6)
+    tail = [known for known in CHECKS if known.rpartition(".")[2] == name.rpartition(".")[2]]
+    return list(dict.fromkeys([*close, *tail]))[:3]
+
+
+def judged(findings: Iterable[Finding], policy: Mapping[str, Severity]) -> tuple[Finding, ...]:
+    """Return each finding once, with the severity that the partner's policy gives its check."""
+    unique = {finding.key: finding for finding in findings}
+    return tuple(replace(f, severity=policy.get(f.check, f.severity)) for f in unique.values())
+
+
+def why_final(finding: Finding) -> str:
+    """Say why nobody can release a finding; empty: a person may."""
+    if finding.severity is Severity.WARN:
+        return "it is a warning and holds nobody"
+    check = CHECKS.get(finding.check)
+    if check is None:
+        return f"this version knows no check {finding.check}"
+    if finding.severity is Severity.BLOCK:
+        return check.final or "the partner's policy blocks it"
+    return check.final
