@@ -188,23 +188,33 @@ class Rows:
 
     def _currency(self, iso: str) -> str:
         """Return the row of a currency; money is never left to the environment's own currency."""
-        if iso not in self._currencies and _is_over(self._currencies_until):
-            self._currencies_until = time.monotonic() + REMEMBERED
-            query = Query(
-                table="transactioncurrency",
-                select=("transactioncurrencyid", "isocurrencycode"),
-                where="statecode eq 0",
-            )
-            self._currencies = {
-                row["isocurrencycode"]: row["transactioncurrencyid"]
-                for row in self.client.read(query)
-            }
+        if iso not in self._currencies:
+            self._read_currencies()
         if iso not in self._currencies:
             raise ConfigurationError(
                 f"the Dataverse environment has no currency {iso!r}",
                 hint=f"Add {iso} under Currencies in the environment's settings.",
             )
         return self._currencies[iso]
+
+    def currency_code(self, row_id: str) -> str:
+        """Return the ISO 4217 code of a row of currencies; empty where no active one has that id."""
+        if row_id and row_id not in self._currencies.values():
+            self._read_currencies()
+        return next((iso for iso, own in self._currencies.items() if own == row_id), "")
+
+    def _read_currencies(self) -> None:
+        if not _is_over(self._currencies_until):
+            return
+        self._currencies_until = time.monotonic() + REMEMBERED
+        query = Query(
+            table="transactioncurrency",
+            select=("transactioncurrencyid", "isocurrencycode"),
+            where="statecode eq 0",
+        )
+        self._currencies = {
+            row["isocurrencycode"]: row["transactioncurrencyid"] for row in self.client.read(query)
+        }
 
     # Findings about rows -------------------------------------------------------------------------
 

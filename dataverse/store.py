@@ -8,7 +8,7 @@ is claimed under the version that was read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -38,7 +38,7 @@ from dataverse.tables import (
 )
 from dataverse.usage_tables import USAGE_ALERT, USAGE_BUDGET, USAGE_SUMMARY
 from domain.contract import BillingContract
-from domain.customer import Customer
+from domain.customer import Account, Address, Customer
 from domain.problems import Finding, NotFound
 from domain.run import Run, UnitOfWork
 from domain.subscription import CostLine, UsageSummary
@@ -49,13 +49,19 @@ _BILLED = "csp_withdrawnon eq null"
 """Lines that the newest version of Microsoft's invoice has."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """An account of the environment that a customer can be mapped to."""
-
-    id: str
-    name: str
-    number: str
+_ACCOUNT = (
+    "accountid",
+    "name",
+    "accountnumber",
+    "address1_line1",
+    "address1_line2",
+    "address1_city",
+    "address1_stateorprovince",
+    "address1_postalcode",
+    "address1_country",
+    "_transactioncurrencyid_value",
+)
+"""Columns of the standard account table; its first address is the one of invoices."""
 
 
 class DataverseStore(Documents):
@@ -85,15 +91,18 @@ class DataverseStore(Documents):
         own = f"csp_tenantid eq {literal(customer_id)}"
         shared = f"({own} or csp_tenantid eq null)"
         profile = f"csp_TaxProfileId($select={','.join(columns_of(TAX_PROFILE))})"
+        account = f"csp_AccountId($select={','.join(_ACCOUNT)})"
         queries = [
-            replace(query_of(CUSTOMER, own, "_csp_accountid_value"), names=True),
+            replace(query_of(CUSTOMER, own, "_csp_accountid_value"), names=True, expand=account),
             query_of(AGREEMENT, own),
             query_of(GDAP_RELATIONSHIP, own),
             query_of(SUBSCRIPTION, own),
             query_of(SUBSCRIPTION_EVENT, own),
             query_of(COST_LINE, f"{own} and {_BILLED}"),
             replace(
-                query_of(BILLING_CONTRACT, own, "_csp_accountid_value"), names=True, expand=profile
+                query_of(BILLING_CONTRACT, own, "_csp_accountid_value"),
+                names=True,
+                expand=f"{profile},{account}",
             ),
             query_of(PRICE_LIST_ITEM, shared),
             query_of(MARKUP_RULE, shared),
@@ -110,7 +119,7 @@ class DataverseStore(Documents):
         agreements, relationships, subscriptions, events, lines = (
             _records(table, next(answers)) for table in tables
         )
-        contract, tax_profile = self._contract(customers[0], next(answers))
+        contract, tax_profile, account_row = self._contract(customers[0], next(answers))
         prices, rules, rates = (
             _records(table, next(answers))
             for table in (PRICE_LIST_ITEM, MARKUP_RULE, EXCHANGE_RATE)
@@ -123,6 +132,7 @@ class DataverseStore(Documents):
             events=events,
             cost_lines=lines,
             contract=contract,
+            account=self._account(account_row) if account_row else None,
             tax_profile=tax_profile,
             price_list=prices,
             rules=rules,
@@ -130,17 +140,22 @@ class DataverseStore(Documents):
             documents=documents_of(next(answers), next(answers)),
         )
 
-    def _contract(self, customer: Row, rows: Sequence[Row]) -> tuple[BillingContract | None, Any]:
+    def _contract(
+        self, customer: Row, rows: Sequence[Row]
+    ) -> tuple[BillingContract | None, Any, Row | None]:
+        """Return the contract that counts, its tax profile, and the row of the account it bills."""
         if not rows:
-            return None, None
+            return None, None, customer.get("csp_AccountId")
         row = max(rows, key=lambda row: (row["csp_starts"] or "", row[KEY] or ""))
         contract: BillingContract = from_row(BILLING_CONTRACT, row)
+        account = row.get("csp_AccountId")
         if not contract.account_id:
             contract = replace(
                 contract,
                 account_id=customer["_csp_accountid_value"] or "",
                 account_name=customer.get("_csp_accountid_value" + FORMATTED) or "",
             )
+            account = customer.get("csp_AccountId")
         linked = row.get("csp_TaxProfileId")
         if linked is None and contract.tax_profile_key:
             # Stored after the contract: the text knows it, the link does not yet.
@@ -150,9 +165,9 @@ class DataverseStore(Documents):
                 None,
             )
         if linked is None:
-            return contract, None
+            return contract, None, account
         profile = from_row(TAX_PROFILE, linked)
-        return replace(contract, tax_profile_key=profile.key), profile
+        return replace(contract, tax_profile_key=profile.key), profile, account
 
     def contracts(self) -> Sequence[BillingContract]:
         """Read every billing contract, by key."""
@@ -161,11 +176,24 @@ class DataverseStore(Documents):
 
     def accounts(self) -> Sequence[Account]:
         """Read the accounts that customers can be mapped to, by name."""
-        query = Query(table="account", select=("accountid", "name", "accountnumber"), order="name")
-        return [
-            Account(id=row["accountid"], name=row["name"] or "", number=row["accountnumber"] or "")
-            for row in self._client.read(query)
-        ]
+        query = Query(table="account", select=_ACCOUNT, order="name")
+        return [self._account(row) for row in self._client.read(query)]
+
+    def _account(self, row: Row) -> Account:
+        return Account(
+            id=row["accountid"],
+            name=row["name"] or "",
+            number=row["accountnumber"] or "",
+            address=Address(
+                country=row["address1_country"] or "",
+                region=row["address1_stateorprovince"] or "",
+                city=row["address1_city"] or "",
+                line1=row["address1_line1"] or "",
+                line2=row["address1_line2"] or "",
+                postal_code=row["address1_postalcode"] or "",
+            ),
+            currency=self._rows.currency_code(row["_transactioncurrencyid_value"] or ""),
+        )
 
     def map_account(self, customer_id: str, account_id: str) -> None:
         """Map a stored customer to an account; NotFound when either is not there."""

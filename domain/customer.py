@@ -10,7 +10,7 @@ MICROSOFT_CUSTOMER_AGREEMENT = "MicrosoftCustomerAgreement"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where a customer is, as Partner Center holds it; parts may be empty."""
+    """Where somebody is, in the words of whoever holds it; parts may be empty."""
 
     country: str = ""
     region: str = ""
@@ -29,6 +29,8 @@ class Account:
     number: str = ""
     address: Address = field(default_factory=Address)
     tax_number: str = ""
+    currency: str = ""
+    """ISO 4217 code of the row's currency; empty: none is chosen, or the environment lost it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,9 @@ class Customer:
     relationship: str = "reseller"
     """Open enum: reseller, advisor, none, ... as Microsoft writes it."""
     address: Address = field(default_factory=Address)
+    """Of the company profile: the tenant's own. Hidden (empty) where access was lost."""
+    billing_address: Address = field(default_factory=Address)
+    """Of the billing profile: what the partner entered for the customer at Microsoft."""
     registration_number: str = ""
     email: str = ""
     qualifications: tuple[Qualification, ...] = ()
@@ -62,6 +67,11 @@ class Customer:
     def key(self) -> str:
         """Identity from meaning."""
         return f"customer/{self.id}"
+
+    @property
+    def market(self) -> str:
+        """Country in which Microsoft sells to it; empty where neither profile tells one."""
+        return (self.address.country or self.billing_address.country).upper()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

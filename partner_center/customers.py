@@ -28,10 +28,10 @@ class AddressWire(Wire):
     postal_code: Text = ""
 
     def to_domain(self) -> Address:
-        """Translate; the state stands in where there is no region."""
+        """Translate; the region stands in where there is no state: published examples fill the state."""
         return Address(
             country=self.country.upper(),
-            region=self.region or self.state,
+            region=self.state or self.region,
             city=self.city,
             line1=self.address_line1,
             line2=self.address_line2,
@@ -68,15 +68,17 @@ class CustomerWire(Wire):
     def to_domain(
         self, qualifications: tuple[Qualification, ...] = (), *, details_known: bool = False
     ) -> Customer:
-        """Translate; the company profile wins over the billing profile."""
+        """Translate; the company profile's name and e-mail win, the addresses are kept apart."""
         company, billing = self.company_profile, self.billing_profile
-        address = company.address or billing.default_address or AddressWire()
+        address = company.address or AddressWire()
+        billing_address = billing.default_address or AddressWire()
         return Customer(
             id=self.id,
             name=company.company_name or billing.company_name,
             domain=company.domain,
             relationship=self.relationship_to_partner,
             address=address.to_domain(),
+            billing_address=billing_address.to_domain(),
             registration_number=company.organization_registration_number,
             email=company.email or billing.email,
             qualifications=qualifications,

@@ -48,7 +48,7 @@ def renewals_ahead(ports: Ports, today: date, horizon_days: int = HORIZON_DAYS) 
     found: list[Renewal] = []
     for customer in ports.store.customers():
         file = ports.store.customer_file(customer.id)
-        market = file.customer.address.country.upper()
+        market = file.customer.market
         rows = [row for view in SHEETS for row in sheets.rows(market, view)]
         extended = sheets.rows(market, EXTENDED_SHEET)
         found.extend(renewals_of(file, today, horizon_days, rows=rows, extended=extended))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dataverse.client import Query
 from dataverse.schema import external_key
-from dataverse.store import Account, DataverseStore
+from dataverse.store import DataverseStore
 from domain.contract import (
     BillingContract,
     ExchangeRate,
@@ -24,7 +24,7 @@ from domain.contract import (
     TierMode,
     Tiers,
 )
-from domain.customer import Address, Agreement, DelegatedAdminRelationship
+from domain.customer import Account, Address, Agreement, DelegatedAdminRelationship
 from domain.period import BillingCycle, Period, TermDuration
 from domain.problems import (
     ConfigurationError,
@@ -410,6 +410,67 @@ def test_a_customer_mapped_by_a_person_maps_its_contract(environment, store):
     assert (contract.account_id, contract.account_name) == (account, "Contoso Account")
     store.save([a_customer(name="Contoso renamed")])
     assert store.customer_file("c1").contract.account_id == account
+
+
+def a_located_account(environment, **columns):
+    (currency,) = (
+        row["transactioncurrencyid"]
+        for row in environment.client().read(
+            Query(table="transactioncurrency", select=("transactioncurrencyid", "isocurrencycode"))
+        )
+        if row["isocurrencycode"] == "USD"
+    )
+    body = {
+        "name": "Contoso Account",
+        "accountnumber": "A-1",
+        "address1_line1": "1 Sample Way",
+        "address1_line2": "Floor 3",
+        "address1_city": "Redmond",
+        "address1_stateorprovince": "WA",
+        "address1_postalcode": "98052",
+        "address1_country": "United States",
+        "transactioncurrencyid@odata.bind": f"/transactioncurrencies({currency})",
+    }
+    return environment.client().create("account", body | columns)
+
+
+REDMOND = Address(
+    country="United States",
+    region="WA",
+    city="Redmond",
+    line1="1 Sample Way",
+    line2="Floor 3",
+    postal_code="98052",
+)
+
+
+def test_the_account_comes_with_its_address_and_currency_in_its_own_words(environment, store):
+    account = a_located_account(environment)
+    store.save([a_customer(), replace(EVERYTHING[6], account_id=account), EVERYTHING[7]])
+    assert store.customer_file("c1").account == Account(
+        id=account, name="Contoso Account", number="A-1", address=REDMOND, currency="USD"
+    )
+
+
+def test_the_account_of_a_mapped_customer_is_read_with_and_without_a_contract(environment, store):
+    account = a_located_account(environment)
+    store.save([a_customer()])
+    store.map_account("c1", account)
+    assert store.customer_file("c1").account.address == REDMOND
+    store.save([EVERYTHING[6]])
+    assert store.customer_file("c1").account.address == REDMOND
+
+
+def test_an_account_without_an_address_has_empty_parts_and_a_deleted_one_is_none(
+    environment, store
+):
+    account = an_account(environment)
+    store.save([a_customer(), replace(EVERYTHING[6], account_id=account)])
+    assert store.customer_file("c1").account == Account(
+        id=account, name="Contoso Account", number="A-1"
+    )
+    delete(environment, "account", account)
+    assert store.customer_file("c1").account is None
 
 
 def delete(environment, table, row_id):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.customer import Customer
+from domain.customer import Address, Customer
 from domain.period import BillingCycle, Period, TermDuration
 from domain.problems import Finding, Severity
 from domain.subscription import (
@@ -663,3 +663,28 @@ def test_a_customer_of_any_case_and_with_gaps():
     assert found == Customer(
         id=C, name="", domain="", relationship="brand_new", details_known=False
     )
+
+
+def a_whole_customer(company):
+    billing = {"defaultAddress": {"country": "at", "city": "Wien", "state": None, "region": "9"}}
+    return read(
+        CustomerWire,
+        {"id": C, "companyProfile": company, "billingProfile": billing},
+        CustomerWire.to_domain,
+        check="customer",
+        record="customer",
+    )
+
+
+def test_the_tenants_own_address_and_the_one_for_billing_are_kept_apart():
+    where = {"country": "DE", "region": "Bayern", "state": "BY", "city": "München"}
+    found = a_whole_customer({"address": where})
+    assert found.address == Address(country="DE", region="BY", city="München")
+    assert found.billing_address == Address(country="AT", region="9", city="Wien")
+    assert found.market == "DE"
+
+
+def test_a_hidden_address_is_not_replaced_by_the_one_for_billing():
+    found = a_whole_customer({"companyName": "Access Lapsed SARL"})
+    assert found.address == Address()
+    assert (found.billing_address.country, found.market) == ("AT", "AT")
