@@ -17,10 +17,10 @@ from domain.contract import (
     MarkupRule,
     PriceListItem,
     TaxProfile,
-    TaxTreatment,
 )
 from domain.customer import Customer
 from domain.period import BillingCycle, Period, TermDuration
+from domain.tax import TaxTreatment
 from domain.usage_alert import UsageBudget
 
 BILLING_STARTS = date(2026, 10, 1)

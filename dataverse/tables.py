@@ -27,6 +27,7 @@ from dataverse.schema import (
     title,
     whole,
 )
+from dataverse.tax_tables import SELLER, TAX_CERTIFICATE, TAX_RATE, TAX_REGISTRATION
 from dataverse.usage_tables import (
     CUSTOMER_LINK,
     TENANT,
@@ -194,9 +195,19 @@ SUBSCRIPTION_EVENT = table(
 TAX_PROFILE = table(
     "TaxProfile",
     text("Country", "Country", "country", 100),
-    choice("Treatment", "Treatment", "treatment", "standard reverse_charge exempt out_of_scope"),
+    text("Region", "State or region", "region"),
+    text("Locality", "City or county", "locality"),
+    choice(
+        "Treatment",
+        "Treatment",
+        "treatment",
+        "standard reverse_charge exempt out_of_scope by_rules",
+        default="by_rules",
+    ),
+    text("TaxNumber", "VAT or GST number", "tax_number", 100),
+    flag("Business", "Buys as a business", "business"),
     number("RatePercent", "Rate in percent", "rate_percent"),
-    text("Evidence", "VAT or certificate number", "evidence"),
+    text("Evidence", "VAT or certificate number of a stated treatment", "evidence"),
     day("ValidUntil", "Last day of the evidence", "valid_until"),
     memo("Wording", "Wording on the invoice", "wording"),
     day("RightFrom", "Correct what was taxed otherwise from", "right_from"),
@@ -222,6 +233,9 @@ BILLING_CONTRACT = table(
     choice("Proration", "Part of a cycle costs by", "proration", "days fixed_30 months"),
     whole("PaymentDays", "Days to pay", "payment_days"),
     text("TaxProfileKey", "Tax profile key", "tax_profile_key"),
+    choice("TaxDecider", "Tax is decided by", "tax_decider", "rules engine accounting"),
+    text("SellerKey", "Selling company key", "seller_key"),
+    text("AccountingTarget", "Accounting system", "accounting_target", 100),
     text("ExpectedPartnerId", "Expected partner of record", "expected_partner_id", 100),
     as_json("ExcludedSkus", "Products not passed on", "excluded_skus"),
     choice(
@@ -243,6 +257,12 @@ BILLING_CONTRACT = table(
             label="Tax profile",
             target="csp_taxprofile",
             field="tax_profile_key",
+        ),
+        Lookup(
+            schema_name="csp_SellerId",
+            label="Selling company",
+            target="csp_seller",
+            field="seller_key",
         ),
     ),
     title="key",
@@ -552,7 +572,11 @@ UNIT_OF_WORK = table(
 
 TABLES: tuple[Table, ...] = (
     CUSTOMER,
+    SELLER,
+    TAX_REGISTRATION,
+    TAX_RATE,
     TAX_PROFILE,
+    TAX_CERTIFICATE,
     BILLING_CONTRACT,
     AGREEMENT,
     GDAP_RELATIONSHIP,

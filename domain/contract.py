@@ -12,33 +12,38 @@ from decimal import Decimal
 from enum import StrEnum
 
 from domain.period import BillingCycle, Frequency, Grid, Period, TermDuration
+from domain.tax import TaxDecider, TaxTreatment
 
 FOREVER = Period(date.min, date.max)
 """Valid without a first and without a last day."""
 
 
-class TaxTreatment(StrEnum):
-    """How a customer's charges are taxed."""
-
-    STANDARD = "standard"
-    REVERSE_CHARGE = "reverse_charge"
-    EXEMPT = "exempt"
-    OUT_OF_SCOPE = "out_of_scope"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaxProfile:
-    """The tax of one customer with its evidence; a missing or lapsed profile holds the customer."""
+    """The tax of one customer with its evidence; a missing or lapsed profile holds the customer.
+
+    Either the rules decide from the place, the number and what the customer is, or a person stated
+    treatment, rate and evidence.
+    """
 
     key: str
     country: str
+    """Of the billed entity (ISO 3166), not of its tenant."""
+    region: str = ""
+    """State or province, by code or name, where the tax depends on it."""
+    locality: str = ""
+    """City or county, where the tax depends on it."""
     treatment: TaxTreatment
+    tax_number: str = ""
+    """The customer's VAT or GST number, with its prefix."""
+    business: bool = False
+    """It buys as a business; where the law asks for a number, this alone shows nothing."""
     rate_percent: Decimal = Decimal(0)
-    """Applied when the treatment is standard."""
+    """Applied when the stated treatment is standard."""
     evidence: str = ""
-    """VAT number or certificate number."""
+    """VAT number or certificate number of a stated treatment."""
     valid_until: date | None = None
-    """Last day of the evidence; None: no end."""
+    """Last day of the stated evidence; None: no end."""
     wording: str = ""
     """Note printed on the invoice (reverse charge, exemption reason)."""
     right_from: date | None = None
@@ -146,6 +151,11 @@ class BillingContract:
     proration: Proration = Proration.DAYS
     payment_days: int = 30
     tax_profile_key: str = ""
+    tax_decider: TaxDecider = TaxDecider.RULES
+    seller_key: str = ""
+    """Which company sells; may be empty where there is one."""
+    accounting_target: str = ""
+    """The accounting system that its documents are for: xero, quickbooks, ...; empty: none named."""
     expected_partner_id: str = ""
     """Partner of record that must stand on subscriptions and lines; empty: not checked."""
     excluded_skus: tuple[str, ...] = ()

@@ -18,6 +18,17 @@ from domain.customer import Address
 from domain.period import Period
 
 
+class TaxTreatment(StrEnum):
+    """What a tax profile says: the treatment that a person stated, or that the rules decide."""
+
+    STANDARD = "standard"
+    REVERSE_CHARGE = "reverse_charge"
+    EXEMPT = "exempt"
+    OUT_OF_SCOPE = "out_of_scope"
+    BY_RULES = "by_rules"
+    """From seller, registrations, buyer, evidence and the table of rates: `rules.tax`."""
+
+
 class TaxCategory(StrEnum):
     """Why a line bears the tax that it bears."""
 
@@ -96,6 +107,19 @@ class TaxDecision:
     def percent(self) -> Decimal:
         """Percent of the charge, all parts together; exact."""
         return sum((part.effective for part in self.parts), Decimal(0))
+
+    @property
+    def treatment(self) -> TaxTreatment:
+        """The category in the words of a tax profile."""
+        match self.category:
+            case TaxCategory.STANDARD:
+                return TaxTreatment.STANDARD
+            case TaxCategory.REVERSE_CHARGE:
+                return TaxTreatment.REVERSE_CHARGE
+            case TaxCategory.EXEMPT:
+                return TaxTreatment.EXEMPT
+            case _:
+                return TaxTreatment.OUT_OF_SCOPE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,17 +296,44 @@ def _parts_of(address: Address) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaxRate:
-    """What is charged in one place from one day on."""
+    """What one tax comes to in one place from one day on; several taxes of a place add up.
+
+    As somebody wrote it down, even where it cannot be meant: `rules.tax_rates.rate_fault` says so.
+    """
 
     country: str
     """ISO 3166 code."""
-    regions: tuple[str, ...]
-    """Names of one region, its code first; empty: the whole country."""
+    region: str = ""
+    """Names of one region, parted by `|`, its code first; empty: the whole country."""
+    locality: str = ""
+    """Names of one city or county likewise; empty: the whole region."""
+    tax: str
+    """What it is called: VAT, GST, QST, sales tax."""
     starts: date
     """First day; the rate ends where the next one of the same place and tax starts."""
-    percent: Decimal | None
+    percent: Decimal | None = None
     """None: the place has rules of its own that are not decided here."""
-    tax: str
-    """What it is called: VAT, GST."""
+    taxable_percent: Decimal = Decimal(100)
+    """How much of the charge is taxed."""
+    regional: bool = False
+    """The region's own tax: charged only by who is registered in the region."""
+    local_taxes: bool = False
+    """Cities or counties of the place add taxes of theirs: the customer's must have a row."""
     source: str
     note: str = ""
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """All names of the region."""
+        return tuple(name.strip() for name in self.region.split("|") if name.strip())
+
+    @property
+    def localities(self) -> tuple[str, ...]:
+        """All names of the locality."""
+        return tuple(name.strip() for name in self.locality.split("|") if name.strip())
+
+    @property
+    def key(self) -> str:
+        """Identity from meaning."""
+        place = "/".join(filter(None, (self.country, *self.regions[:1], *self.localities[:1])))
+        return f"taxrate/{place}/{self.tax}/{self.starts}"

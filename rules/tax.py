@@ -11,9 +11,10 @@ from datetime import date
 from decimal import Decimal
 
 from domain.charge import Reason
-from domain.contract import TaxProfile, TaxTreatment
+from domain.contract import TaxProfile
 from domain.money import plain
 from domain.problems import Finding, Severity
+from domain.tax import TaxTreatment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,7 +78,7 @@ def _to_rate(row: dict[str, str]) -> TaxRate:
         raise ValueError(msg)
     return TaxRate(
         country=row["country"],
-        regions=tuple(name for name in row["region"].split("|") if name),
+        region=row["region"],
         starts=date.fromisoformat(row["from"]),
         percent=percent,
         tax=row["tax"],

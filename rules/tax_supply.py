@@ -17,10 +17,9 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from domain.charge import Reason
-from domain.contract import TaxTreatment
 from domain.money import plain
 from domain.problems import Finding, Severity
-from domain.tax import TaxRate
+from domain.tax import TaxRate, TaxTreatment
 from rules.tax import TaxDecision
 from rules.tax_rates import RateTable, shipped_rates
 

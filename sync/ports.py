@@ -32,7 +32,16 @@ from domain.subscription import (
     SubscriptionEvent,
     UsageSummary,
 )
-from domain.tax import TaxDecision, TaxNumberCheck, TaxPolicy, TaxQuestion
+from domain.tax import (
+    ExemptionCertificate,
+    Seller,
+    TaxDecision,
+    TaxNumberCheck,
+    TaxPolicy,
+    TaxQuestion,
+    TaxRate,
+    TaxRegistration,
+)
 from domain.usage_alert import UsageAlert, UsageBudget
 from invoice.document import DocumentStatus, Invoice
 from invoice.file import CustomerFile, Saved
@@ -55,6 +64,10 @@ Record = (
     | UsageAlert
     | UsageBudget
     | TaxNumberCheck
+    | Seller
+    | TaxRegistration
+    | ExemptionCertificate
+    | TaxRate
 )
 
 

@@ -28,6 +28,7 @@ from dataverse.tables import (
     TAX_PROFILE,
     UNIT_OF_WORK,
 )
+from dataverse.tax_tables import SELLER, TAX_CERTIFICATE, TAX_RATE, TAX_REGISTRATION
 from dataverse.usage_tables import USAGE_ALERT, USAGE_BUDGET, USAGE_SUMMARY
 
 
@@ -84,7 +85,17 @@ FINANCE_APP = App(
                 _page("Markup rules", MARKUP_RULE),
                 _page("Usage budgets", USAGE_BUDGET),
                 _page("Exchange rates", EXCHANGE_RATE),
+            ),
+        ),
+        Group(
+            label="Tax",
+            pages=(
                 _page("Tax profiles", TAX_PROFILE),
+                _page("Certificates that end", TAX_CERTIFICATE, "ending"),
+                _page("Exemption certificates", TAX_CERTIFICATE),
+                _page("Selling companies", SELLER),
+                _page("Tax registrations", TAX_REGISTRATION),
+                _page("Tax rates", TAX_RATE),
             ),
         ),
         Group(

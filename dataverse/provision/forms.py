@@ -1,7 +1,7 @@
 """The forms of the app: what a person sees of one row, and what hangs on it.
 
 What the worker computes is read-only: a change there would be overwritten, or would make a document
-that nobody can explain. Contracts, prices, rules, rates and tax profiles are entered by people.
+that nobody can explain. Contracts, prices, rules, rates and what decides tax are entered by people.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from dataverse.tables import (
     TAX_PROFILE,
     UNIT_OF_WORK,
 )
+from dataverse.tax_tables import SELLER, TAX_CERTIFICATE, TAX_RATE, TAX_REGISTRATION
 from dataverse.usage_tables import USAGE_ALERT, USAGE_BUDGET, USAGE_SUMMARY
 
 
@@ -157,6 +158,7 @@ FORMS: tuple[Form, ...] = (
         _tab(
             "Terms",
             _grid("Billing contracts", BILLING_CONTRACT, "customerid", "of_customer", 4),
+            _grid("Exemption certificates", TAX_CERTIFICATE, "customerid", "of_customer", 4),
             _grid("Agreed prices", PRICE_LIST_ITEM, "customerid", "of_customer"),
         ),
         _tab(
@@ -179,7 +181,8 @@ FORMS: tuple[Form, ...] = (
             "Contract",
             _section("Whom it bills", "customerid accountid tenantid currency starts ends"),
             _section("When and how", "frequency anchorday anchormonth timing alignment proration"),
-            _section("Payment and tax", "paymentdays taxprofileid taxprofilekey expectedpartnerid"),
+            _section("Payment", "paymentdays accountingtarget expectedpartnerid"),
+            _section("Tax", "sellerid taxprofileid taxdecider sellerkey taxprofilekey"),
             _section("Not passed on", "excludedskus", 1),
         ),
         _tab(
@@ -279,11 +282,57 @@ FORMS: tuple[Form, ...] = (
         TAX_PROFILE,
         _tab(
             "Tax",
-            _section("Treatment", "name country treatment ratepercent"),
-            _section("Evidence", "evidence validuntil rightfrom"),
+            _section("Where and who", "name country region locality taxnumber business"),
+            _section("Treatment", "treatment rightfrom"),
+            _section("Stated by hand", "ratepercent evidence validuntil"),
             _section("Wording", "wording", 1),
         ),
-        header="treatment ratepercent validuntil",
+        header="treatment country taxnumber validuntil",
+        edited="*",
+    ),
+    _form(
+        SELLER,
+        _tab(
+            "Company",
+            _section("Who sells", "name registrationnumber email"),
+            _section("Where", "line1 line2 postalcode city region country"),
+            _grid("Tax registrations", TAX_REGISTRATION, "sellerid", "of_seller"),
+        ),
+        header="country registrationnumber",
+        edited="*",
+    ),
+    _form(
+        TAX_REGISTRATION,
+        _tab(
+            "Registration",
+            _section("Who and where", "sellerid country region number sellerkey"),
+            _section("Valid", "validfrom validuntil"),
+        ),
+        header="country region number validuntil",
+        edited="*",
+    ),
+    _form(
+        TAX_CERTIFICATE,
+        _tab(
+            "Certificate",
+            _section("Whose", "customerid tenantid country region"),
+            _section("What", "kind number issuedon document"),
+            _section("Valid", "validfrom validuntil"),
+            _section("Verified", "verifiedby verifiedon"),
+            _section("On the invoice", "reason", 1),
+        ),
+        header="kind number validuntil",
+        edited="*",
+    ),
+    _form(
+        TAX_RATE,
+        _tab(
+            "Rate",
+            _section("Where", "country region locality"),
+            _section("What", "tax validfrom ratepercent taxablepercent regional localtaxes"),
+            _section("Source", "source note", 1),
+        ),
+        header="country region ratepercent validfrom",
         edited="*",
     ),
     _form(

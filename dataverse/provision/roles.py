@@ -26,6 +26,7 @@ from dataverse.tables import (
     TABLES,
     TAX_PROFILE,
 )
+from dataverse.tax_tables import SELLER, TAX_CERTIFICATE, TAX_RATE, TAX_REGISTRATION
 from dataverse.usage_tables import USAGE_ALERT, USAGE_BUDGET
 
 DEPTH = "Global"
@@ -71,6 +72,10 @@ _ENTERED = (
     PRICE_LIST_ITEM,
     MARKUP_RULE,
     TAX_PROFILE,
+    SELLER,
+    TAX_REGISTRATION,
+    TAX_CERTIFICATE,
+    TAX_RATE,
     EXCHANGE_RATE,
     USAGE_BUDGET,
 )

@@ -27,6 +27,7 @@ from dataverse.tables import (
     TAX_PROFILE,
     UNIT_OF_WORK,
 )
+from dataverse.tax_tables import SELLER, TAX_CERTIFICATE, TAX_RATE, TAX_REGISTRATION
 from dataverse.usage_tables import USAGE_ALERT, USAGE_BUDGET, USAGE_SUMMARY
 
 Condition = tuple[str, ...]
@@ -458,7 +459,8 @@ PRICES = (
     _main(EXCHANGE_RATE, "base 90, quote 90, rate 130, on 110, source 200", order="on desc, base"),
     _main(
         TAX_PROFILE,
-        "name 220, country 90, treatment 130, ratepercent 100, evidence 200, validuntil 150",
+        "name 220, country 90, region 110, treatment 130, taxnumber 150, ratepercent 100, "
+        "evidence 200, validuntil 150",
         order="name",
     ),
     _view(
@@ -469,6 +471,52 @@ PRICES = (
         "name 220, treatment 130, evidence 200, validuntil 150",
         ("validuntil", "next-x-days", "60"),
         order="validuntil",
+    ),
+)
+
+_CERTIFICATE = (
+    "customerid 200, country 90, region 110, kind 110, number 160, validfrom 110, validuntil 130, "
+    "verifiedby 150"
+)
+TAX = (
+    _main(SELLER, "name 240, city 150, country 90, registrationnumber 160", order="name"),
+    _main(
+        TAX_REGISTRATION,
+        "sellerid 240, country 90, region 130, number 180, validfrom 110, validuntil 130",
+        order="country, region",
+    ),
+    _view(
+        TAX_REGISTRATION,
+        "of_seller",
+        "Registrations of a company",
+        "As the form of the selling company shows them.",
+        "country 90, region 130, number 180, validfrom 110, validuntil 130",
+        order="country, region",
+    ),
+    _main(TAX_CERTIFICATE, _CERTIFICATE, order="customerid, validuntil"),
+    _find(TAX_CERTIFICATE, "number kind reason tenantid", _CERTIFICATE),
+    _view(
+        TAX_CERTIFICATE,
+        "ending",
+        "Certificates that end",
+        "Exemption certificates that are not valid any more within 60 days: ask for new ones.",
+        _CERTIFICATE,
+        ("validuntil", "next-x-days", "60"),
+        order="validuntil",
+    ),
+    _view(
+        TAX_CERTIFICATE,
+        "of_customer",
+        "Certificates of a customer",
+        "As the customer's form shows them.",
+        "country 90, region 110, kind 110, number 160, validfrom 110, validuntil 130",
+        order="validuntil desc",
+    ),
+    _main(
+        TAX_RATE,
+        "country 90, region 150, locality 150, tax 130, validfrom 110, ratepercent 100, "
+        "taxablepercent 110, source 200",
+        order="country, region, locality, validfrom desc",
     ),
 )
 
@@ -591,6 +639,7 @@ VIEWS: tuple[View, ...] = (
     *CUSTOMERS,
     *SUBSCRIPTIONS,
     *PRICES,
+    *TAX,
     *MICROSOFT,
     *ALERTS,
 )

@@ -23,6 +23,7 @@ from dataverse.tables import (
     INVOICE_LINE,
     MARKUP_RULE,
     PRICE_LIST_ITEM,
+    SUBSCRIPTION,
     TABLE_OF,
     TABLES,
     TAX_PROFILE,
@@ -48,6 +49,7 @@ from domain.period import Frequency, Period
 from domain.problems import Finding, InputError, Severity
 from domain.run import RequestStatus, RunStatus, UnitStatus
 from domain.subscription import CostKind, CostLine, SubscriptionKind
+from domain.tax import TaxDecider
 from domain.usage_alert import AlertKind, AlertSeverity, AlertState
 from invoice.document import DocumentKind, DocumentStatus, InvoiceLine
 
@@ -180,7 +182,8 @@ def test_every_value_of_our_own_words_is_an_option():
         (BILLING_CONTRACT, "csp_alignment"): Alignment,
         (BILLING_CONTRACT, "csp_proration"): Proration,
         (COST_LINE, "csp_kind"): CostKind,
-        (TABLES[5], "csp_kind"): SubscriptionKind,
+        (SUBSCRIPTION, "csp_kind"): SubscriptionKind,
+        (BILLING_CONTRACT, "csp_taxdecider"): TaxDecider,
         (USAGE_ALERT, "csp_kind"): AlertKind,
         (USAGE_ALERT, "csp_severity"): AlertSeverity,
         (USAGE_ALERT, "csp_state"): AlertState,
