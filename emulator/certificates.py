@@ -1,25 +1,27 @@
-"""A certificate for loopback, made when the server starts and worthless when it stops.
+"""Certificates: one for loopback, made when the server starts and worthless when it stops.
 
 Clients that nobody may modify decide what it looks like: `requests` takes a bundle of authorities
 from REQUESTS_CA_BUNDLE, Node from NODE_EXTRA_CA_CERTS, and both check the address. So a small
 authority signs one certificate for 127.0.0.1 and localhost, and its own key is forgotten at once.
 Making certificates is beyond the standard library: `cryptography` comes with azure-identity, and
-this module is imported only by a server that speaks TLS.
+this module is imported only by a server that speaks TLS and by notifications that are signed.
 """
 
 from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 _DAYS = 30
 _PLACES = [x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")]
 
@@ -30,8 +32,18 @@ def loopback_context(folder: Path) -> tuple[ssl.SSLContext, Path]:
     The server's key lies in `folder`, for its owner's eyes alone, while it is being loaded.
     """
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    authority = _certificate("Emulator on this machine", authority_key)
-    certificate = _certificate("localhost", key, issuer=authority, signer=authority_key)
+    # Clients compare with their own clock, so the world's is not asked here.
+    today = datetime.now(UTC)
+    valid = (today - timedelta(days=1), today + timedelta(days=_DAYS))
+    authority = issue(named("Emulator on this machine"), authority_key, valid=valid)
+    certificate = issue(
+        named("localhost"),
+        key,
+        valid=valid,
+        issuer=authority,
+        signer=authority_key,
+        places=_PLACES,
+    )
     bundle, chain, secret = (folder / name for name in ("ca.pem", "server.pem", "server.key"))
     bundle.write_bytes(authority.public_bytes(Encoding.PEM))
     chain.write_bytes(certificate.public_bytes(Encoding.PEM))
@@ -44,18 +56,20 @@ def loopback_context(folder: Path) -> tuple[ssl.SSLContext, Path]:
     return context, bundle
 
 
-def _certificate(
-    common_name: str,
-    key: ec.EllipticCurvePrivateKey,
+def issue(
+    subject: x509.Name,
+    key: PrivateKey,
     *,
+    valid: tuple[datetime, datetime],
     issuer: x509.Certificate | None = None,
-    signer: ec.EllipticCurvePrivateKey | None = None,
+    signer: PrivateKey | None = None,
+    places: Sequence[x509.GeneralName] = (),
 ) -> x509.Certificate:
-    """An authority that signs itself, or with an issuer a server's certificate."""
-    subject = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, common_name)])
-    # Clients compare with their own clock, so this is the one place that does not ask the world's.
-    today = datetime.now(UTC)
-    is_authority = issuer is None
+    """A certificate for a key; without an issuer it signs itself.
+
+    With `places` it is one that a server shows there, without them an authority's.
+    """
+    is_authority = not places
     signer = signer or key
     usage = dict.fromkeys(
         (
@@ -70,8 +84,8 @@ def _certificate(
         .issuer_name(issuer.subject if issuer else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(today - timedelta(days=1))
-        .not_valid_after(today + timedelta(days=_DAYS))
+        .not_valid_before(valid[0])
+        .not_valid_after(valid[1])
         .add_extension(
             x509.BasicConstraints(ca=is_authority, path_length=0 if is_authority else None),
             critical=True,
@@ -85,8 +99,16 @@ def _certificate(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
         )
     )
-    if not is_authority:
+    if places:
         server = x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH])
         builder = builder.add_extension(server, critical=False)
-        builder = builder.add_extension(x509.SubjectAlternativeName(_PLACES), critical=False)
+        builder = builder.add_extension(x509.SubjectAlternativeName(places), critical=False)
     return builder.sign(signer, SHA256())
+
+
+def named(common_name: str, organisation: str = "") -> x509.Name:
+    """A subject of a common name and, where it has one, an organisation."""
+    parts = [x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, common_name)]
+    if organisation:
+        parts.insert(0, x509.NameAttribute(x509.oid.NameOID.ORGANIZATION_NAME, organisation))
+    return x509.Name(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 
@@ -10,6 +11,8 @@ class Clock:
 
     def __init__(self, now: datetime) -> None:
         self._now = _aware(now)
+        self.watchers: list[Callable[[], None]] = []
+        """Called after every move."""
 
     def now(self) -> datetime:
         """The present instant, aware UTC."""
@@ -22,10 +25,16 @@ class Clock:
     def set(self, moment: datetime) -> None:
         """Move to an aware instant; a naive one raises ValueError."""
         self._now = _aware(moment)
+        self._tell()
 
     def advance(self, delta: timedelta) -> None:
         """Move by a span."""
         self._now += delta
+        self._tell()
+
+    def _tell(self) -> None:
+        for watcher in self.watchers:
+            watcher()
 
 
 def _aware(moment: datetime) -> datetime:

@@ -28,17 +28,26 @@ from emulator.world import World
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from emulator.webhooks import Webhooks
+
 PUBLIC_URLS = {
     "login": "https://login.microsoftonline.com",
     "partner_center": "https://api.partnercenter.microsoft.com",
     "price": "https://api.partner.microsoft.com",
     "graph": "https://graph.microsoft.com",
     "blob": "https://cspbillingexports.blob.core.windows.net",
+    "certificates": "https://certificates.emulator.invalid",
     "dataverse": "https://cspbilling.crm.dynamics.com",
     "control": "https://control.emulator.invalid",
 }
 SHAPES = ("rotate", "link", "inline", "url")
 SHEET_FORMS = ("zip", "csv", "csv_bom")
+WEBHOOK_ANSWERS = ("camel", "pascal", "contract")
+_CHOICES = {
+    "manifest_shape": SHAPES,
+    "price_sheet_form": SHEET_FORMS,
+    "webhook_answers": WEBHOOK_ANSWERS,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +66,12 @@ class Settings:
     pending_operation_seconds: int = 0
     conditional_access_mfa: bool = False
     withheld_permissions: tuple[str, ...] = ()
+    webhook_answers: str = "camel"
+    webhook_delay_seconds: int = 0
+    webhook_retry_seconds: int = 60
 
     def __post_init__(self) -> None:
-        for name, allowed in (("manifest_shape", SHAPES), ("price_sheet_form", SHEET_FORMS)):
+        for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}")
         for one in fields(self):
@@ -98,6 +110,11 @@ class Stage(Protocol):
 class Machine(Stage, Protocol):
     """What the control plane needs of the whole emulator besides."""
 
+    @property
+    def webhooks(self) -> Webhooks:
+        """The sender of Partner Center's events."""
+        ...
+
     def rebuild(self, *, seed: int, scenario: str) -> None:
         """Build another world and forget what the hosts remember."""
 
@@ -128,14 +145,15 @@ class Control:
         self._log: deque[dict[str, Any]] = deque(maxlen=20_000)
         self._number = 0
         self._lock = threading.RLock()
-        self._world_lock = threading.RLock()
+        self.world_lock = threading.RLock()
+        """Held by whoever reads or changes the emulated world."""
 
     def reset(self, *, seed: int | None = None, scenario: str | None = None) -> None:
         """Start over: a fresh world, no faults, default settings, an empty log.
 
         An unknown scenario raises ValueError and changes nothing.
         """
-        with self._world_lock, self._lock:
+        with self.world_lock, self._lock:
             self._machine.rebuild(
                 seed=self._machine.seed if seed is None else seed,
                 scenario=self._machine.scenario if scenario is None else scenario,
@@ -198,9 +216,11 @@ class Control:
             entry = self._record(system, request)
             fault = self._next_fault(system, request)
             if fault is None or fault.acts:
-                with self._world_lock if serial else nullcontext():
+                with self.world_lock if serial else nullcontext():
                     response = Response.from_app(app, environ, buffered=True)
                 entry["status"] = response.status_code
+                if serial:
+                    self._machine.webhooks.catch_up()
             if fault is not None:
                 entry["fault"] = fault.kind
                 fault.interrupt()
@@ -283,6 +303,10 @@ class ControlPlane:
             ("POST", "/_emulator/reissue", self._reissue),
             ("POST", "/_emulator/refresh-token", self._refresh_token),
             ("POST", "/_emulator/revoke", self._revoke),
+            ("GET", "/_emulator/webhooks", self._webhooks),
+            ("POST", "/_emulator/webhooks", self._spoil),
+            ("GET", "/_emulator/deliveries", lambda _: machine.webhooks.deliveries()),
+            ("DELETE", "/_emulator/deliveries", lambda _: machine.webhooks.drain()),
         ]
         self._routes = wire.Routes(self._table)
 
@@ -347,6 +371,19 @@ class ControlPlane:
 
     def _refresh_token(self, body: dict[str, Any]) -> dict[str, Any]:
         return {"refresh_token": self._machine.issue_refresh_token(**body)}
+
+    def _webhooks(self, _: dict[str, Any]) -> dict[str, Any]:
+        from emulator.seals import trust_anchor  # noqa: PLC0415 - keys only where one signs
+
+        registration = self._machine.webhooks.registration
+        return {
+            "registered": None if registration is None else registration.url,
+            "waiting": self._machine.webhooks.waiting(),
+            "trust_anchor": trust_anchor(),
+        }
+
+    def _spoil(self, body: dict[str, Any]) -> dict[str, Any]:
+        return asdict(self._machine.webhooks.spoil_next(**body))
 
     def _revoke(self, _: dict[str, Any]) -> dict[str, Any]:
         self._machine.revoke_refresh_tokens()

@@ -12,9 +12,11 @@ from emulator.entra import Entra
 from emulator.exports import Exports
 from emulator.graph import Graph
 from emulator.partner_center import PartnerCenter
+from emulator.partner_webhooks import Certificates
 from emulator.prices import Prices
 from emulator.server import Loopback
 from emulator.tokens import Tokens
+from emulator.webhooks import Webhooks
 from emulator.world import NOW, World, build_world
 
 if TYPE_CHECKING:
@@ -42,7 +44,9 @@ class Emulator:
         self.control = Control(self)
         self._tokens = Tokens(self)
         self._entra = Entra(self, self._tokens)
-        self._partner_center = PartnerCenter(self, self._tokens)
+        self.webhooks = Webhooks(self)
+        self.clock.watchers.append(self.webhooks.catch_up)
+        self._partner_center = PartnerCenter(self, self._tokens, self.webhooks)
         self._exports = Exports(self)
         self._graph = Graph(self, self._tokens, self._exports)
         self.dataverse = DataverseApp(
@@ -61,6 +65,7 @@ class Emulator:
             "price": wrap("price", Prices(self, self._tokens)),
             "graph": wrap("graph", self._graph),
             "blob": wrap("blob", self._exports),
+            "certificates": wrap("certificates", Certificates(), serial=False),
             "dataverse": wrap("dataverse", self.dataverse, serial=False),
             "control": ControlPlane(self, self.control),
         }
@@ -83,6 +88,7 @@ class Emulator:
         """
         world = build_world(seed=seed, scenario=scenario, clock=self.clock)
         self.seed, self.scenario, self.world = seed, scenario, world
+        self.webhooks.reset()
         self.clock.set(NOW)
         for host in (
             self._entra,

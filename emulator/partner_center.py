@@ -4,8 +4,8 @@ The world decides what is true; this file owns the manners of the host. Tokens: 
 one is 401 with an empty body, a retired audience 900420, no second factor 900421, an app alone where
 a user is needed 403 and 900329. Writes with an `MS-RequestId` seen before return the first outcome,
 whatever their body says. Codes are numbers from some services and strings from others, as in the
-published samples. Reads that the product needs are here, with the writes to subscriptions and
-billing profiles; carts, transitions, catalogue, webhooks and spending are not.
+published samples. Reads that the product needs are here, with the writes to subscriptions, billing
+profiles and webhook registrations; carts, transitions, catalogue and spending are not.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from emulator.control import Stage
 from emulator.partner_customers import Customers
 from emulator.partner_invoices import Invoices
 from emulator.partner_subscriptions import Subscriptions
+from emulator.partner_webhooks import WebhookRegistration
 from emulator.partner_wire import RefusalError
 from emulator.tokens import TokenRefusedError, Tokens
+from emulator.webhooks import Webhooks
 from emulator.world import CommerceError
 
 if TYPE_CHECKING:
@@ -31,14 +33,19 @@ if TYPE_CHECKING:
 class PartnerCenter:
     """The host api.partnercenter.microsoft.com."""
 
-    def __init__(self, stage: Stage, tokens: Tokens) -> None:
+    def __init__(self, stage: Stage, tokens: Tokens, webhooks: Webhooks) -> None:
         self._stage = stage
         self._tokens = tokens
         self._number = 0
         self._outcomes: dict[tuple[str, str, str], Response] = {}
         self._customers = Customers(stage)
         self._subscriptions = Subscriptions(stage)
-        groups = (self._customers, self._subscriptions, Invoices(stage))
+        groups = (
+            self._customers,
+            self._subscriptions,
+            Invoices(stage),
+            WebhookRegistration(stage, webhooks),
+        )
         self._routes = wire.Routes(
             [
                 (method, path, (handler, user_only))
@@ -61,7 +68,7 @@ class PartnerCenter:
         try:
             response = self._answer(request)
         except RefusalError as refusal:
-            response = wire.json_response(refusal.body, refusal.status)
+            response = wire.json_response(refusal.body, refusal.status, refusal.headers)
         except CommerceError as error:
             # Newer services write their six-digit codes as numbers, older ones write strings.
             code = int(error.code) if len(error.code) >= 6 else error.code

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -31,15 +31,24 @@ TOKEN_HEADER = "MS-ContinuationToken"
 class RefusalError(Exception):
     """An error body of Partner Center: status, code and description.
 
-    Codes are numbers from some services and strings from others, as in the published samples.
+    Codes are numbers from some services and strings from others, as in the published samples; some
+    answer with a `body` of another form.
     """
 
     def __init__(
-        self, status: int, code: int | str, description: str, source: str = "PartnerFD"
+        self,
+        status: int,
+        code: int | str,
+        description: str,
+        source: str = "PartnerFD",
+        *,
+        body: Resource | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(description)
         self.status = status
-        self.body: Resource = {
+        self.headers = headers
+        self.body: Resource = body or {
             "code": code,
             "description": description,
             "data": [],

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 from emulator.terms import stamp
 
 Resource = dict[str, Any]
+Value = TypeVar("Value")
 
 # How long before its end a relationship counts as expiring: not published, see section 7.
 EXPIRING = timedelta(days=30)
@@ -92,13 +94,37 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """A security group's roles in a relationship."""
+    """A security group's roles in a relationship; ``steps`` and ``updates`` come from writes."""
 
     id: str
     group_id: str
     status: str
     roles: tuple[str, ...]
     created: datetime
+    steps: tuple[tuple[datetime, str], ...] = ()
+    updates: tuple[tuple[datetime, tuple[str, ...]], ...] = ()
+
+    def status_at(self, now: datetime) -> str:
+        """The status as of an instant."""
+        return _last(self.steps, now, self.status)
+
+    def roles_at(self, now: datetime) -> tuple[str, ...]:
+        """The roles as of an instant."""
+        return _last(self.updates, now, self.roles)
+
+    def modified(self, now: datetime) -> datetime:
+        """When it was last changed, as of an instant."""
+        written = [at for at, _ in (*self.steps, *self.updates) if at <= now]
+        if written:
+            return max(written)
+        return self.created if self.steps else self.created + timedelta(minutes=7)
+
+    def history(self, until: datetime) -> list[tuple[datetime, str]]:
+        """What happened to it, in the words of events."""
+        words = {"pending": "created", "active": "activated", "deleted": "deleted"}
+        found = [(at, words[status]) for at, status in self.steps if status in words]
+        found += [(at, "updated") for at, _ in self.updates]
+        return [one for one in sorted(found) if one[0] <= until]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,24 +143,51 @@ class Relationship:
     fixed_status: str | None = None
     assignments: tuple[Assignment, ...] = ()
     through_provider: str | None = None
+    # What writes brought it to and when; from the first step on they decide, not `fixed_status`.
+    steps: tuple[tuple[datetime, str], ...] = ()
+    # Its end when extension was switched last, and how often it was written to.
+    ends: datetime | None = None
+    version: int = 0
 
     def end(self, now: datetime) -> datetime | None:
         """Activation plus duration, extended by six months at a time where that is on."""
-        if self.activated is None:
+        if self.activated is None or self.activated > now:
             return None
-        end = self.activated + timedelta(days=self.days)
-        while self.extends and self.fixed_status is None and end <= now:
+        end = self.ends or self.activated + timedelta(days=self.days)
+        over = [at for at, status in self.steps if status.startswith("terminat") and at <= now]
+        while self.extends and self.fixed_status is None and end <= min([now, *over]):
             end += EXTENSION
         return end
 
     def status(self, now: datetime) -> str:
         """The status as of an instant."""
         end = self.end(now)
-        if self.fixed_status is not None or end is None:
-            return self.fixed_status or "created"
+        written = _last(self.steps, now, self.fixed_status)
+        if written not in (None, "active") or end is None:
+            return written or "created"
         if now >= end:
             return "expired"
         return "expiring" if not self.extends and now >= end - EXPIRING else "active"
+
+    def modified(self, now: datetime) -> datetime:
+        """When it was last changed, as of an instant."""
+        if self.status(now) in {"expired", "terminated"} and not self.steps:
+            return self.end(now) or self.created
+        activated = [self.activated] if self.activated and self.activated <= now else []
+        return max([self.created, *activated, *(at for at, _ in self.steps if at <= now)])
+
+    def history(self, until: datetime) -> list[tuple[datetime, str]]:
+        """The statuses it went through, with when."""
+        found = [step for step in self.steps if step[0] <= until]
+        end = self.end(until)
+        if end is not None and self.status(until) == "expired":
+            found.append((end, "expired"))
+        return found
+
+
+def _last(steps: Sequence[tuple[datetime, Value]], now: datetime, first: Value) -> Value:
+    """The value of the last step that was reached, or what was there before any."""
+    return next((value for at, value in reversed(steps) if at <= now), first)
 
 
 def link(uri: str) -> Resource:
@@ -263,14 +316,11 @@ def reseller_resource(reseller: Reseller) -> Resource:
 
 def relationship_resource(relationship: Relationship, now: datetime) -> Resource:
     """The Graph delegatedAdminRelationship as of an instant."""
-    end, status = relationship.end(now), relationship.status(now)
-    modified = relationship.activated or relationship.created
-    if end is not None and status in {"expired", "terminated"}:
-        modified = end
+    end, status, activated = relationship.end(now), relationship.status(now), relationship.activated
     kind = "resellerDelegatedAdminRelationship" if relationship.through_provider else ""
     resource: Resource = {
         "@odata.type": f"#microsoft.graph.{kind or 'delegatedAdminRelationship'}",
-        "@odata.etag": _etag(f"{relationship.id}/{status}/{end}"),
+        "@odata.etag": _etag(f"{relationship.id}/{status}/{end}", relationship.version),
         "id": relationship.id,
         "displayName": relationship.name,
         "duration": f"P{relationship.days}D",
@@ -279,8 +329,8 @@ def relationship_resource(relationship: Relationship, now: datetime) -> Resource
         "status": status,
         "autoExtendDuration": "P180D" if relationship.extends else "PT0S",
         "createdDateTime": stamp(relationship.created),
-        "lastModifiedDateTime": stamp(modified),
-        "activatedDateTime": stamp(relationship.activated) if relationship.activated else None,
+        "lastModifiedDateTime": stamp(relationship.modified(now)),
+        "activatedDateTime": stamp(activated) if activated and activated <= now else None,
         "endDateTime": stamp(end) if end else None,
     }
     if relationship.customer is not None:
@@ -292,20 +342,21 @@ def relationship_resource(relationship: Relationship, now: datetime) -> Resource
     return resource
 
 
-def assignment_resource(assignment: Assignment) -> Resource:
-    """The Graph delegatedAdminAccessAssignment."""
+def assignment_resource(assignment: Assignment, now: datetime) -> Resource:
+    """The Graph delegatedAdminAccessAssignment as of an instant."""
+    status, version = assignment.status_at(now), len(assignment.updates)
     return {
         "@odata.type": "#microsoft.graph.delegatedAdminAccessAssignment",
-        "@odata.etag": _etag(f"{assignment.id}/{assignment.status}"),
+        "@odata.etag": _etag(f"{assignment.id}/{status}", version),
         "id": assignment.id,
-        "status": assignment.status,
+        "status": status,
         "createdDateTime": stamp(assignment.created),
-        "lastModifiedDateTime": stamp(assignment.created + timedelta(minutes=7)),
+        "lastModifiedDateTime": stamp(assignment.modified(now)),
         "accessContainer": {
             "accessContainerId": assignment.group_id,
             "accessContainerType": "securityGroup",
         },
-        "accessDetails": _roles(assignment.roles),
+        "accessDetails": _roles(assignment.roles_at(now)),
     }
 
 
@@ -313,7 +364,8 @@ def _roles(roles: tuple[str, ...]) -> Resource:
     return {"unifiedRoles": [{"roleDefinitionId": role} for role in roles]}
 
 
-def _etag(version: str) -> str:
-    digest = sha256(version.encode()).hexdigest()
+def _etag(state: str, version: int = 0) -> str:
+    version_of = f"{state}/{version}" if version else state
+    digest = sha256(version_of.encode()).hexdigest()
     inner = f"'\"{digest[:8]}-0000-0800-0000-{digest[8:16]}0000\"'"
     return f'W/"{base64.b64encode(inner.encode()).decode()}"'

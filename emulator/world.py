@@ -19,6 +19,12 @@ from emulator import catalogue, invoicing, resources, tenants
 from emulator.authoring import Content
 from emulator.clock import Clock
 from emulator.commerce import Subscription
+from emulator.happenings import (
+    Happening,
+    invoice_event,
+    relationship_events,
+    subscription_events,
+)
 from emulator.history import CommerceError
 from emulator.invoicing import Account, Frame
 from emulator.meters import METERS
@@ -106,7 +112,7 @@ class World:
             for relationship in self._content.relationships
             if relationship.customer is not None
             and relationship.status(now) in {"active", "expiring"}
-            and any(each.status == "active" for each in relationship.assignments)
+            and any(each.status_at(now) == "active" for each in relationship.assignments)
         }
 
     def agreements(self, customer_id: str, agreement_type: str | None) -> list[Resource]:
@@ -274,11 +280,33 @@ class World:
     def access_assignments(self, relationship_id: str) -> list[Resource]:
         """Graph delegatedAdminAccessAssignments of a relationship."""
         return [
-            tenants.assignment_resource(assignment)
+            tenants.assignment_resource(assignment, self.clock.now())
             for relationship in self._content.relationships
             if relationship.id == relationship_id
             for assignment in relationship.assignments
         ]
+
+    # -- what is told of it -------------------------------------------------------------------
+
+    def happenings(self, since: datetime, until: datetime) -> list[Happening]:
+        """What happened from an instant to another, both included, oldest first."""
+        found = [
+            *chain.from_iterable(
+                subscription_events(each, since, until) for each in self._subscriptions()
+            ),
+            *chain.from_iterable(
+                relationship_events(each, since, until) for each in self._content.relationships
+            ),
+            *self._invoices_issued(since, until),
+        ]
+        return sorted(found, key=lambda one: one.at)
+
+    def _invoices_issued(self, since: datetime, until: datetime) -> Iterator[Happening]:
+        for month in self._months():
+            for currency in CURRENCIES:
+                at = invoicing.issue_date(month, currency)
+                if since <= at <= until and self._lines(month, currency, billed=True):
+                    yield invoice_event(invoicing.invoice_number(month, currency), at)
 
     # -- billing ------------------------------------------------------------------------------
 

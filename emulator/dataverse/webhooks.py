@@ -8,9 +8,8 @@ shape; how values of columns are wrapped is by recollection.
 
 from __future__ import annotations
 
-import http.client
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -22,14 +21,10 @@ from xml.etree import ElementTree as ET
 from emulator.dataverse import errors, values
 from emulator.dataverse.rows import Cells, Event, Rows
 from emulator.dataverse.schema import Column
+from emulator.posting import FAILURES, SECONDS, Receiver, on_this_machine, post, receiver_of
 from emulator.wire import encode
 
-Receiver = Callable[[str, Mapping[str, str], bytes], int]
-"""Takes address, headers and body of a post in this process; returns the status."""
-
 LARGEST_BODY = 256 * 1024
-SECONDS = 60
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _WEBHOOK, _ASYNC, _POST_OPERATION = 8, 1, 40
 _KEY, _HEADER, _QUERY = 4, 5, 6
 _COMPLETED, _SUCCEEDED, _FAILED, _SYSTEM_EVENT = 3, 30, 31, 1
@@ -91,8 +86,8 @@ class Webhooks:
         address = event.cells.get("url")
         if event.table.logical != "serviceendpoint" or not address:
             return
-        known = any(str(address).startswith(start) for start in self.receivers)
-        if not known and urlsplit(str(address)).hostname not in LOOPBACK:
+        known = receiver_of(str(address), self.receivers) is not None
+        if not known and not on_this_machine(str(address)):
             raise errors.invalid_argument("The emulator posts to loopback addresses only.")
 
     def after(self, event: Event) -> None:
@@ -175,14 +170,11 @@ class Webhooks:
     def deliver(self, due: list[Delivery]) -> None:
         """Post what a request caused; called when the lock is free."""
         for delivery in due:
-            receiver = next(
-                (r for start, r in self.receivers.items() if delivery.step.url.startswith(start)),
-                None,
-            )
+            receiver = receiver_of(delivery.step.url, self.receivers)
             if receiver is not None:
                 self._try(delivery, receiver)
                 continue
-            thread = threading.Thread(target=self._try, args=(delivery, _post), daemon=True)
+            thread = threading.Thread(target=self._try, args=(delivery, post), daemon=True)
             self._threads = [one for one in self._threads if one.is_alive()] + [thread]
             thread.start()
 
@@ -196,7 +188,7 @@ class Webhooks:
         url, headers = _authorised(step, delivery.headers)
         try:
             status, problem = receiver(url, headers, delivery.body), ""
-        except (OSError, http.client.HTTPException) as fault:
+        except FAILURES as fault:
             status, problem = 0, f"{type(fault).__name__}: {fault}"
         good = 200 <= status < 300
         if good and step.auto_delete:
@@ -236,20 +228,6 @@ def _authorised(step: _Step, headers: Mapping[str, str]) -> tuple[str, dict[str,
         else:
             query += settings
     return parts._replace(query=urlencode(query)).geturl(), sent
-
-
-def _post(url: str, headers: Mapping[str, str], body: bytes) -> int:
-    """Post to a loopback address; a redirect is not followed, it might lead elsewhere."""
-    parts = urlsplit(url)
-    secure = parts.scheme == "https"
-    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=SECONDS)
-    try:
-        path = parts._replace(scheme="", netloc="").geturl() or "/"
-        connection.request("POST", path, body=body, headers=dict(headers))
-        return connection.getresponse().status
-    finally:
-        connection.close()
 
 
 def _target(event: Event) -> dict[str, Any]:

@@ -114,3 +114,10 @@ def open_desk(monkeypatch):
 @pytest.fixture
 def desk(open_desk):
     return open_desk()
+
+
+@pytest.fixture
+def small():
+    """A desk over the scenario of three customers, as its author wrote it."""
+    with closing(machine.Emulator(scenario="small")) as emulated:
+        yield Desk(emulated)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from emulator.clock import Clock
+from emulator.happenings import Happening, invoice_event
 from emulator.world import NOW, PARTNER, CommerceError, Resource
 
 CUSTOMERS = [f"7f0c8a52-1111-4a55-9b0e-2a6a7d10c{number:03d}" for number in range(7)]
@@ -95,6 +96,10 @@ class HandWorld:
         self.quantity = 25
         self.version = 1
         self.patches: list[Resource] = []
+
+    def happenings(self, since: datetime, until: datetime) -> list[Happening]:
+        issued = datetime(2026, 11, 20, tzinfo=UTC)
+        return [invoice_event(INVOICE, issued)] if since <= issued <= until else []
 
     def stories(self) -> list[Resource]:
         return [{"key": "seats", "customer": "Fabrikam 0", "what": "It has three subscriptions."}]
