@@ -370,7 +370,7 @@ class Ports:
     """None: tax numbers are not looked at."""
     tax_engine: TaxEngine | None = None
     """None: no contract may leave its tax to one."""
-    tax_policy: TaxPolicy = TaxPolicy()
+    tax_policy: TaxPolicy = field(default_factory=TaxPolicy)
 
 
 __all__ = [

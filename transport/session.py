@@ -451,7 +451,7 @@ def read_error(content: bytes) -> tuple[str, str]:
 
     Known: Partner Center `{code, description}` (code a number or a string), its gateway
     `{statusCode, message}`, OData `{error: {code, message}}`, Entra `{error, error_description}`,
-    storage XML, and HTML of a gateway, of which nothing is kept.
+    VIES `{errorWrappers: [{error}]}`, storage XML, and HTML of a gateway, of which nothing is kept.
     """
     try:
         body = exact_json.loads(content)
@@ -462,6 +462,9 @@ def read_error(content: bytes) -> tuple[str, str]:
         return code, _short(sentence)
     if not isinstance(body, dict):
         return "", ""
+    wrapped = body.get("errorWrappers")
+    if isinstance(wrapped, list) and wrapped and isinstance(wrapped[0], dict):
+        body = wrapped[0]
     inner = body.get("error")
     if isinstance(inner, dict):
         body = inner

@@ -1,0 +1,1 @@
+"""Foreign registers of tax numbers, and external tax engines."""
