@@ -140,7 +140,7 @@ def _party(party: Party) -> dict[str, Any]:
     }
 
 
-class _Wrong(ValueError):
+class _Wrong(ValueError):  # noqa: N818 - control flow inside this file
     """An answer that is not one of the contract; says what is wrong with it."""
 
 
@@ -186,7 +186,7 @@ def _refused(hold: Any, question: TaxQuestion) -> Finding:
 
 def _decision(members: Mapping[str, Any], question: TaxQuestion) -> TaxDecision:
     try:
-        category = TaxCategory(members.get("category"))
+        category = TaxCategory(_words(members, "category"))
     except ValueError:
         raise _Wrong("category is none of S, Z, E, AE, G, O") from None
     given = members.get("parts", [])

@@ -50,7 +50,7 @@ class PullUnit(_Message):
     """Queue `pull`: read one part of Microsoft's side for one scope."""
 
     run_key: RunKey
-    part: Literal["customer", "relationships", "changes", "costs", "unbilled"]
+    part: Literal["customer", "relationships", "changes", "tax_numbers", "costs", "unbilled"]
     scope: str = ""
     """Customer or invoice id, or a currency (of unbilled); empty for the whole partner."""
     day: date

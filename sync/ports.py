@@ -225,6 +225,14 @@ class Store(Protocol):
         """Read every billing contract, by key."""
         ...
 
+    def tax_profiles(self) -> Sequence[TaxProfile]:
+        """Read every tax profile, by key."""
+        ...
+
+    def number_checks(self) -> Sequence[TaxNumberCheck]:
+        """Read what is known of tax numbers, by key."""
+        ...
+
     def run(self, key: str) -> Run | None:
         """Read one run."""
         ...
