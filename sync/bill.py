@@ -31,6 +31,7 @@ from rules.linking import linked
 from rules.pricing import PriceBook
 from rules.rating import Rated, rate_customer
 from rules.validate import Facts, Policy, validate
+from sync import tax_numbers
 from sync.findings import concerning, held_customers, replace_everywhere
 from sync.ledger import Ledger, Outcome
 from sync.messages import BillUnit, StartRun
@@ -267,6 +268,7 @@ def plan(ports: Ports, message: StartRun) -> list[BillUnit]:
                 f"there is no customer {message.customer_id}",
                 hint="give the tenant id; run sync first if the customer is new",
             )
+    tax_numbers.work(ports, ports.now().date(), message.customer_id or "")
     return [
         BillUnit(run_key=message.run_key, customer_id=customer.id, period=message.period)
         for customer in customers

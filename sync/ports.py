@@ -225,8 +225,8 @@ class Store(Protocol):
         """Read every billing contract, by key."""
         ...
 
-    def tax_profiles(self) -> Sequence[TaxProfile]:
-        """Read every tax profile, by key."""
+    def taxed_contracts(self) -> Sequence[tuple[BillingContract, TaxProfile]]:
+        """Read every billing contract that has a tax profile, by key, with it."""
         ...
 
     def number_checks(self) -> Sequence[TaxNumberCheck]:

@@ -20,7 +20,7 @@ from domain.delivery import Delivery
 from domain.problems import Finding, Incomplete, Severity
 from domain.subscription import CostInvoice, CostKind, CostLine, Subscription, UsageSummary
 from rules import reconcile
-from sync import alerts, deliveries, usage_grouping
+from sync import alerts, deliveries, tax_numbers, usage_grouping
 from sync.findings import INVOICE_CHECKS, replace_everywhere, unsettled_invoices
 from sync.ledger import Outcome
 from sync.messages import PullUnit, StartRun
@@ -58,9 +58,8 @@ def plan(ports: Ports, message: StartRun) -> list[PullUnit]:
     """
     day = message.day or ports.now().date()
     if message.customer_id:
-        return [
-            PullUnit(run_key=message.run_key, part="customer", scope=message.customer_id, day=day)
-        ]
+        one = PullUnit(run_key=message.run_key, part="customer", scope=message.customer_id, day=day)
+        return [one, *_tax_numbers(ports, one)]
     customers, bad = sift(ports.partner_center.customers())
     invoices, bad_invoices = sift(ports.partner_center.invoices())
     since = day - timedelta(days=INVOICE_DAYS)
@@ -78,6 +77,7 @@ def plan(ports: Ports, message: StartRun) -> list[PullUnit]:
         for customer_id in dict.fromkeys([*(c.id for c in customers), *known])
     )
     units.append(PullUnit(run_key=message.run_key, part="changes", day=day))
+    units.extend(_tax_numbers(ports, units[-1]))
     units.extend(
         PullUnit(run_key=message.run_key, part="costs", scope=invoice.id, day=day)
         for invoice in invoices
@@ -91,6 +91,11 @@ def plan(ports: Ports, message: StartRun) -> list[PullUnit]:
         for currency in alerts.currencies(ports, invoices)
     )
     return units
+
+
+def _tax_numbers(ports: Ports, unit: PullUnit) -> list[PullUnit]:
+    """Return the look at tax numbers that goes with a unit, where there is whom to ask."""
+    return [unit.model_copy(update={"part": "tax_numbers"})] if ports.number_register else []
 
 
 def work(ports: Ports, unit: PullUnit) -> Outcome:
@@ -108,6 +113,8 @@ def work(ports: Ports, unit: PullUnit) -> Outcome:
             return _save(ports, "events", "wire.audit_record", *sift(events))
         case "costs":
             return _costs(ports, unit)
+        case "tax_numbers":
+            return tax_numbers.work(ports, unit.day, unit.scope)
         case "unbilled":
             return alerts.work(ports, unit)
 

@@ -131,17 +131,13 @@ def work(ports: Ports, day: date, customer_id: str = "") -> Outcome:
     )
 
 
-def _wanted(
-    ports: Ports, register: NumberRegister, day: date, customer_id: str
-) -> list[_Wanted]:
+def _wanted(ports: Ports, register: NumberRegister, day: date, customer_id: str) -> list[_Wanted]:
     """List the numbers of the profiles of contracts in force, each once, with whose they are."""
-    profiles = {one.key: one for one in ports.store.tax_profiles()}
     checks = {one.key: one for one in ports.store.number_checks()}
     owners: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
-    for contract in ports.store.contracts():
-        profile = profiles.get(contract.tax_profile_key)
+    for contract, profile in ports.store.taxed_contracts():
         over = contract.ends is not None and contract.ends + BILLED_LATER <= day
-        if profile is None or over or customer_id not in {"", contract.customer_id}:
+        if over or customer_id not in {"", contract.customer_id}:
             continue
         if number := number_of(profile):
             country = profile.country.strip().upper()

@@ -31,6 +31,7 @@ from domain.subscription import (
     SubscriptionEvent,
     UsageSummary,
 )
+from domain.tax import TaxNumberCheck
 from domain.usage_alert import AlertState, UsageAlert, UsageBudget
 from invoice.document import DocumentStatus, Invoice
 from invoice.file import CustomerFile, Saved
@@ -126,6 +127,17 @@ class MemoryStore:
 
     def contracts(self) -> Sequence[BillingContract]:
         return [row for _, row in sorted(self.table(BillingContract).items())]
+
+    def taxed_contracts(self) -> Sequence[tuple[BillingContract, TaxProfile]]:
+        profiles = self.table(TaxProfile)
+        return [
+            (one, profiles[one.tax_profile_key])
+            for one in self.contracts()
+            if one.tax_profile_key in profiles
+        ]
+
+    def number_checks(self) -> Sequence[TaxNumberCheck]:
+        return [row for _, row in sorted(self.table(TaxNumberCheck).items())]
 
     def usage_summaries(
         self, currency: str, since: date, customer_ids: Sequence[str]
