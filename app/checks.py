@@ -34,6 +34,10 @@ _HEADINGS = {
             "invoice's month alone, and warns where it names no customer."
         ),
     ),
+    Room.NUMBERS: (
+        "Tax numbers",
+        "Looked at by each sync, and before a month is billed ([tax.md](tax.md)).",
+    ),
     Room.UNBILLED: ("Usage that is not billed yet", "Looked at by each sync."),
     Room.DOCUMENT: ("Issued documents", "Looked at by each approval and at the end of a run."),
     Room.STORE: ("Writing rows", "Found where a row is written."),

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from domain.problems import ConfigurationError, Severity
+from domain.tax import NumberProof
 from rules.checks import CHECKS, nearest
 from transport.redaction import Secret
 
@@ -85,6 +86,24 @@ class Settings(BaseModel):
     projection: bool = False
     """Whether issued documents are also written to the standard invoices of Dynamics 365 Sales."""
 
+    tax_register: Literal["offline", "vies"] | None = None
+    """Who is asked about tax numbers: nobody (their form is looked at), or VIES. Left out: offline
+    in the cloud, so that nothing leaves unless it is chosen; else the emulated VIES."""
+    tax_number_proof: NumberProof = NumberProof.REGISTER
+    """What lets a reverse charge rest on a number: a register's answer, or its form alone."""
+    tax_number_days: int = Field(default=30, ge=1, le=366)
+    """For how many days a register's answer counts."""
+    tax_requester: str | None = Field(default=None, pattern=r"^[A-Za-z]{2}[0-9A-Za-z+*. -]{2,20}$")
+    """The partner's own EU VAT number: VIES then numbers each inquiry, which proves it."""
+    vies_url: Url = "https://ec.europa.eu/taxation_customs/vies/rest-api"
+    vies_requester_path: str = Field(
+        default="/check-vat-number", pattern=r"^/[0-9A-Za-z/_-]{1,80}$"
+    )
+    tax_engine_url: Url | None = None
+    """Where an external tax engine answers, for contracts that leave their tax to it."""
+    tax_engine_key: InstanceOf[Secret] | None = None
+    """Sent to it as a bearer token."""
+
     patience_seconds: float = Field(default=300, ge=0, le=3600)
     """How long a failing foreign system is waited for, in all, per call."""
     export_deadline_seconds: float = Field(default=3600, ge=1, le=86400)
@@ -92,7 +111,13 @@ class Settings(BaseModel):
     severities: Mapping[str, Severity] = Field(default_factory=dict)
     """JSON object: finding check name to warn, hold or block."""
 
-    @field_validator("client_secret", "refresh_token", "storage_connection_string", mode="before")
+    @field_validator(
+        "client_secret",
+        "refresh_token",
+        "storage_connection_string",
+        "tax_engine_key",
+        mode="before",
+    )
     @classmethod
     def _hide(cls, value: Any) -> Any:
         return Secret(value) if isinstance(value, str) else value
@@ -124,8 +149,15 @@ class Settings(BaseModel):
         missing = [PREFIX + name.upper() for name in needed if getattr(self, name) is None]
         if self.mode == "emulator" and self.emulator_url is None:
             missing.append(PREFIX + "EMULATOR_URL")
+        if self.tax_engine_url is not None and self.tax_engine_key is None:
+            missing.append(PREFIX + "TAX_ENGINE_KEY")
         if missing:
             msg = f"mode {self.mode} needs {', '.join(missing)}"
+            raise ValueError(msg)
+        if self.tax_engine_url is not None and self.mode == "embedded":
+            msg = (
+                "CSP_TAX_ENGINE_URL cannot be reached in mode embedded: nothing leaves the process"
+            )
             raise ValueError(msg)
         return self
 

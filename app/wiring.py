@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.settings import Settings
+from app.vat import valid_vat
 from dataverse.client import GRANTED, DataverseClient
 from dataverse.projection import SalesProjection
 from dataverse.provision.provisioner import Provisioner
@@ -29,15 +30,19 @@ from dataverse.store import DataverseStore
 from dataverse.tables import TABLES
 from domain.problems import ConfigurationError, NotFound
 from domain.run import Run
+from domain.tax import TaxPolicy
 from partner_center.client import PartnerCenterClient
 from partner_center.exports import BillingExports
 from partner_center.graph import GraphDirectory
 from partner_center.prices import PriceSheets
+from registers.engine import EngineKey, RemoteEngine
+from registers.form import FormRegister
+from registers.vies import Vies
 from sync import requests as requests_of_people
 from sync import runs
 from sync.ledger import Busy
 from sync.messages import StartRun, TakeRequest
-from sync.ports import Ports, Queue
+from sync.ports import NumberRegister, Ports, Queue
 from transport import exact_json
 from transport.auth import (
     RefreshTokenStore,
@@ -214,6 +219,7 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
     """Fill every port. `in_cloud_host`: messages go to Azure queues, archives to blobs."""
     session = new_session()
     systems = _systems(settings, session)
+    urls = {**systems.urls, "tax_engine": settings.tax_engine_url or ""}
     patience = Patience(seconds=settings.patience_seconds)
     clock: dict[str, Any] = {"now": systems.now}
     if systems.sleep is not None:
@@ -231,7 +237,7 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
         pace: Pace | None = None,
     ) -> Http:
         return Http(
-            systems.urls[system],
+            urls[system],
             service=service,
             session=session,
             tokens=tokens,
@@ -277,6 +283,29 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
     )
     store = DataverseStore(dataverse)
     directory = GraphDirectory(graph)
+    checks: dict[str, Callable[[], Any]] = {
+        "Partner Center": lambda: next(iter(partner_center.invoices()), None),
+        "Microsoft Graph": lambda: next(iter(directory.relationships()), None),
+        "Dataverse": dataverse.who_am_i,
+    }
+    register: NumberRegister = FormRegister(valid_vat, now=systems.now)
+    if _asks_vies(settings, systems):
+        register = vies = Vies(
+            http("vies", "VIES", None),
+            FormRegister(valid_vat, now=systems.now),
+            requester=settings.tax_requester or "",
+            requester_path=settings.vies_requester_path,
+            now=systems.now,
+        )
+        checks["VIES"] = vies.reach
+    engine = None
+    if settings.tax_engine_url and settings.tax_engine_key:
+        engine = RemoteEngine(
+            http("tax_engine", "Tax engine", EngineKey(settings.tax_engine_key)),
+            archive,
+            now=systems.now,
+        )
+        checks["Tax engine"] = engine.reach
     ports = Ports(
         partner_center=partner_center,
         directory=directory,
@@ -287,6 +316,11 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
         now=systems.now,
         policy=settings.severities,
         projection=SalesProjection(dataverse) if settings.projection else None,
+        number_register=register,
+        tax_engine=engine,
+        tax_policy=TaxPolicy(
+            number_proof=settings.tax_number_proof, number_days=settings.tax_number_days
+        ),
     )
     return Worker(
         settings=settings,
@@ -294,12 +328,20 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
         dataverse=dataverse,
         store=store,
         systems=systems,
-        checks={
-            "Partner Center": lambda: next(iter(partner_center.invoices()), None),
-            "Microsoft Graph": lambda: next(iter(directory.relationships()), None),
-            "Dataverse": dataverse.who_am_i,
-        },
+        checks=checks,
     )
+
+
+def _asks_vies(settings: Settings, systems: Systems) -> bool:
+    """Say whether tax numbers are asked for at VIES; in the cloud only where that was chosen."""
+    if settings.tax_register is None:
+        return settings.mode != "cloud" and "vies" in systems.urls
+    if settings.tax_register == "vies" and "vies" not in systems.urls:
+        raise ConfigurationError(
+            "CSP_TAX_REGISTER: the emulator has no VIES",
+            hint="start a newer emulator, or set it to offline",
+        )
+    return settings.tax_register == "vies"
 
 
 def _systems(settings: Settings, session: requests.Session) -> Systems:
@@ -317,6 +359,7 @@ def _systems(settings: Settings, session: requests.Session) -> Systems:
             "price": settings.price_url,
             "graph": settings.graph_url,
             "dataverse": settings.dataverse_url,
+            "vies": settings.vies_url,
         },
         registration=Registration(
             tenant_id=settings.tenant_id,

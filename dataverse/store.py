@@ -36,12 +36,14 @@ from dataverse.tables import (
     TAX_PROFILE,
     UNIT_OF_WORK,
 )
+from dataverse.tax_tables import TAX_NUMBER_CHECK
 from dataverse.usage_tables import USAGE_ALERT, USAGE_BUDGET, USAGE_SUMMARY
-from domain.contract import BillingContract
+from domain.contract import BillingContract, TaxProfile
 from domain.customer import Account, Address, Customer
 from domain.problems import Finding, NotFound
 from domain.run import Run, UnitOfWork
 from domain.subscription import CostLine, UsageSummary
+from domain.tax import TaxNumberCheck
 from domain.usage_alert import AlertState, UsageAlert, UsageBudget
 from invoice.file import CustomerFile, Saved
 
@@ -134,6 +136,7 @@ class DataverseStore(Documents):
             contract=contract,
             account=self._account(account_row) if account_row else None,
             tax_profile=tax_profile,
+            number_checks=self._checks_of(tax_profile),
             price_list=prices,
             rules=rules,
             rates=rates,
@@ -169,10 +172,40 @@ class DataverseStore(Documents):
         profile = from_row(TAX_PROFILE, linked)
         return replace(contract, tax_profile_key=profile.key), profile, account
 
+    def _checks_of(self, profile: TaxProfile | None) -> tuple[TaxNumberCheck, ...]:
+        if profile is None or not profile.check_key:
+            return ()
+        key = external_key(profile.check_key)
+        table = TAX_NUMBER_CHECK
+        return _records(table, self._client.read_keyed(table.name, columns_of(table), (key,)))
+
     def contracts(self) -> Sequence[BillingContract]:
         """Read every billing contract, by key."""
         query = replace(query_of(BILLING_CONTRACT, "", "_csp_accountid_value"), names=True)
         return _records(BILLING_CONTRACT, self._client.read(query))
+
+    def taxed_contracts(self) -> Sequence[tuple[BillingContract, TaxProfile]]:
+        """Read every billing contract that has a tax profile, by key, with it.
+
+        What a person linked counts, else the key that the contract's row has as text.
+        """
+        rows = self._client.read(query_of(TAX_PROFILE, "", TAX_PROFILE.primary_id))
+        profiles = {row[TAX_PROFILE.primary_id]: from_row(TAX_PROFILE, row) for row in rows}
+        by_key = {profile.key: profile for profile in profiles.values()}
+        link = "_csp_taxprofileid_value"
+        query = query_of(BILLING_CONTRACT, "", "_csp_accountid_value", link)
+        found = []
+        for row in self._client.read(replace(query, names=True)):
+            contract = from_row(BILLING_CONTRACT, row)
+            profile = profiles.get(row[link]) or by_key.get(contract.tax_profile_key)
+            if profile is not None:
+                found.append((contract, profile))
+        return sorted(found, key=lambda pair: pair[0].key)
+
+    def number_checks(self) -> Sequence[TaxNumberCheck]:
+        """Read what is known of tax numbers, by key."""
+        found: list[TaxNumberCheck] = self._read(TAX_NUMBER_CHECK)
+        return sorted(found, key=lambda check: check.key)
 
     def accounts(self) -> Sequence[Account]:
         """Read the accounts that customers can be mapped to, by name."""

@@ -27,7 +27,13 @@ from dataverse.schema import (
     title,
     whole,
 )
-from dataverse.tax_tables import SELLER, TAX_CERTIFICATE, TAX_RATE, TAX_REGISTRATION
+from dataverse.tax_tables import (
+    SELLER,
+    TAX_CERTIFICATE,
+    TAX_NUMBER_CHECK,
+    TAX_RATE,
+    TAX_REGISTRATION,
+)
 from dataverse.usage_tables import (
     CUSTOMER_LINK,
     TENANT,
@@ -577,6 +583,7 @@ TABLES: tuple[Table, ...] = (
     TAX_RATE,
     TAX_PROFILE,
     TAX_CERTIFICATE,
+    TAX_NUMBER_CHECK,
     BILLING_CONTRACT,
     AGREEMENT,
     GDAP_RELATIONSHIP,

@@ -1,16 +1,17 @@
 """The tables of tax: who sells, where it is registered, which certificates and rates there are.
 
 People key these rows in, and link them; the worker reads them for every draft, so a change counts
-from the next one on. An empty first or last day is no limit.
+from the next one on. An empty first or last day is no limit. What registers answered about tax
+numbers the worker writes, and people read it; auditing keeps the answers of before.
 """
 
 from __future__ import annotations
 
 from datetime import date
 
-from dataverse.schema import Lookup, day, flag, memo, number, table, text, title
+from dataverse.schema import Lookup, choice, day, flag, memo, moment, number, table, text, title
 from dataverse.usage_tables import CUSTOMER_LINK, TENANT
-from domain.tax import ExemptionCertificate, Seller, TaxRate, TaxRegistration
+from domain.tax import ExemptionCertificate, Seller, TaxNumberCheck, TaxRate, TaxRegistration
 
 SELLER = table(
     "Seller",
@@ -95,5 +96,25 @@ TAX_RATE = table(
     plural="Tax rates",
     description="A rate of ours; it goes before the shipped one of the same place, tax and day.",
     record=TaxRate,
+    audited=True,
+)
+
+TAX_NUMBER_CHECK = table(
+    "TaxNumberCheck",
+    text("Number", "Tax number", "number", 100),
+    text("Country", "Country (two letters)", "country", 100),
+    choice("State", "Answer", "state", "valid invalid unknown"),
+    moment("CheckedAt", "Answered", "checked_at"),
+    text("Source", "Who answered", "source", 100),
+    text("Reference", "Number of the inquiry", "reference", 100),
+    text("RegisteredName", "Registered name", "name", 300),
+    memo("RegisteredAddress", "Registered address", "address"),
+    moment("FailedAt", "No answer since at", "failed_at"),
+    memo("Problem", "Why there was none", "problem"),
+    title="number",
+    label="Tax number check",
+    plural="Tax number checks",
+    description="What a register answered about a tax number, and when; the proof of the inquiry.",
+    record=TaxNumberCheck,
     audited=True,
 )

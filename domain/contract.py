@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from domain.period import BillingCycle, Frequency, Grid, Period, TermDuration
-from domain.tax import TaxDecider, TaxTreatment
+from domain.tax import TaxDecider, TaxTreatment, number_key, printed_number
 
 FOREVER = Period(date.min, date.max)
 """Valid without a first and without a last day."""
@@ -49,6 +49,18 @@ class TaxProfile:
     right_from: date | None = None
     """Service from this day on that was taxed at another rate was taxed wrongly, and is corrected;
     None: what was invoiced was right in its time."""
+
+    @property
+    def checked_number(self) -> str:
+        """The tax number that it rests on, as its check is kept; empty: none."""
+        stated = self.evidence if self.treatment is TaxTreatment.REVERSE_CHARGE else ""
+        return printed_number(self.tax_number or stated)
+
+    @property
+    def check_key(self) -> str:
+        """Key of what is known of that number; empty: there is none."""
+        number = self.checked_number
+        return number_key(self.country, number) if number else ""
 
 
 class Timing(StrEnum):

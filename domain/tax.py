@@ -184,6 +184,11 @@ def printed_number(number: str) -> str:
     return f"EL{plain[2:]}" if plain.startswith("GR") else plain
 
 
+def number_key(country: str, number: str) -> str:
+    """Return the key of what is known of a number of a country (ISO 3166)."""
+    return f"taxnumber/{country.strip().upper()}/{number}"
+
+
 class NumberState(StrEnum):
     """What is known of a tax number."""
 
@@ -218,7 +223,7 @@ class TaxNumberCheck:
     @property
     def key(self) -> str:
         """Identity from meaning."""
-        return f"taxnumber/{self.country}/{self.number}"
+        return number_key(self.country, self.number)
 
     @property
     def by_register(self) -> bool:

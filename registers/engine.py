@@ -18,7 +18,14 @@ from typing import Any, Protocol
 
 from domain.charge import Reason
 from domain.money import plain
-from domain.problems import Finding, ServiceError, Severity
+from domain.problems import (
+    Finding,
+    NotAuthorised,
+    ServiceError,
+    Severity,
+    Throttled,
+    Unavailable,
+)
 from domain.tax import Party, TaxCategory, TaxDecider, TaxDecision, TaxPart, TaxQuestion
 from transport import exact_json
 from transport.redaction import Secret
@@ -100,8 +107,17 @@ class RemoteEngine:
         return decided
 
     def reach(self) -> None:
-        """Find out whether anything answers at the address; ServiceError where nothing does."""
-        self._http.request("OPTIONS", self._http.base_url, limit=ANSWER_BYTES)
+        """Find out whether anything answers that takes our key; ServiceError where nothing does.
+
+        No question is asked: that the address does not know the method is an answer, too.
+        """
+        try:
+            self._http.request("OPTIONS", self._http.base_url, limit=ANSWER_BYTES)
+        except (Throttled, Unavailable, NotAuthorised):
+            raise
+        except ServiceError as problem:
+            if problem.status is None:
+                raise
 
 
 def to_payload(question: TaxQuestion) -> dict[str, Any]:

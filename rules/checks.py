@@ -32,6 +32,8 @@ class Room(StrEnum):
     """Reading what Partner Center has: customers, access, changes, which invoices, and all of them."""
     INVOICE = "invoice"
     """Reading the lines and the usage of one of Microsoft's invoices."""
+    NUMBERS = "numbers"
+    """The daily look at tax numbers."""
     UNBILLED = "unbilled"
     """The daily look at usage that is not billed yet."""
     DOCUMENT = "document"
@@ -197,6 +199,24 @@ _TAX = _in(
         "tax.no_vat_number",
         "whether a customer abroad is shown to be a business",
         "ask the customer for its VAT number",
+        _NO_TAX,
+    ),
+    _hold(
+        "tax.engine_silent",
+        "whether the tax engine answers, where a contract leaves its tax to it",
+        "run this again when the tax engine answers, or let the rules decide",
+        _NO_TAX,
+    ),
+    _hold(
+        "tax.engine_answer",
+        "whether the tax engine's answer can be right",
+        "have the engine's answer mended (docs/tax.md)",
+        _NO_TAX,
+    ),
+    _hold(
+        "tax.engine_held",
+        "whether the tax engine lets the customer be billed",
+        "put right what the tax engine says",
         _NO_TAX,
     ),
 )
@@ -442,6 +462,25 @@ _INVOICE = _in(
     ),
 )
 
+_NUMBERS = _in(
+    Room.NUMBERS,
+    _hold(
+        "tax.number_invalid",
+        "whether a register says that the customer's tax number is valid",
+        "ask the customer for its valid number, and correct the tax profile",
+    ),
+    _warn(
+        "tax.number_name",
+        "whether the register's name for a tax number is like the account's",
+        "make sure that the number is the customer's",
+    ),
+    _warn(
+        "tax.number_refused",
+        "whether a register takes our inquiry about a tax number",
+        "do what the finding says: the register does not answer before that",
+    ),
+)
+
 _UNBILLED = _in(
     Room.UNBILLED,
     _warn(
@@ -555,6 +594,7 @@ CHECKS: Mapping[str, Check] = {
         *_RECONCILE,
         *_READING,
         *_INVOICE,
+        *_NUMBERS,
         *_UNBILLED,
         *_DOCUMENT,
         *_STORE,

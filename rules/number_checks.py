@@ -14,9 +14,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from difflib import SequenceMatcher
 
-from domain.contract import TaxProfile, TaxTreatment
 from domain.problems import Finding, NotAuthorised, ServiceError, Severity
-from domain.tax import FORM_ONLY, NumberState, TaxNumberCheck, TaxPolicy, printed_number
+from domain.tax import (
+    FORM_ONLY,
+    NumberState,
+    TaxNumberCheck,
+    TaxPolicy,
+)
 
 MARGIN_DAYS = 10
 """An answer is asked for anew so many days before it stops to count."""
@@ -33,12 +37,6 @@ _LEGAL_FORMS = frozenset(
 )
 _ALIKE = 0.6
 """From this likeness on (0 to 1), two names may be one company's."""
-
-
-def number_of(profile: TaxProfile) -> str:
-    """Return the tax number that a profile rests on, as checks are kept under it; empty: none."""
-    stated = profile.evidence if profile.treatment is TaxTreatment.REVERSE_CHARGE else ""
-    return printed_number(profile.tax_number or stated)
 
 
 def is_due(check: TaxNumberCheck, source: str, now: datetime, policy: TaxPolicy) -> bool:
@@ -88,48 +86,48 @@ def never_asked(country: str, number: str, source: str) -> TaxNumberCheck:
     )
 
 
-def told_of(check: TaxNumberCheck, customer_id: str, name: str) -> list[Finding]:
+def told_of(known: TaxNumberCheck, customer_id: str, name: str) -> list[Finding]:
     """Return what a person should know of a number whose customer we bill as `name`.
 
     That a number is not well-formed, or has no answer that counts, the rules of tax tell.
     """
     findings = []
 
-    def tell(found: str, severity: Severity, sentence: str, hint: str) -> None:
+    def tell(check: str, severity: Severity, sentence: str, hint: str) -> None:
         findings.append(
             Finding(
-                check=f"tax.{found}",
+                check=check,
                 severity=severity,
                 customer_id=customer_id,
-                record=f"tax number {check.number}",
+                record=f"tax number {known.number}",
                 sentence=sentence,
                 hint=hint,
             )
         )
 
-    if check.by_register and check.state is NumberState.INVALID:
+    if known.by_register and known.state is NumberState.INVALID:
         tell(
-            "number_invalid",
+            "tax.number_invalid",
             Severity.HOLD,
-            f"{check.source} says that the tax number {check.number} is not valid.",
+            f"{known.source} says that the tax number {known.number} is not valid.",
             "ask the customer for its valid number, or to register anew, and correct the tax "
             "profile; what was billed while it was not valid may need correcting",
         )
-    if check.by_register and check.state is NumberState.VALID and differ(name, check.name):
+    if known.by_register and known.state is NumberState.VALID and differ(name, known.name):
         tell(
-            "number_name",
+            "tax.number_name",
             Severity.WARN,
-            f"The tax number {check.number} is that of {_line(check.name)}, says {check.source}; "
+            f"The tax number {known.number} is that of {_line(known.name)}, says {known.source}; "
             f"the account is named {name}.",
             "make sure that the number is the customer's: it may be another company of its group, "
             "or an earlier name",
         )
-    if check.failed_at is not None and check.problem.startswith(REFUSED):
-        what, _, hint = check.problem.removeprefix(REFUSED).partition("; ")
+    if known.failed_at is not None and known.problem.startswith(REFUSED):
+        what, _, hint = known.problem.removeprefix(REFUSED).partition("; ")
         tell(
-            "number_refused",
+            "tax.number_refused",
             Severity.WARN,
-            f"{check.source} refuses to answer about the tax number {check.number} ({what}).",
+            f"{known.source} refuses to answer about the tax number {known.number} ({what}).",
             hint or "look the number up by hand, and run check-config",
         )
     return findings

@@ -15,10 +15,10 @@ from datetime import UTC, date, datetime, timedelta
 
 from domain.problems import Finding, ServiceError
 from domain.tax import TaxNumberCheck
+from rules.checks import Room, judged, of_rooms
 from rules.number_checks import (
     is_due,
     never_asked,
-    number_of,
     still_counts,
     told_of,
     unanswered,
@@ -27,7 +27,7 @@ from sync.findings import replace_everywhere
 from sync.ledger import Outcome
 from sync.ports import NumberRegister, Ports
 
-CHECKS = ("tax.number_invalid", "tax.number_name", "tax.number_refused")
+CHECKS = of_rooms(Room.NUMBERS)
 MOST_NUMBERS = 200
 MOST_TIME = timedelta(minutes=4)
 STRIKES = 3
@@ -115,6 +115,7 @@ def work(ports: Ports, day: date, customer_id: str = "") -> Outcome:
             waiting += not answered and not counts
         for owner, name in one.owners:
             findings += told_of(check, owner, name)
+    findings = list(judged(findings, ports.policy))
     if customer_id:
         ports.store.replace_findings(CHECKS, customer_id, findings)
     else:
@@ -139,7 +140,7 @@ def _wanted(ports: Ports, register: NumberRegister, day: date, customer_id: str)
         over = contract.ends is not None and contract.ends + BILLED_LATER <= day
         if over or customer_id not in {"", contract.customer_id}:
             continue
-        if number := number_of(profile):
+        if number := profile.checked_number:
             country = profile.country.strip().upper()
             owners[country, number].append((contract.customer_id, contract.account_name))
     wanted = []

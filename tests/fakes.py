@@ -31,11 +31,11 @@ from domain.subscription import (
     SubscriptionEvent,
     UsageSummary,
 )
-from domain.tax import TaxNumberCheck
+from domain.tax import TaxNumberCheck, TaxPolicy
 from domain.usage_alert import AlertState, UsageAlert, UsageBudget
 from invoice.document import DocumentStatus, Invoice
 from invoice.file import CustomerFile, Saved
-from sync.ports import Ports, Projection, Record
+from sync.ports import NumberRegister, Ports, Projection, Record, TaxEngine
 from transport.blobs import FolderArchive
 
 MOMENT = datetime(2026, 11, 9, 6, tzinfo=UTC)
@@ -98,6 +98,8 @@ class MemoryStore:
         if customer is None:
             raise NotFound(f"customer {customer_id} is not stored", service="Store")
         contract = next(iter(self._own(BillingContract, customer_id)), None)
+        profile = self.table(TaxProfile).get(contract.tax_profile_key) if contract else None
+        check = self.table(TaxNumberCheck).get(profile.check_key) if profile else None
         return CustomerFile(
             customer=customer,
             agreements=self._own(Agreement, customer_id),
@@ -108,7 +110,8 @@ class MemoryStore:
                 line for line in self._own(CostLine, customer_id) if line.withdrawn_on is None
             ),
             contract=contract,
-            tax_profile=self.table(TaxProfile).get(contract.tax_profile_key) if contract else None,
+            tax_profile=profile,
+            number_checks=() if check is None else (check,),
             price_list=self._own(PriceListItem, customer_id, shared=True),
             rules=self._own(MarkupRule, customer_id, shared=True),
             rates=tuple(row for _, row in sorted(self.table(ExchangeRate).items())),
@@ -451,6 +454,9 @@ class Office:
     clock: Clock = field(default_factory=Clock)
     policy: Mapping[str, Severity] = field(default_factory=dict)
     projection: Projection | None = None
+    number_register: NumberRegister | None = None
+    tax_engine: TaxEngine | None = None
+    tax_policy: TaxPolicy = field(default_factory=TaxPolicy)
 
     def __post_init__(self) -> None:
         self.partner_center.archive = self.archive
@@ -471,6 +477,9 @@ class Office:
             now=self.clock,
             policy=self.policy,
             projection=self.projection,
+            number_register=self.number_register,
+            tax_engine=self.tax_engine,
+            tax_policy=self.tax_policy,
         )
 
     def written(self, act: Callable[[], object]) -> list[str]:

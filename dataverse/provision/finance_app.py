@@ -28,7 +28,13 @@ from dataverse.tables import (
     TAX_PROFILE,
     UNIT_OF_WORK,
 )
-from dataverse.tax_tables import SELLER, TAX_CERTIFICATE, TAX_RATE, TAX_REGISTRATION
+from dataverse.tax_tables import (
+    SELLER,
+    TAX_CERTIFICATE,
+    TAX_NUMBER_CHECK,
+    TAX_RATE,
+    TAX_REGISTRATION,
+)
 from dataverse.usage_tables import USAGE_ALERT, USAGE_BUDGET, USAGE_SUMMARY
 
 
@@ -96,6 +102,8 @@ FINANCE_APP = App(
                 _page("Selling companies", SELLER),
                 _page("Tax registrations", TAX_REGISTRATION),
                 _page("Tax rates", TAX_RATE),
+                _page("Tax numbers without a good answer", TAX_NUMBER_CHECK, "open"),
+                _page("Tax number checks", TAX_NUMBER_CHECK),
             ),
         ),
         Group(

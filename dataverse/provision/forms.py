@@ -26,7 +26,13 @@ from dataverse.tables import (
     TAX_PROFILE,
     UNIT_OF_WORK,
 )
-from dataverse.tax_tables import SELLER, TAX_CERTIFICATE, TAX_RATE, TAX_REGISTRATION
+from dataverse.tax_tables import (
+    SELLER,
+    TAX_CERTIFICATE,
+    TAX_NUMBER_CHECK,
+    TAX_RATE,
+    TAX_REGISTRATION,
+)
 from dataverse.usage_tables import USAGE_ALERT, USAGE_BUDGET, USAGE_SUMMARY
 
 
@@ -334,6 +340,16 @@ FORMS: tuple[Form, ...] = (
         ),
         header="country region ratepercent validfrom",
         edited="*",
+    ),
+    _form(
+        TAX_NUMBER_CHECK,
+        _tab(
+            "Answer",
+            _section("Number", "number country state checkedat source reference"),
+            _section("Whose it is", "registeredname registeredaddress", 1),
+            _section("No answer", "failedat problem", 1),
+        ),
+        header="state checkedat source",
     ),
     _form(
         COST_LINE,

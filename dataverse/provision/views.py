@@ -27,7 +27,13 @@ from dataverse.tables import (
     TAX_PROFILE,
     UNIT_OF_WORK,
 )
-from dataverse.tax_tables import SELLER, TAX_CERTIFICATE, TAX_RATE, TAX_REGISTRATION
+from dataverse.tax_tables import (
+    SELLER,
+    TAX_CERTIFICATE,
+    TAX_NUMBER_CHECK,
+    TAX_RATE,
+    TAX_REGISTRATION,
+)
 from dataverse.usage_tables import USAGE_ALERT, USAGE_BUDGET, USAGE_SUMMARY
 
 Condition = tuple[str, ...]
@@ -478,6 +484,10 @@ _CERTIFICATE = (
     "customerid 200, country 90, region 110, kind 110, number 160, validfrom 110, validuntil 130, "
     "verifiedby 150"
 )
+_CHECKED = (
+    "number 170, country 90, state 100, checkedat 150, registeredname 240, source 160, "
+    "reference 160, failedat 150, problem 300"
+)
 TAX = (
     _main(SELLER, "name 240, city 150, country 90, registrationnumber 160", order="name"),
     _main(
@@ -517,6 +527,17 @@ TAX = (
         "country 90, region 150, locality 150, tax 130, validfrom 110, ratepercent 100, "
         "taxablepercent 110, source 200",
         order="country, region, locality, validfrom desc",
+    ),
+    _main(TAX_NUMBER_CHECK, _CHECKED, order="checkedat desc"),
+    _find(TAX_NUMBER_CHECK, "number registeredname reference", _CHECKED),
+    _view(
+        TAX_NUMBER_CHECK,
+        "open",
+        "Tax numbers without a good answer",
+        "Numbers that are not valid, or that no register has answered about.",
+        _CHECKED,
+        ("state", "ne", "valid"),
+        order="checkedat",
     ),
 )
 
