@@ -305,6 +305,7 @@ def explain(worker: Worker, name: str, line: int | None, *, as_json: bool) -> in
     from app.trace import trace
     from invoice.explain import explain_document
     from invoice.render import to_text
+    from invoice.tax_words import why_taxed
 
     found = next((d for d in worker.store.documents() if name in {d.number, d.key}), None)
     if found is None:
@@ -313,6 +314,8 @@ def explain(worker: Worker, name: str, line: int | None, *, as_json: bool) -> in
         )
     if line is None and not as_json:
         print(to_text(found), end="")
+        if why := why_taxed(found):
+            print(f"\nTax. {why}")
         return DONE
     traces = trace(worker, found, line)
     if line is None:
@@ -322,6 +325,8 @@ def explain(worker: Worker, name: str, line: int | None, *, as_json: bool) -> in
     else:
         print(f"{found.number or found.key}, line {line}: {traces[0].line.charge.name}")
         print(traces[0].as_text())
+        if why := why_taxed(found):
+            print(f"Tax. {why}")
     return DONE
 
 

@@ -14,6 +14,7 @@ from domain.problems import InputError
 from domain.subscription import CostLine, invoice_of
 from invoice.document import Invoice, InvoiceLine
 from invoice.explain import explain_line
+from invoice.tax_words import tax_of_line
 from invoice.sources import Source, fold, source_as_data
 from rules.linking import linked
 
@@ -58,7 +59,7 @@ class Trace:
             charge.why,
             (
                 f"Charge {charge.key} ({charge.type}, {charge.sku}): {charge.service.days} of "
-                f"{charge.full.days} days, {line.amount}; tax {plain(line.tax_percent)} % = {line.tax}"
+                f"{charge.full.days} days, {line.amount}; {tax_of_line(line)}"
             ),
         ]
         for number, reason in enumerate(charge.reasons, start=1):

@@ -88,6 +88,27 @@ class Party:
     registration_number: str = ""
     email: str = ""
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The block as it is printed: name, address, tax numbers, registration."""
+        at = self.address
+        town = " ".join(filter(None, (at.postal_code, at.city)))
+        numbers = ", ".join(self.tax_numbers)
+        told = (
+            self.name,
+            ", ".join(filter(None, (at.line1, at.line2))),
+            ", ".join(filter(None, (town, at.region, at.country))),
+            f"Tax number {numbers}" if numbers else "",
+            f"Registration number {self.registration_number}" if self.registration_number else "",
+            self.email,
+        )
+        return tuple(filter(None, told))
+
+    @property
+    def text(self) -> str:
+        """The block as one text."""
+        return "\n".join(self.lines)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaxDecision:

@@ -18,8 +18,10 @@ from domain.customer import Customer
 from domain.money import total
 from domain.period import Period
 from domain.problems import Finding, Severity
+from domain.tax import Party
 from invoice.document import DocumentKind, DocumentStatus, Invoice, InvoiceLine, Tax
-from invoice.repair import Asked, subtract
+from invoice.repair import subtract
+from invoice.rounding import Asked, settled
 
 __all__ = ["MAX_LINES_A_DAY", "Tax", "assemble", "check_bounds"]
 
@@ -94,10 +96,13 @@ def assemble(
     documents: Sequence[Invoice],
     tax: Tax,
     until: date | None = None,
+    seller: Party | None = None,
+    buyer: Party | None = None,
 ) -> Invoice | None:
     """Draft the document that is missing for a customer and period, or None when nothing is.
 
     `until` ends the service that is compared, where a contract bills ahead or behind its month.
+    Who sells and who buys is printed where it is known.
 
     Its key counts the approved documents of the period, so a draft is replaced by the next draft
     and a later correction gets a key of its own.
@@ -110,16 +115,20 @@ def assemble(
         return None
     month = f"{period.start:%Y-%m}"
     key = f"invoice/{customer.id}/{month}/{contract.currency}/{len(same) - len(replaced) + 1}"
+    ordered = _in_order(missing)
     lines = tuple(
         InvoiceLine(
             key=asked.charge.key,
             invoice_key=key,
             position=position,
             charge=asked.charge,
-            tax_percent=asked.tax_percent,
-            tax=asked.tax,
+            tax_percent=asked.treatment.percent,
+            tax=total((one.tax for one in taxes), contract.currency),
+            tax_category=asked.treatment.category,
+            taxes=taxes,
+            tax_note=asked.treatment.note,
         )
-        for position, asked in enumerate(_in_order(missing), start=1)
+        for position, (asked, taxes) in enumerate(zip(ordered, settled(ordered), strict=True), 1)
     )
     net = total((line.amount for line in lines), contract.currency)
     tax_due = total((line.tax for line in lines), contract.currency)
@@ -137,8 +146,15 @@ def assemble(
         period=period,
         currency=contract.currency,
         lines=lines,
-        tax_note=tax.note,
-        buyer_tax_id=tax.buyer_tax_id,
+        tax_note="\n".join(dict.fromkeys(line.tax_note for line in lines if line.tax_note)),
+        buyer_tax_id=tax.decision.buyer_tax_id,
+        seller_tax_id=tax.decision.seller_tax_id,
+        seller=seller,
+        buyer=buyer,
+        tax_point=tax.point,
+        tax_decided_by=tax.decision.decided_by,
+        tax_rounding=tax.rounding,
+        tax_reasons=tax.decision.reasons,
     )
 
 

@@ -6,15 +6,18 @@ wrong is answered by a line or a document that names what it answers.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 
-from domain.charge import Charge
+from domain.charge import Charge, Reason
 from domain.money import Money, total
 from domain.period import Period
+from domain.tax import Party, TaxCategory, TaxDecider, TaxDecision, TaxPart, TaxRounding
 
 
 class DocumentKind(StrEnum):
@@ -41,16 +44,62 @@ def tax_on(amount: Money, percent: Decimal) -> Money:
     return Money.rounded(Fraction(amount.amount) * Fraction(percent) / 100, amount.currency)
 
 
+ADDED_BY_ACCOUNTING = "Amounts before tax; tax is added by the accounting system."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartTax:
+    """What one of the taxes on a line, or on all lines of a rate, comes to."""
+
+    part: TaxPart
+    tax: Money
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Treatment:
+    """How a line is taxed."""
+
+    category: TaxCategory | None
+    """None: no tax on a document of before categories were kept."""
+    percent: Decimal
+    """All parts together."""
+    parts: tuple[TaxPart, ...] = ()
+    note: str = ""
+    """Wording that it demands."""
+
+    @property
+    def rate(self) -> tuple[object, ...]:
+        """What lines have in common that are taxed alike, whatever the words for it."""
+        parts = ((one.jurisdiction, one.percent, one.taxable_percent) for one in self.parts)
+        return self.category, self.percent, *parts
+
+    def on(self, amount: Money) -> tuple[PartTax, ...]:
+        """Return the taxes on one amount, each rounded half up once: each is a tax of its own."""
+        return tuple(PartTax(part=p, tax=tax_on(amount, p.effective)) for p in self.parts)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tax:
-    """What the tax decision says for a whole document."""
+    """What is decided of the tax of a whole document, and how it is rounded."""
 
-    percent: Decimal
-    note: str = ""
-    buyer_tax_id: str = ""
+    decision: TaxDecision
+    rounding: TaxRounding = TaxRounding.LINE
+    point: date | None = None
+    """The day whose rates and evidence count."""
     right_from: date | None = None
-    """Service from this day on was taxed wrongly if at another rate; None: rates only changed since,
+    """Service from this day on was taxed wrongly if in another way; None: rates only changed since,
     and what is corrected is taxed as it was."""
+
+    @property
+    def treatment(self) -> Treatment:
+        """How new lines are taxed."""
+        decided = self.decision
+        note = decided.note
+        if decided.decided_by is TaxDecider.ACCOUNTING and not note:
+            note = ADDED_BY_ACCOUNTING
+        return Treatment(
+            category=decided.category, percent=decided.percent, parts=decided.parts, note=note
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +113,33 @@ class InvoiceLine:
     charge: Charge
     tax_percent: Decimal
     tax: Money
+    """All parts together."""
+    tax_category: TaxCategory | None = None
+    """None: of a document of before categories were kept."""
+    taxes: tuple[PartTax, ...] = ()
+    """Each tax for itself; they add up. Empty: no tax, or a document of before."""
+    tax_note: str = ""
 
     @property
     def amount(self) -> Money:
         """Before tax."""
         return self.charge.amount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taxed:
+    """All lines of a document that are of one category and rate."""
+
+    category: TaxCategory | None
+    percent: Decimal
+    lines: int
+    net: Money
+    """What is taxed."""
+    tax: Money
+    parts: tuple[PartTax, ...]
+    """Each tax for itself; empty where there is none, or where it was not kept apart."""
+    notes: tuple[str, ...]
+    """The wording of its lines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +167,16 @@ class Invoice:
     tax_note: str = ""
     """Wording that the tax treatment demands (reverse charge, exemption reason)."""
     buyer_tax_id: str = ""
+    seller_tax_id: str = ""
+    seller: Party | None = None
+    """None: nobody entered it, or a document of before."""
+    buyer: Party | None = None
+    tax_point: date | None = None
+    """The day whose rates and evidence count."""
+    tax_decided_by: TaxDecider = TaxDecider.RULES
+    tax_rounding: TaxRounding = TaxRounding.LINE
+    tax_reasons: tuple[Reason, ...] = ()
+    """Why new lines are taxed as they are."""
     fingerprint: str = ""
     """Hash over the lines and terms, frozen at approval; a changed document shows."""
 
@@ -106,16 +187,29 @@ class Invoice:
 
     @property
     def tax(self) -> Money:
-        """Sum of the rounded taxes of the lines."""
+        """Sum of the taxes of the lines."""
         return total((line.tax for line in self.lines), self.currency)
 
     @property
-    def taxed(self) -> tuple[tuple[Decimal, Money], ...]:
-        """Each rate with the sum of the taxes that were rounded line by line at it."""
-        rates = sorted({line.tax_percent for line in self.lines})
-        return tuple(
-            (rate, total((x.tax for x in self.lines if x.tax_percent == rate), self.currency))
-            for rate in rates
+    def taxed(self) -> tuple[Taxed, ...]:
+        """The sums of each category and rate, lowest rate first; their taxes add up to `tax`."""
+        groups: dict[tuple[Decimal, str], list[InvoiceLine]] = defaultdict(list)
+        for line in self.lines:
+            groups[line.tax_percent, line.tax_category or ""].append(line)
+        return tuple(self._sums(groups[rate]) for rate in sorted(groups))
+
+    def _sums(self, lines: Sequence[InvoiceLine]) -> Taxed:
+        taxes: dict[TaxPart, Money] = {}
+        for one in (tax for line in lines for tax in line.taxes):
+            taxes[one.part] = taxes.get(one.part, Money.zero(self.currency)) + one.tax
+        return Taxed(
+            category=lines[0].tax_category,
+            percent=lines[0].tax_percent,
+            lines=len(lines),
+            net=total((line.amount for line in lines), self.currency),
+            tax=total((line.tax for line in lines), self.currency),
+            parts=tuple(PartTax(part=part, tax=tax) for part, tax in taxes.items()),
+            notes=tuple(dict.fromkeys(line.tax_note for line in lines if line.tax_note)),
         )
 
     @property

@@ -5,14 +5,17 @@ The page is complete in itself (no script, no outside file) and every value is e
 
 from __future__ import annotations
 
-from decimal import Decimal
+from collections.abc import Iterator, Sequence
+from datetime import date
 from functools import cache
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from domain.money import plain
+from domain.tax import TaxDecider
 from invoice.document import DocumentKind, DocumentStatus, Invoice, InvoiceLine
+from invoice.tax_words import notes, tax_lines
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -28,22 +31,22 @@ def title(document: Invoice) -> str:
     return f"{kind} {document.number}"
 
 
-def tax_title(rate: Decimal) -> str:
-    """Name a tax so that each line can be computed again; a document's note explains a zero."""
-    return f"Tax, {plain(rate)} % of each line" if rate else "Tax"
-
-
 def to_text(document: Invoice) -> str:
     """Return the document with a reason under each line, 98 columns wide."""
-    out = [
-        title(document),
-        f"For     {document.account_name or document.customer_name}",
-        f"Period  {document.period}",
-    ]
+    out = [title(document)]
+    for label, lines in parties(document):
+        for n, line in enumerate(lines):
+            out += wrap(
+                line,
+                WIDTH,
+                initial_indent=f"{label if n == 0 else '':<8}",
+                subsequent_indent=" " * 8,
+            )
+    out.append(f"Period  {document.period}")
     if document.issued_on:
         out.append(f"Issued  {document.issued_on}, due {document.due_on}")
-    if document.buyer_tax_id:
-        out.append(f"Tax id  {document.buyer_tax_id}")
+    if tax_point := _tax_point(document):
+        out.append(f"Taxed   as of {tax_point} (tax point)")
     out += [
         "",
         f"{'':>3} {'Product, and how its amount comes about':<56} {'Quantity':>10} {'Amount':>14} {'Tax':>11}",
@@ -55,12 +58,46 @@ def to_text(document: Invoice) -> str:
     out += [
         rule,
         f"{'Subtotal':>71} {document.subtotal.amount:>14,f} {money}",
-        *(f"{tax_title(rate):>71} {tax.amount:>14,f} {money}" for rate, tax in document.taxed),
-        f"{'Total':>71} {document.total.amount:>14,f} {money}",
+        *_tax_text(document),
+        f"{total_name(document):>71} {document.total.amount:>14,f} {money}",
     ]
-    if document.tax_note:
-        out += ["", *wrap(document.tax_note, WIDTH)]
+    for note in notes(document):
+        out += ["", *wrap(note, WIDTH)]
     return "\n".join(out) + "\n"
+
+
+def parties(document: Invoice) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield who sells and who buys, each as it is printed; what nobody entered is left out."""
+    if document.seller:
+        yield "From", document.seller.lines
+    if document.buyer:
+        yield "For", document.buyer.lines
+    else:
+        yield "For", (document.account_name or document.customer_name,)
+    for label, number, party in (
+        ("Our id", document.seller_tax_id, document.seller),
+        ("Tax id", document.buyer_tax_id, document.buyer),
+    ):
+        if number and not (party and number in party.tax_numbers):
+            yield label, (number,)
+
+
+def total_name(document: Invoice) -> str:
+    """Name what is asked for, which is not all where the accounting system adds the tax."""
+    added = document.tax_decided_by is TaxDecider.ACCOUNTING
+    return "Total before tax" if added and not document.tax else "Total"
+
+
+def _tax_point(document: Invoice) -> date | None:
+    """The tax point, where it is not the day of issue, which then says it."""
+    return document.tax_point if document.tax_point != document.issued_on else None
+
+
+def _tax_text(document: Invoice) -> Iterator[str]:
+    for name, tax in tax_lines(document):
+        *above, last = wrap(name, 71)
+        yield from (f"{part:>71}" for part in above)
+        yield f"{last:>71} {tax.amount:>14,f} {document.currency}"
 
 
 def _line_text(line: InvoiceLine) -> list[str]:
@@ -79,7 +116,14 @@ def _line_text(line: InvoiceLine) -> list[str]:
 def to_html(document: Invoice) -> str:
     """Return the document as one HTML page."""
     return _template("document.html").render(
-        document=document, title=title(document), plain=plain, tax_title=tax_title
+        document=document,
+        title=title(document),
+        plain=plain,
+        parties=list(parties(document)),
+        tax_point=_tax_point(document),
+        taxes=list(tax_lines(document)),
+        notes=notes(document),
+        total_name=total_name(document),
     )
 
 

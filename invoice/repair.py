@@ -24,7 +24,10 @@ from domain.charge import Charge, ChargeType, Reason
 from domain.contract import BillingContract
 from domain.money import Money, plain, price_text, total
 from domain.period import Period
-from invoice.document import DocumentStatus, Invoice, InvoiceLine, Tax, tax_on
+from domain.tax import TaxRounding
+from invoice.document import DocumentStatus, Invoice, InvoiceLine, Tax, Treatment
+from invoice.rounding import Asked, taxes_of_steps, treatments_of
+from invoice.tax_words import tax_name
 
 _PASSED_ON = {
     ChargeType.USAGE,
@@ -35,15 +38,6 @@ _PASSED_ON = {
     ChargeType.CREDIT,
 }
 """Charges whose quantity and price say less than the cost that they were made from."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A charge that no document holds yet, with its tax."""
-
-    charge: Charge
-    tax_percent: Decimal
-    tax: Money
 
 
 @dataclass(slots=True)
@@ -87,20 +81,20 @@ def subtract(
             elif line.charge.service.start < (until or period.end):
                 entry.lines.append(line)
     names = {document.key: document.number for document in standing}
+    notes = {document.key: document.tax_note for document in standing}
     missing: list[Asked] = []
     for charge in proposed:
         entry = told[charge.key]
         if entry.lines:
-            missing.extend(_answer(charge.key, entry, charge, tax, names))
+            missing.extend(_answer(charge.key, entry, charge, tax, names, notes))
         elif not entry.elsewhere:
             asked = _late(charge, standing, contract)
-            missing.append(
-                Asked(charge=asked, tax_percent=tax.percent, tax=tax_on(asked.amount, tax.percent))
-            )
+            taxes = tax.treatment.on(asked.amount) if tax.rounding is TaxRounding.LINE else None
+            missing.append(Asked(charge=asked, treatment=tax.treatment, taxes=taxes))
     due = {charge.key for charge in proposed}
     for key, entry in told.items():
         if entry.lines and key not in due:
-            missing.extend(_answer(key, entry, None, tax, names))
+            missing.extend(_answer(key, entry, None, tax, names, notes))
     return missing
 
 
@@ -133,44 +127,38 @@ def _late(charge: Charge, documents: Iterable[Invoice], contract: BillingContrac
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One adjustment in the making: its amount and rate, its cause and what a person reads."""
+    """One adjustment in the making: its amount and tax, its cause and what a person reads."""
 
     amount: Money
-    percent: Decimal
+    treatment: Treatment
     cause: str
     sentence: str
     subject: Charge
     """The charge whose product and days it is about."""
 
 
-def _answer(
-    key: str, told: _Told, right: Charge | None, tax: Tax, names: Mapping[str, str]
+def _answer(  # noqa: PLR0917 - what is told, what is right, and how documents are named
+    key: str,
+    told: _Told,
+    right: Charge | None,
+    tax: Tax,
+    names: Mapping[str, str],
+    notes: Mapping[str, str],
 ) -> Iterator[Asked]:
     """Yield the adjustments that a charge needs, if any."""
     lines = sorted(told.lines, key=_place)
-    first, last = lines[0].charge, lines[-1]
-    percent = last.tax_percent
+    taxed = list(zip(lines, treatments_of(lines, tax, notes), strict=True))
+    first, treatment = lines[0].charge, taxed[-1][1]
     if right and tax.right_from is not None and first.service.start >= tax.right_from:
-        percent = tax.percent
-    steps = [*_other_rates(lines, percent), *_changes(lines, right, percent, names)]
+        treatment = tax.treatment
+    steps = [*_other_rates(taxed, treatment), *_changes(lines, right, treatment, names)]
     if not steps:
         return
     currency = first.amount.currency
-    # The tax of all lines of the charge is the tax of the right amount: by subtraction, once.
-    owed = tax_on(right.amount if right else Money.zero(currency), percent)
-    owed -= total((line.tax for line in lines if line.tax_percent == percent), currency)
-    taxes: list[Money] = []
-    for step in steps:
-        if step.percent == percent:
-            taxes.append(tax_on(step.amount, percent))
-            owed -= taxes[-1]
-        else:
-            given = (line.tax for line in lines if line.tax_percent == step.percent)
-            taxes.append(-total(given, currency))
-    if steps[-1].percent == percent:
-        taxes[-1] += owed
+    amounts = [(step.amount, step.treatment) for step in steps]
+    taxes = taxes_of_steps(amounts, taxed, treatment, tax.rounding)
     cost_lines = _new_cost_lines(lines, right)
-    for n, (step, its_tax) in enumerate(zip(steps, taxes, strict=True)):
+    for n, (step, its_taxes) in enumerate(zip(steps, taxes, strict=True)):
         inputs = {
             "answers": key,
             "document": lines[0].invoice_key,
@@ -197,7 +185,7 @@ def _answer(
             answers=key,
             cost_lines=cost_lines if n == len(steps) - 1 else (),
         )
-        yield Asked(charge=adjustment, tax_percent=step.percent, tax=its_tax)
+        yield Asked(charge=adjustment, treatment=step.treatment, taxes=its_taxes)
 
 
 def _place(line: InvoiceLine) -> tuple[int, str]:
@@ -211,27 +199,40 @@ def _new_cost_lines(lines: Iterable[InvoiceLine], right: Charge | None) -> tuple
     return tuple(cost for cost in right.cost_lines if cost not in known) if right else ()
 
 
-def _other_rates(lines: Sequence[InvoiceLine], percent: Decimal) -> Iterator[_Step]:
-    """Take back what was taxed at another rate than the right one, and ask for it anew."""
-    last = lines[-1].charge
+def _other_rates(
+    taxed: Sequence[tuple[InvoiceLine, Treatment]], right: Treatment
+) -> Iterator[_Step]:
+    """Take back what was taxed in another way than the right one, and ask for it anew."""
+    last = taxed[-1][0].charge
     currency = last.amount.currency
+    others = {told.rate: told for _, told in taxed if told.rate != right.rate}
+    same_percent = any(told.percent == right.percent for told in others.values())
+
+    def named(treatment: Treatment) -> str:
+        return tax_name(treatment) if same_percent else f"{plain(treatment.percent)} %"
+
     moved = Money.zero(currency)
-    for rate in sorted({line.tax_percent for line in lines} - {percent}):
-        amount = total((line.amount for line in lines if line.tax_percent == rate), currency)
+    for wrong in sorted(others.values(), key=lambda told: (told.percent, told.category or "")):
+        amount = total(
+            (line.amount for line, told in taxed if told.rate == wrong.rate), currency
+        )
         if amount:
             moved += amount
             sentence = (
-                f"Tax rate corrected: {amount} for {last.service} was taxed at {plain(rate)} %, "
-                f"{plain(percent)} % is right; taken back at {plain(rate)} %"
+                f"Tax rate corrected: {amount} for {last.service} was taxed at {named(wrong)}, "
+                f"{named(right)} is right; taken back at {named(wrong)}"
             )
-            yield _Step(-amount, rate, "tax", sentence, last)
+            yield _Step(-amount, wrong, "tax", sentence, last)
     if moved:
-        sentence = f"Tax rate corrected: {moved} for {last.service} asked for at {plain(percent)} %"
-        yield _Step(moved, percent, "tax", sentence, last)
+        sentence = f"Tax rate corrected: {moved} for {last.service} asked for at {named(right)}"
+        yield _Step(moved, right, "tax", sentence, last)
 
 
 def _changes(
-    lines: Sequence[InvoiceLine], right: Charge | None, percent: Decimal, names: Mapping[str, str]
+    lines: Sequence[InvoiceLine],
+    right: Charge | None,
+    treatment: Treatment,
+    names: Mapping[str, str],
 ) -> Iterator[_Step]:
     """Lead from what was billed to what is right, one step for each cause."""
     last = lines[-1].charge
@@ -242,7 +243,7 @@ def _changes(
 
     def step(amount: Money, cause: str, sentence: str, subject: Charge = last) -> _Step:
         told = f"{sentence}; the difference is {amount}"
-        return _Step(amount, percent, cause, told, subject)
+        return _Step(amount, treatment, cause, told, subject)
 
     if right is None:
         if done:

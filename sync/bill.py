@@ -125,9 +125,9 @@ def draft(
         proposed=charges,
         documents=file.documents,
         tax=Tax(
-            percent=decision.percent,
-            note=decision.note,
-            buyer_tax_id=decision.buyer_tax_id,
+            decision=_in_categories(decision, file.tax_profile),
+            rounding=rounding,
+            point=period.last_day,
             right_from=file.tax_profile.right_from if file.tax_profile else None,
         ),
     )
