@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from domain.problems import ConfigurationError, Severity
-from domain.tax import NumberProof
+from domain.tax import NumberProof, TaxRounding
 from rules.checks import CHECKS, nearest
 from transport.redaction import Secret
 
@@ -110,6 +110,9 @@ class Settings(BaseModel):
     """How long Microsoft may prepare one billing export; it says one to fifteen minutes."""
     severities: Mapping[str, Severity] = Field(default_factory=dict)
     """JSON object: finding check name to warn, hold or block."""
+    tax_rounding: Mapping[str, TaxRounding] = Field(default_factory=dict)
+    """`line` or `document`, or a JSON object of them by accounting target: {"quickbooks": "document"};
+    under "" what holds for all others, and `line` where nothing is said."""
 
     @field_validator(
         "client_secret",
@@ -140,6 +143,23 @@ class Settings(BaseModel):
             msg = f"{unknown[0][:60]} is the name of no check; do you mean {near}?"
             raise ValueError(msg)
         return policy
+
+    @field_validator("tax_rounding", mode="before")
+    @classmethod
+    def _by_target(cls, value: Any) -> Any:
+        import json
+
+        words = value.strip() if isinstance(value, str) else ""
+        if words in set(TaxRounding):
+            return {"": words}
+        try:
+            roundings = json.loads(words) if words else value
+        except (ValueError, RecursionError):
+            roundings = None
+        if not isinstance(roundings, dict):
+            msg = 'must be line, document or a JSON object, e.g. {"xero": "line", "": "document"}'
+            raise ValueError(msg)  # noqa: TRY004 - pydantic reports ValueErrors
+        return {str(target).strip().lower(): one for target, one in roundings.items()}
 
     @model_validator(mode="after")
     def _complete(self) -> Settings:

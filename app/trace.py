@@ -14,8 +14,8 @@ from domain.problems import InputError
 from domain.subscription import CostLine, invoice_of
 from invoice.document import Invoice, InvoiceLine
 from invoice.explain import explain_line
-from invoice.tax_words import tax_of_line
 from invoice.sources import Source, fold, source_as_data
+from invoice.tax_words import tax_of_line
 from rules.linking import linked
 
 if TYPE_CHECKING:

@@ -315,6 +315,7 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
         queue=_queue(settings, systems, in_cloud_host=in_cloud_host),
         now=systems.now,
         policy=settings.severities,
+        tax_rounding=settings.tax_rounding,
         projection=SalesProjection(dataverse) if settings.projection else None,
         number_register=register,
         tax_engine=engine,

@@ -232,9 +232,16 @@ def title(label: str, field: str) -> Column:
     return text("Name", label, field, 300, primary=True)
 
 
-def memo(name: str, label: str, field: str) -> Column:
+def memo(name: str, label: str, field: str, *, derived: bool = False) -> Column:
     """Declare several lines of text."""
-    return Column(schema_name=PREFIX + name, label=label, kind=Kind.MEMO, field=field, size=100_000)
+    return Column(
+        schema_name=PREFIX + name,
+        label=label,
+        kind=Kind.MEMO,
+        field=field,
+        size=100_000,
+        derived=derived,
+    )
 
 
 def as_json(name: str, label: str, field: str) -> Column:

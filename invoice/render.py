@@ -35,9 +35,9 @@ def to_text(document: Invoice) -> str:
     """Return the document with a reason under each line, 98 columns wide."""
     out = [title(document)]
     for label, lines in parties(document):
-        for n, line in enumerate(lines):
+        for n, told in enumerate(lines):
             out += wrap(
-                line,
+                told,
                 WIDTH,
                 initial_indent=f"{label if n == 0 else '':<8}",
                 subsequent_indent=" " * 8,
@@ -47,6 +47,7 @@ def to_text(document: Invoice) -> str:
         out.append(f"Issued  {document.issued_on}, due {document.due_on}")
     if tax_point := _tax_point(document):
         out.append(f"Taxed   as of {tax_point} (tax point)")
+    out += [f"{label:<8}{number}" for label, number in tax_ids(document)]
     out += [
         "",
         f"{'':>3} {'Product, and how its amount comes about':<56} {'Quantity':>10} {'Amount':>14} {'Tax':>11}",
@@ -74,12 +75,16 @@ def parties(document: Invoice) -> Iterator[tuple[str, Sequence[str]]]:
         yield "For", document.buyer.lines
     else:
         yield "For", (document.account_name or document.customer_name,)
+
+
+def tax_ids(document: Invoice) -> Iterator[tuple[str, str]]:
+    """Yield the numbers that decided the tax and stand in no block of a party."""
     for label, number, party in (
-        ("Our id", document.seller_tax_id, document.seller),
+        ("Seller", document.seller_tax_id, document.seller),
         ("Tax id", document.buyer_tax_id, document.buyer),
     ):
         if number and not (party and number in party.tax_numbers):
-            yield label, (number,)
+            yield label, number
 
 
 def total_name(document: Invoice) -> str:
@@ -120,6 +125,7 @@ def to_html(document: Invoice) -> str:
         title=title(document),
         plain=plain,
         parties=list(parties(document)),
+        tax_ids=list(tax_ids(document)),
         tax_point=_tax_point(document),
         taxes=list(tax_lines(document)),
         notes=notes(document),

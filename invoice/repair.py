@@ -213,9 +213,7 @@ def _other_rates(
 
     moved = Money.zero(currency)
     for wrong in sorted(others.values(), key=lambda told: (told.percent, told.category or "")):
-        amount = total(
-            (line.amount for line, told in taxed if told.rate == wrong.rate), currency
-        )
+        amount = total((line.amount for line, told in taxed if told.rate == wrong.rate), currency)
         if amount:
             moved += amount
             sentence = (

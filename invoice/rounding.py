@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from fractions import Fraction
 
 from domain.charge import Charge
@@ -22,6 +21,14 @@ from domain.tax import TaxCategory, TaxPart, TaxRounding
 from invoice.document import InvoiceLine, PartTax, Tax, Treatment, tax_on
 
 Taxes = tuple[PartTax, ...]
+Roundings = Mapping[str, TaxRounding]
+"""By accounting target, in lower case; under the empty name what holds for all others."""
+
+
+def rounding_of(target: str, roundings: Roundings) -> TaxRounding:
+    """Return where tax is rounded for an accounting target: at each line unless it is set."""
+    others = roundings.get("", TaxRounding.LINE)
+    return roundings.get(target.strip().lower(), others)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +67,7 @@ def treatments_of(
         elif percent:
             part = TaxPart(name="Tax", jurisdiction="", percent=percent)
             found.append(
-                Treatment(
-                    category=TaxCategory.STANDARD, percent=percent, parts=(part,), note=note
-                )
+                Treatment(category=TaxCategory.STANDARD, percent=percent, parts=(part,), note=note)
             )
         else:
             found.append(Treatment(category=None, percent=percent, note=note))
@@ -157,7 +162,9 @@ def settled(asked: Sequence[Asked]) -> list[Taxes]:
         parts = asked[group[0]].treatment.parts
         open_lines = [n for n in group if asked[n].taxes is None]
         for number, part in enumerate(parts if open_lines else ()):
-            net = total((asked[n].charge.amount for n in group), asked[group[0]].charge.amount.currency)
+            net = total(
+                (asked[n].charge.amount for n in group), asked[group[0]].charge.amount.currency
+            )
             due = tax_on(net, part.effective)
             for n in group:
                 if n not in open_lines:

@@ -14,15 +14,18 @@ from datetime import date
 from decimal import Decimal
 
 from domain.charge import Charge
-from domain.contract import Alignment, BillingContract
+from domain.contract import Alignment, BillingContract, TaxProfile
 from domain.period import Period
 from domain.problems import Finding, InputError, Severity
 from domain.run import Run, RunStatus, UnitStatus
 from domain.subscription import CostInvoice, CostLine, SubscriptionEvent
+from domain.tax import TaxCategory, TaxDecision, TaxPart, TaxTreatment
 from invoice.assemble import Tax, assemble, check_bounds
 from invoice.document import DocumentKind, DocumentStatus, Invoice
 from invoice.explain import fingerprint
 from invoice.file import CustomerFile
+from invoice.parties import buyer_of, seller_of
+from invoice.rounding import Roundings, rounding_of
 from invoice.sold import sold_lines
 from rules import grouping, reconcile, shadow, succession, tax
 from rules.checks import Room, judged, of_rooms
@@ -68,7 +71,8 @@ def propose(ports: Ports, customer_id: str, period: Period) -> tuple[CustomerFil
         for finding in concerning(ports.store, found, period, file.cost_lines)
         if finding.check not in {*_CHECKS, *_RECONCILE_CHECKS}
     ]
-    return file, draft(file, period, ports.now().date(), ports.policy, standing)
+    today = ports.now().date()
+    return file, draft(file, period, today, ports.policy, standing, roundings=ports.tax_rounding)
 
 
 def draft(
@@ -77,8 +81,13 @@ def draft(
     today: date,
     policy: Policy,
     standing: Sequence[Finding] = (),
+    *,
+    roundings: Roundings | None = None,
 ) -> Draft:
-    """Compute one customer's document for a month; pure, writes nothing."""
+    """Compute one customer's document for a month; pure, writes nothing.
+
+    `roundings` says by accounting target where tax is rounded; left out: at each line.
+    """
     customer, contract = file.customer, file.contract
     billed = [line for line in file.cost_lines if (day := line.falls_on) and day in period]
     findings = validate(
@@ -117,6 +126,7 @@ def draft(
     result = Draft(document=None, findings=judged(findings, policy), standing=tuple(standing))
     if result.held:
         return result
+    decided = _in_categories(decision, file.tax_profile)
     document = assemble(
         customer=customer,
         contract=contract,
@@ -125,11 +135,13 @@ def draft(
         proposed=charges,
         documents=file.documents,
         tax=Tax(
-            decision=_in_categories(decision, file.tax_profile),
-            rounding=rounding,
+            decision=decided,
+            rounding=rounding_of(contract.accounting_target, roundings or {}),
             point=period.last_day,
             right_from=file.tax_profile.right_from if file.tax_profile else None,
         ),
+        seller=seller_of(file, decided, period.last_day),
+        buyer=buyer_of(file, decided),
     )
     if document is None:
         return result
@@ -138,6 +150,26 @@ def draft(
     findings.extend(reconcile.check_seats(charges, file.cost_lines, asked, own_periods=own_periods))
     result = replace(result, findings=judged(findings, policy))
     return result if result.held else replace(result, document=document)
+
+
+def _in_categories(decision: tax.TaxDecision, profile: TaxProfile | None) -> TaxDecision:
+    """Return the decision by a profile in the words of documents."""
+    categories = {
+        TaxTreatment.REVERSE_CHARGE: TaxCategory.REVERSE_CHARGE,
+        TaxTreatment.EXEMPT: TaxCategory.EXEMPT,
+        TaxTreatment.OUT_OF_SCOPE: TaxCategory.OUT_OF_SCOPE,
+    }
+    taxed = TaxCategory.STANDARD if decision.percent else TaxCategory.ZERO
+    part = TaxPart(
+        name="Tax", jurisdiction=profile.country if profile else "", percent=decision.percent
+    )
+    return TaxDecision(
+        category=categories.get(decision.treatment, taxed),
+        parts=(part,) if decision.percent else (),
+        note=decision.note,
+        buyer_tax_id=decision.buyer_tax_id,
+        reasons=decision.reasons,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

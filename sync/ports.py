@@ -41,6 +41,7 @@ from domain.tax import (
     TaxQuestion,
     TaxRate,
     TaxRegistration,
+    TaxRounding,
 )
 from domain.usage_alert import UsageAlert, UsageBudget
 from invoice.document import DocumentStatus, Invoice
@@ -372,6 +373,8 @@ class Ports:
     now: Callable[[], datetime]
     policy: Mapping[str, Severity] = field(default_factory=dict)
     """Severity of findings by check name, where the partner wants another than the default."""
+    tax_rounding: Mapping[str, TaxRounding] = field(default_factory=dict)
+    """Where tax is rounded, by accounting target (`invoice.rounding.rounding_of`)."""
     projection: Projection | None = None
     """None: the setting is off."""
     number_register: NumberRegister | None = None

@@ -30,6 +30,7 @@ from domain.subscription import (
     SubscriptionKind,
     UsageShare,
 )
+from domain.tax import TaxCategory, TaxDecision, TaxPart, TaxRounding
 from invoice.assemble import Tax, assemble
 from invoice.document import DocumentStatus, Invoice
 from rules.cycles import Method
@@ -402,6 +403,50 @@ def a_charge(amount: str = "120.00", **fields: Any) -> Charge:
     )
 
 
+def vat(percent: str | Decimal, country: str = "DE") -> TaxPart:
+    return TaxPart(name="VAT", jurisdiction=country, percent=Decimal(percent))
+
+
+def a_tax(
+    percent: str | Decimal = "0",
+    *,
+    rounding: TaxRounding = TaxRounding.LINE,
+    point: str = "",
+    right_from: date | None = None,
+    **decision: Any,
+) -> Tax:
+    """What is decided of tax: VAT at a rate, or none because it is zero rated."""
+    rate = Decimal(percent)
+    return Tax(
+        decision=TaxDecision(
+            **{
+                "category": TaxCategory.STANDARD if rate else TaxCategory.ZERO,
+                "parts": (vat(rate),) if rate else (),
+                **decision,
+            }
+        ),
+        rounding=rounding,
+        point=day(point) if point else None,
+        right_from=right_from,
+    )
+
+
+def of_before(document: Invoice) -> Invoice:
+    """The same document as it was stored before categories, parts and parties were kept."""
+    lines = tuple(
+        replace(line, tax_category=None, taxes=(), tax_note="") for line in document.lines
+    )
+    return replace(
+        document,
+        lines=lines,
+        seller=None,
+        buyer=None,
+        seller_tax_id="",
+        tax_point=None,
+        tax_reasons=(),
+    )
+
+
 def drafted(
     charges: Sequence[Charge],
     documents: Sequence[Invoice] = (),
@@ -417,7 +462,7 @@ def drafted(
         period=Period.month(month),
         proposed=charges,
         documents=documents,
-        tax=Tax(percent=Decimal(percent)),
+        tax=a_tax(percent),
     )
 
 

@@ -79,10 +79,16 @@ FORMS: tuple[Form, ...] = (
             _section("Amounts", "subtotal tax total currency", 4),
             _grid("Lines and why", INVOICE_LINE, "invoiceid", "of_invoice", 15),
         ),
-        _tab("Tax and contract", _section("Tax", "buyertaxref billingcontractid taxnote")),
+        _tab(
+            "Tax and contract",
+            _section("Who sells and who buys", "sellertext buyertext sellertaxref buyertaxref"),
+            _section("Tax", "taxpoint taxdecidedby taxrounding billingcontractid"),
+            _section("Wording and reasons", "taxnote taxreasons", 1),
+        ),
         _tab(
             "Proof",
             _section("What was approved", "fingerprint contractkey accountref tenantid"),
+            _section("Parties in parts", "seller buyer", 1),
             _section("In Dynamics 365 Sales", "projection projectedtotal"),
         ),
         header="status total currency dueon",
@@ -95,12 +101,13 @@ FORMS: tuple[Form, ...] = (
             _section(
                 "Charge",
                 "name chargetype servicestart serviceend fullstart fullend quantity unitprice "
-                "amount currency taxpercent tax",
+                "amount currency taxpercent tax taxcategory",
             ),
             _section("Belongs to", "invoiceid subscriptionid sku answers"),
         ),
         _tab(
             "Proof",
+            _section("Tax", "taxes taxnote", 1),
             _section("Reasons and sources", "reasons costlines exactamount unitcost", 1),
             _section("Keys", "chargekey invoicekey subscriptionref tenantid position"),
         ),

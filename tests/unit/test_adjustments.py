@@ -10,7 +10,7 @@ from domain.charge import Charge, ChargeType, Reason
 from domain.money import Money
 from domain.period import Period
 from domain.problems import Finding, Severity
-from invoice.assemble import MAX_LINES_A_DAY, Tax, assemble, check_bounds
+from invoice.assemble import MAX_LINES_A_DAY, assemble, check_bounds
 from invoice.document import DocumentKind, DocumentStatus
 from invoice.explain import fingerprint
 from invoice.file import Saved
@@ -23,9 +23,11 @@ from tests.builders import (
     a_contract,
     a_customer,
     a_line,
+    a_tax,
     day,
     drafted,
     issued,
+    of_before,
     period,
 )
 
@@ -218,7 +220,7 @@ def assembled(charges, documents, percent, until=None, **tax):
         period=Period.month("2026-10"),
         proposed=charges,
         documents=documents,
-        tax=Tax(percent=Decimal(percent), **tax),
+        tax=a_tax(percent, **tax),
         until=until,
     )
 
@@ -265,7 +267,7 @@ def test_what_asks_for_nothing_or_little_is_no_credit_note(amount, kind):
 
 def test_a_fingerprint_is_of_the_text_as_it_is():
     """It is stored with issued documents, so how it is made must never change."""
-    named = drafted([a_charge("1.00", name="Büro")])
+    named = of_before(drafted([a_charge("1.00", name="Büro")]))
     told = "291bbdc5ab4ed4cde04729729e7e9ea5b734e247e76e1c240e8d20f95b75b8d4"
     assert fingerprint(named) == told
 

@@ -10,12 +10,13 @@ from domain.charge import ChargeType, Reason
 from domain.contract import Timing
 from domain.period import Frequency, Period
 from domain.problems import Severity
-from invoice.assemble import MAX_LINES_A_DAY, Tax, assemble, check_bounds
+from invoice.assemble import MAX_LINES_A_DAY, assemble, check_bounds
 from invoice.document import DocumentKind, DocumentStatus
 from tests.builders import (
     a_charge,
     a_contract,
     a_customer,
+    a_tax,
     checks,
     day,
     drafted,
@@ -400,7 +401,7 @@ def at(percent, charges, documents=(), right_from=None):
         period=Period.month("2026-10"),
         proposed=charges,
         documents=documents,
-        tax=Tax(percent=Decimal(percent), right_from=right_from and day(right_from)),
+        tax=a_tax(percent, right_from=right_from and day(right_from)),
     )
 
 

@@ -12,7 +12,7 @@ from invoice.document import DocumentStatus
 from invoice.explain import explain_document, explain_line, fingerprint
 from invoice.file import Saved
 from invoice.render import WIDTH, title, to_html, to_text
-from tests.builders import a_charge, drafted, issued, period
+from tests.builders import a_charge, drafted, issued, of_before, period
 
 
 def a_document(**fields):
@@ -62,6 +62,18 @@ def test_a_line_is_explained_as_plain_data():
         "answers": None,
         "cost_lines": [],
         "reasons": [{"rule": "price.test", "inputs": {}}],
+        "tax_category": "S",
+        "taxes": [
+            {
+                "name": "VAT",
+                "jurisdiction": "DE",
+                "percent": "19",
+                "taxable_percent": "100",
+                "tax": "234.56",
+            }
+        ],
+        "tax_note": "",
+        "tax_why": "VAT 19 % of 1,234.50 USD = 234.56 USD",
     }
 
 
@@ -127,9 +139,14 @@ Reverse charge.
 """
 
 
-def test_a_document_as_text():
+def test_a_document_of_before_categories_were_kept_is_drawn_as_it_was():
     document = issued(a_document(tax_note="Reverse charge.", buyer_tax_id="DE123"))
-    assert to_text(document) == TEXT
+    assert to_text(of_before(document)) == TEXT
+
+
+def test_a_document_as_text_names_its_tax():
+    document = issued(a_document(tax_note="Reverse charge.", buyer_tax_id="DE123"))
+    assert to_text(document) == TEXT.replace("Tax, 19 %", "VAT, 19 %")
 
 
 def test_long_names_and_sentences_stay_within_the_width():
@@ -155,7 +172,7 @@ def test_a_page_says_the_same_and_escapes_names():
     assert "Support &lt;b&gt;&amp; more&lt;/b&gt;" in page
     assert "&lt;i&gt;note&lt;/i&gt;" in page
     for shown in (
-        "Tax, 19 % of each line",
+        "VAT, 19 % of each line",
         "INV-202610-0001",
         "1,234.50",
         "234.56",

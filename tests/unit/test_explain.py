@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from domain.subscription import CostKind
 from invoice.explain import fingerprint
 from invoice.sources import fold, source_as_data
-from tests.builders import a_change, a_charge, a_line, a_pass_on, drafted, period
+from tests.builders import a_change, a_charge, a_line, a_pass_on, drafted, of_before, period
 
 CYCLE = period("2026-02-15", "2026-03-15")
 
@@ -146,6 +146,6 @@ def test_no_line_is_lost_and_the_step_is_from_the_first_to_the_last(totals, rand
 
 def test_the_hash_of_a_document_of_before_is_what_it_was():
     """Documents are stored with this hash: what is told of a line must not change in silence."""
-    assert fingerprint(drafted([a_charge()], percent="19")) == (
+    assert fingerprint(of_before(drafted([a_charge()], percent="19"))) == (
         "b8556f26ab2c38ea061cf2047b15ed5c6612e7fdba81062feae10a021bb2fe71"
     )

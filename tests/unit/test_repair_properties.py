@@ -14,9 +14,9 @@ from domain.charge import Charge, ChargeType
 from domain.money import Money
 from domain.period import Period
 from domain.subscription import SubscriptionEvent
-from invoice.assemble import Tax, assemble
+from invoice.assemble import assemble
 from invoice.document import Invoice, tax_on
-from tests.builders import a_charge, a_contract, a_customer, issued, rated
+from tests.builders import a_charge, a_contract, a_customer, a_tax, issued, rated
 from tests.strategies import PRODUCT_PRICES, Story, stories
 
 MONTHS = 8
@@ -85,7 +85,7 @@ def run(known: Knowledge, story: Story, documents: Sequence[Invoice]) -> Invoice
         period=Period.month(f"{known.on:%Y-%m}"),
         proposed=proposed(known, story),
         documents=documents,
-        tax=Tax(percent=known.percent, right_from=story.start),
+        tax=a_tax(known.percent, right_from=story.start),
     )
 
 
@@ -174,7 +174,7 @@ def test_the_tax_of_a_charge_is_rounded_once_however_often_it_is_corrected(amoun
             period=Period.month("2026-10"),
             proposed=[a_charge(str(amount))],
             documents=documents,
-            tax=Tax(percent=Decimal("8.1")),
+            tax=a_tax("8.1"),
         )
         if draft is not None:
             documents.append(issued(draft, f"N-{n}"))

@@ -1,0 +1,54 @@
+"""Who sells and who buys, as a document prints them; a party that nobody entered is left out."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from domain.tax import Party, TaxDecision, TaxRegistration
+from invoice.file import CustomerFile
+
+
+def seller_of(file: CustomerFile, decision: TaxDecision, on: date) -> Party | None:
+    """Return the company that sells, with its tax numbers where the tax of the document is due.
+
+    The number that decided comes first; where no tax is charged, those of its own country.
+    """
+    seller = file.seller
+    if seller is None:
+        return None
+    places = [part.jurisdiction for part in decision.parts] or [seller.address.country]
+    own = [
+        one.number
+        for place in places
+        for one in file.registrations
+        if on in one.valid and _covers(one, place)
+    ]
+    return Party(
+        name=seller.name,
+        address=seller.address,
+        tax_numbers=_in_order(decision.seller_tax_id, *own),
+        registration_number=seller.registration_number,
+        email=seller.email,
+    )
+
+
+def buyer_of(file: CustomerFile, decision: TaxDecision) -> Party | None:
+    """Return the billed account; its number is the one that decided, or that of the account."""
+    account, contract = file.account, file.contract
+    if account is None:
+        return None
+    return Party(
+        name=(contract.account_name if contract else "") or account.name,
+        address=account.address,
+        tax_numbers=_in_order(decision.buyer_tax_id or account.tax_number),
+    )
+
+
+def _covers(registration: TaxRegistration, place: str) -> bool:
+    """A registration for a whole country stands beside that of a region: GST beside QST."""
+    country, _, region = place.partition("-")
+    return registration.country == country and registration.region in {"", region}
+
+
+def _in_order(*numbers: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(number for number in numbers if number))
