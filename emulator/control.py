@@ -28,6 +28,7 @@ from emulator.world import World
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from emulator.parties import Parties
     from emulator.webhooks import Webhooks
 
 PUBLIC_URLS = {
@@ -66,6 +67,9 @@ class Settings:
     pending_operation_seconds: int = 0
     conditional_access_mfa: bool = False
     withheld_permissions: tuple[str, ...] = ()
+    granted_permissions: tuple[str, ...] = ()
+    gdap_seconds: int = 60
+    vetting_seconds: int = 24 * 3600
     webhook_answers: str = "camel"
     webhook_delay_seconds: int = 0
     webhook_retry_seconds: int = 60
@@ -113,6 +117,11 @@ class Machine(Stage, Protocol):
     @property
     def webhooks(self) -> Webhooks:
         """The sender of Partner Center's events."""
+        ...
+
+    @property
+    def parties(self) -> Parties:
+        """What customers, resellers and Microsoft do."""
         ...
 
     def rebuild(self, *, seed: int, scenario: str) -> None:
@@ -168,8 +177,8 @@ class Control:
         unknown = switches.keys() - {one.name for one in fields(Settings)}
         if unknown:
             raise ValueError(f"unknown setting: {', '.join(sorted(unknown))}")
-        if "withheld_permissions" in switches:
-            switches["withheld_permissions"] = tuple(switches["withheld_permissions"])
+        for name in switches.keys() & {"withheld_permissions", "granted_permissions"}:
+            switches[name] = tuple(switches[name])
         self.settings = replace(self.settings, **switches)
         return self.settings
 
@@ -303,6 +312,7 @@ class ControlPlane:
             ("POST", "/_emulator/reissue", self._reissue),
             ("POST", "/_emulator/refresh-token", self._refresh_token),
             ("POST", "/_emulator/revoke", self._revoke),
+            ("POST", "/_emulator/act", lambda body: machine.parties.act(**body)),
             ("GET", "/_emulator/webhooks", self._webhooks),
             ("POST", "/_emulator/webhooks", self._spoil),
             ("GET", "/_emulator/deliveries", lambda _: machine.webhooks.deliveries()),
@@ -333,6 +343,7 @@ class ControlPlane:
             "credentials": self._machine.credentials,
             "settings": asdict(self._control.settings),
             "stories": self._machine.stories(),
+            "acts": self._machine.parties.names,
             "controls": [f"{method} {template}" for method, template, _ in self._table],
         }
 

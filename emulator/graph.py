@@ -1,8 +1,8 @@
-"""Microsoft Graph v1.0 as far as a partner's worker reads it: GDAP relationships and billing exports.
+"""Microsoft Graph v1.0 as far as a partner's worker needs it: GDAP relationships and billing exports.
 
 Lists page with `@odata.nextLink`; `$filter` knows equality on status and customer, joined by `and`,
-and refuses the rest with 400, as not every property can be filtered at Microsoft. GDAP is read
-only here. The exports' data live in `exports.py`.
+and refuses the rest with 400, as not every property can be filtered at Microsoft. Writes to GDAP
+are in `graph_writes.py`, the exports' data in `exports.py`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from werkzeug.wrappers import Request, Response
 from emulator import wire
 from emulator.control import Stage
 from emulator.exports import KINDS, BadExportError, Exports
+from emulator.gdap import GdapError
+from emulator.graph_writes import WRITE, GdapWrites
 from emulator.tokens import TokenRefusedError, Tokens
 
 if TYPE_CHECKING:
@@ -34,15 +36,6 @@ _SERVICES = (
     ("Microsoft 365 Lighthouse", "https://lighthouse.microsoft.com"),
     ("Teams", "https://admin.teams.microsoft.com/?delegatedOrg={tenant}"),
 )
-
-
-class GraphError(Exception):
-    """An error body of Graph: status, code and message."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
 
 
 class Graph:
@@ -61,7 +54,9 @@ class Graph:
             ("GET", relationship + "/accessAssignments", self._assignments, _GDAP),
             ("GET", relationship + "/accessAssignments/{one}", self._assignment, _GDAP),
             ("GET", relationship + "/operations", self._operations, _GDAP),
+            ("GET", relationship + "/operations/{one}", self._one_operation, _GDAP),
             ("GET", relationship + "/requests", self._requests, _GDAP),
+            ("GET", relationship + "/requests/{one}", self._one_request, _GDAP),
             ("GET", gdap + "/delegatedAdminCustomers", self._customers, _GDAP),
             ("GET", gdap + "/delegatedAdminCustomers/{tenant}", self._customer, _GDAP),
             (
@@ -73,6 +68,7 @@ class Graph:
             ("GET", billing + "/operations/{operation}", self._operation, _BILLING),
             ("GET", billing + "/manifests/{manifest}", self._manifest, _BILLING),
         ]
+        table += GdapWrites(stage).routes
         # The short name is the documented one; the qualified one is how metadata name the action.
         for action in ("export", "microsoft.graph.partners.billing.export"):
             path = billing + "/{area}/{state}/" + action
@@ -93,7 +89,7 @@ class Graph:
         asked = request.headers.get("client-request-id", made)
         try:
             response = self._answer(request)
-        except GraphError as error:
+        except GdapError as error:
             inner = {
                 "date": wire.stamp(self._stage.clock.now()).removesuffix("Z"),
                 "request-id": made,
@@ -118,16 +114,19 @@ class Graph:
                 "expired": "Lifetime validation failed, the token is expired.",
                 "audience": "Access token validation failure. Invalid audience.",
             }.get(refused.kind, "CompactToken parsing failed.")
-            raise GraphError(401, "InvalidAuthenticationToken", message) from refused
+            raise GdapError(401, "InvalidAuthenticationToken", message) from refused
         path = re.sub(r"^/beta/", "/v1.0/", request.path)
         found = self._routes.find(request.method, path)
         if isinstance(found, frozenset):
             if found:
-                raise GraphError(405, "MethodNotAllowed", "The method is not supported here.")
-            raise GraphError(404, "ResourceNotFound", "Resource not found for the segment.")
+                raise GdapError(405, "MethodNotAllowed", "The method is not supported here.")
+            raise GdapError(404, "ResourceNotFound", "Resource not found for the segment.")
         (handler, permission), values = found
-        if permission not in (*claims.get("roles", ()), *claims.get("scp", "").split()):
-            raise GraphError(
+        granted = {*claims.get("roles", ()), *claims.get("scp", "").split()}
+        if WRITE in granted:
+            granted.add(_GDAP)
+        if permission not in granted:
+            raise GdapError(
                 403,
                 "Authorization_RequestDenied",
                 "Insufficient privileges to complete the operation.",
@@ -144,7 +143,7 @@ class Graph:
         for row in self._stage.world.gdap_relationships():
             if row["id"].lower() == relationship.lower():
                 return row
-        raise GraphError(404, "ResourceNotFound", "The relationship was not found.")
+        raise GdapError(404, "ResourceNotFound", "The relationship was not found.")
 
     def _relationship(self, request: Request, relationship: str) -> Response:
         del request
@@ -162,44 +161,37 @@ class Graph:
         for row in self._stage.world.access_assignments(self._known(relationship)["id"]):
             if row["id"].lower() == one.lower():
                 return self._one("accessAssignments/$entity", row)
-        raise GraphError(404, "ResourceNotFound", "The access assignment was not found.")
+        raise GdapError(404, "ResourceNotFound", "The access assignment was not found.")
 
     def _operations(self, request: Request, relationship: str) -> Response:
-        """The operation that each update of an access assignment left behind."""
+        """What writes to a relationship and its assignments left behind."""
         owner = self._known(relationship)["id"]
-        rows = [
-            {
-                "id": wire.derived_guid("gdap operation", row["id"]),
-                "operationType": "delegatedAdminAccessAssignmentUpdate",
-                "status": "succeeded",
-                "data": wire.encode({"accessAssignmentId": row["id"]}),
-                "createdDateTime": row["lastModifiedDateTime"],
-                "lastModifiedDateTime": row["lastModifiedDateTime"],
-            }
-            for row in self._stage.world.access_assignments(owner)
-            if row["lastModifiedDateTime"] != row["createdDateTime"]
-        ]
+        rows = self._stage.world.relationship_operations(owner)
         path = f"/delegatedAdminRelationships/{owner}/operations"
         return self._listed(request, path, rows, context="operations")
 
     def _requests(self, request: Request, relationship: str) -> Response:
         """The requests that brought a relationship to its status."""
-        row = self._known(relationship)
-        asked = [("lockForApproval", row["createdDateTime"])] if row["status"] != "created" else []
-        if row["status"] in ("terminationRequested", "terminating", "terminated"):
-            asked.append(("terminate", row["lastModifiedDateTime"]))
-        rows = [
-            {
-                "id": wire.derived_guid("gdap request", row["id"], action),
-                "action": action,
-                "status": "succeeded",
-                "createdDateTime": moment,
-                "lastModifiedDateTime": moment,
-            }
-            for action, moment in asked
-        ]
-        path = f"/delegatedAdminRelationships/{row['id']}/requests"
+        owner = self._known(relationship)["id"]
+        rows = self._stage.world.relationship_requests(owner)
+        path = f"/delegatedAdminRelationships/{owner}/requests"
         return self._listed(request, path, rows, context="requests")
+
+    def _one_operation(self, request: Request, relationship: str, one: str) -> Response:
+        del request
+        owner = self._known(relationship)["id"]
+        return self._found(self._stage.world.relationship_operations(owner), one, "operations")
+
+    def _one_request(self, request: Request, relationship: str, one: str) -> Response:
+        del request
+        owner = self._known(relationship)["id"]
+        return self._found(self._stage.world.relationship_requests(owner), one, "requests")
+
+    def _found(self, rows: Sequence[Resource], identity: str, kind: str) -> Response:
+        for row in rows:
+            if row["id"].lower() == identity.lower():
+                return self._one(f"{kind}/$entity", row)
+        raise GdapError(404, "ResourceNotFound", f"There is no such row of {kind}.")
 
     def _admin_customers(self) -> dict[str, Resource]:
         """The customers whose tenants an active relationship reaches."""
@@ -224,7 +216,7 @@ class Graph:
     def _admin_customer(self, tenant: str) -> Resource:
         row = self._admin_customers().get(tenant.lower())
         if row is None:
-            raise GraphError(404, "ResourceNotFound", "The customer was not found.")
+            raise GdapError(404, "ResourceNotFound", "The customer was not found.")
         return row
 
     def _customer(self, request: Request, tenant: str) -> Response:
@@ -254,7 +246,7 @@ class Graph:
         options = {name.lower(): value for name, value in request.args.items()}
         known = {"$top", "$filter", "$select", "$orderby", "$count", "$skiptoken"}
         if unknown := {name for name in options if name.startswith("$")} - known:
-            raise GraphError(400, "BadRequest", f"Query option {unknown.pop()} is not supported.")
+            raise GdapError(400, "BadRequest", f"Query option {unknown.pop()} is not supported.")
         fitting = [row for row in rows if _fits(row, options.get("$filter", ""))]
         if order := options.get("$orderby"):
             name, _, direction = order.partition(" ")
@@ -283,11 +275,11 @@ class Graph:
     def _start_export(self, request: Request, area: str, state: str) -> Response:
         kind = f"{area}/{state}".lower()
         if kind not in KINDS:
-            raise GraphError(404, "ResourceNotFound", "Resource not found for the segment.")
+            raise GdapError(404, "ResourceNotFound", "Resource not found for the segment.")
         try:
             operation = self._exports.start(kind, wire.read_object(request))
         except (BadExportError, ValueError) as error:
-            raise GraphError(400, "BadRequest", str(error)) from error
+            raise GdapError(400, "BadRequest", str(error)) from error
         graph = self._stage.base_urls["graph"]
         response = Response(b"", status=202)
         response.headers["Location"] = (
@@ -300,7 +292,7 @@ class Graph:
         del request
         found = self._exports.poll(operation.lower())
         if found is None:
-            raise GraphError(404, "ResourceNotFound", "The operation was not found.")
+            raise GdapError(404, "ResourceNotFound", "The operation was not found.")
         graph = self._stage.base_urls["graph"]
         context = f"{graph}/v1.0/$metadata#reports/partners/billing/operations/$entity"
         headers = {}
@@ -312,20 +304,20 @@ class Graph:
         del request
         found = self._exports.manifest(manifest.lower())
         if found is None:
-            raise GraphError(404, "ResourceNotFound", "The manifest was not found.")
+            raise GdapError(404, "ResourceNotFound", "The manifest was not found.")
         graph = self._stage.base_urls["graph"]
         context = f"{graph}/v1.0/$metadata#reports/partners/billing/manifests/$entity"
         return wire.json_response({"@odata.context": context} | found)
 
 
 def _fits(row: Resource, text: str) -> bool:
-    """Whether a row meets a filter of equalities joined by `and`; GraphError for any other."""
+    """Whether a row meets a filter of equalities joined by `and`; GdapError for any other."""
     if not text.strip():
         return True
     for condition in re.split(r"\s+and\s+(?=[\w/]+\s+eq\b)", text.strip()):
         hit = _CONDITION.fullmatch(condition)
         if hit is None or hit[1] not in ("status", "customer/tenantId"):
-            raise GraphError(400, "BadRequest", f"The filter is not supported: {condition}")
+            raise GdapError(400, "BadRequest", f"The filter is not supported: {condition}")
         value: Any = row
         for step in hit[1].split("/"):
             value = (value or {}).get(step)
@@ -345,7 +337,7 @@ def _top(text: str | None) -> int:
     if text is None:
         return 100
     if not text.isdecimal() or not 1 <= int(text) <= TOP_CAP:
-        raise GraphError(400, "BadRequest", f"$top must be between 1 and {TOP_CAP}.")
+        raise GdapError(400, "BadRequest", f"$top must be between 1 and {TOP_CAP}.")
     return int(text)
 
 
@@ -355,4 +347,4 @@ def _position(token: str | None) -> int:
     try:
         return int(base64.urlsafe_b64decode(token).decode().removeprefix("after="))
     except (binascii.Error, ValueError) as error:
-        raise GraphError(400, "BadRequest", "The skip token is not valid.") from error
+        raise GdapError(400, "BadRequest", "The skip token is not valid.") from error

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from emulator.commerce import Subscription
-from emulator.tenants import Relationship
+from emulator.tenants import Relationship, Tenant
 from emulator.terms import midnight
 
 API, PORTAL = "", "https://partner.microsoft.com"
@@ -75,6 +75,25 @@ def invoice_event(number: str, at: datetime) -> Happening:
         resource="invoice",
         path=f"/v1/invoices/{number}",
     )
+
+
+def acceptance_events(
+    tenant: Tenant, partner_id: str, since: datetime, until: datetime
+) -> Iterator[Happening]:
+    """A customer that accepted the partner as its reseller; the only event with an audit record."""
+    for number, at in enumerate(tenant.accepted):
+        if since <= at <= until:
+            span = at - datetime(1, 1, 1, tzinfo=UTC)
+            ticks = (span.days * 86_400 + span.seconds) * 10_000_000 + span.microseconds * 10
+            record = f"{partner_id}_{tenant.id}_resellerrelationshipacceptedbycustomer_{ticks}"
+            yield Happening(
+                key=("accepted", tenant.id, number),
+                at=at,
+                event="reseller-relationship-accepted-by-customer",
+                resource="Customer",
+                path=f"/v1/customers/{tenant.id}",
+                audit=f"/auditactivity/v1/auditrecords/{record}",
+            )
 
 
 _RELATIONSHIP_EVENTS = {

@@ -11,6 +11,7 @@ from emulator.dataverse import DataverseApp
 from emulator.entra import Entra
 from emulator.exports import Exports
 from emulator.graph import Graph
+from emulator.parties import Parties
 from emulator.partner_center import PartnerCenter
 from emulator.partner_webhooks import Certificates
 from emulator.prices import Prices
@@ -45,6 +46,7 @@ class Emulator:
         self._tokens = Tokens(self)
         self._entra = Entra(self, self._tokens)
         self.webhooks = Webhooks(self)
+        self.parties = Parties(self, self.webhooks)
         self.clock.watchers.append(self.webhooks.catch_up)
         self._partner_center = PartnerCenter(self, self._tokens, self.webhooks)
         self._exports = Exports(self)

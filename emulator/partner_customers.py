@@ -10,6 +10,7 @@ from werkzeug.wrappers import Request, Response
 
 from emulator import wire
 from emulator.control import Stage
+from emulator.history import CommerceError
 from emulator.partner_wire import (
     APP_TOO,
     CUSTOMER,
@@ -24,6 +25,13 @@ from emulator.partner_wire import (
     matcher,
     read_resource,
     seek_page,
+)
+from emulator.tenants import (
+    CUSTOMER_AGREEMENT,
+    OLD_AGREEMENT,
+    Agreement,
+    Qualification,
+    agreement_metadata,
 )
 
 AUDIT_DAYS = 90
@@ -43,7 +51,10 @@ class Customers:
             ("GET", CUSTOMER + "/profiles/company", self._company_profile, APP_TOO),
             ("GET", CUSTOMER + "/profiles/billing", self._billing_profile, APP_TOO),
             ("PUT", CUSTOMER + "/profiles/billing", self._put_billing_profile, USER_ONLY),
+            ("PATCH", CUSTOMER, self._patch_customer, USER_ONLY),
             ("GET", CUSTOMER + "/agreements", self._agreements, USER_ONLY),
+            ("POST", CUSTOMER + "/agreements", self._confirm_agreement, USER_ONLY),
+            ("GET", "/v1/agreements", self._agreement_metadata, USER_ONLY),
             (
                 "GET",
                 CUSTOMER + "/directSignedMicrosoftCustomerAgreementStatus",
@@ -52,6 +63,7 @@ class Customers:
             ),
             ("GET", CUSTOMER + "/relationships", self._indirect_resellers, USER_ONLY),
             ("GET", CUSTOMER + "/qualifications", self._qualifications, APP_TOO),
+            ("POST", CUSTOMER + "/qualifications", self._ask_qualification, USER_ONLY),
             ("GET", CUSTOMER + "/validationStatus", self._validation_status, APP_TOO),
             ("GET", "/v1/compliance/csp/agreementstatus", self._agreement_status, USER_ONLY),
             ("GET", "/v1/relationships", self._relationships, USER_ONLY),
@@ -133,6 +145,77 @@ class Customers:
         owner = known_customer(self._stage.world, customer)["id"]
         kind = request.args.get("agreementType")
         return wire.json_response(collection(self._stage.world.agreements(owner, kind)))
+
+    def _agreement_metadata(self, request: Request) -> Response:
+        wanted = request.args.get("agreementType", OLD_AGREEMENT)
+        known = (OLD_AGREEMENT, CUSTOMER_AGREEMENT)
+        rows = [agreement_metadata(kind) for kind in known if wanted in ("*", kind)]
+        return wire.json_response(collection(rows, "/agreements"))
+
+    def _confirm_agreement(self, request: Request, customer: str) -> Response:
+        owner = known_customer(self._stage.world, customer)["id"]
+        body = read_resource(request)
+        contact = body.get("primaryContact")
+        contact = contact if isinstance(contact, dict) else {}
+        missing = [
+            name for name in ("firstName", "lastName", "email") if not _text(contact.get(name))
+        ]
+        if missing:
+            raise BadQueryError(f"primaryContact: {', '.join(missing)} missing.")
+        kind = body.get("type")
+        if kind != CUSTOMER_AGREEMENT:
+            raise BadQueryError(f"type must be {CUSTOMER_AGREEMENT}.")
+        if body.get("templateId") != agreement_metadata(CUSTOMER_AGREEMENT)["templateId"]:
+            raise BadQueryError("templateId is not that of the agreement.")
+        agreed = _date_agreed(body.get("dateAgreed"), self._stage.clock.today())
+        phone = contact.get("phoneNumber") or ""
+        who = (contact["firstName"], contact["lastName"], contact["email"], str(phone))
+        try:
+            self._stage.world.standing.confirm_agreement(
+                owner, Agreement(kind=CUSTOMER_AGREEMENT, agreed=agreed, contact=who)
+            )
+        except CommerceError as error:
+            raise RefusalError(error.http, 600061, error.description, body=_DUPLICATE) from error
+        answer = {
+            "userId": self._stage.world.partner.user_id,
+            "primaryContact": contact,
+            "templateId": body["templateId"],
+            "dateAgreed": body["dateAgreed"],
+            "type": kind,
+        }
+        return wire.json_response(answer, 201)
+
+    def _patch_customer(self, request: Request, customer: str) -> Response:
+        """Remove the reseller relationship: the one change of a customer that Microsoft takes."""
+        owner = known_customer(self._stage.world, customer)["id"]
+        if read_resource(request).get("relationshipToPartner") != "none":
+            raise BadQueryError("Only relationshipToPartner none can be asked for.")
+        active = [
+            row["id"] for row in self._stage.world.subscriptions(owner) if row["status"] == "active"
+        ]
+        if active:
+            # That it is refused is documented, its code is not.
+            raise BadQueryError(f"The customer has {len(active)} active subscriptions.")
+        self._stage.world.standing.leave(owner)
+        return wire.json_response(_REMOVED)
+
+    def _ask_qualification(self, request: Request, customer: str) -> Response:
+        owner = known_customer(self._stage.world, customer)["id"]
+        body = read_resource(request)
+        name = _QUALIFICATIONS.get(str(body.get("qualification", "")).lower())
+        if name is None:
+            raise BadQueryError("The qualification cannot be asked for.")
+        if name == "Education":
+            if body.get("educationSegment") not in ("K12", "HigherEducation"):
+                raise BadQueryError("educationSegment must be K12 or HigherEducation.")
+            if not _text(body.get("website")):
+                raise BadQueryError("website is missing.")
+        now = self._stage.clock.now()
+        wait = timedelta(seconds=self._stage.control.settings.vetting_seconds)
+        asked = Qualification(
+            name=name, vetting="InReview", created=now.date(), decision=(now + wait, "Approved")
+        )
+        return wire.json_response(self._stage.world.standing.ask_qualification(owner, asked), 201)
 
     def _direct_signed(self, request: Request, customer: str) -> Response:
         del request
@@ -239,6 +322,48 @@ class Customers:
         partner = self._stage.world.partner
         content = {"id": partner.tenant_id, "companyName": partner.name, "domain": partner.domain}
         return _own_profile("OrganizationProfile", "organization", content)
+
+
+_QUALIFICATIONS = {
+    "education": "Education",
+    "governmentcommunitycloud": "GovernmentCommunityCloud",
+    "stateownedentity": "StateOwnedEntity",
+}
+_DUPLICATE: Resource = {
+    "code": 600061,
+    "message": "A partner confirmed agreement already exists for the customer.",
+    "description": "A partner confirmed agreement already exists for the customer.",
+    "errorName": "PartnerConfirmedAgreementAlreadyExists",
+    "isRetryable": False,
+    "parameters": {},
+    "errorMessageExtended": "InternalErrorCode=600061",
+}
+_REMOVED: Resource = {
+    "Id": None,
+    "CommerceId": None,
+    "CompanyProfile": None,
+    "BillingProfile": None,
+    "RelationshipToPartner": "none",
+    "AllowDelegatedAccess": None,
+    "UserCredentials": None,
+    "CustomDomains": None,
+    "AssociatedPartnerId": None,
+    "Attributes": {"ObjectType": "Customer"},
+}
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _date_agreed(text: Any, today: date) -> date:
+    try:
+        agreed = date.fromisoformat(str(text)[:10])
+    except ValueError as error:
+        raise BadQueryError("dateAgreed is not a date.") from error
+    if agreed > today:
+        raise BadQueryError("dateAgreed is in the future.")
+    return agreed
 
 
 def _day(request: Request, name: str, default: date) -> date:

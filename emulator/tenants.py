@@ -17,6 +17,16 @@ Value = TypeVar("Value")
 # How long before its end a relationship counts as expiring: not published, see section 7.
 EXPIRING = timedelta(days=30)
 EXTENSION = timedelta(days=180)
+ADDRESS_FIELDS = (
+    "country",
+    "region",
+    "city",
+    "state",
+    "addressLine1",
+    "addressLine2",
+    "postalCode",
+    "phoneNumber",
+)
 OLD_AGREEMENT = "MicrosoftCloudAgreement"
 CUSTOMER_AGREEMENT = "MicrosoftCustomerAgreement"
 _AGREEMENTS = {
@@ -33,10 +43,11 @@ _AGREEMENTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """A consent that the partner confirmed."""
+    """A consent that the partner confirmed; ``contact`` is who agreed, else the tenant's own."""
 
     kind: str
     agreed: date
+    contact: tuple[str, str, str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +68,14 @@ class Qualification:
     vetting: str
     reason: str = ""
     created: date | None = None
+    # What the vetting comes to by the clock, and when.
+    decision: tuple[datetime, str] | None = None
+
+    def vetting_at(self, now: datetime) -> str:
+        """How far the vetting is at an instant."""
+        if self.decision is not None and self.decision[0] <= now:
+            return self.decision[1]
+        return self.vetting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +104,10 @@ class Tenant:
     qualifications: tuple[Qualification, ...] = ()
     validation: str = "Allowed"
     recon_mpn_id: str | None = None
+    # What the company changed of its address; what it pays in stays as it was.
+    moved: tuple[tuple[str, str], ...] = ()
+    left: bool = False
+    accepted: tuple[datetime, ...] = ()
 
     @property
     def billing_currency(self) -> str:
@@ -214,7 +237,7 @@ def customer_resource(tenant: Tenant, *, reachable: bool) -> Resource:
             "addressLine2": "",
             "postalCode": tenant.postal_code,
             "phoneNumber": tenant.phone,
-        }
+        } | dict(tenant.moved)
         company["email"] = tenant.email
     company["links"] = {"self": link(f"{path}/profiles/company")}
     company["attributes"] = {"objectType": "CustomerCompanyProfile"}
@@ -273,13 +296,10 @@ _CULTURES = {
 def agreement_resource(tenant: Tenant, agreement: Agreement, user_id: str) -> Resource:
     """The v1 Agreement."""
     template, address = _AGREEMENTS[agreement.kind]
+    own = (tenant.first_name, tenant.last_name, tenant.email, tenant.phone)
+    names = ("firstName", "lastName", "email", "phoneNumber")
     return {
-        "primaryContact": {
-            "firstName": tenant.first_name,
-            "lastName": tenant.last_name,
-            "email": tenant.email,
-            "phoneNumber": tenant.phone,
-        },
+        "primaryContact": dict(zip(names, agreement.contact or own, strict=True)),
         "templateId": template,
         "dateAgreed": f"{agreement.agreed.isoformat()}T00:00:00",
         "type": agreement.kind,
@@ -288,11 +308,22 @@ def agreement_resource(tenant: Tenant, agreement: Agreement, user_id: str) -> Re
     }
 
 
-def qualification_resource(qualification: Qualification) -> Resource:
+def agreement_metadata(kind: str) -> Resource:
+    """What may be agreed to: the v1 AgreementMetaData of a kind."""
+    template, address = _AGREEMENTS[kind]
+    return {
+        "templateId": template,
+        "agreementType": kind,
+        "agreementLink": address,
+        "versionRank": 0,
+    }
+
+
+def qualification_resource(qualification: Qualification, now: datetime) -> Resource:
     """One row of the v1 qualifications array."""
     row: Resource = {
         "qualification": qualification.name,
-        "vettingStatus": qualification.vetting,
+        "vettingStatus": qualification.vetting_at(now),
     }
     if qualification.reason:
         row["vettingReason"] = qualification.reason

@@ -138,7 +138,8 @@ class Tokens:
             "ver": "1.0",
         }
         withheld = self._stage.control.settings.withheld_permissions
-        granted = [name for name in GRAPH_PERMISSIONS if name not in withheld]
+        known = (*GRAPH_PERMISSIONS, *self._stage.control.settings.granted_permissions)
+        granted = [name for name in known if name not in withheld]
         if amr is None:
             own = wire.derived_guid("service principal", partner.client_id)
             claims |= {"idtyp": "app", "oid": own, "sub": own}

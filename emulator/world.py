@@ -2,7 +2,7 @@
 
 Built from the published rules and samples alone. A World knows nothing of HTTP; the surfaces serve
 what it returns. Every answer is computed from a purchase history, the catalogue, the seed and the
-clock, so two builds with one seed agree byte for byte. Only ``patch_subscription`` changes it.
+clock, so two builds with one seed agree byte for byte. Only what is written to it changes it.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ from itertools import chain
 from operator import itemgetter
 
 from emulator import catalogue, invoicing, resources, tenants
-from emulator.authoring import Content
+from emulator.authoring import PARTNER_SIDE, Content
 from emulator.clock import Clock
 from emulator.commerce import Subscription
+from emulator.gdap import Gdap
 from emulator.happenings import (
     Happening,
+    acceptance_events,
     invoice_event,
     relationship_events,
     subscription_events,
 )
-from emulator.history import CommerceError
+from emulator.history import Change, CommerceError
 from emulator.invoicing import Account, Frame
 from emulator.meters import METERS
 from emulator.scenarios import SCENARIOS
+from emulator.standing import Standing
 from emulator.tenants import Resource, Tenant
 from emulator.terms import Span, midnight, month_of
 
@@ -81,10 +84,22 @@ class World:
         self.clock = clock
         self.partner = PARTNER
         self._content = content
-        self._accounts = {account.tenant.id: account for account in content.accounts}
+        self._cache: dict[tuple[object, ...], list[Resource]] = {}
+        self.standing = Standing(
+            content,
+            clock=clock,
+            # Lines name their customer.
+            forget=self._cache.clear,
+        )
+        self.gdap = Gdap(
+            content.relationships,
+            seed=seed,
+            partner_side=PARTNER_SIDE,
+            clock=clock,
+            name_of=self._name_of,
+        )
         self._patches = 0
         self._corrections: dict[str, dict[str, dict[str, int]]] = {}
-        self._cache: dict[tuple[object, ...], list[Resource]] = {}
 
     # -- customers ----------------------------------------------------------------------------
 
@@ -94,12 +109,13 @@ class World:
         return [
             tenants.customer_resource(account.tenant, reachable=account.tenant.id in reachable)
             for account in self._content.accounts
+            if not account.tenant.left
         ]
 
     def customer(self, tenant_id: str) -> Resource | None:
         """One v1 Customer."""
-        account = self._accounts.get(tenant_id)
-        if account is None:
+        account = self.standing.accounts.get(tenant_id)
+        if account is None or account.tenant.left:
             return None
         reachable = tenant_id in self._reachable()
         return tenants.customer_resource(account.tenant, reachable=reachable)
@@ -117,7 +133,7 @@ class World:
 
     def agreements(self, customer_id: str, agreement_type: str | None) -> list[Resource]:
         """v1 Agreements; without a type only the OLD MicrosoftCloudAgreement, "*" is all."""
-        account = self._accounts.get(customer_id)
+        account = self.standing.accounts.get(customer_id)
         if account is None:
             return []
         wanted = agreement_type or tenants.OLD_AGREEMENT
@@ -129,7 +145,7 @@ class World:
 
     def direct_signed(self, customer_id: str) -> bool:
         """Whether the customer signed the customer agreement with Microsoft directly."""
-        account = self._accounts.get(customer_id)
+        account = self.standing.accounts.get(customer_id)
         return account is not None and account.tenant.direct_signed
 
     def reseller_agreement_signed(
@@ -144,31 +160,41 @@ class World:
 
     def indirect_resellers(self, customer_id: str) -> list[Resource]:
         """v1 PartnerRelationships of a customer."""
-        account = self._accounts.get(customer_id)
+        account = self.standing.accounts.get(customer_id)
         if account is None or account.tenant.reseller is None:
             return []
         return [tenants.reseller_resource(account.tenant.reseller)]
 
     def qualifications(self, customer_id: str) -> list[Resource]:
         """The v1 qualifications array of a customer."""
-        account = self._accounts.get(customer_id)
+        account = self.standing.accounts.get(customer_id)
         rows = account.tenant.qualifications if account else ()
-        return [tenants.qualification_resource(row) for row in rows]
+        return [tenants.qualification_resource(row, self.clock.now()) for row in rows]
 
     def validation_status(self, customer_id: str) -> Resource:
         """The vetting of a tenant's account."""
-        account = self._accounts.get(customer_id)
+        account = self.standing.accounts.get(customer_id)
         return {
             "type": "account",
             "status": account.tenant.validation if account else "Unknown",
             "lastUpdateDateTime": "2026-01-12T08:30:00Z",
         }
 
+    def change_partner(self, customer_id: str, subscription_id: str, partner_id: str) -> None:
+        """Another partner of record on a subscription of seats."""
+        account = self.standing.accounts.get(customer_id)
+        for subscription in account.subscriptions if account else ():
+            if subscription.id == subscription_id:
+                subscription.change(Change(at=self.clock.now(), partner_id=partner_id))
+                self._patches += 1
+                return
+        raise ValueError(f"customer {customer_id} has no seats {subscription_id}")
+
     # -- subscriptions ------------------------------------------------------------------------
 
     def subscriptions(self, customer_id: str) -> list[Resource]:
         """v1 Subscriptions as of the clock; those bought later are not known yet."""
-        account, now = self._accounts.get(customer_id), self.clock.now()
+        account, now = self.standing.accounts.get(customer_id), self.clock.now()
         if account is None:
             return []
         seats = (self._seats(account, each) for each in account.subscriptions)
@@ -201,7 +227,7 @@ class World:
         Raises CommerceError; a refused change still enters the audit log.
         """
         account, current = (
-            self._accounts.get(customer_id),
+            self.standing.accounts.get(customer_id),
             self.subscription(customer_id, subscription_id),
         )
         if account is None or current is None:
@@ -219,7 +245,7 @@ class World:
 
     def azure_entitlements(self, customer_id: str, plan_id: str) -> list[Resource]:
         """The Azure subscriptions inside an Azure plan."""
-        account = self._accounts.get(customer_id)
+        account = self.standing.accounts.get(customer_id)
         return [
             resources.entitlement_resource(entitlement, plan)
             for plan in (account.plans if account else [])
@@ -230,7 +256,7 @@ class World:
 
     def orders(self, customer_id: str) -> list[Resource]:
         """v1 Orders, oldest first."""
-        account, now = self._accounts.get(customer_id), self.clock.now()
+        account, now = self.standing.accounts.get(customer_id), self.clock.now()
         if account is None:
             return []
         tenant = account.tenant
@@ -277,6 +303,18 @@ class World:
             if relationship.created <= now
         ]
 
+    def _name_of(self, tenant_id: str) -> str | None:
+        account = self.standing.accounts.get(tenant_id)
+        return account.tenant.company if account else None
+
+    def relationship_requests(self, relationship_id: str) -> list[Resource]:
+        """Graph delegatedAdminRelationshipRequests of a relationship."""
+        return self.gdap.requests(relationship_id)
+
+    def relationship_operations(self, relationship_id: str) -> list[Resource]:
+        """Graph delegatedAdminRelationshipOperations of a relationship."""
+        return self.gdap.operations(relationship_id)
+
     def access_assignments(self, relationship_id: str) -> list[Resource]:
         """Graph delegatedAdminAccessAssignments of a relationship."""
         return [
@@ -296,6 +334,10 @@ class World:
             ),
             *chain.from_iterable(
                 relationship_events(each, since, until) for each in self._content.relationships
+            ),
+            *chain.from_iterable(
+                acceptance_events(each.tenant, self.partner.tenant_id, since, until)
+                for each in self._content.accounts
             ),
             *self._invoices_issued(since, until),
         ]

@@ -247,6 +247,31 @@ class HandWorld:
             }
         ]
 
+    def relationship_requests(self, relationship_id: str) -> list[Resource]:
+        moment = "2026-01-05T10:00:00Z"
+        return [
+            {
+                "id": "9a21aa84-0000-4000-8000-000000000001",
+                "action": "lockForApproval",
+                "status": "succeeded",
+                "createdDateTime": moment,
+                "lastModifiedDateTime": moment,
+            }
+        ]
+
+    def relationship_operations(self, relationship_id: str) -> list[Resource]:
+        moment = "2026-01-08T10:00:00Z"
+        return [
+            {
+                "id": "9a21aa84-0000-4000-8000-000000000002",
+                "operationType": "delegatedAdminAccessAssignmentUpdate",
+                "status": "succeeded",
+                "data": "{}",
+                "createdDateTime": moment,
+                "lastModifiedDateTime": moment,
+            }
+        ]
+
     def invoices(self) -> list[Resource]:
         rows = [
             (INVOICE, "2026-11-07T18:20:11.1234567Z", "2026-10-01T00:00:00Z", "USD", "2610.00"),

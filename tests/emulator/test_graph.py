@@ -162,6 +162,6 @@ def test_who_may_ask(desk):
         assert refused.json()["error"]["code"] == "Authorization_RequestDenied"
 
 
-def test_relationships_are_read_only_here(desk):
-    assert desk.graph(RELATIONSHIPS, "POST", json={}).status_code == 405
+def test_what_there_is_not(desk):
+    assert desk.graph(RELATIONSHIPS, "PUT", json={}).status_code == 405
     assert desk.graph("/v1.0/me").status_code == 404

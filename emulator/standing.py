@@ -1,0 +1,112 @@
+"""How a customer stands to the partner: relationship, agreements, qualifications, address; and changes.
+
+A change makes a new tenant in place of the old one. What a customer pays in and what was billed
+stay as they were: an address that moves moves no price list and no invoice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from emulator.authoring import Content
+from emulator.clock import Clock
+from emulator.history import CommerceError
+from emulator.invoicing import Account
+from emulator.tenants import (
+    ADDRESS_FIELDS,
+    Agreement,
+    Qualification,
+    Resource,
+    Tenant,
+    qualification_resource,
+)
+
+
+class Standing:
+    """The accounts of a scenario by tenant, and what the partner and the others change about them."""
+
+    def __init__(self, content: Content, *, clock: Clock, forget: Callable[[], None]) -> None:
+        self._content = content
+        self._clock = clock
+        self._forget = forget
+        self.accounts: dict[str, Account] = {one.tenant.id: one for one in content.accounts}
+
+    def change(self, customer_id: str, **changes: Any) -> None:
+        """Change what is known of a customer; ValueError where there is none."""
+        account = self.accounts.get(customer_id)
+        if account is None:
+            raise ValueError(f"there is no customer {customer_id}")
+        changed = replace(account, tenant=replace(account.tenant, **changes))
+        place = self._content.accounts.index(account)
+        self._content.accounts[place] = self.accounts[customer_id] = changed
+        self._forget()
+
+    def _tenant(self, customer_id: str) -> Tenant:
+        if customer_id not in self.accounts:
+            raise ValueError(f"there is no customer {customer_id}")
+        return self.accounts[customer_id].tenant
+
+    def leave(self, customer_id: str) -> None:
+        """End the reseller relationship."""
+        if self._tenant(customer_id).left:
+            raise ValueError("there is no reseller relationship to end")
+        self.change(customer_id, left=True)
+
+    def accept(self, customer_id: str) -> None:
+        """Begin the reseller relationship again."""
+        tenant = self._tenant(customer_id)
+        if not tenant.left:
+            raise ValueError("there is a reseller relationship already")
+        self.change(customer_id, left=False, accepted=(*tenant.accepted, self._clock.now()))
+
+    def move(self, customer_id: str, address: Mapping[str, str]) -> None:
+        """Change the company's address, the fields that are given."""
+        known = ADDRESS_FIELDS
+        if unknown := address.keys() - known:
+            raise ValueError(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+        changed = dict(self._tenant(customer_id).moved) | dict(address)
+        self.change(customer_id, moved=tuple(changed.items()))
+
+    def confirm_agreement(self, customer_id: str, agreement: Agreement) -> None:
+        """The partner confirms that a customer consented; once for each kind."""
+        held = self._tenant(customer_id).agreements
+        if any(one.kind == agreement.kind for one in held):
+            raise CommerceError(
+                400, "600061", "A partner confirmed agreement already exists for the customer."
+            )
+        self.change(customer_id, agreements=(*held, agreement))
+
+    def ask_qualification(self, customer_id: str, asked: Qualification) -> Resource:
+        """Ask for a qualification; one that was denied may be asked for again."""
+        now, held = self._clock.now(), self._tenant(customer_id).qualifications
+        if any(one.name == asked.name and one.vetting_at(now) != "Denied" for one in held):
+            raise CommerceError(409, "3000", "The customer has this qualification already.")
+        others = tuple(one for one in held if one.name != asked.name)
+        self.change(customer_id, qualifications=(*others, asked))
+        return qualification_resource(asked, now)
+
+    def vet(self, customer_id: str, name: str, status: str, reason: str) -> None:
+        """Decide on a qualification now."""
+        held = self._tenant(customer_id).qualifications
+        if not any(one.name.lower() == name.lower() for one in held):
+            raise ValueError(f"the customer has not asked for {name}")
+        self.change(
+            customer_id,
+            qualifications=tuple(
+                replace(one, vetting=status, reason=reason, decision=None)
+                if one.name.lower() == name.lower()
+                else one
+                for one in held
+            ),
+        )
+
+    def sign_reseller(self, mpn_id: str, *, signed: bool) -> None:
+        """An indirect reseller signs the partner agreement, or its own lapses."""
+        rows = self._content.resellers
+        for place, reseller in enumerate(rows):
+            if reseller.mpn_id == mpn_id:
+                rows[place] = replace(reseller, signed=signed)
+                return
+        raise ValueError(f"there is no indirect reseller {mpn_id}")
