@@ -281,7 +281,7 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
             pace=None if settings.mode == "embedded" else Pace(GRANTED),
         )
     )
-    store = DataverseStore(dataverse)
+    store = DataverseStore(dataverse, systems.now)
     directory = GraphDirectory(graph)
     checks: dict[str, Callable[[], Any]] = {
         "Partner Center": lambda: next(iter(partner_center.invoices()), None),

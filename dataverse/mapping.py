@@ -88,9 +88,8 @@ def to_row(table: Table, record: object) -> OutRow:
 @cache
 def row_writer(table: Table) -> Callable[[object], OutRow]:
     """Return `to_row` of one table, its declaration read once: for many records."""
-    columns = [column for column in table.columns if column.field and not column.fixed]
+    columns = [column for column in table.columns if column.field]
     writers = [(one, _getter(one.paths[0]), _fitter(one), one.once) for one in columns]
-    fixed = {one.name: one.option(one.fixed) for one in table.columns if one.fixed}
     identity = [_getter(path) for path in table.identity]
     titles = [_getter(path) for path in table.title.split()]
     primary = next((column for column in table.columns if column.primary), None)
@@ -100,7 +99,7 @@ def row_writer(table: Table) -> Callable[[object], OutRow]:
 
     def write(record: object) -> OutRow:
         key = "|".join([str(get(record)) for get in identity])
-        values: dict[str, Any] = dict(fixed)
+        values: dict[str, Any] = {}
         once: dict[str, Any] = {}
         overflow: dict[str, Any] = {}
         for column, get, fitted, is_once in writers:

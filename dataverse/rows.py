@@ -10,21 +10,22 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import Any
 
 from dataverse.bulk import CHUNK, TARGET_GONE, BulkWriter, Keyed, Refused
 from dataverse.client import KEYS_AT_ONCE, DataverseClient, Query, literal
-from dataverse.mapping import OutRow, from_row, row_writer
+from dataverse.mapping import OutRow, from_row, row_writer, to_row
 from dataverse.mirror import Mirror
-from dataverse.schema import EXTERNAL_KEY, KEY, OVERFLOW, ROW_HASH, Row, Table
-from dataverse.tables import CLOSED, FINDING, OPEN, TABLE_OF, TABLES
+from dataverse.schema import EXTERNAL_KEY, KEY, OVERFLOW, ROW_HASH, Row, Table, external_key
+from dataverse.tables import CLOSED, FINDING, TABLE_OF, TABLES
 from dataverse.usage_tables import USAGE_ALERT
-from domain.problems import ConfigurationError, Finding, NotFound, Severity
+from domain.problems import ConfigurationError, Finding, FindingState, NotFound, Severity
 from invoice.file import Saved
 
 REFUSED = "store.refused"
@@ -47,8 +48,11 @@ _TARGETS = {lookup.target for table in TABLES for lookup in table.lookups}
 class Rows:
     """The rows of one environment as they are written; safe for threads."""
 
-    def __init__(self, client: DataverseClient, *, chunk: int = CHUNK) -> None:
+    def __init__(
+        self, client: DataverseClient, now: Callable[[], datetime], *, chunk: int = CHUNK
+    ) -> None:
         self.client = client
+        self.now = now
         self._bulk = BulkWriter(client, chunk=chunk)
         # What was seen is taken to be there still: we never delete it, and people seldom do.
         self._linkable: dict[str, set[str]] = {}
@@ -234,7 +238,8 @@ class Rows:
             for one in refused
         ]
         if findings:
-            self.save(findings)
+            known = {row[EXTERNAL_KEY]: row for row in self.refusals().values()}
+            self.save([self.after(one, known) for one in findings])
             self._refusals_until = 0.0
         # A record that came twice may have been taken first and refused then.
         for record in saving.healed - {one.record for one in findings}:
@@ -246,22 +251,60 @@ class Rows:
         """Return the open findings about refused rows by what they were seen on, as of a minute ago."""
         if _is_over(self._refusals_until):
             rows = self.open_findings(f"csp_check eq {literal(REFUSED)}")
-            self._refusals = {str(from_row(FINDING, row).record): row for row in rows}
+            self._refusals = {finding_of(row).record: row for row in rows}
             self._refusals_until = time.monotonic() + REMEMBERED
         return self._refusals
 
     def open_findings(self, where: str = "") -> list[Row]:
-        """Read the rows of open findings."""
-        opened = f"csp_state eq {FINDING.column('csp_state').option(OPEN)}"
-        return self.client.read(
-            query_of(FINDING, f"{opened} and {where}" if where else opened, EXTERNAL_KEY)
+        """Read the rows of findings whose cause is there, released ones included."""
+        closed = FINDING.column("csp_state").option(CLOSED)
+        return self.read_findings(
+            f"csp_state ne {closed} and {where}" if where else f"csp_state ne {closed}"
         )
 
+    def read_findings(self, where: str) -> list[Row]:
+        """Read rows of findings, with who changed them last and when."""
+        more = (EXTERNAL_KEY, "csp_state", "modifiedon", "_modifiedby_value")
+        return self.client.read(replace(query_of(FINDING, where, *more), names=True))
+
+    def after(self, finding: Finding, known: Mapping[str, Row]) -> Finding:
+        """Return what is kept of a finding, given the open rows by their keys."""
+        row = known.get(external_key(finding.key))
+        return finding.after(finding_of(row) if row else None, self.now().date())
+
     def close_finding(self, row: Row) -> None:
-        """Close a finding; without its hash, so that seeing it again writes and opens the row."""
-        closed = {"csp_state": FINDING.column("csp_state").option(CLOSED), ROW_HASH: None}
+        """Close a finding, and end its release."""
         with suppress(NotFound):  # a person deleted it
-            self.client.write(FINDING.name, row[EXTERNAL_KEY], closed, version="*")
+            self.put_finding(finding_of(row).closed(self.now().date()))
+
+    def put_finding(self, finding: Finding, version: str = "*") -> None:
+        """Write a finding whatever its row says; Conflict where the row has another version.
+
+        One that is closed has no hash, so that seeing it again writes and opens the row.
+        """
+        row = to_row(FINDING, finding)
+        self.settle_links([row])
+        hashed = None if finding.state is FindingState.CLOSED else row.digest()
+        body = self.body(FINDING, row) | {ROW_HASH: hashed}
+        self.client.write(FINDING.name, row.key, body, version=version)
+
+
+def finding_of(row: Row) -> Finding:
+    """Return the finding of a row; what a person set on the row counts when it was accepted."""
+    finding: Finding = from_row(FINDING, row)
+    if finding.released_by and state_of(row) is FindingState.RELEASED:
+        return finding
+    return replace(
+        finding, released_by="", released_on=None, released_reason="", released_until=None
+    )
+
+
+def state_of(row: Row) -> FindingState:
+    """Return the state of a finding's row; an option that a maker added is none of ours: open."""
+    try:
+        return FindingState(FINDING.column("csp_state").option_value(row["csp_state"] or 0))
+    except ValueError:
+        return FindingState.OPEN
 
 
 class _Saving:

@@ -90,9 +90,9 @@ class Column:
     """Sent only when the row is created."""
     default: str = ""
     """The choice that a row has when whoever adds it says nothing."""
-    fixed: str = ""
-    """The value that every save writes (a saved finding is open)."""
     primary: bool = False
+    is_link: bool = False
+    """A text that is an address, to be clicked."""
     name: str = dataclasses.field(init=False)
     """The logical name: what JSON uses."""
     paths: tuple[str, ...] = dataclasses.field(init=False)
@@ -297,7 +297,13 @@ def file(name: str, label: str, kilobytes: int) -> Column:
 
 
 def choice(
-    name: str, label: str, field: str, options: str, *, fixed: str = "", default: str = ""
+    name: str,
+    label: str,
+    field: str,
+    options: str,
+    *,
+    default: str = "",
+    derived: bool = False,
 ) -> Column:
     """Declare a choice among our own values; append only, because their order is their number."""
     return Column(
@@ -306,8 +312,8 @@ def choice(
         kind=Kind.CHOICE,
         field=field,
         options=tuple(options.split()),
-        fixed=fixed,
         default=default,
+        derived=derived,
     )
 
 

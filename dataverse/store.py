@@ -1,23 +1,24 @@
 """The system of record as the use cases see it: customers, what was billed to them, what was done.
 
 Satisfies `sync.ports.Store` by shape. How rows are written stands in `rows`, how documents are in
-`documents`; here is what is read together, the findings, and the ledger in which every unit of work
-is claimed under the version that was read.
+`documents`, findings in `findings`; here is what is read together, and the ledger in which every unit of
+work is claimed under the version that was read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from dataverse.bulk import CHUNK
 from dataverse.client import SERVICE, DataverseClient, Query, etag, literal, one_of
 from dataverse.documents import OURS, Documents, documents_of, slices
+from dataverse.findings import Findings
 from dataverse.mapping import FORMATTED, domain_key, from_row, to_row
 from dataverse.rows import Rows, columns_of, query_of
-from dataverse.schema import EXTERNAL_KEY, KEY, Row, Table, external_key
+from dataverse.schema import KEY, Row, Table, external_key
 from dataverse.tables import (
     AGREEMENT,
     BILLING_CONTRACT,
@@ -25,7 +26,6 @@ from dataverse.tables import (
     COST_LINE,
     CUSTOMER,
     EXCHANGE_RATE,
-    FINDING,
     GDAP_RELATIONSHIP,
     INVOICE,
     INVOICE_LINE,
@@ -40,7 +40,7 @@ from dataverse.tax_tables import TAX_NUMBER_CHECK
 from dataverse.usage_tables import USAGE_ALERT, USAGE_BUDGET, USAGE_SUMMARY
 from domain.contract import BillingContract, TaxProfile
 from domain.customer import Account, Address, Customer
-from domain.problems import Finding, NotFound
+from domain.problems import NotFound
 from domain.run import Run, UnitOfWork
 from domain.subscription import CostLine, UsageSummary
 from domain.tax import TaxNumberCheck
@@ -66,12 +66,14 @@ _ACCOUNT = (
 """Columns of the standard account table; its first address is the one of invoices."""
 
 
-class DataverseStore(Documents):
+class DataverseStore(Documents, Findings):
     """One environment as the store of the use cases; safe for threads."""
 
-    def __init__(self, client: DataverseClient, *, chunk: int = CHUNK) -> None:
-        """`chunk` is how many rows go into one bulk request at most."""
-        super().__init__(Rows(client, chunk=chunk))
+    def __init__(
+        self, client: DataverseClient, now: Callable[[], datetime], *, chunk: int = CHUNK
+    ) -> None:
+        """`now` is aware UTC; `chunk` is how many rows go into one bulk request at most."""
+        super().__init__(Rows(client, now, chunk=chunk))
 
     def save(self, records: Sequence[object]) -> Saved:
         """Upsert records by their keys; equal rows are not written again (see `Rows.save`)."""
@@ -271,31 +273,6 @@ class DataverseStore(Documents):
             where = f"({where} or csp_lastday ge {literal(since)})"
         found: list[UsageAlert] = self._read(USAGE_ALERT, f"{where} and csp_key ne null")
         return sorted(found, key=lambda alert: alert.key)
-
-    # Findings ------------------------------------------------------------------------------------
-
-    def findings(self, *, customer_id: str = "") -> Sequence[Finding]:
-        """Read the open findings, by key."""
-        where = f"csp_tenantid eq {literal(customer_id)}" if customer_id else ""
-        return _records(FINDING, self._rows.open_findings(where))
-
-    def replace_findings(
-        self, checks: Sequence[str], customer_id: str, findings: Sequence[Finding]
-    ) -> Saved:
-        """Save what these checks found for a customer now, and close what they no longer find.
-
-        A finding that stands unchanged is not written: its row keeps the day it was opened.
-        """
-        saved = self.save(findings)
-        kept = {external_key(finding.key) for finding in findings}
-        tenant = f"csp_tenantid eq {literal(customer_id or None)}"
-        gone: list[Row] = []
-        for some in slices(checks):
-            rows = self._rows.open_findings(f"{tenant} and {one_of('csp_check', some)}")
-            gone += [row for row in rows if row[EXTERNAL_KEY] not in kept]
-        for row in gone:
-            self._rows.close_finding(row)
-        return saved + Saved(updated=len(gone))
 
     # The ledger ----------------------------------------------------------------------------------
 

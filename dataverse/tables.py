@@ -56,7 +56,7 @@ SOLUTION_LABEL = "CSP Billing for Dataverse"
 SCHEMA_VERSION = "1.4.0.0"
 """Raise it with every change of tables, screens or roles; the provisioner records it on the solution."""
 
-OPEN, CLOSED = "open", "closed"
+OPEN, CLOSED, RELEASED = "open", "closed", "released"
 
 _SUBSCRIPTION_LINK = Lookup(
     schema_name="csp_SubscriptionId",
@@ -504,15 +504,24 @@ FINDING = table(
     "Finding",
     text("Check", "Check", "check"),
     choice("Severity", "Severity", "severity", "warn hold block"),
-    choice("State", "State", "", f"{OPEN} {CLOSED}", fixed=OPEN),
+    choice("State", "State", "state", f"{OPEN} {CLOSED} {RELEASED}", derived=True),
     TENANT,
     text("Record", "Seen on", "record", 1000),
     memo("Sentence", "What is wrong", "sentence"),
     memo("Hint", "What to do", "hint"),
+    text("Link", "Where to do it", "link", 1000, is_link=True),
     day("FirstSeen", "First seen", "seen", derived=True, hashed=False, once=True),
     # The day on which it was opened, changed or opened again, not of each run that still sees it:
     # that would write every open finding every day, and wake every flow that listens.
     day("LastSeen", "Last opened or changed", "seen", hashed=False),
+    day("Since", "Open since", "since", hashed=False),
+    day("ClosedOn", "Closed on", "closed_on", hashed=False),
+    # A person enters state, reason and last day; the worker says who and when, and accepts it.
+    memo("ReleasedReason", "Reason of the release", "released_reason"),
+    day("ReleasedUntil", "Released until (last day)", "released_until"),
+    text("ReleasedBy", "Released by", "released_by"),
+    day("ReleasedOn", "Released on", "released_on"),
+    memo("ReleaseNote", "About the last release", "release_note"),
     lookups=(CUSTOMER_LINK,),
     title="check",
     label="Billing finding",

@@ -16,9 +16,10 @@ WorkerError
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
+from hashlib import sha256
 
 
 class Severity(StrEnum):
@@ -29,9 +30,23 @@ class Severity(StrEnum):
     BLOCK = "block"
 
 
+class FindingState(StrEnum):
+    """Where a finding is in its life."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    """Its cause is gone."""
+    RELEASED = "released"
+    """Its cause is there, and a person lets the customer be billed in spite of it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One fault of the data: what was seen on which record, and what to do about it."""
+    """One fault of the data: what was seen on which record, and what to do about it.
+
+    It closes by itself when its cause is gone. A release counts for what the person saw: it ends
+    when the finding says something else, when its last day is over, and when the finding closes.
+    """
 
     check: str
     """Readable name of the check, e.g. `agreement.missing`."""
@@ -43,12 +58,20 @@ class Finding:
     sentence: str
     hint: str
     seen: date | None = None
+    """The day on which it was opened or came to say what it says."""
+    since: date | None = None
+    """The day on which it was opened, the last time."""
+    closed_on: date | None = None
     link: str = ""
     """Where it is put right, as an address that a browser opens; empty: where the hint says."""
     released_by: str = ""
     """Who let the customer be billed in spite of it; empty: nobody."""
     released_on: date | None = None
     released_reason: str = ""
+    released_until: date | None = None
+    """The last day of the release; None: it has no such day."""
+    release_note: str = ""
+    """What became of the last release, or why one was not accepted."""
 
     @property
     def holds(self) -> bool:
@@ -57,9 +80,99 @@ class Finding:
         return self.severity is not Severity.WARN and not released
 
     @property
+    def is_released(self) -> bool:
+        """Say whether it would hold if nobody had released it."""
+        return self.severity is Severity.HOLD and bool(self.released_by)
+
+    @property
     def key(self) -> str:
         """Identity from meaning: the same fault on the same record is the same finding."""
         return f"finding/{self.check}/{self.customer_id or 'partner'}/{self.record}"
+
+    @property
+    def id(self) -> str:
+        """A short name for people to type: the check and a mark of the key."""
+        return f"{self.check}-{sha256(self.key.encode()).hexdigest()[:6]}"
+
+    @property
+    def state(self) -> FindingState:
+        """Where it is in its life."""
+        if self.closed_on is not None:
+            return FindingState.CLOSED
+        return FindingState.RELEASED if self.released_by else FindingState.OPEN
+
+    def after(self, known: Finding | None, today: date) -> Finding:
+        """Return what is kept of it where `known` was open: its days, and its release if it counts."""
+        day = self.seen or today
+        if known is None:
+            return replace(self, seen=day, since=day)
+        as_before = (self.severity, self.sentence, self.hint, self.link) == (
+            known.severity,
+            known.sentence,
+            known.hint,
+            known.link,
+        )
+        kept = replace(self, seen=known.seen if as_before else day, since=known.since)
+        if not known.released_by:
+            return replace(kept, release_note=known.release_note)
+        if self.severity is not Severity.HOLD:
+            return kept.with_ended_release(known, today, "its severity changed")
+        if self.sentence != known.sentence:
+            return kept.with_ended_release(known, today, "the finding says something else now")
+        return kept.with_release_of(known).on(today)
+
+    def with_release_of(self, known: Finding) -> Finding:
+        """Return it released as another one is."""
+        return replace(
+            self,
+            released_by=known.released_by,
+            released_on=known.released_on,
+            released_reason=known.released_reason,
+            released_until=known.released_until,
+            release_note=known.release_note,
+        )
+
+    def with_ended_release(self, known: Finding, today: date, why: str) -> Finding:
+        """Return it unreleased, with a note of the release that `known` had and why it ended."""
+        note = self.release_note
+        if known.released_by:
+            note = (
+                f"{known.released_by} released it on {known.released_on} "
+                f"({known.released_reason}). The release ended on {today}: {why}."
+            )
+        return replace(
+            self,
+            released_by="",
+            released_on=None,
+            released_reason="",
+            released_until=None,
+            release_note=note,
+        )
+
+    def on(self, day: date) -> Finding:
+        """Return it as it stands on a day: a release whose last day is over has ended."""
+        if self.released_until is None or day <= self.released_until or not self.released_by:
+            return self
+        return self.with_ended_release(self, day, f"{self.released_until} was its last day")
+
+    def closed(self, today: date) -> Finding:
+        """Return it closed: its cause is gone, and a release of it ends."""
+        ended = self.with_ended_release(self, today, "the cause is gone")
+        return replace(ended, closed_on=today)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a person set on a finding's row; it counts when the worker has accepted it."""
+
+    finding: Finding
+    """As the worker left it, with reason and last day of a release as they were typed."""
+    state: FindingState
+    """What it was set to."""
+    by: str
+    """Name of who changed the row last."""
+    on: date
+    version: str
 
 
 class WorkerError(Exception):

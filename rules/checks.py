@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from difflib import get_close_matches
 from enum import StrEnum
 
@@ -615,10 +616,40 @@ def nearest(name: str) -> list[str]:
     return list(dict.fromkeys([*close, *tail]))[:3]
 
 
-def judged(findings: Iterable[Finding], policy: Mapping[str, Severity]) -> tuple[Finding, ...]:
-    """Return each finding once, with the severity that the partner's policy gives its check."""
+Policy = Mapping[str, Severity]
+"""Severity by check name, where it differs from the check's own."""
+
+
+def judged(
+    findings: Iterable[Finding], policy: Policy, known: Iterable[Finding] = ()
+) -> tuple[Finding, ...]:
+    """Return each finding once, with the severity of the partner's policy, released as it was.
+
+    Of the `known` ones those count that say the same.
+    """
+    before = {finding.key: finding for finding in known}
     unique = {finding.key: finding for finding in findings}
-    return tuple(replace(f, severity=policy.get(f.check, f.severity)) for f in unique.values())
+    return tuple(
+        _as_released(replace(f, severity=policy.get(f.check, f.severity)), before.get(key))
+        for key, f in unique.items()
+    )
+
+
+def _as_released(finding: Finding, known: Finding | None) -> Finding:
+    if known is None or not known.is_released or known.sentence != finding.sentence:
+        return finding
+    released = finding.with_release_of(known)
+    return released if released.is_released and not why_final(finding) else finding
+
+
+def in_force(finding: Finding, policy: Policy, day: date) -> Finding:
+    """Return a stored finding as it counts on a day, by the policy of today.
+
+    A release has an end, and no policy or person releases what there is nothing to bill with for.
+    """
+    known = replace(finding, severity=policy.get(finding.check, finding.severity)).on(day)
+    final = why_final(known)
+    return known.with_ended_release(known, day, final) if final else known
 
 
 def why_final(finding: Finding) -> str:

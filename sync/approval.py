@@ -18,7 +18,7 @@ from invoice.document import DocumentKind, DocumentStatus, Invoice
 from invoice.explain import fingerprint
 from invoice.render import to_html
 from sync import projection
-from sync.findings import concerning, held_customers, replace_everywhere
+from sync.findings import concerning, current, held_customers, replace_everywhere
 from sync.ledger import Ledger, Outcome
 from sync.messages import StartRun
 from sync.ports import Ports
@@ -140,7 +140,7 @@ def approvable(ports: Ports, message: StartRun) -> list[Invoice]:
         status=DocumentStatus.DRAFT,
         customer_id=message.customer_id or "",
     )
-    found = ports.store.findings()
+    found = current(ports)
     if message.period:
         found = concerning(ports.store, found, Period.month(message.period))
     held = held_customers(found)

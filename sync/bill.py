@@ -35,7 +35,7 @@ from rules.pricing import PriceBook
 from rules.rating import Rated, rate_customer
 from rules.validate import Facts, Policy, validate
 from sync import tax_numbers
-from sync.findings import concerning, held_customers, replace_everywhere
+from sync.findings import concerning, current, held_customers, replace_everywhere
 from sync.ledger import Ledger, Outcome
 from sync.messages import BillUnit, StartRun
 from sync.ports import Ports
@@ -59,20 +59,16 @@ class Draft:
     @property
     def held(self) -> bool:
         """Say whether any finding keeps the customer out."""
-        return any(finding.severity is not Severity.WARN for finding in self.told)
+        return any(finding.holds for finding in self.told)
 
 
 def propose(ports: Ports, customer_id: str, period: Period) -> tuple[CustomerFile, Draft]:
     """Read one customer's file and compute its draft; writes nothing."""
     file = ports.store.customer_file(customer_id)
-    found = ports.store.findings(customer_id=customer_id)
-    standing = [
-        finding
-        for finding in concerning(ports.store, found, period, file.cost_lines)
-        if finding.check not in {*_CHECKS, *_RECONCILE_CHECKS}
-    ]
+    found = current(ports, customer_id=customer_id)
+    known = concerning(ports.store, found, period, file.cost_lines)
     today = ports.now().date()
-    return file, draft(file, period, today, ports.policy, standing, roundings=ports.tax_rounding)
+    return file, draft(file, period, today, ports.policy, known, roundings=ports.tax_rounding)
 
 
 def draft(
@@ -80,14 +76,18 @@ def draft(
     period: Period,
     today: date,
     policy: Policy,
-    standing: Sequence[Finding] = (),
+    known: Sequence[Finding] = (),
     *,
     roundings: Roundings | None = None,
 ) -> Draft:
     """Compute one customer's document for a month; pure, writes nothing.
 
-    `roundings` says by accounting target where tax is rounded; left out: at each line.
+    Of the `known` findings those of others stand, and those of a draft are found again or gone: one
+    that says what it said when a person released it stays released. `roundings` says by accounting
+    target where tax is rounded; left out: at each line.
     """
+    own = {*_CHECKS, *_RECONCILE_CHECKS}
+    others = tuple(finding for finding in known if finding.check not in own)
     customer, contract = file.customer, file.contract
     billed = [line for line in file.cost_lines if (day := line.falls_on) and day in period]
     findings = validate(
@@ -106,10 +106,10 @@ def draft(
     decision = tax.decide(file.tax_profile, customer.id, period.last_day)
     due = contract.due(period) if contract else None
     if contract is None or isinstance(decision, Finding) or due is None:
-        return Draft(document=None, findings=judged(findings, policy), standing=tuple(standing))
+        return Draft(document=None, findings=judged(findings, policy, known), standing=others)
     until = min(contract.ends or due.end, due.end)
     if contract.starts >= until:
-        return Draft(document=None, findings=judged(findings, policy), standing=tuple(standing))
+        return Draft(document=None, findings=judged(findings, policy, known), standing=others)
     told = _told(file)
     proposed = charges_of(file, contract, period, until, today)
     if proposed.until < until:
@@ -123,7 +123,7 @@ def draft(
     findings.extend(succession.check_conversions(billed))
     findings.extend(succession.overlaps(file.subscriptions, today, charges))
     findings.extend(check_bounds(charges))
-    result = Draft(document=None, findings=judged(findings, policy), standing=tuple(standing))
+    result = Draft(document=None, findings=judged(findings, policy, known), standing=others)
     if result.held:
         return result
     decided = _in_categories(decision, file.tax_profile)
@@ -148,7 +148,7 @@ def draft(
     # What is billed ahead of Microsoft's own invoice cannot be compared with it yet.
     asked = [line.charge for line in document.lines if line.charge.service.start < period.end]
     findings.extend(reconcile.check_seats(charges, file.cost_lines, asked, own_periods=own_periods))
-    result = replace(result, findings=judged(findings, policy))
+    result = replace(result, findings=judged(findings, policy, known))
     return result if result.held else replace(result, document=document)
 
 
@@ -381,7 +381,7 @@ def close(ports: Ports, run: Run) -> Run:
         if document.status is not DocumentStatus.VOID
     ]
     standing = [document for document in answering if document.period == period]
-    found = concerning(ports.store, ports.store.findings(customer_id=run.scope), period)
+    found = concerning(ports.store, current(ports, customer_id=run.scope), period)
     held = held_customers(found)
     sold: dict[str, Decimal] = defaultdict(Decimal)
     for document in standing:

@@ -1,4 +1,4 @@
-"""Findings over all customers: who is on hold, and what was found this time in place of last time.
+"""Findings over all customers: what stands, who is on hold, what was found in place of last time.
 
 A finding stands until the check that made it looks again and no longer finds it. Limit: two units
 that replace the findings of one check at the same moment may close each other's; the next look
@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from domain.period import Period
 from domain.problems import Finding, Severity
 from domain.subscription import CostLine
-from rules.checks import Room, of_rooms
-from sync.ports import Store
+from rules.checks import Room, in_force, of_rooms
+from sync.ports import Ports, Store
 
 INVOICE_CHECKS = of_rooms(Room.INVOICE)
 """What is found in reading one of Microsoft's invoices; the record begins with which."""
@@ -23,8 +23,18 @@ INVOICE_CHECKS = of_rooms(Room.INVOICE)
 _INVOICE = re.compile(r"(?:usage of )?invoice ([^:]+)(?::|$)")
 
 
+def current(ports: Ports, *, customer_id: str = "") -> list[Finding]:
+    """Read the findings whose cause is there, as they count today."""
+    today = ports.now().date()
+    found = ports.store.findings(customer_id=customer_id)
+    return [in_force(finding, ports.policy, today) for finding in found]
+
+
 def unsettled_invoices(findings: Iterable[Finding], *, checks: Sequence[str]) -> set[str]:
-    """Return the ids of Microsoft's invoices whose reading left something that holds a customer."""
+    """Return the ids of Microsoft's invoices whose reading left something that holds a customer.
+
+    A release does not make them readable: they are asked for again all the same.
+    """
     held = (one for one in findings if one.check in checks and one.severity is not Severity.WARN)
     return {match[1] for one in held if (match := _INVOICE.match(one.record))}
 
@@ -56,7 +66,7 @@ def _of_month(lines: Iterable[CostLine], period: Period) -> set[str]:
 
 def held_customers(findings: Iterable[Finding]) -> set[str]:
     """Return the ids of the customers that any finding keeps out of billing."""
-    return {f.customer_id for f in findings if f.customer_id and f.severity is not Severity.WARN}
+    return {f.customer_id for f in findings if f.customer_id and f.holds}
 
 
 def replace_everywhere(

@@ -23,7 +23,7 @@ from domain.contract import (
 )
 from domain.customer import Agreement, Customer, DelegatedAdminRelationship
 from domain.delivery import Delivery
-from domain.problems import Finding, Severity
+from domain.problems import Decision, Finding, Severity
 from domain.run import Run, RunRequest, UnitOfWork
 from domain.subscription import (
     CostInvoice,
@@ -213,13 +213,24 @@ class Store(Protocol):
         ...
 
     def findings(self, *, customer_id: str = "") -> Sequence[Finding]:
-        """Read the open findings."""
+        """Read the findings whose cause is there, released ones included."""
         ...
 
     def replace_findings(
         self, checks: Sequence[str], customer_id: str, findings: Sequence[Finding]
     ) -> Saved:
-        """Save what these checks found for a customer now, and close what they no longer find."""
+        """Save what these checks found for a customer now, and close what they no longer find.
+
+        One that was there before keeps its days and, while it says the same, its release.
+        """
+        ...
+
+    def decisions(self) -> Sequence[Decision]:
+        """Read what people set on findings and nobody has accepted yet."""
+        ...
+
+    def put_finding(self, finding: Finding, version: str = "*") -> None:
+        """Write a finding whatever is stored; Conflict when it has another version than given."""
         ...
 
     def contracts(self) -> Sequence[BillingContract]:

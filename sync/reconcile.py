@@ -32,7 +32,7 @@ from invoice.sold import sold_lines
 from rules import reconcile, shadow, succession
 from rules.four_way import four_way
 from sync import bill, deliveries, usage_grouping
-from sync.findings import concerning, held_customers
+from sync.findings import concerning, current, held_customers
 from sync.ports import Ports
 from usage import load as usage
 
@@ -85,7 +85,7 @@ def of_month(
         stored = then.lines(stored, {head.id for head in heads})
         heads = [then.head(head, stored) for head in heads]
     lines = [line for line in stored if customer_id in {"", line.customer_id}]
-    found = () if then else ports.store.findings(customer_id=customer_id)
+    found = () if then else current(ports, customer_id=customer_id)
     held = held_customers(concerning(ports.store, found, period))
     sides = _Sides(period=period, today=today, lines=lines, held=held)
     for one in customers:

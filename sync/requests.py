@@ -209,7 +209,7 @@ def _preview(ports: Ports, message: StartRun) -> tuple[str, Mapping[str, Any], b
             if result.document is not None:
                 documents.append(result.document)
             elif result.held:
-                why = " ".join(finding.sentence for finding in result.told)
+                why = " ".join(finding.sentence for finding in result.told if finding.holds)
                 held.append({"customer": file.customer.name, "why": why})
     totals: dict[str, Decimal] = defaultdict(Decimal)
     for document in documents:

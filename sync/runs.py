@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from domain.problems import InputError
 from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
-from sync import approval, bill, projection, pull, requests
+from sync import approval, bill, projection, pull, releases, requests
 from sync.ledger import Ledger
 from sync.messages import MODELS, BillUnit, CloseRun, PullUnit, StartRun, TakeRequest
 from sync.ports import Ports
@@ -81,6 +81,7 @@ def start(ports: Ports, message: StartRun) -> Run | None:
 def _begin(ports: Ports, message: StartRun) -> tuple[Run | None, bool]:
     """Begin a run; says whether it has ended already, so that nobody will close it."""
     checked(message)
+    releases.settle(ports)
     if message.kind == "approve":
         approval.approve(ports, message)
         run = ports.store.run(message.run_key)

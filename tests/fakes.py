@@ -22,7 +22,7 @@ from domain.contract import (
 )
 from domain.customer import Agreement, Customer, DelegatedAdminRelationship
 from domain.delivery import JOURNAL, Delivery, Part
-from domain.problems import Conflict, Finding, NotFound, ServiceError, Severity
+from domain.problems import Conflict, Decision, Finding, NotFound, ServiceError, Severity
 from domain.run import RequestStatus, Run, RunRequest, UnitOfWork
 from domain.subscription import (
     CostInvoice,
@@ -51,6 +51,9 @@ class MemoryStore:
     def __init__(self) -> None:
         self.rows: dict[type, dict[str, Any]] = {}
         self.found: dict[str, Finding] = {}
+        self.decided: dict[str, Decision] = {}
+        """What a person set on the row of a finding, by the finding's key."""
+        self.clock: Callable[[], datetime] = lambda: MOMENT
         self.papers: dict[str, Invoice] = {}
         self.files: dict[str, tuple[str, bytes]] = {}
         self.file_faults: dict[str, ServiceError] = {}
@@ -81,7 +84,8 @@ class MemoryStore:
             old = rows.get(record.key)
             new: Any = record
             if isinstance(record, Finding) and old is not None:
-                new = replace(record, seen=old.seen)  # the day it was opened stays
+                # Of days alone no row is written.
+                new = replace(record, seen=old.seen, since=old.since)
             if old == new:
                 saved += Saved(unchanged=1)
                 continue
@@ -220,7 +224,8 @@ class MemoryStore:
     def replace_findings(
         self, checks: Sequence[str], customer_id: str, findings: Sequence[Finding]
     ) -> Saved:
-        saved = self.save(findings)
+        today = self.clock().date()
+        saved = self.save([one.after(self.found.get(one.key), today) for one in findings])
         kept = {one.key for one in findings}
         for key, one in sorted(self.found.items()):
             if one.check in checks and one.customer_id == customer_id and key not in kept:
@@ -228,6 +233,17 @@ class MemoryStore:
                 del self.found[key]
                 saved += Saved(updated=1)
         return saved
+
+    def decisions(self) -> Sequence[Decision]:
+        return [one for _, one in sorted(self.decided.items())]
+
+    def put_finding(self, finding: Finding, version: str = "*") -> None:
+        self._write(f"put {finding.key}")
+        self.decided.pop(finding.key, None)
+        if finding.closed_on is None:
+            self.found[finding.key] = finding
+        else:
+            self.found.pop(finding.key, None)
 
     def run(self, key: str) -> Run | None:
         found: Run | None = self.table(Run).get(key)
@@ -460,6 +476,7 @@ class Office:
 
     def __post_init__(self) -> None:
         self.partner_center.archive = self.archive
+        self.store.clock = self.clock
 
     @property
     def archive(self) -> FolderArchive:

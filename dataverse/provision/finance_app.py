@@ -50,7 +50,8 @@ FINANCE_APP = App(
         Group(
             label="Attention",
             pages=(
-                _page("Holds", FINDING, "holds"),
+                _page("On hold", FINDING, "holds"),
+                _page("Released", FINDING, "released"),
                 _page("Warnings", FINDING, "warnings"),
                 _page("Customers without account", CUSTOMER, "unmapped"),
                 _page("Renewals ahead", SUBSCRIPTION, "renewals"),

@@ -32,6 +32,9 @@ CONTROL = {
 }
 """Class ids of form controls, from Microsoft's FormXml reference."""
 
+LINK = "{71716B6C-711E-476c-8AB8-5D11542BFB47}"
+"""The control of a text that is an address."""
+
 SYSTEM = {"createdon": "Created on", "modifiedon": "Modified on"}
 """Columns of the platform's own that screens show, with their names."""
 
@@ -131,7 +134,6 @@ class _Writer:
     def _field(self, row: ET.Element, name: str, *, where: str) -> ET.Element:
         cell = ET.SubElement(row, "cell", id=self._id(where, name))
         _labels(cell, label_of(self._table, name))
-        kind = kind_of(self._table, name)
         edited = self._form.edited
         entered = name in edited or ("*" in edited and name not in _NOT_ENTERED)
         open_to_people = where != "header" and entered
@@ -139,7 +141,7 @@ class _Writer:
             cell,
             "control",
             id=f"header_{name}" if where == "header" else name,
-            classid=LOOKUP if kind is None else CONTROL[kind],
+            classid=control_of(self._table, name),
             datafieldname=name,
             disabled="false" if open_to_people else "true",
         )
@@ -202,6 +204,15 @@ def kind_of(table: Table, name: str) -> Kind | None:
     if any(lookup.name == name for lookup in table.lookups):
         return None
     raise KeyError(name)
+
+
+def control_of(table: Table, name: str) -> str:
+    """Return the class id of the control that shows a column."""
+    kind = kind_of(table, name)
+    if kind is None:
+        return LOOKUP
+    links = {column.name for column in table.columns if column.is_link}
+    return LINK if name in links else CONTROL[kind]
 
 
 def label_of(table: Table, name: str) -> str:

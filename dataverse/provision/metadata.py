@@ -105,7 +105,10 @@ def column_body(column: Column, *, audited: bool = False) -> dict[str, Any]:
     }
     match column.kind:
         case Kind.TEXT:
-            body |= {"MaxLength": column.size, "FormatName": {"Value": "Text"}}
+            body |= {
+                "MaxLength": column.size,
+                "FormatName": {"Value": "Url" if column.is_link else "Text"},
+            }
             if column.primary:
                 body["IsPrimaryName"] = True
         case Kind.MEMO | Kind.JSON:

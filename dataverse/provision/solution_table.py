@@ -164,7 +164,8 @@ def _own(table: Table, column: Column) -> ET.Element:
     )
     match column.kind:
         case Kind.TEXT:
-            return _finished(of, Format="text", MaxLength=column.size, Length=2 * column.size)
+            form = "url" if column.is_link else "text"
+            return _finished(of, Format=form, MaxLength=column.size, Length=2 * column.size)
         case Kind.MEMO | Kind.JSON:
             return _finished(of, Format="textarea", MaxLength=column.size)
         case Kind.WHOLE:

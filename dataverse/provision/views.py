@@ -202,19 +202,29 @@ LINES = (
     ),
 )
 
-_HOLD = "customerid 200, severity 90, sentence 420, hint 420, firstseen 110, lastseen 110"
+_HOLD = "customerid 200, severity 90, sentence 420, hint 420, link 200, since 110, lastseen 110"
+_RELEASE = "customerid 200, releasedby 160, releasedon 110, releaseduntil 110, releasedreason 320"
 FINDINGS = (
     _main(FINDING, f"state 80, {_HOLD}, record 220", order="firstseen desc"),
     _find(FINDING, "sentence name record tenantid", f"state 80, {_HOLD}"),
     _view(
         FINDING,
         "holds",
-        "Holds: what to do",
+        "On hold",
         "Why customers are not billed, and what somebody has to do about it; the oldest first.",
         f"{_HOLD}, record 220",
         ("state", "eq", "open"),
         ("severity", "in", "hold", "block"),
-        order="firstseen, customerid",
+        order="since, customerid",
+    ),
+    _view(
+        FINDING,
+        "released",
+        "Released",
+        "What a person lets a customer be billed in spite of: who, until when, and why.",
+        f"{_RELEASE}, sentence 420, hint 320, since 110, record 220",
+        ("state", "eq", "released"),
+        order="releasedon desc",
     ),
     _view(
         FINDING,
@@ -229,20 +239,21 @@ FINDINGS = (
     _view(
         FINDING,
         "settled",
-        "Settled",
-        "Faults that are no more, the latest first.",
-        f"{_HOLD}, record 220",
+        "Closed lately",
+        "Faults that were put right in the last four weeks, and what became of a release.",
+        "closedon 110, customerid 200, severity 90, sentence 420, since 110, releasenote 320, record 220",
         ("state", "eq", "closed"),
-        order="lastseen desc",
+        ("closedon", "last-x-days", "28"),
+        order="closedon desc",
     ),
     _view(
         FINDING,
         "of_customer",
         "Open findings",
         "What holds up one customer, as the customer's form shows it.",
-        "severity 90, sentence 420, hint 420, firstseen 110",
-        ("state", "eq", "open"),
-        order="severity desc, firstseen",
+        "severity 90, state 80, sentence 420, hint 420, since 110",
+        ("state", "ne", "closed"),
+        order="severity desc, since",
     ),
 )
 

@@ -68,7 +68,7 @@ def test_main_views_show_every_row(worker, show):
 
 def test_holds_show_why_and_what_to_do(demo, show):
     held = [one for one in demo.findings if one.severity is not Severity.WARN]
-    rows = show("csp_finding", "Holds: what to do")
+    rows = show("csp_finding", "On hold")
     assert held
     assert {row["csp_sentence"] for row in rows} == {one.sentence for one in held}
     assert {row["csp_hint"] for row in rows} == {one.hint for one in held}

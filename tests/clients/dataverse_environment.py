@@ -77,7 +77,7 @@ class Environment:
 
     def store(self, **options: Any) -> DataverseStore:
         """A store as another process would have it: nothing remembered."""
-        return DataverseStore(self.client(), **options)
+        return DataverseStore(self.client(), **{"now": lambda: NOW, **options})
 
     def provisioner(self, **options: Any) -> Provisioner:
         return Provisioner(self.client(), **{"sleep": self.sleep, **options})

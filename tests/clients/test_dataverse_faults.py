@@ -120,7 +120,7 @@ class Schedule:
     def store(self):
         pace = self.environment.pace(4) if self.parallel else None
         http = self.environment.http(patience=Patience(tries=3), pace=pace)
-        return DataverseStore(DataverseClient(http), chunk=self.chunk)
+        return DataverseStore(DataverseClient(http), lambda: NOW, chunk=self.chunk)
 
     def spoil(self):
         for _ in range(self.dice.randint(0, 6)):

@@ -9,7 +9,7 @@ import pytest
 
 from dataverse.provision import gist
 from dataverse.provision.finance_app import FINANCE_APP
-from dataverse.provision.form_layout import CONTROL, LOOKUP, SUBGRID, form_xml, kind_of
+from dataverse.provision.form_layout import CONTROL, LINK, LOOKUP, SUBGRID, form_xml, kind_of
 from dataverse.provision.layout import fetch_xml, layout_xml, primary_name, site_map_xml, write
 from dataverse.provision.plan_screens import mark_of, marked
 from dataverse.provision.screens import Grid, Section, ViewKind
@@ -152,8 +152,12 @@ def test_a_form_shows_each_column_once_with_the_control_of_its_type(name):
     names = [control.get("datafieldname") for control in body]
     assert len(set(names)) == len(names), "a column stands twice on the form"
     for control in body:
-        kind = kind_of(table, control.get("datafieldname"))
-        assert control.get("classid") == (LOOKUP if kind is None else CONTROL[kind])
+        name = control.get("datafieldname")
+        kind = kind_of(table, name)
+        expected = LOOKUP if kind is None else CONTROL[kind]
+        if name == "csp_link":
+            expected = LINK  # an address is to be clicked
+        assert control.get("classid") == expected
     header = [c.get("datafieldname") for c in root.find("header").iter("control")]
     assert 1 <= len(header) <= 4
 
@@ -186,7 +190,11 @@ def test_only_what_people_enter_can_be_edited():
     assert editable["csp_invoice"] == editable["csp_invoiceline"] == set()
     assert editable["csp_costline"] == editable["csp_subscription"] == set()
     assert editable["csp_customer"] == {"csp_accountid"}
-    assert editable["csp_finding"] == {"csp_state"}
+    assert editable["csp_finding"] == {
+        "csp_state",
+        "csp_releasedreason",
+        "csp_releaseduntil",
+    }
     assert {"csp_unitprice", "csp_currency", "csp_validfrom"} <= editable["csp_pricelistitem"]
     assert editable["csp_billingrun"] == {
         "csp_kind",

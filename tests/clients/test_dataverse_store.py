@@ -978,6 +978,12 @@ def test_a_settlement_whose_answer_was_lost_is_recognised(environment, store):
 # Findings ------------------------------------------------------------------------------------------
 
 
+def opened(finding: Finding | None = None) -> Finding:
+    """A finding as it is stored: open since the day on which it was seen."""
+    finding = finding or a_finding()
+    return replace(finding, since=finding.seen)
+
+
 def test_a_finding_seen_again_is_not_written(environment, store):
     checks = ["agreement.missing"]
     assert store.replace_findings(checks, "c1", [a_finding()]) == Saved(created=1)
@@ -985,7 +991,7 @@ def test_a_finding_seen_again_is_not_written(environment, store):
     later = a_finding(seen=date(2026, 11, 23))
     assert store.replace_findings(checks, "c1", [later]) == Saved(unchanged=1)
     assert environment.writes() == []
-    assert list(store.findings()) == [a_finding()]
+    assert list(store.findings()) == [opened()]
 
 
 def test_what_is_no_longer_found_is_closed_and_may_come_back(environment, store):
@@ -998,7 +1004,7 @@ def test_what_is_no_longer_found_is_closed_and_may_come_back(environment, store)
     assert store.replace_findings(checks, "c1", [later, a_finding(2)]) == Saved(
         updated=1, unchanged=1
     )
-    assert later in store.findings()
+    assert opened(later) in store.findings()
     rows = environment.client().read(
         Query(table="csp_finding", select=("csp_record", "csp_firstseen", "csp_lastseen"))
     )
@@ -1010,7 +1016,7 @@ def test_findings_of_the_partner_have_no_customer(store):
     about_all = a_finding(customer_id="", check="source.incomplete")
     store.replace_findings(["source.incomplete"], "", [about_all])
     store.replace_findings(["source.incomplete"], "c1", [])
-    assert list(store.findings()) == [about_all]
+    assert list(store.findings()) == [opened(about_all)]
     store.replace_findings(["source.incomplete"], "", [])
     assert list(store.findings()) == []
 

@@ -46,7 +46,7 @@ from domain.contract import (
 from domain.customer import Customer
 from domain.money import Money
 from domain.period import Frequency, Period
-from domain.problems import Finding, InputError, Severity
+from domain.problems import Finding, FindingState, InputError, Severity
 from domain.run import RequestStatus, RunStatus, UnitStatus
 from domain.subscription import CostKind, CostLine, SubscriptionKind
 from domain.tax import TaxDecider
@@ -173,6 +173,7 @@ def test_every_value_of_our_own_words_is_an_option():
         (INVOICE, "csp_kind"): DocumentKind,
         (INVOICE, "csp_status"): DocumentStatus,
         (FINDING, "csp_severity"): Severity,
+        (FINDING, "csp_state"): FindingState,
         (UNIT_OF_WORK, "csp_status"): UnitStatus,
         (TABLE_OF_RUN, "csp_status"): RequestStatus,
         (MARKUP_RULE, "csp_method"): MarkupMethod,

@@ -1,0 +1,80 @@
+"""Findings as rows: what is open, what a check no longer finds, and what people decided on a row.
+
+A person sets the state of a row, with a reason where it is a release. That counts when the worker
+has accepted it (`sync.releases`): until then the finding is read as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from dataverse.client import etag, literal, one_of
+from dataverse.documents import slices
+from dataverse.mapping import FORMATTED, from_row
+from dataverse.rows import REFUSED, Rows, finding_of, state_of
+from dataverse.schema import EXTERNAL_KEY, ROW_HASH, Row, external_key
+from dataverse.tables import FINDING
+from domain.problems import Decision, Finding, FindingState
+from invoice.file import Saved
+
+
+class Findings:
+    """The findings of one environment."""
+
+    _rows: Rows
+
+    def findings(self, *, customer_id: str = "") -> Sequence[Finding]:
+        """Read the findings whose cause is there, released ones included, by key."""
+        where = f"csp_tenantid eq {literal(customer_id)}" if customer_id else ""
+        found = [finding_of(row) for row in self._rows.open_findings(where)]
+        return tuple(sorted(found, key=lambda one: one.key))
+
+    def replace_findings(
+        self, checks: Sequence[str], customer_id: str, findings: Sequence[Finding]
+    ) -> Saved:
+        """Save what these checks found for a customer now, and close what they no longer find.
+
+        One that says what it said before is not written: its days stay, and its release.
+        """
+        tenant = f"csp_tenantid eq {literal(customer_id or None)}"
+        known: dict[str, Row] = {}
+        for some in slices(checks):
+            rows = self._rows.open_findings(f"{tenant} and {one_of('csp_check', some)}")
+            known |= {row[EXTERNAL_KEY]: row for row in rows}
+        saved = self._rows.save([self._rows.after(one, known) for one in findings])
+        gone = known.keys() - {external_key(finding.key) for finding in findings}
+        for key in sorted(gone):
+            self._rows.close_finding(known[key])
+        return saved + Saved(updated=len(gone))
+
+    def decisions(self) -> Sequence[Decision]:
+        """Read what people set on the rows of findings and nobody has accepted yet, by key.
+
+        Closing one about a row that Dataverse refuses needs nobody: it says that the row is not
+        wanted any more.
+        """
+        state = FINDING.column("csp_state")
+        asked = {
+            FindingState.RELEASED: "csp_releasedby eq null",
+            FindingState.OPEN: "csp_releasedby ne null",
+            FindingState.CLOSED: f"{ROW_HASH} ne null and csp_check ne {literal(REFUSED)}",
+        }
+        where = " or ".join(
+            f"(csp_state eq {state.option(one)} and {rest})" for one, rest in asked.items()
+        )
+        found = [
+            Decision(
+                finding=from_row(FINDING, row),
+                state=state_of(row),
+                by=row.get("_modifiedby_value" + FORMATTED) or "",
+                on=datetime.fromisoformat(row["modifiedon"]).date(),
+                version=etag(row),
+            )
+            for row in self._rows.read_findings(where)
+        ]
+        return tuple(sorted(found, key=lambda one: one.finding.key))
+
+    def put_finding(self, finding: Finding, version: str = "*") -> None:
+        """Write a finding whatever its row says; Conflict when the row has another version."""
+        self._rows.put_finding(finding, version)

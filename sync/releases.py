@@ -1,0 +1,129 @@
+"""A person lets a customer be billed in spite of a finding, or takes that back; who, when and why.
+
+A release comes by a command or by the finding's row in Dynamics, where a person sets the state and a
+reason. What was set there counts when it is accepted, at the start of the next run. What there is
+nothing to bill with for is not released, and the row says why.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from datetime import date
+
+from domain.problems import Conflict, Decision, Finding, FindingState, InputError, NotFound
+from rules.checks import in_force, judged, why_final
+from sync.findings import current
+from sync.ports import Ports
+
+LONGEST = 1000
+"""Characters of a reason."""
+_LIST = "list them with: python -m app holds"
+
+
+def settle(ports: Ports) -> None:
+    """Accept or refuse what people set on findings, and end the releases whose time is over."""
+    today = ports.now().date()
+    for decision in ports.store.decisions():
+        # Changed or deleted meanwhile: the next run looks again.
+        with suppress(Conflict, NotFound):
+            ports.store.put_finding(_answered(ports, decision, today), decision.version)
+    for finding in ports.store.findings():
+        counts = in_force(finding, ports.policy, today)
+        if finding.released_by and not counts.released_by:
+            with suppress(NotFound):
+                ports.store.put_finding(replace(counts, severity=finding.severity))
+
+
+def _answered(ports: Ports, decision: Decision, today: date) -> Finding:
+    finding, who = decision.finding, decision.by or "Somebody in Dynamics"
+    match decision.state:
+        case FindingState.OPEN:
+            return finding.with_ended_release(finding, today, f"{who} withdrew it")
+        case FindingState.CLOSED:
+            said = f"{who} closed it on {decision.on}; a run that finds it again opens it."
+            return replace(finding.closed(decision.on), release_note=said)
+        case FindingState.RELEASED:
+            refused = _refusal(ports, finding, finding.released_reason, finding.released_until)
+            if refused:
+                said = f"Not released on {decision.on}: {refused}."
+                return replace(finding.with_ended_release(finding, today, ""), release_note=said)
+            return replace(
+                finding,
+                released_by=who,
+                released_on=decision.on,
+                released_reason=finding.released_reason.strip()[:LONGEST],
+                release_note="",
+            )
+
+
+def _refusal(ports: Ports, finding: Finding, reason: str, until: date | None) -> str:
+    """Say why a finding is not released; empty: it is."""
+    (as_judged,) = judged([finding], ports.policy)
+    final = why_final(as_judged)
+    if final:
+        return final
+    if not reason.strip():
+        return "a reason is missing; enter it and set the state to Released again"
+    if until is not None and until < ports.now().date():
+        return f"its last day, {until}, is over"
+    return ""
+
+
+def release(ports: Ports, name: str, *, reason: str, by: str, until: date | None = None) -> Finding:
+    """Release a finding by its short name; the same release again changes nothing.
+
+    InputError, in a sentence, for what is unknown, holds nobody, cannot be released or has no reason.
+    """
+    found = find(ports, name)
+    final = why_final(found)
+    if final:
+        raise InputError(f"{found.id} cannot be released: {final}", hint=found.hint)
+    if not reason.strip() or len(reason) > LONGEST:
+        raise InputError(
+            f"a release needs a reason of 1 to {LONGEST} characters",
+            hint='give it as --reason "agreed with the customer by phone"',
+        )
+    if not by.strip():
+        raise InputError("a release needs a name", hint="give it as --by NAME")
+    refused = _refusal(ports, found, reason, until)
+    if refused:
+        raise InputError(f"{found.id} is not released: {refused}", hint="give a later day")
+    told = (by.strip(), reason.strip(), until)
+    if (found.released_by, found.released_reason, found.released_until) == told:
+        return found
+    today = ports.now().date()
+    ended = found.with_ended_release(found, today, f"{by.strip()} released it anew")
+    released = replace(
+        ended,
+        released_by=by.strip(),
+        released_on=today,
+        released_reason=reason.strip(),
+        released_until=until,
+    )
+    ports.store.put_finding(released)
+    return released
+
+
+def withdraw(ports: Ports, name: str, *, by: str) -> Finding:
+    """Take a release back: the finding holds again."""
+    found = find(ports, name)
+    if not found.released_by:
+        raise InputError(f"{found.id} is not released", hint=_LIST)
+    today = ports.now().date()
+    held = found.with_ended_release(found, today, f"{by.strip() or 'somebody'} withdrew it")
+    ports.store.put_finding(held)
+    return held
+
+
+def find(ports: Ports, name: str) -> Finding:
+    """Return the one open finding of a name, as `holds` shows it, or of a key; else InputError."""
+    wanted = name.strip().lower()
+    open_ones = current(ports)
+    found = [one for one in open_ones if wanted in {one.id.lower(), one.key.lower()}]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        keys = ", ".join(one.key for one in found)
+        raise InputError(f"{name} names several findings: {keys}", hint="give the key of one")
+    raise InputError(f"there is no open finding {name}", hint=_LIST)

@@ -1,0 +1,445 @@
+"""Holds end: their cause is gone, or a person releases them with a reason; per customer, never per run."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domain.contract import BillingContract
+from domain.customer import Agreement
+from domain.problems import Conflict, Decision, FindingState, InputError, Severity
+from domain.run import RunStatus, UnitStatus
+from invoice.document import DocumentStatus
+from rules.checks import CHECKS
+from sync import bill, releases
+from sync.findings import current
+from tests.builders import CUSTOMER, an_agreement, day
+from tests.usecases.office import (
+    APPROVE,
+    BILL,
+    NORTHWIND,
+    SYNC,
+    a_fault,
+    an_office,
+    totals,
+    work,
+)
+
+HELD = {"Northwind Traders draft": "65.45"}
+BOTH = {"Fabrikam Toys draft": "142.80", **HELD}
+ANNA = {"reason": "signed on paper, scan in the file", "by": "Anna Finance"}
+
+
+@pytest.fixture
+def office(tmp_path):
+    """Fabrikam is on hold: it has not accepted the agreement. October was billed without it."""
+    office = an_office(tmp_path)
+    office.partner_center.signed = [an_agreement(customer_id=NORTHWIND)]
+    work(office, SYNC, BILL)
+    assert totals(office) == HELD
+    return office
+
+
+def the_hold(office):
+    (finding,) = current(office.ports)
+    return finding
+
+
+def release(office, **terms):
+    return releases.release(office.ports, the_hold(office).id, **ANNA | terms)
+
+
+def run_of(office):
+    return office.store.run(BILL.run_key)
+
+
+# --- by a command ----------------------------------------------------------------------------------
+
+
+def test_a_released_customer_is_billed_by_the_next_run_with_all_that_was_held(office):
+    found = release(office)
+    assert (found.state, found.released_on) == (FindingState.RELEASED, day("2026-11-09"))
+    work(office, BILL)
+    assert totals(office) == BOTH
+    run = run_of(office)
+    assert (run.status, run.counts["held"], run.totals[0].held) == (RunStatus.DONE, 0, 0)
+    assert run.totals[0].residual == 0
+    # The cause is there, and so is the finding, with who released it and why.
+    assert the_hold(office).released_reason == ANNA["reason"]
+    assert office.written(lambda: work(office, BILL)) == []
+
+
+def test_a_released_customers_document_is_issued(office):
+    release(office)
+    work(office, BILL, APPROVE)
+    assert set(totals(office)) == {
+        "Fabrikam Toys INV-202610-0001",
+        "Northwind Traders INV-202610-0002",
+    }
+    assert office.written(lambda: work(office, BILL, APPROVE)) == []
+
+
+def test_after_the_others_were_approved_a_released_one_is_billed_and_approved(office):
+    work(office, APPROVE)
+    assert set(totals(office)) == {"Northwind Traders INV-202610-0001"}
+    release(office)
+    work(office, BILL, APPROVE)
+    assert totals(office) == {
+        "Northwind Traders INV-202610-0001": "65.45",
+        "Fabrikam Toys INV-202610-0002": "142.80",
+    }
+
+
+def test_a_release_that_is_withdrawn_takes_the_draft_back(office):
+    release(office)
+    work(office, BILL)
+    held = releases.withdraw(office.ports, the_hold(office).id, by="Ben")
+    assert held.release_note == (
+        "Anna Finance released it on 2026-11-09 (signed on paper, scan in the file). "
+        "The release ended on 2026-11-09: Ben withdrew it."
+    )
+    work(office, BILL)
+    assert totals(office) == HELD
+    assert the_hold(office).release_note == held.release_note
+    assert run_of(office).status is RunStatus.DONE_WITH_HOLDS
+
+
+def test_a_draft_whose_release_was_withdrawn_is_not_issued(office):
+    release(office)
+    work(office, BILL)
+    releases.withdraw(office.ports, the_hold(office).id, by="Ben")
+    work(office, APPROVE)
+    assert set(totals(office)) == {"Fabrikam Toys draft", "Northwind Traders INV-202610-0001"}
+
+
+def test_what_was_issued_under_a_release_stays_issued(office):
+    release(office)
+    work(office, BILL, APPROVE)
+    before = totals(office)
+    releases.withdraw(office.ports, the_hold(office).id, by="Ben")
+    work(office, BILL, APPROVE)
+    assert totals(office) == before
+
+
+def test_a_release_ends_when_the_finding_says_something_else(office):
+    release(office)
+    work(office, BILL)
+    office.store.save([an_agreement(type="MicrosoftCloudAgreement")])
+    work(office, BILL)
+    assert totals(office) == HELD
+    found = the_hold(office)
+    assert "(only MicrosoftCloudAgreement)" in found.sentence
+    assert found.release_note.endswith("the finding says something else now.")
+
+
+def test_a_release_ends_with_the_finding_and_is_not_there_when_it_opens_anew(office):
+    release(office)
+    office.store.save([an_agreement()])
+    work(office, BILL)
+    assert (totals(office), current(office.ports)) == (BOTH, [])
+    del office.store.table(Agreement)[an_agreement().key]
+    work(office, BILL)
+    assert totals(office) == HELD
+    assert the_hold(office).holds
+
+
+def test_a_release_with_a_last_day_holds_again_after_it(office):
+    release(office, until=day("2026-11-10"))
+    office.clock.advance(timedelta(days=1))
+    work(office, BILL)
+    assert totals(office) == BOTH
+    office.clock.advance(timedelta(days=1))
+    assert the_hold(office).holds
+    work(office, BILL)
+    assert totals(office) == HELD
+    assert "2026-11-10 was its last day" in office.store.findings()[0].release_note
+
+
+def test_the_same_release_again_changes_nothing_and_another_takes_its_place(office):
+    release(office)
+    assert office.written(lambda: release(office)) == []
+    other = release(office, by="Ben", reason="the scan is there")
+    assert (other.released_by, other.released_reason) == ("Ben", "the scan is there")
+    assert "Anna Finance released it" in other.release_note
+
+
+@pytest.mark.parametrize(
+    ("terms", "why"),
+    [
+        ({"reason": ""}, "a release needs a reason of 1 to 1000 characters"),
+        ({"reason": "  \n"}, "a release needs a reason of 1 to 1000 characters"),
+        ({"reason": "x" * 1001}, "a release needs a reason of 1 to 1000 characters"),
+        ({"by": " "}, "a release needs a name"),
+        ({"until": day("2026-11-08")}, "its last day, 2026-11-08, is over"),
+    ],
+)
+def test_a_release_says_why_who_and_until_when(office, terms, why):
+    with pytest.raises(InputError, match=why):
+        release(office, **terms)
+    assert the_hold(office).holds
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        (a_fault("gdap.expiring", severity=Severity.WARN), "it is a warning and holds nobody"),
+        (
+            a_fault("import.incomplete", "", severity=Severity.BLOCK),
+            "what Microsoft billed is not known completely",
+        ),
+        (a_fault("mapping.no_contract"), "there is no contract to bill by"),
+        (a_fault("price.missing"), "without a price there is nothing to ask for"),
+        (a_fault("former.check"), "this version knows no check former.check"),
+    ],
+)
+def test_what_nobody_may_release_is_refused_in_a_sentence(office, fault, why):
+    office.store.save([fault])
+    with pytest.raises(InputError, match=why):
+        releases.release(office.ports, fault.id, **ANNA)
+
+
+def test_a_name_must_be_that_of_an_open_finding(office):
+    with pytest.raises(InputError, match="there is no open finding agreement"):
+        releases.release(office.ports, "agreement.missing-000000", **ANNA)
+    with pytest.raises(InputError, match="is not released"):
+        releases.withdraw(office.ports, the_hold(office).id, by="Ben")
+    assert releases.find(office.ports, the_hold(office).key) == the_hold(office)
+    assert releases.find(office.ports, f" {the_hold(office).id.upper()} ") == the_hold(office)
+
+
+# --- on the finding's row in Dynamics --------------------------------------------------------------
+
+
+def set_on_row(office, state, **typed):
+    finding = the_hold(office)
+    office.store.decided[finding.key] = Decision(
+        finding=replace(finding, **typed),
+        state=state,
+        by="Carla Manager",
+        on=day("2026-11-08"),
+        version="1",
+    )
+
+
+def test_what_a_person_set_on_the_row_counts_with_the_next_run(office):
+    set_on_row(office, FindingState.RELEASED, released_reason=" agreed by phone ")
+    assert the_hold(office).holds
+    work(office, BILL)
+    assert totals(office) == BOTH
+    found = the_hold(office)
+    assert (found.released_by, found.released_on, found.released_reason) == (
+        "Carla Manager",
+        day("2026-11-08"),
+        "agreed by phone",
+    )
+    assert office.written(lambda: work(office, BILL)) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            {},
+            ("Not released on 2026-11-08: a reason is missing; "
+            "enter it and set the state to Released again."),
+        ),
+        (
+            {"released_reason": "ok", "released_until": day("2026-11-08")},
+            "Not released on 2026-11-08: its last day, 2026-11-08, is over.",
+        ),
+    ],
+)
+def test_what_cannot_count_is_answered_on_the_row(office, typed, said):
+    set_on_row(office, FindingState.RELEASED, **typed)
+    work(office, BILL)
+    assert totals(office) == HELD
+    found = the_hold(office)
+    assert (found.state, found.release_note, found.released_reason) == (FindingState.OPEN, said, "")
+    assert office.written(lambda: work(office, BILL)) == []
+
+
+def test_a_row_that_nobody_may_release_says_why(office):
+    del office.store.table(BillingContract)["contract/c1"]
+    office.store.save([an_agreement()])
+    work(office, BILL)
+    set_on_row(office, FindingState.RELEASED, released_reason="bill it anyway")
+    work(office, BILL)
+    found = the_hold(office)
+    assert found.release_note == "Not released on 2026-11-08: there is no contract to bill by."
+    assert found.holds
+
+
+def test_a_release_is_taken_back_on_the_row(office):
+    release(office)
+    set_on_row(office, FindingState.OPEN)
+    work(office, BILL)
+    assert totals(office) == HELD
+    assert the_hold(office).release_note.endswith("Carla Manager withdrew it.")
+
+
+def test_closing_a_row_does_not_bill_anybody_whose_fault_is_still_there(office):
+    set_on_row(office, FindingState.CLOSED)
+    work(office, BILL)
+    assert totals(office) == HELD
+    assert the_hold(office).holds
+
+
+def test_a_row_that_changed_again_is_looked_at_by_the_next_run(office, monkeypatch):
+    set_on_row(office, FindingState.RELEASED, released_reason="ok")
+
+    def lost(finding, version="*"):
+        raise Conflict("somebody was faster", service="Store")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(office.store, "put_finding", lost)
+        work(office, BILL)
+    assert totals(office) == HELD
+    work(office, BILL)
+    assert totals(office) == BOTH
+
+
+# --- per customer, never per run -------------------------------------------------------------------
+
+FAULTS = sorted(
+    name
+    for name, check in CHECKS.items()
+    if check.severity is not Severity.WARN and check.room != "answer"
+)
+
+
+def test_one_customers_fault_of_any_kind_leaves_the_others_billed(tmp_path):
+    office = an_office(tmp_path)
+    work(office, SYNC)
+    found_by_a_draft = {*bill._CHECKS, *bill._RECONCILE_CHECKS}
+    for check in FAULTS:
+        fault = a_fault(check, severity=CHECKS[check].severity)
+        office.store.save([fault])
+        work(office, BILL)
+        # What a draft looks at itself is found to be gone.
+        assert totals(office) == (BOTH if check in found_by_a_draft else HELD), check
+        held = check not in found_by_a_draft
+        assert (run_of(office).status is RunStatus.DONE_WITH_HOLDS) is held
+        assert run_of(office).totals[0].residual == 0
+        office.store.replace_findings((check,), CUSTOMER, [])
+
+
+def test_a_customer_with_every_kind_of_fault_at_once_leaves_the_others_billed(tmp_path):
+    office = an_office(tmp_path)
+    work(office, SYNC)
+    office.store.table(Agreement).clear()
+    office.store.save([an_agreement(customer_id=NORTHWIND)])
+    office.store.save([a_fault(check, record=f"r {check}") for check in FAULTS])
+    work(office, BILL)
+    assert totals(office) == HELD
+
+
+# --- the invariant ---------------------------------------------------------------------------------
+
+
+class Story:
+    """What a month can go through, with a model beside it that says who must be billed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.office = an_office(folder)
+        work(self.office, SYNC)
+        self.signed = True
+        self.old = False
+        """Whether the old agreement was accepted: the finding then says something else."""
+        self.released: bool | None = None
+        """For which sentence (`old`) a person released the finding."""
+        self.found = False
+
+    def sign(self, signed: bool) -> None:
+        self.signed = signed
+        table = self.office.store.table(Agreement)
+        if signed:
+            self.office.store.save([an_agreement()])
+        else:
+            table.pop(an_agreement().key, None)
+
+    def accept_old(self, old: bool) -> None:
+        self.old = old
+        table = self.office.store.table(Agreement)
+        agreement = an_agreement(type="MicrosoftCloudAgreement", agreed_on=day("2019-01-01"))
+        if old:
+            table["the old one"] = agreement
+        else:
+            table.pop("the old one", None)
+
+    def open_finding(self):
+        return next(iter(current(self.office.ports)), None)
+
+    def release(self) -> None:
+        found = self.open_finding()
+        if found is not None:
+            releases.release(self.office.ports, found.id, **ANNA)
+            self.released = "only" in found.sentence
+
+    def withdraw(self) -> None:
+        found = self.open_finding()
+        if found is not None and found.released_by:
+            releases.withdraw(self.office.ports, found.id, by="Ben")
+            self.released = None
+
+    def bill(self) -> None:
+        work(self.office, BILL)
+        if self.signed or self.released is not self.old:
+            self.released = None  # it closed, or says something else
+        holds = not self.signed and self.released is None
+        mine = [d for d in self.office.store.documents() if d.customer_id == CUSTOMER]
+        issued = [d for d in mine if d.status is not DocumentStatus.DRAFT]
+        if issued:
+            return  # the month is through: it is looked at no more
+        assert bool(mine) is not holds
+        unit = self.office.store.ledger[f"bill/{CUSTOMER}/2026-10"][0]
+        assert unit.status is (UnitStatus.HELD if holds else UnitStatus.SETTLED)
+        found = self.open_finding()
+        assert (found is not None) is (not self.signed)
+        assert found is None or found.holds is holds
+
+    def approve(self) -> None:
+        work(self.office, APPROVE)
+
+    def check(self) -> None:
+        documents = self.office.store.documents()
+        keys = [line.charge.key for document in documents for line in document.lines]
+        assert len(keys) == len(set(keys)), "a charge was asked for twice"
+        run = self.office.store.run(BILL.run_key)
+        if run is not None:
+            assert run.totals[0].residual == 0
+            assert run.totals[0].microsoft == Decimal(150)
+
+
+STEPS = st.lists(
+    st.sampled_from(
+        [
+            ("sign", True),
+            ("sign", False),
+            ("accept_old", True),
+            ("accept_old", False),
+            ("release",),
+            ("withdraw",),
+            ("bill",),
+            ("bill",),
+            ("approve",),
+        ]
+    ),
+    max_size=14,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(steps=STEPS)
+def test_billed_exactly_when_nothing_holds_and_nothing_twice(steps):
+    with tempfile.TemporaryDirectory() as folder:
+        story = Story(Path(folder))
+        for name, *arguments in [*steps, ("bill",), ("bill",), ("approve",), ("bill",)]:
+            getattr(story, name)(*arguments)
+            story.check()
