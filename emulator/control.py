@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
     from emulator.parties import Parties
+    from emulator.vies import Vies
     from emulator.webhooks import Webhooks
 
 PUBLIC_URLS = {
@@ -39,6 +40,7 @@ PUBLIC_URLS = {
     "blob": "https://cspbillingexports.blob.core.windows.net",
     "certificates": "https://certificates.emulator.invalid",
     "dataverse": "https://cspbilling.crm.dynamics.com",
+    "vies": "https://ec.europa.eu/taxation_customs/vies/rest-api",
     "control": "https://control.emulator.invalid",
 }
 SHAPES = ("rotate", "link", "inline", "url")
@@ -117,6 +119,11 @@ class Machine(Stage, Protocol):
     @property
     def webhooks(self) -> Webhooks:
         """The sender of Partner Center's events."""
+        ...
+
+    @property
+    def vies(self) -> Vies:
+        """The register of VAT numbers."""
         ...
 
     @property
@@ -312,6 +319,8 @@ class ControlPlane:
             ("POST", "/_emulator/reissue", self._reissue),
             ("POST", "/_emulator/refresh-token", self._refresh_token),
             ("POST", "/_emulator/revoke", self._revoke),
+            ("POST", "/_emulator/vies", lambda body: asdict(machine.vies.fail(**body))),
+            ("DELETE", "/_emulator/vies", lambda _: machine.vies.recover()),
             ("POST", "/_emulator/act", lambda body: machine.parties.act(**body)),
             ("GET", "/_emulator/webhooks", self._webhooks),
             ("POST", "/_emulator/webhooks", self._spoil),

@@ -17,6 +17,7 @@ from emulator.partner_webhooks import Certificates
 from emulator.prices import Prices
 from emulator.server import Loopback
 from emulator.tokens import Tokens
+from emulator.vies import Vies
 from emulator.webhooks import Webhooks
 from emulator.world import NOW, World, build_world
 
@@ -46,7 +47,8 @@ class Emulator:
         self._tokens = Tokens(self)
         self._entra = Entra(self, self._tokens)
         self.webhooks = Webhooks(self)
-        self.parties = Parties(self, self.webhooks)
+        self.vies = Vies(self)
+        self.parties = Parties(self, self.webhooks, self.vies)
         self.clock.watchers.append(self.webhooks.catch_up)
         self._partner_center = PartnerCenter(self, self._tokens, self.webhooks)
         self._exports = Exports(self)
@@ -69,6 +71,7 @@ class Emulator:
             "blob": wrap("blob", self._exports),
             "certificates": wrap("certificates", Certificates(), serial=False),
             "dataverse": wrap("dataverse", self.dataverse, serial=False),
+            "vies": wrap("vies", self.vies),
             "control": ControlPlane(self, self.control),
         }
 
@@ -98,6 +101,7 @@ class Emulator:
             self._exports,
             self._graph,
             self.dataverse,
+            self.vies,
         ):
             host.reset()
 

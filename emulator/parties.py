@@ -16,6 +16,7 @@ from emulator.gdap import GdapError
 from emulator.happenings import Happening
 from emulator.history import CommerceError
 from emulator.tenants import Resource
+from emulator.vies import Vies
 from emulator.webhooks import Webhooks
 
 _DAP = (
@@ -28,7 +29,7 @@ _DAP = (
 class Parties:
     """The acts of the others, each by name; ValueError says what cannot be."""
 
-    def __init__(self, stage: Stage, webhooks: Webhooks) -> None:
+    def __init__(self, stage: Stage, webhooks: Webhooks, vies: Vies) -> None:
         self._stage = stage
         self._webhooks = webhooks
         self._told = 0
@@ -45,6 +46,8 @@ class Parties:
             "sign_reseller_agreement": self.sign_reseller_agreement,
             "change_partner_of_record": self.change_partner_of_record,
             "correct_lines_partner": self.correct_lines_partner,
+            "register_vat_number": vies.register,
+            "deregister_vat_number": vies.deregister,
             "announce": self.announce,
         }
 

@@ -217,18 +217,33 @@ def _european(author: Author) -> None:
         _PLACES["Innsbruck"],
         ("Lena", "Moser"),
         registration_number="ATU00000024",
+        vat_number="ATU00000024",
     )
     # Annual, billed upfront, starting in October.
     alpine.seats("Saison", "business-basic", 40, at("2026-10-07"), plan="annual")
     alpine.azure(at("2026-01-20"), ("lifte", "shop"), deployments=38)
 
-    author.customer("Expiring Access GmbH", _PLACES["Köln"], ("Jan", "Vogt"))
-    author.customer("Access Lapsed SARL", _PLACES["Lyon"], ("Élise", "Morel"))
     author.customer(
-        "Grachten Groep BV", _PLACES["Utrecht"], ("Daan", "Visser"), validation="UnderReview"
+        "Expiring Access GmbH", _PLACES["Köln"], ("Jan", "Vogt"), vat_number="DE100000016"
+    )
+    author.customer(
+        "Access Lapsed SARL", _PLACES["Lyon"], ("Élise", "Morel"), vat_number="FR00000000190"
+    )
+    author.customer(
+        "Grachten Groep BV",
+        _PLACES["Utrecht"],
+        ("Daan", "Visser"),
+        validation="UnderReview",
+        vat_number="NL000000012B01",
     )
     # No customer agreement; and one signed with Microsoft directly.
-    author.customer("Vinos Antiguos SL", _PLACES["Sevilla"], ("Inma", "Reyes"), agreed=None)
+    author.customer(
+        "Vinos Antiguos SL",
+        _PLACES["Sevilla"],
+        ("Inma", "Reyes"),
+        agreed=None,
+        vat_number="ESB00000018",
+    )
     author.customer(
         "Direct Harbour Ltd",
         _PLACES["Cork"],
@@ -236,13 +251,15 @@ def _european(author: Author) -> None:
         agreed=None,
         agreements=(),
         direct_signed=True,
+        vat_number="IE1000001MH",
     )
 
     bayerische = author.customer(
         "Bayerische Maschinenbau AG",
         _PLACES["München"],
         ("Ulla", "Brandt"),
-        registration_number="DE000000012",
+        registration_number="DE100000008",
+        vat_number="DE100000008",
     )
     # Three-year terms, a software subscription, a perpetual licence.
     bayerische.seats("Werk drei Jahre", "e3", 60, at("2025-05-06"), term="P3Y", plan="annual")
@@ -270,7 +287,9 @@ def _european(author: Author) -> None:
     )
     school.seats("Lehrkräfte", "e3", 55, at("2026-09-07"))
 
-    coho = author.customer("Coho Winery SAS", _PLACES["Lyon"], ("Marc", "Delon"))
+    coho = author.customer(
+        "Coho Winery SAS", _PLACES["Lyon"], ("Marc", "Delon"), vat_number="FR00000000287"
+    )
     coho.seats("Agent messages", "agent-pack", 3, at("2026-10-08"))
     coho.azure(at("2026-03-02"), ("cave", "essai"), deployments=36, sponsored=("essai",))
 

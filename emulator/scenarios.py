@@ -43,6 +43,7 @@ def _small(seed: int) -> Content:
         ),
         ("Lena", "Moser"),
         registration_number="ATU00000024",
+        vat_number="ATU00000024",
     )
     alpine.seats("Saison", "business-basic", 40, at("2026-10-07"), plan="annual")
     alpine.seats("Zentrale", "business-premium", 9, at("2026-05-31"))

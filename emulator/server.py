@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
@@ -92,7 +93,9 @@ class Loopback:
             self._secure()
         for name, server in self._servers.items():
             scheme = "http" if server.ssl_context is None else "https"
-            emulator.base_urls[name] = f"{scheme}://{host}:{server.port}"
+            # VIES is a path of its host, and its clients ask below it.
+            path = urlsplit(PUBLIC_URLS[name]).path
+            emulator.base_urls[name] = f"{scheme}://{host}:{server.port}{path}"
 
     def _secure(self) -> None:
         from emulator.certificates import loopback_context  # noqa: PLC0415 - only TLS needs it

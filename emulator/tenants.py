@@ -98,6 +98,7 @@ class Tenant:
     phone: str
     segment: str = "Commercial"
     registration_number: str | None = None
+    vat_number: str = ""
     agreements: tuple[Agreement, ...] = ()
     direct_signed: bool = False
     reseller: Reseller | None = None

@@ -57,6 +57,7 @@ class Partner:
     upn: str
     client_id: str
     client_secret: str
+    vat_number: str
 
 
 PARTNER = Partner(
@@ -69,6 +70,7 @@ PARTNER = Partner(
     upn="admin.agent@contosocloud.onmicrosoft.com",
     client_id="a1b2c3d4-0000-4000-8000-0000000a9911",
     client_secret="emulator-not-a-secret",
+    vat_number="BE0000000097",
 )
 
 
@@ -323,6 +325,18 @@ class World:
             if relationship.id == relationship_id
             for assignment in relationship.assignments
         ]
+
+    # -- tax ------------------------------------------------------------------------------------
+
+    def vat_register(self) -> dict[str, tuple[str, str]]:
+        """The VAT numbers of the partner and its customers in the Union: name and address."""
+        found = {self.partner.vat_number: (self.partner.name, "Voorbeeldlaan 1\n1000 Brussel")}
+        for account in self._content.accounts:
+            tenant = account.tenant
+            if tenant.vat_number:
+                address = f"{tenant.street}\n{tenant.postal_code} {tenant.city}"
+                found[tenant.vat_number] = (tenant.company, address)
+        return found
 
     # -- what is told of it -------------------------------------------------------------------
 

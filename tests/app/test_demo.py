@@ -338,7 +338,7 @@ def test_every_story_is_looked_at_here():
 
 
 def test_the_buyers_tax_id_stands_on_the_document(demo):
-    assert demo.of("Bayerische Maschinenbau AG").buyer_tax_id == "DE000000012"
+    assert demo.of("Bayerische Maschinenbau AG").buyer_tax_id == "DE100000008"
 
 
 # --- the files ---------------------------------------------------------------------------------------

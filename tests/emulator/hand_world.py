@@ -97,6 +97,9 @@ class HandWorld:
         self.version = 1
         self.patches: list[Resource] = []
 
+    def vat_register(self) -> dict[str, tuple[str, str]]:
+        return {"EL094259216": ("Fabrikam 0", "Athens")}
+
     def happenings(self, since: datetime, until: datetime) -> list[Happening]:
         issued = datetime(2026, 11, 20, tzinfo=UTC)
         return [invoice_event(INVOICE, issued)] if since <= issued <= until else []

@@ -476,7 +476,7 @@ def test_perpetual_software(teller: Teller, key: str):
 @story("tax-registration")
 def test_tax_registration(teller: Teller, key: str):
     profile = teller.customer(key)["companyProfile"]
-    assert profile["organizationRegistrationNumber"] == "DE000000012"
+    assert profile["organizationRegistrationNumber"] == "DE100000008"
     assert profile["address"]["country"] == "DE"
     assert {line["TaxTotal"] for line in teller.lines(key)} == {0}
 

@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import certifi
 import pytest
@@ -58,7 +59,7 @@ def test_a_chosen_port_is_the_control_planes_and_the_others_follow(desk, worker_
     with Loopback(desk.emulator, port=port).start():
         urls = desk.emulator.base_urls
         assert urls["control"] == f"http://127.0.0.1:{port}"
-        ports = sorted(int(url.rpartition(":")[2]) for url in urls.values())
+        ports = sorted(urlsplit(url).port for url in urls.values())
         assert ports == list(range(port, port + len(urls)))
 
 
