@@ -205,9 +205,19 @@ def printed_number(number: str) -> str:
     return f"EL{plain[2:]}" if plain.startswith("GR") else plain
 
 
+_NUMBERED_AS = {"EL": "GR", "UK": "GB", "XI": "GB", "IM": "GB", "MC": "FR"}
+"""Other codes of a country, and countries whose businesses have another one's numbers."""
+
+
+def number_country(code: str) -> str:
+    """Return the country (ISO 3166) whose numbers a place has, from whatever code it is given by."""
+    code = code.strip().upper()
+    return _NUMBERED_AS.get(code, code)
+
+
 def number_key(country: str, number: str) -> str:
-    """Return the key of what is known of a number of a country (ISO 3166)."""
-    return f"taxnumber/{country.strip().upper()}/{number}"
+    """Return the key of what is known of a number of a country."""
+    return f"taxnumber/{number_country(country)}/{number}"
 
 
 class NumberState(StrEnum):

@@ -10,10 +10,11 @@ the same document, whichever worker asks and however often; a refusal is asked a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Protocol
 
 from domain.charge import Reason
@@ -38,6 +39,7 @@ MOST_WORDS = 1000
 FAR_AHEAD = 1 << 40
 """A key of the partner's own has no end (seconds since the epoch)."""
 
+_PERCENT = re.compile(r"100(\.0{1,10})?|[0-9]{1,2}(\.[0-9]{1,10})?")
 _NEEDS_NOTE = {
     TaxCategory.EXEMPT,
     TaxCategory.REVERSE_CHARGE,
@@ -179,7 +181,7 @@ def _read(content: bytes, question: TaxQuestion) -> TaxDecision | Finding:
 def _members(content: bytes, question: TaxQuestion) -> Mapping[str, Any]:
     try:
         members = exact_json.loads(content)
-    except (ValueError, RecursionError):
+    except ValueError:
         raise _Wrong("it is not JSON") from None
     if not isinstance(members, dict):
         raise _Wrong("it is not an object")
@@ -260,16 +262,9 @@ def _part(given: Any) -> TaxPart:
 def _percent(given: Mapping[str, Any], name: str, default: str = "") -> Decimal:
     """Read a percentage: text with up to ten decimals, from 0 to 100."""
     value = given.get(name, default)
-    try:
-        percent = Decimal(value) if isinstance(value, str) else None
-    except InvalidOperation:
-        percent = None
-    if percent is None or not percent.is_finite() or not 0 <= percent <= 100:
-        raise _Wrong(f"{name} is not a percentage from 0 to 100, written as text")
-    exponent = percent.as_tuple().exponent
-    if not isinstance(exponent, int) or exponent < -10:
-        raise _Wrong(f"{name} has more than ten decimals")
-    return percent
+    if not isinstance(value, str) or not _PERCENT.fullmatch(value):
+        raise _Wrong(f"{name} is not a percentage from 0 to 100, as text of at most ten decimals")
+    return Decimal(value)
 
 
 def _words(given: Mapping[str, Any], name: str, *, needed: bool = False) -> str:

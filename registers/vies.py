@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 from domain.problems import NotAuthorised, ServiceError, Throttled, Unavailable
-from domain.tax import NumberState, TaxNumberCheck, printed_number
+from domain.tax import NumberState, TaxNumberCheck, number_country, printed_number
 from registers.form import FormRegister
 from transport.session import Answer, Http
 
@@ -29,6 +29,8 @@ MEMBER_STATES = frozenset(
 )
 """Prefixes that VIES answers for: EL is Greece, XI is Northern Ireland; GB is no longer there."""
 ANSWER_BYTES = 64 * 1024
+UNKNOWN = "UNKNOWN"
+"""Our code for trouble that comes without one."""
 
 BUSY = frozenset(
     {
@@ -82,14 +84,14 @@ class Vies:
 
     def source(self, country: str, number: str) -> str:
         """Return VIES for the number of a member state, else what the form says."""
-        if number[:2] in MEMBER_STATES:
+        if _is_asked_for(country, number):
             return SOURCE
         return self._form.source(country, number)
 
     def check(self, country: str, number: str) -> TaxNumberCheck:
         """Ask about a number with its prefix; see `sync.ports.NumberRegister`."""
         formed = self._form.check(country, number)
-        if formed.state is NumberState.INVALID or number[:2] not in MEMBER_STATES:
+        if formed.state is NumberState.INVALID or not _is_asked_for(country, number):
             return formed
         state, rest = number[:2], number[2:]
         if self._requester:
@@ -155,6 +157,11 @@ class Vies:
         return _members(answer)
 
 
+def _is_asked_for(country: str, number: str) -> bool:
+    """Say whether a number has a prefix that VIES answers for, and it is its country's."""
+    return number[:2] in MEMBER_STATES and number_country(number[:2]) == country
+
+
 def _members(answer: Answer) -> Mapping[str, Any]:
     members = answer.json()
     if not isinstance(members, dict):
@@ -187,21 +194,22 @@ def _trouble(code: str, status: int | None) -> ServiceError:
 def _code(members: Mapping[str, Any]) -> str:
     """Return the code of an answer: VALID, INVALID, one of an error, or nothing."""
     wrapped = members.get("errorWrappers")
-    if isinstance(wrapped, list) and wrapped and isinstance(wrapped[0], dict):
-        return _text(wrapped[0], "error", 100).upper() or "UNKNOWN"
-    if members.get("actionSucceed") is False:
-        return "UNKNOWN"
+    if wrapped:
+        first = wrapped[0] if isinstance(wrapped, list) else None
+        return (_text(first, "error", 100).upper() if isinstance(first, dict) else "") or UNKNOWN
+    told = members.get("userError")
+    if members.get("actionSucceed") is False or not (told is None or isinstance(told, str)):
+        return UNKNOWN
     return _text(members, "userError", 100).upper()
 
 
 def _verdict(members: Mapping[str, Any]) -> bool | None:
     """Return what an answer says; None where it says nothing, or two things."""
-    said = {members[name] for name in ("isValid", "valid") if isinstance(members.get(name), bool)}
+    words = {members[name] for name in ("isValid", "valid") if isinstance(members.get(name), bool)}
     code = _code(members)
-    if code in {"VALID", "INVALID"}:
-        said.add(code == "VALID")
-    # A code alone is no verdict: an answer has it beside the word.
-    return said.pop() if len(said) == 1 and {"isValid", "valid"} & members.keys() else None
+    # A code is no verdict by itself: it stands beside the word, and must not contradict it.
+    said = words | {code == "VALID"} if code else words
+    return said.pop() if words and len(said) == 1 else None
 
 
 def _concerns(members: Mapping[str, Any], state: str, rest: str) -> bool:

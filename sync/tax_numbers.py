@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from domain.problems import Finding, ServiceError
-from domain.tax import TaxNumberCheck
+from domain.tax import TaxNumberCheck, number_country
 from rules.checks import Room, judged, of_rooms
 from rules.number_checks import (
     is_due,
@@ -141,8 +141,9 @@ def _wanted(ports: Ports, register: NumberRegister, day: date, customer_id: str)
         if over or customer_id not in {"", contract.customer_id}:
             continue
         if number := profile.checked_number:
-            country = profile.country.strip().upper()
-            owners[country, number].append((contract.customer_id, contract.account_name))
+            owners[number_country(profile.country), number].append(
+                (contract.customer_id, contract.account_name)
+            )
     wanted = []
     for (country, number), own in owners.items():
         source = register.source(country, number)

@@ -15,7 +15,11 @@ from typing import Any
 
 def loads(text: bytes | str) -> Any:
     """Parse JSON with exact numbers; ValueError when it is not JSON (NaN and Infinity are not)."""
-    return json.loads(text, parse_float=Decimal, parse_constant=_refuse)
+    try:
+        return json.loads(text, parse_float=Decimal, parse_constant=_refuse)
+    except RecursionError:
+        msg = "it is nested too deeply"
+        raise ValueError(msg) from None
 
 
 def dumps(value: Any) -> str:
