@@ -91,14 +91,14 @@ def _key_in(worker: Worker) -> None:
     """Enter what a finance team would: accounts, tax, contracts, prices, rules."""
     customers = list(worker.store.customers())
     wanted = demo_data.accounts(customers)
-    known = {account.number: account.id for account in worker.store.accounts()}
+    known = {account.number: account for account in worker.store.accounts()}
     ids = {}
     for tenant_id, account in wanted.items():
-        if account.number not in known:
-            known[account.number] = worker.dataverse.create(
-                "account", {"name": account.name, "accountnumber": account.number}
-            )
-        ids[tenant_id] = known[account.number]
+        row = known.get(account.number)
+        ids[tenant_id] = row.id if row else worker.dataverse.create("account", account.columns)
+        if row and account.address.country and not row.address.country:  # of an earlier version
+            path = worker.dataverse.id_path("account", row.id)
+            worker.dataverse.call("PATCH", path, body=account.address_columns)
     saved = worker.store.save(
         [
             *demo_data.tax_profiles(customers),

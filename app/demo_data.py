@@ -18,7 +18,7 @@ from domain.contract import (
     PriceListItem,
     TaxProfile,
 )
-from domain.customer import Customer
+from domain.customer import Address, Customer
 from domain.period import BillingCycle, Period, TermDuration
 from domain.tax import TaxTreatment
 from domain.usage_alert import UsageBudget
@@ -34,10 +34,29 @@ _EXEMPT = "Exempt from VAT: educational institution (§ 4 No. 21 UStG), certific
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """A row of the standard account table."""
+    """A row of the standard account table, with the address that Microsoft has of the customer."""
 
     number: str
     name: str
+    address: Address
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The row as Dynamics has it."""
+        return {"name": self.name, "accountnumber": self.number, **self.address_columns}
+
+    @property
+    def address_columns(self) -> dict[str, str]:
+        """The columns of its address."""
+        stated = self.address
+        return {
+            "address1_line1": stated.line1,
+            "address1_line2": stated.line2,
+            "address1_city": stated.city,
+            "address1_stateorprovince": stated.region,
+            "address1_postalcode": stated.postal_code,
+            "address1_country": stated.country,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +121,11 @@ def _label(customer: Customer) -> str:
 def accounts(customers: list[Customer]) -> dict[str, Account]:
     """Return the account of each mapped customer, by tenant id."""
     return {
-        customer.id: Account(number=f"CSP-{_label(customer)}"[:20].upper(), name=customer.name)
+        customer.id: Account(
+            number=f"CSP-{_label(customer)}"[:20].upper(),
+            name=customer.name,
+            address=customer.address if customer.address.country else customer.billing_address,
+        )
         for customer in customers
         if _label(customer) in _CUSTOMERS
     }

@@ -140,6 +140,71 @@ _GATE = _in(
     ),
 )
 
+_ADDRESS = _in(
+    Room.TAX,
+    _hold(
+        "address.none",
+        "whether the account that is billed has an address",
+        "enter the address of the account in Dynamics (Address 1)",
+    ),
+    _hold(
+        "address.incomplete",
+        "whether the account's address has what its country's invoices and taxes need",
+        "complete the address of the account in Dynamics (Address 1)",
+    ),
+    _hold(
+        "address.unmapped",
+        "whether country and, where the tax depends on it, region of account and tax profile are known",
+        "write the country as its name or two letters, the state or province as its name or code",
+    ),
+    _hold(
+        "address.region_differs",
+        "whether the tax profile is for where the account is",
+        "correct country and region of the tax profile, or the address of the account",
+    ),
+    _hold(
+        "address.postal_code",
+        "whether the postal code of the account lies where another tax is charged than stated",
+        "correct the postal code or the state of the account in Dynamics (Address 1)",
+    ),
+    _warn(
+        "address.postal_form",
+        "whether the postal code of the account is one of its country and region",
+        "correct the postal code of the account in Dynamics (Address 1)",
+    ),
+    _hold(
+        "address.microsoft_differs",
+        "whether Microsoft's profiles say a place with the account's tax",
+        "find out where the customer is; correct the account, or the profile at Microsoft",
+    ),
+    _warn(
+        "address.microsoft_region",
+        "whether Microsoft's profiles say the account's country and region, where the tax is the same",
+        "correct the account, or the profile at Microsoft",
+    ),
+    _warn(
+        "address.microsoft_unmapped",
+        "whether country and region of Microsoft's profiles are known, to be compared",
+        "correct the profile at Microsoft",
+    ),
+    _hold(
+        "currency.incomplete",
+        "whether the contract has a currency of ISO 4217",
+        "choose the currency of the invoices on the billing contract, by its code",
+        "an invoice needs a currency",
+    ),
+    _warn(
+        "currency.differs",
+        "whether a rate is known where Microsoft bills in another currency than the contract",
+        "enter an exchange rate, or agree prices in the contract's currency",
+    ),
+    _warn(
+        "currency.account_differs",
+        "whether the account in Dynamics has the contract's currency",
+        "correct the currency of the account, or that of the billing contract",
+    ),
+)
+
 _TAX = _in(
     Room.TAX,
     _hold(
@@ -590,6 +655,7 @@ CHECKS: Mapping[str, Check] = {
     check.name: check
     for check in (
         *_GATE,
+        *_ADDRESS,
         *_TAX,
         *_DRAFT,
         *_RECONCILE,

@@ -54,9 +54,7 @@ def month(tmp_path_factory):
         # Accounts are the partner's own: the worker only reads them.
         worker.systems.emulator.change_dataverse(enforce_roles=False)
         for account in demo_data.accounts(list(worker.store.customers())).values():
-            worker.dataverse.create(
-                "account", {"name": account.name, "accountnumber": account.number}
-            )
+            worker.dataverse.create("account", account.columns)
         worker.systems.emulator.change_dataverse(enforce_roles=True)
         _key_in(worker)
         _work(worker, StartRun(kind="bill", period=PERIOD))
