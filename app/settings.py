@@ -7,6 +7,7 @@ Azure anything but an explicit `cloud` is refused: no deployed worker may bill i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,6 +32,9 @@ from transport.redaction import Secret
 PREFIX = "CSP_"
 ON_AZURE = ("WEBSITE_INSTANCE_ID", "WEBSITE_SITE_NAME", "WEBSITE_POD_NAME")
 """Set by the Functions platform; any of them means that this is a deployed worker."""
+
+
+_ROLE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def _url(text: str) -> str:
@@ -108,6 +112,12 @@ class Settings(BaseModel):
     """How long a failing foreign system is waited for, in all, per call."""
     export_deadline_seconds: float = Field(default=3600, ge=1, le=86400)
     """How long Microsoft may prepare one billing export; it says one to fifteen minutes."""
+    required_roles: tuple[str, ...] = ()
+    """Entra role template ids, separated by commas, that a group must hold in each customer."""
+    expiring_days: int = Field(default=30, ge=1, le=365)
+    """How long ahead the end of access is told."""
+    stale_days: int = Field(default=7, ge=0, le=365)
+    """How long a customer whose access was lost is billed by what was read before."""
     severities: Mapping[str, Severity] = Field(default_factory=dict)
     """JSON object: finding check name to warn, hold or block."""
     tax_rounding: Mapping[str, TaxRounding] = Field(default_factory=dict)
@@ -124,6 +134,17 @@ class Settings(BaseModel):
     @classmethod
     def _hide(cls, value: Any) -> Any:
         return Secret(value) if isinstance(value, str) else value
+
+    @field_validator("required_roles", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        roles = tuple(part.strip().lower() for part in value.split(",") if part.strip())
+        if not all(_ROLE.fullmatch(role) for role in roles):
+            msg = "must be Entra role template ids, separated by commas"
+            raise ValueError(msg)
+        return roles
 
     @field_validator("severities", mode="before")
     @classmethod

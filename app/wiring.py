@@ -38,6 +38,7 @@ from partner_center.prices import PriceSheets
 from registers.engine import EngineKey, RemoteEngine
 from registers.form import FormRegister
 from registers.vies import Vies
+from rules.facts import Demands
 from sync import requests as requests_of_people
 from sync import runs
 from sync.ledger import Busy
@@ -316,6 +317,11 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
         now=systems.now,
         policy=settings.severities,
         tax_rounding=settings.tax_rounding,
+        demands=Demands(
+            required_roles=settings.required_roles,
+            expiring_days=settings.expiring_days,
+            stale_days=settings.stale_days,
+        ),
         projection=SalesProjection(dataverse) if settings.projection else None,
         number_register=register,
         tax_engine=engine,

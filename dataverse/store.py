@@ -39,7 +39,7 @@ from dataverse.tables import (
 from dataverse.tax_tables import TAX_NUMBER_CHECK
 from dataverse.usage_tables import USAGE_ALERT, USAGE_BUDGET, USAGE_SUMMARY
 from domain.contract import BillingContract, TaxProfile
-from domain.customer import Account, Address, Customer
+from domain.customer import Account, Address, Agreement, Customer, DelegatedAdminRelationship
 from domain.problems import NotFound
 from domain.run import Run, UnitOfWork
 from domain.subscription import CostLine, UsageSummary
@@ -62,6 +62,7 @@ _ACCOUNT = (
     "address1_postalcode",
     "address1_country",
     "_transactioncurrencyid_value",
+    "statecode",
 )
 """Columns of the standard account table; its first address is the one of invoices."""
 
@@ -86,11 +87,27 @@ class DataverseStore(Documents, Findings):
         found: list[Customer] = self._read(CUSTOMER)
         return sorted(found, key=lambda customer: (customer.name.casefold(), customer.id))
 
-    def customer_file(self, customer_id: str) -> CustomerFile:
+    def customer(self, customer_id: str) -> Customer | None:
+        """Read one stored customer."""
+        found = self._read(CUSTOMER, f"csp_tenantid eq {literal(customer_id)}")
+        return found[0] if found else None
+
+    def agreements(self, customer_id: str) -> Sequence[Agreement]:
+        """Read the stored agreements of a customer, by key."""
+        rows = self._client.read(query_of(AGREEMENT, f"csp_tenantid eq {literal(customer_id)}"))
+        return _records(AGREEMENT, rows)
+
+    def relationships(self, customer_id: str = "") -> Sequence[DelegatedAdminRelationship]:
+        """Read the stored GDAP relationships, or those of one customer, by key."""
+        where = f"csp_tenantid eq {literal(customer_id)}" if customer_id else ""
+        return _records(GDAP_RELATIONSHIP, self._client.read(query_of(GDAP_RELATIONSHIP, where)))
+
+    def customer_file(self, customer_id: str, on: date | None = None) -> CustomerFile:
         """Read all that decides one customer's bill in one round trip (two, where pages follow).
 
         The account is that of the contract, else the one that the customer is mapped to. Of several
-        contracts the one that starts last counts. NotFound when the customer is not stored.
+        contracts the one that starts last counts, of those that have begun by the day `on` if any
+        has. NotFound when the customer is not stored.
         """
         own = f"csp_tenantid eq {literal(customer_id)}"
         shared = f"({own} or csp_tenantid eq null)"
@@ -123,7 +140,8 @@ class DataverseStore(Documents, Findings):
         agreements, relationships, subscriptions, events, lines = (
             _records(table, next(answers)) for table in tables
         )
-        contract, tax_profile, account_row = self._contract(customers[0], next(answers))
+        rows = next(answers)
+        contract, tax_profile, account_row = self._contract(customers[0], rows, on)
         prices, rules, rates = (
             _records(table, next(answers))
             for table in (PRICE_LIST_ITEM, MARKUP_RULE, EXCHANGE_RATE)
@@ -136,6 +154,7 @@ class DataverseStore(Documents, Findings):
             events=events,
             cost_lines=lines,
             contract=contract,
+            contracts=_records(BILLING_CONTRACT, rows),
             account=self._account(account_row) if account_row else None,
             tax_profile=tax_profile,
             number_checks=self._checks_of(tax_profile),
@@ -146,12 +165,13 @@ class DataverseStore(Documents, Findings):
         )
 
     def _contract(
-        self, customer: Row, rows: Sequence[Row]
+        self, customer: Row, rows: Sequence[Row], on: date | None
     ) -> tuple[BillingContract | None, Any, Row | None]:
         """Return the contract that counts, its tax profile, and the row of the account it bills."""
         if not rows:
             return None, None, customer.get("csp_AccountId")
-        row = max(rows, key=lambda row: (row["csp_starts"] or "", row[KEY] or ""))
+        begun = [row for row in rows if on is None or (row["csp_starts"] or "") <= on.isoformat()]
+        row = max(begun or rows, key=lambda row: (row["csp_starts"] or "", row[KEY] or ""))
         contract: BillingContract = from_row(BILLING_CONTRACT, row)
         account = row.get("csp_AccountId")
         if not contract.account_id:
@@ -228,6 +248,7 @@ class DataverseStore(Documents, Findings):
                 postal_code=row["address1_postalcode"] or "",
             ),
             currency=self._rows.currency_code(row["_transactioncurrencyid_value"] or ""),
+            active=not row["statecode"],
         )
 
     def map_account(self, customer_id: str, account_id: str) -> None:

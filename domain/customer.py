@@ -31,6 +31,8 @@ class Account:
     tax_number: str = ""
     currency: str = ""
     """ISO 4217 code of the row's currency; empty: none is chosen, or the environment lost it."""
+    active: bool = True
+    """False where somebody deactivated the row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,22 @@ class Qualification:
 
     name: str
     status: str
+    """Open enum: Approved, InReview, Denied, ... as Microsoft writes it; Approved alone counts."""
+    reason: str = ""
+    """Why it was denied, in Microsoft's words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndirectReseller:
+    """A partner between us and a customer: it needs an agreement of its own with Microsoft."""
+
+    id: str
+    """Its tenant id."""
+    name: str
+    partner_id: str = ""
+    """MPN id, now PLA id."""
+    agreement_signed: bool | None = None
+    """None: Microsoft does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +80,11 @@ class Customer:
     email: str = ""
     qualifications: tuple[Qualification, ...] = ()
     details_known: bool = True
+    resellers: tuple[IndirectReseller, ...] = ()
+    resellers_known: bool = True
+    """False where Microsoft did not say through whom the customer is sold to."""
+    stale_since: date | None = None
+    """First day on which it could not be read whole: what stands here is of before. None: it could."""
 
     @property
     def key(self) -> str:
@@ -86,13 +109,40 @@ class Agreement:
     template_id: str = ""
     contact: str = ""
     """E-mail address of the person who agreed; may be empty."""
+    contact_name: str = ""
     signed_directly: bool = False
+    version: int | None = None
+    """Rank of the version that was accepted; None: Microsoft does not list its template."""
+    current_version: int | None = None
+    """Rank of the newest version of its type when it was read; None: not known."""
+    withdrawn_on: date | None = None
+    """Day from which Microsoft no longer lists it: it counts no more."""
 
     @property
     def key(self) -> str:
         """Identity from meaning."""
         when = self.agreed_on or ("direct" if self.signed_directly else "undated")
         return f"agreement/{self.customer_id}/{self.type}/{when}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessAssignment:
+    """A security group of the partner that holds roles of a GDAP relationship."""
+
+    group_id: str
+    status: str
+    """Open enum: pending, active, deleting, deleted, error, ... as Microsoft writes it."""
+    roles: tuple[str, ...] = ()
+    """Entra role template ids."""
+
+    @property
+    def gives_access(self) -> bool:
+        """Only an active assignment does."""
+        return self.status.lower() == "active"
+
+
+GONE = "gone"
+"""Our own word beside Microsoft's for a relationship that is no longer listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +158,8 @@ class DelegatedAdminRelationship:
     roles: tuple[str, ...] = ()
     """Entra role template ids."""
     active_assignments: int = 0
+    assignments: tuple[AccessAssignment, ...] = ()
+    """Read while the relationship may give access; empty as well where an earlier version read it."""
     activated_on: date | None = None
     ends_on: date | None = None
     """First day without access."""

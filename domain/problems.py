@@ -21,6 +21,8 @@ from datetime import date
 from enum import StrEnum
 from hashlib import sha256
 
+from domain.money import Money
+
 
 class Severity(StrEnum):
     """What a finding does: tell, hold the customer, or hold it whoever releases it."""
@@ -64,6 +66,8 @@ class Finding:
     closed_on: date | None = None
     link: str = ""
     """Where it is put right, as an address that a browser opens; empty: where the hint says."""
+    lost_per_day: tuple[Money, ...] = ()
+    """What the partner loses each day that it stands, by currency; empty: nothing that is known."""
     released_by: str = ""
     """Who let the customer be billed in spite of it; empty: nobody."""
     released_on: date | None = None

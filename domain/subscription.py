@@ -78,6 +78,13 @@ class Subscription:
     next_term: NextTerm | None = None
     migrated_from: str = ""
     """Id of the legacy subscription that this one replaced; empty where there was none."""
+    segment: str = ""
+    """Price segment of the product as Microsoft's catalogue names it; empty: it does not say."""
+
+    @property
+    def alive(self) -> bool:
+        """Say whether it still runs or may run again; a suspended one is billed all the same."""
+        return self.status.lower() not in {"deleted", "expired"}
 
     @property
     def key(self) -> str:

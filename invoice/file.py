@@ -32,8 +32,8 @@ class CustomerFile:
     cost_lines: tuple[CostLine, ...] = ()
     """All stored lines of Microsoft's invoices for the customer."""
     contract: BillingContract | None = None
-    contracts: int = 0
-    """How many billing contracts name the customer; `contract` is the one that counts."""
+    contracts: tuple[BillingContract, ...] = ()
+    """Every billing contract that names the customer; `contract` is the one that counts."""
     account: Account | None = None
     """The row that is billed; None where none is chosen, or it was deleted."""
     tax_profile: TaxProfile | None = None

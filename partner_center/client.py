@@ -11,24 +11,35 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import date
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
 from domain.contract import SheetPrice
-from domain.customer import Agreement, Customer, Qualification
+from domain.customer import (
+    MICROSOFT_CUSTOMER_AGREEMENT,
+    Agreement,
+    Customer,
+    IndirectReseller,
+    Qualification,
+)
 from domain.delivery import Delivery
 from domain.problems import Finding, NotAuthorised, NotFound, ServiceError, Severity
 from domain.subscription import CostInvoice, CostLine, Subscription, SubscriptionEvent
 from partner_center.billing import invoices_of
 from partner_center.customers import (
+    AgreementTemplateWire,
     AgreementWire,
     CustomerWire,
     DirectSignedWire,
+    IndirectResellerWire,
     QualificationWire,
+    SignedWire,
 )
 from partner_center.exports import BillingExports
 from partner_center.files import cost_lines_in
@@ -55,9 +66,12 @@ _SIGN_INS = {
     "invoices": _SignIn.APP,
     "agreements": _SignIn.USER,
     "auditrecords": _SignIn.USER,
+    "relationships": _SignIn.USER,
+    "compliance": _SignIn.USER,
 }
-# 403 codes that say "not this customer" rather than "not you": no relationship, access denied.
-_LOST_CUSTOMER = frozenset({"20002", "2032"})
+# 403 codes that say "not this customer" rather than "not you".
+_NO_RELATIONSHIP = "20002"
+_ACCESS_DENIED = "2032"
 
 
 class PartnerCenterClient:
@@ -104,25 +118,23 @@ class PartnerCenterClient:
             )
 
     def customer(self, customer_id: str) -> Customer | Finding:
-        """Read one customer with address, qualifications and registration number.
+        """Read one customer with address, qualifications, registration number and resellers.
 
-        A customer that is gone, or with whom there is no relationship any more, is a finding.
+        `details_known` is False where Microsoft hides the tenant's own address: access was lost. A
+        customer that is gone, or with whom there is no relationship any more, is a finding. Of one
+        that is no reseller customer nothing else is read.
         """
         path = _customer_path(customer_id)
         try:
             payload = self._object("customers", path)
-            qualifications = list(self._items("qualifications", f"{path}/qualifications"))
+            ours = _reseller_customer(payload)
+            asked = self._items("qualifications", f"{path}/qualifications") if ours else ()
+            qualifications = list(asked)
+            resellers = self._resellers(customer_id) if ours else ()
         except (NotFound, NotAuthorised) as error:
-            if isinstance(error, NotAuthorised) and error.code not in _LOST_CUSTOMER:
+            if not _lost(error):
                 raise
-            return Finding(
-                check="customer.unreachable",
-                severity=Severity.HOLD,
-                customer_id=customer_id,
-                record=f"customer {customer_id}",
-                sentence=f"Partner Center does not show the customer: {error}",
-                hint="Check in Partner Center whether the reseller relationship still exists.",
-            )
+            return _lost_customer(customer_id, error)
         found: list[Qualification] = []
         for item in qualifications:
             one = read(
@@ -140,21 +152,74 @@ class PartnerCenterClient:
         return read(
             CustomerWire,
             payload,
-            lambda wire: wire.to_domain(tuple(found), details_known=True),
+            lambda wire: replace(
+                wire.to_domain(
+                    tuple(found), details_known=wire.company_profile.address is not None
+                ),
+                resellers=resellers or (),
+                resellers_known=resellers is not None,
+            ),
             check="customer",
             record=f"customer {customer_id}",
             customer_id=customer_id,
         )
 
+    def _resellers(self, customer_id: str) -> tuple[IndirectReseller, ...] | None:
+        """Read through whom a customer is sold to, and whether they may sell; None: not told.
+
+        A partner without this part of the programme may be refused here while the rest is open.
+        """
+        try:
+            items = list(
+                self._items("relationships", f"{_customer_path(customer_id)}/relationships")
+            )
+        except (NotFound, NotAuthorised):
+            return None
+        found: list[IndirectReseller] = []
+        for item in items:
+            try:
+                wire = IndirectResellerWire.model_validate(item)
+            except ValueError:
+                return None
+            found.append(wire.to_domain(self._agreement_signed(wire.mpn_id, wire.id)))
+        return tuple(found)
+
+    def _agreement_signed(self, partner_id: str, tenant_id: str) -> bool | None:
+        """Ask whether a partner signed Microsoft's partner agreement; None: Microsoft does not say.
+
+        An id that is not known, or not migrated yet, is answered with 400 or 404.
+        """
+        whose = {"mpnId": partner_id} if partner_id else {"tenantId": tenant_id}
+        try:
+            answer = self._object("compliance", "/v1/compliance/csp/agreementstatus", whose)
+            return SignedWire.model_validate(answer).is_agreement_signed
+        except ValueError:
+            return None
+        except ServiceError as error:
+            if error.status not in {400, 403, 404}:
+                raise
+            return None
+
     def agreements(self, customer_id: str) -> Iterator[Agreement | Finding]:
-        """Yield all agreements of a customer, of every type, the directly signed one included."""
+        """Yield all agreements of a customer, of every type, the directly signed one included.
+
+        Acceptances of the customer agreement carry the version of their text, where Microsoft
+        lists it.
+        """
         path = _customer_path(customer_id)
+        versions: dict[str, int] | None = None
         # Without the parameter the service lists the old cloud agreement alone.
-        for item in self._items("agreements", f"{path}/agreements", {"agreementType": "*"}):
+        listed = self._items("agreements", f"{path}/agreements", {"agreementType": "*"})
+        for item in _while_ours(customer_id, listed):
+            if isinstance(item, Finding):
+                yield item
+                return
+            if versions is None:
+                versions = self._versions()
             yield read(
                 AgreementWire,
                 item,
-                lambda wire: wire.to_domain(customer_id),
+                partial(_agreement, customer_id=customer_id, versions=versions),
                 check="agreement",
                 record=label(f"agreement of {customer_id}", item, "templateid"),
                 customer_id=customer_id,
@@ -170,9 +235,31 @@ class PartnerCenterClient:
         if direct is not None:
             yield direct
 
+    def _versions(self) -> dict[str, int]:
+        """Read the rank of each version of the customer agreement by template; {} where refused."""
+        kind = {"agreementType": MICROSOFT_CUSTOMER_AGREEMENT}
+        try:
+            items = list(self._items("agreements", "/v1/agreements", kind))
+            templates = [AgreementTemplateWire.model_validate(item) for item in items]
+        except ValueError:
+            return {}
+        except ServiceError as error:
+            if error.status not in {400, 403, 404, 405}:
+                raise
+            return {}
+        return {
+            one.template_id: one.version_rank
+            for one in templates
+            if one.type == MICROSOFT_CUSTOMER_AGREEMENT and one.version_rank >= 0
+        }
+
     def subscriptions(self, customer_id: str) -> Iterator[Subscription | Finding]:
         """Yield the snapshot of every subscription of a customer."""
-        for item in self._items("subscriptions", f"{_customer_path(customer_id)}/subscriptions"):
+        listed = self._items("subscriptions", f"{_customer_path(customer_id)}/subscriptions")
+        for item in _while_ours(customer_id, listed):
+            if isinstance(item, Finding):
+                yield item
+                return
             yield read(
                 SubscriptionWire,
                 item,
@@ -293,6 +380,53 @@ class PartnerCenterClient:
 
 def _customer_path(customer_id: str) -> str:
     return f"/v1/customers/{quote(customer_id, safe='')}"
+
+
+def _lost(error: NotFound | NotAuthorised) -> bool:
+    """Say whether an answer means this customer, and not us."""
+    return isinstance(error, NotFound) or error.code in {_NO_RELATIONSHIP, _ACCESS_DENIED}
+
+
+def _lost_customer(customer_id: str, error: NotFound | NotAuthorised) -> Finding:
+    """Tell a customer that is ours no more from one that may not be read at the moment."""
+    if error.code == _ACCESS_DENIED:
+        return Finding(
+            check="access.denied",
+            severity=Severity.WARN,
+            customer_id=customer_id,
+            record=f"customer {customer_id}",
+            sentence=f"Partner Center refuses to show the customer's data: {error}",
+            hint="Restore the access to the customer in Partner Center; until then it is billed by "
+            "what was read before, for as long as CSP_STALE_DAYS allows.",
+        )
+    return Finding(
+        check="customer.unreachable",
+        severity=Severity.HOLD,
+        customer_id=customer_id,
+        record=f"customer {customer_id}",
+        sentence=f"Partner Center does not show the customer: {error}",
+        hint="Check in Partner Center whether the reseller relationship still exists.",
+    )
+
+
+def _while_ours(customer_id: str, items: Iterator[Any]) -> Iterator[Any]:
+    """Yield a customer's items; that they may not be read any more is a finding in their place."""
+    try:
+        yield from items
+    except (NotFound, NotAuthorised) as error:
+        if not _lost(error):
+            raise
+        yield _lost_customer(customer_id, error)
+
+
+def _reseller_customer(payload: Mapping[str, Any]) -> bool:
+    told = next((payload[key] for key in payload if key.lower() == "relationshiptopartner"), None)
+    return str(told or "reseller").lower() == "reseller"
+
+
+def _agreement(wire: AgreementWire, *, customer_id: str, versions: Mapping[str, int]) -> Agreement:
+    ours = wire.type == MICROSOFT_CUSTOMER_AGREEMENT
+    return wire.to_domain(customer_id, versions if ours else {})
 
 
 def _continuation(link: Mapping[str, Any]) -> str:

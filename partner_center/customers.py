@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from domain.customer import (
     MICROSOFT_CUSTOMER_AGREEMENT,
+    AccessAssignment,
     Address,
     Agreement,
     Customer,
     DelegatedAdminRelationship,
+    IndirectReseller,
     Qualification,
 )
-from partner_center.wire import Day, Flag, Id, Text, Wire
+from partner_center.wire import Day, Flag, Id, Text, Whole, Wire
 
 
 class AddressWire(Wire):
@@ -91,16 +93,32 @@ class QualificationWire(Wire):
 
     qualification: Text
     vetting_status: Text = ""
+    vetting_reason: Text = ""
 
     def to_domain(self) -> Qualification:
         """Translate."""
-        return Qualification(name=self.qualification, status=self.vetting_status)
+        return Qualification(
+            name=self.qualification, status=self.vetting_status, reason=self.vetting_reason
+        )
 
 
 class ContactWire(Wire):
     """Who agreed."""
 
+    first_name: Text = ""
+    last_name: Text = ""
     email: Text = ""
+
+
+class AgreementTemplateWire(Wire):
+    """One version of an agreement's text; the higher rank is the newer one."""
+
+    ALSO: ClassVar[Mapping[str, str]] = {"agreementtype": "type"}
+
+    type: Text
+    template_id: Id
+    version_rank: Whole = -1
+    """Below zero: it says none."""
 
 
 class AgreementWire(Wire):
@@ -114,14 +132,19 @@ class AgreementWire(Wire):
     template_id: Id = ""
     primary_contact: ContactWire = ContactWire()
 
-    def to_domain(self, customer_id: str) -> Agreement:
-        """Translate."""
+    def to_domain(self, customer_id: str, versions: Mapping[str, int] | None = None) -> Agreement:
+        """Translate; `versions` are the ranks of the templates of its type."""
+        who = self.primary_contact
+        ranks = versions or {}
         return Agreement(
             customer_id=customer_id,
             type=self.type,
             agreed_on=self.date_agreed,
             template_id=self.template_id,
-            contact=self.primary_contact.email,
+            contact=who.email,
+            contact_name=f"{who.first_name} {who.last_name}".strip(),
+            version=ranks.get(self.template_id),
+            current_version=max(ranks.values(), default=None),
         )
 
 
@@ -142,6 +165,26 @@ class DirectSignedWire(Wire):
         )
 
 
+class IndirectResellerWire(Wire):
+    """A partner through whom a customer is sold to."""
+
+    id: Id
+    name: Text = ""
+    mpn_id: Text = ""
+
+    def to_domain(self, signed: bool | None) -> IndirectReseller:
+        """Translate, with what Microsoft says of its own agreement."""
+        return IndirectReseller(
+            id=self.id, name=self.name, partner_id=self.mpn_id, agreement_signed=signed
+        )
+
+
+class SignedWire(Wire):
+    """Whether a partner has signed Microsoft's partner agreement."""
+
+    is_agreement_signed: Flag
+
+
 class RoleWire(Wire):
     """One Entra role of a relationship."""
 
@@ -152,6 +195,17 @@ class AccessDetailsWire(Wire):
     """The roles of a relationship."""
 
     unified_roles: tuple[RoleWire, ...] = ()
+
+    @property
+    def role_ids(self) -> tuple[str, ...]:
+        """Entra role template ids."""
+        return tuple(role.role_definition_id for role in self.unified_roles)
+
+
+class ContainerWire(Wire):
+    """Who holds the roles of an assignment: a security group of the partner."""
+
+    access_container_id: Id = ""
 
 
 class RelationshipCustomerWire(Wire):
@@ -165,11 +219,16 @@ class AssignmentWire(Wire):
 
     id: Id
     status: Text = ""
+    access_container: ContainerWire = ContainerWire()
+    access_details: AccessDetailsWire = AccessDetailsWire()
 
-    @property
-    def gives_access(self) -> bool:
-        """Only an active assignment does."""
-        return self.status.lower() == "active"
+    def to_domain(self) -> AccessAssignment:
+        """Translate."""
+        return AccessAssignment(
+            group_id=self.access_container.access_container_id,
+            status=self.status,
+            roles=self.access_details.role_ids,
+        )
 
 
 class RelationshipWire(Wire):
@@ -189,15 +248,16 @@ class RelationshipWire(Wire):
         """Whether its assignments are worth asking for."""
         return self.status.lower() in ("active", "expiring")
 
-    def to_domain(self, active_assignments: int) -> DelegatedAdminRelationship:
+    def to_domain(self, assignments: Sequence[AccessAssignment] = ()) -> DelegatedAdminRelationship:
         """Translate; access ends during the day of endDateTime, so that day is not counted on."""
         return DelegatedAdminRelationship(
             id=self.id,
             name=self.display_name,
             customer_id=self.customer.tenant_id,
             status=self.status,
-            roles=tuple(role.role_definition_id for role in self.access_details.unified_roles),
-            active_assignments=active_assignments,
+            roles=self.access_details.role_ids,
+            active_assignments=sum(one.gives_access for one in assignments),
+            assignments=tuple(assignments),
             activated_on=self.activated_date_time,
             ends_on=self.end_date_time,
             auto_extends=self.auto_extend_duration.upper() not in ("", "P0D", "PT0S"),

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
-from domain.customer import DelegatedAdminRelationship
+from domain.customer import AccessAssignment, DelegatedAdminRelationship
 from domain.problems import Finding, NotFound, ServiceError
 from partner_center.customers import AssignmentWire, RelationshipWire
 from partner_center.wire import label, objects, read
@@ -17,6 +17,7 @@ GRAPH_URL = "https://graph.microsoft.com"
 GRAPH_SCOPE = f"{GRAPH_URL}/.default"
 _RELATIONSHIPS = "/v1.0/tenantRelationships/delegatedAdminRelationships"
 _PARALLEL = 4
+_QUOTE = "'"
 
 
 class GraphDirectory:
@@ -25,34 +26,53 @@ class GraphDirectory:
     def __init__(self, http: Http) -> None:
         self._http = http
 
-    def relationships(self) -> Iterator[DelegatedAdminRelationship | Finding]:
-        """Yield every GDAP relationship with the number of its active assignments."""
+    def relationships(
+        self, customer_id: str = ""
+    ) -> Iterator[DelegatedAdminRelationship | Finding]:
+        """Yield every GDAP relationship with its assignments, or those of one customer."""
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            for page in self._pages(f"{_RELATIONSHIPS}?$top=300"):
+            for page in self._listed(customer_id.lower()):
                 yield from pool.map(self._relationship, page)
 
+    def _listed(self, customer_id: str) -> Iterator[list[Any]]:
+        """Yield pages of the list; where it refuses the filter, its items are chosen here.
+
+        Microsoft does not say by which properties it can be filtered, and answers 400 to others.
+        """
+        everything = f"{_RELATIONSHIPS}?$top=300"
+        if not customer_id:
+            yield from self._pages(everything)
+            return
+        wanted = quote(f"customer/tenantId eq '{customer_id.replace(_QUOTE, _QUOTE * 2)}'")
+        try:
+            pages = list(self._pages(f"{everything}&$filter={wanted}"))
+        except ServiceError as error:
+            if error.status != 400:
+                raise
+            pages = list(self._pages(everything))
+        for page in pages:
+            yield [one for one in page if _customer_of(one) == customer_id]
+
     def _relationship(self, payload: Any) -> DelegatedAdminRelationship | Finding:
-        customer = payload.get("customer") if isinstance(payload, Mapping) else None
-        known = customer.get("tenantId") if isinstance(customer, Mapping) else None
         return read(
             RelationshipWire,
             payload,
-            lambda wire: wire.to_domain(self._active_assignments(wire)),
+            lambda wire: wire.to_domain(self._assignments(wire)),
             check="relationship",
             record=label("relationship", payload),
-            customer_id=str(known or "").lower(),
+            customer_id=_customer_of(payload),
         )
 
-    def _active_assignments(self, relationship: RelationshipWire) -> int:
-        """Count what gives access: an active relationship without any gives none."""
+    def _assignments(self, relationship: RelationshipWire) -> list[AccessAssignment]:
+        """Read who has access: an active relationship without an active assignment gives none."""
         if not relationship.may_give_access:
-            return 0
+            return []
         path = f"{_RELATIONSHIPS}/{quote(relationship.id, safe='')}/accessAssignments"
         try:
             assignments = [one for page in self._pages(path) for one in page]
         except NotFound:  # terminated since the list was read
-            return 0
-        return sum(AssignmentWire.model_validate(one).gives_access for one in assignments)
+            return []
+        return [AssignmentWire.model_validate(one).to_domain() for one in assignments]
 
     def _pages(self, url: str) -> Iterator[list[Any]]:
         seen: set[str] = set()
@@ -63,6 +83,12 @@ class GraphDirectory:
             body = json_of(self._http.request("GET", url), self._http.service)
             yield list(objects(body))
             url = str(body.get("@odata.nextLink") or "")
+
+
+def _customer_of(payload: Any) -> str:
+    customer = payload.get("customer") if isinstance(payload, Mapping) else None
+    known = customer.get("tenantId") if isinstance(customer, Mapping) else None
+    return str(known or "").lower()
 
 
 def json_of(answer: Answer, service: str) -> dict[str, Any]:

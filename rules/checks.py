@@ -96,10 +96,40 @@ _GATE = _in(
         "whether the tenant is still our reseller customer",
         "ask the customer to accept the reseller invitation, or end the contract",
     ),
+    _warn(
+        "access.stale",
+        "whether the customer could be read whole lately; holds after CSP_STALE_DAYS",
+        "restore the access to the customer, then run sync",
+    ),
+    _warn(
+        "access.unread",
+        "whether a customer that is listed was ever read whole",
+        "run sync; if it stays, look for the customer in Partner Center",
+    ),
     _hold(
         "agreement.missing",
         "whether the Microsoft Customer Agreement was accepted; the older one does not count",
         "attest the acceptance in Partner Center, or ask the customer to sign with Microsoft",
+    ),
+    _warn(
+        "agreement.undated",
+        "whether the acceptance of the agreement has a date",
+        "attest the agreement with its date in Partner Center",
+    ),
+    _warn(
+        "agreement.outdated",
+        "whether the newest version of the agreement was accepted",
+        "ask the customer to accept the newest version, and attest it in Partner Center",
+    ),
+    _warn(
+        "reseller_agreement.missing",
+        "whether the indirect reseller has signed the Microsoft Partner Agreement",
+        "ask the reseller to sign it in its own Partner Center",
+    ),
+    _warn(
+        "reseller_agreement.unknown",
+        "whether Microsoft says who the indirect resellers are and what they signed",
+        "ask the reseller; its id may be wrong, or not migrated at Microsoft",
     ),
     _hold(
         "gdap.missing",
@@ -111,10 +141,25 @@ _GATE = _in(
         "whether a security group has access by the relationship",
         "assign a security group to the relationship in Partner Center",
     ),
+    _hold(
+        "gdap.roles_missing",
+        "whether groups hold the roles that CSP_REQUIRED_ROLES asks for",
+        "give a security group the role in the relationship's access assignment",
+    ),
+    _hold(
+        "gdap.roles_unknown",
+        "whether the roles of the groups are known, where some are required",
+        "run sync: it reads the roles of each group",
+    ),
     _warn(
         "gdap.expiring",
         "whether the relationship ends soon and does not extend itself",
         "renew the relationship, or switch its automatic extension on",
+    ),
+    _warn(
+        "gdap.not_extended",
+        "whether a relationship that ends in some months extends itself",
+        "switch its automatic extension on in Partner Center",
     ),
     _hold(
         "mapping.no_contract",
@@ -132,6 +177,52 @@ _GATE = _in(
         "mapping.contract_ended",
         "whether the contract is in force in the month",
         "renew the contract, or move the subscriptions away",
+    ),
+    _warn(
+        "mapping.outside_contract",
+        "whether the contract is in force when what Microsoft bills is served",
+        "move the contract's first or last day, or bill these days in another way",
+    ),
+    _hold(
+        "mapping.several_contracts",
+        "whether one contract alone is in force on each day",
+        "end the older contract on the day on which the newer one starts",
+    ),
+    _hold(
+        "mapping.account_gone",
+        "whether the account that is billed can be read",
+        "choose the account that is billed on the billing contract",
+        "there is nobody to send the invoice to",
+    ),
+    _hold(
+        "mapping.account_inactive",
+        "whether the account that is billed is active",
+        "activate the account, or choose another one on the billing contract",
+    ),
+    _warn(
+        "mapping.no_subscriptions",
+        "whether the customer of a contract has anything to bill",
+        "end the contract, or check whether it names the right customer",
+    ),
+    _hold(
+        "qualification.missing",
+        "whether what is sold at a special price has its approved qualification",
+        "complete the qualification in Partner Center, or move the customer to commercial products",
+    ),
+    _warn(
+        "qualification.unknown",
+        "whether Microsoft says at which segment's price a qualified customer buys",
+        "compare the product's segment in Partner Center with the qualification",
+    ),
+    _warn(
+        "partner_of_record.differs",
+        "whether Microsoft's lines name the reseller of their subscription",
+        "check since when the partner of record is another, and who is paid for the month",
+    ),
+    _warn(
+        "partner_of_record.unknown",
+        "whether any partner is named where one is expected",
+        "look up the partner of record in Partner Center, or clear the contract's expectation",
     ),
     _hold(
         "partner_of_record.drift",
@@ -493,6 +584,11 @@ _READING = _in(
         "customer.unreachable",
         "whether Partner Center still shows the customer",
         "check in Partner Center whether the reseller relationship still exists",
+    ),
+    _warn(
+        "access.denied",
+        "whether Partner Center lets us read a customer's data; see access.stale",
+        "restore the access to the customer in Partner Center",
     ),
     _hold("wire.customer", "whether a customer can be read", _COMPARE),
     _hold("wire.qualification", "whether a customer's qualification can be read", _COMPARE),

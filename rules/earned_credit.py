@@ -9,11 +9,15 @@ is it where line and days contradict, or where words that are not understood low
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
-from domain.subscription import CostLine
+from domain.money import Money, minor_units, round_half_up
+from domain.period import Period
+from domain.subscription import CostKind, CostLine
 
 USUAL_PERCENT = Decimal(15)
 """The only rate that Microsoft has published."""
@@ -83,3 +87,39 @@ def _month_total(line: CostLine, left: Fraction) -> Fraction:
 
 def _cut(value: Fraction) -> Fraction:
     return int(value * 100) * _CENT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditOfMonth:
+    """What partner earned credit came to in one calendar month."""
+
+    month: str
+    """YYYY-MM"""
+    per_day: tuple[Money, ...]
+    """By currency, over the days of the month, rounded half up."""
+
+
+def newest_credit(lines: Iterable[CostLine]) -> CreditOfMonth | None:
+    """Return the credit of the newest month in which any was earned; None where none is known.
+
+    The newest month with usage may have none because access is lost already: the question is what
+    having it was worth.
+    """
+    months: dict[str, dict[str, Fraction]] = defaultdict(lambda: defaultdict(Fraction))
+    for line in lines:
+        if line.kind is not CostKind.USAGE or line.charged is None:
+            continue
+        found = earned(line)
+        if found is not None and found.percent:
+            month = f"{line.charged.start:%Y-%m}"
+            months[month][line.currency] += found.before - Fraction(line.subtotal)
+    for month in sorted(months, reverse=True):
+        days = Period.month(month).days
+        per_day = tuple(
+            Money(round_half_up(sum_ / days, minor_units(currency)), currency)
+            for currency, sum_ in sorted(months[month].items())
+            if sum_ > 0
+        )
+        if per_day:
+            return CreditOfMonth(month=month, per_day=per_day)
+    return None

@@ -29,11 +29,12 @@ from invoice.rounding import Roundings, rounding_of
 from invoice.sold import sold_lines
 from rules import grouping, reconcile, shadow, succession, tax
 from rules.checks import Room, judged, of_rooms
+from rules.facts import Demands, Facts, Policy
 from rules.four_way import findings_of, four_way
 from rules.linking import linked
 from rules.pricing import PriceBook
 from rules.rating import Rated, rate_customer
-from rules.validate import Facts, Policy, validate
+from rules.validate import validate
 from sync import tax_numbers
 from sync.findings import concerning, current, held_customers, replace_everywhere
 from sync.ledger import Ledger, Outcome
@@ -64,11 +65,19 @@ class Draft:
 
 def propose(ports: Ports, customer_id: str, period: Period) -> tuple[CustomerFile, Draft]:
     """Read one customer's file and compute its draft; writes nothing."""
-    file = ports.store.customer_file(customer_id)
+    file = ports.store.customer_file(customer_id, period.last_day)
     found = current(ports, customer_id=customer_id)
     known = concerning(ports.store, found, period, file.cost_lines)
     today = ports.now().date()
-    return file, draft(file, period, today, ports.policy, known, roundings=ports.tax_rounding)
+    return file, draft(
+        file,
+        period,
+        today,
+        ports.policy,
+        known,
+        roundings=ports.tax_rounding,
+        demands=ports.demands,
+    )
 
 
 def draft(
@@ -79,6 +88,7 @@ def draft(
     known: Sequence[Finding] = (),
     *,
     roundings: Roundings | None = None,
+    demands: Demands = Demands(),  # noqa: B008 - frozen
 ) -> Draft:
     """Compute one customer's document for a month; pure, writes nothing.
 
@@ -98,9 +108,13 @@ def draft(
             subscriptions=file.subscriptions,
             cost_lines=billed,
             contract=contract,
+            contracts=file.contracts,
+            account=file.account,
+            history=file.cost_lines,
             tax_profile=file.tax_profile,
             period=period,
             today=today,
+            demands=demands,
         ),
     )
     decision = tax.decide(file.tax_profile, customer.id, period.last_day)

@@ -46,6 +46,7 @@ from domain.tax import (
 from domain.usage_alert import UsageAlert, UsageBudget
 from invoice.document import DocumentStatus, Invoice
 from invoice.file import CustomerFile, Saved
+from rules.facts import Demands
 
 Record = (
     Customer
@@ -135,8 +136,10 @@ class PartnerCenter(Protocol):
 class Directory(Protocol):
     """Who may administer whom."""
 
-    def relationships(self) -> Iterator[DelegatedAdminRelationship | Finding]:
-        """Yield every GDAP relationship with the number of its active assignments."""
+    def relationships(
+        self, customer_id: str = ""
+    ) -> Iterator[DelegatedAdminRelationship | Finding]:
+        """Yield every GDAP relationship with its assignments, or those of one customer."""
         ...
 
 
@@ -151,8 +154,24 @@ class Store(Protocol):
         """Read every stored customer, by name."""
         ...
 
-    def customer_file(self, customer_id: str) -> CustomerFile:
-        """Read all that decides one customer's bill; NotFound when it is not stored."""
+    def customer(self, customer_id: str) -> Customer | None:
+        """Read one stored customer."""
+        ...
+
+    def agreements(self, customer_id: str) -> Sequence[Agreement]:
+        """Read the stored agreements of a customer, by key."""
+        ...
+
+    def relationships(self, customer_id: str = "") -> Sequence[DelegatedAdminRelationship]:
+        """Read the stored GDAP relationships, or those of one customer, by key."""
+        ...
+
+    def customer_file(self, customer_id: str, on: date | None = None) -> CustomerFile:
+        """Read all that decides one customer's bill; NotFound when it is not stored.
+
+        Of several contracts the one that starts last counts, of those that have begun by the day
+        `on` if any has.
+        """
         ...
 
     def cost_lines(
@@ -386,6 +405,8 @@ class Ports:
     """Severity of findings by check name, where the partner wants another than the default."""
     tax_rounding: Mapping[str, TaxRounding] = field(default_factory=dict)
     """Where tax is rounded, by accounting target (`invoice.rounding.rounding_of`)."""
+    demands: Demands = field(default_factory=Demands)
+    """What the partner asks of its customers' relationships."""
     projection: Projection | None = None
     """None: the setting is off."""
     number_register: NumberRegister | None = None

@@ -11,16 +11,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-from domain.customer import Agreement, Customer
+from domain.customer import GONE, Agreement, Customer
 from domain.delivery import Delivery
 from domain.problems import Finding, Incomplete, Severity
+from domain.run import UnitStatus
 from domain.subscription import CostInvoice, CostKind, CostLine, Subscription, UsageSummary
 from rules import reconcile
-from sync import alerts, deliveries, tax_numbers, usage_grouping
+from sync import alerts, deliveries, gate, tax_numbers, usage_grouping
 from sync.findings import INVOICE_CHECKS, replace_everywhere, unsettled_invoices
 from sync.ledger import Outcome
 from sync.messages import PullUnit, StartRun
@@ -58,8 +59,12 @@ def plan(ports: Ports, message: StartRun) -> list[PullUnit]:
     """
     day = message.day or ports.now().date()
     if message.customer_id:
-        one = PullUnit(run_key=message.run_key, part="customer", scope=message.customer_id, day=day)
-        return [one, *_tax_numbers(ports, one)]
+        parts: tuple[Literal["relationships", "customer"], ...] = ("relationships", "customer")
+        pulled = [
+            PullUnit(run_key=message.run_key, part=part, scope=message.customer_id, day=day)
+            for part in parts
+        ]
+        return [*pulled, *_tax_numbers(ports, pulled[-1])]
     customers, bad = sift(ports.partner_center.customers())
     invoices, bad_invoices = sift(ports.partner_center.invoices())
     since = day - timedelta(days=INVOICE_DAYS)
@@ -104,8 +109,7 @@ def work(ports: Ports, unit: PullUnit) -> Outcome:
         case "customer":
             return _customer(ports, unit)
         case "relationships":
-            found = sift(ports.directory.relationships())
-            return _save(ports, "gdap", "wire.relationship", *found)
+            return _relationships(ports, unit)
         case "changes":
             since = unit.day - timedelta(days=AUDIT_DAYS)
             until = unit.day + timedelta(days=1)
@@ -121,6 +125,7 @@ def work(ports: Ports, unit: PullUnit) -> Outcome:
 
 _CUSTOMER_CHECKS = (
     "customer.unreachable",
+    "access.denied",
     "wire.customer",
     "wire.qualification",
     "wire.agreement",
@@ -129,23 +134,120 @@ _CUSTOMER_CHECKS = (
 
 
 def _customer(ports: Ports, unit: PullUnit) -> Outcome:
-    """Read one customer whole: details, agreements, subscriptions; of a lost one there is none."""
-    details, findings = sift([ports.partner_center.customer(unit.scope)])
-    records: list[Record] = [*details]
-    if not any(finding.check == "customer.unreachable" for finding in findings):
-        agreements, bad = sift(ports.partner_center.agreements(unit.scope))
-        subscriptions, worse = sift(ports.partner_center.subscriptions(unit.scope))
-        records += [*agreements, *subscriptions]
-        findings += [*bad, *worse]
+    """Read one customer whole, then ask its checks: details, agreements, subscriptions.
+
+    Only of a reseller customer more is read than what it is. What cannot be read stays as it was,
+    with the day from which on it is stale.
+    """
+    stored = ports.store.customer(unit.scope)
+    records, findings = _read_customer(ports, unit, stored)
     saved = ports.store.save(records)
     ports.store.replace_findings(_CUSTOMER_CHECKS, unit.scope, findings)
     kinds = Counter(type(record) for record in records)
+    if stored is not None or kinds[Customer]:
+        # Not counted with what was read: it depends on which unit came first, until all are through.
+        gate.check_customer(ports, unit.scope)
     return Outcome(
         counts={
             "customers": kinds[Customer],
             "agreements": kinds[Agreement],
             "subscriptions": kinds[Subscription],
             "findings": len(findings),
+            "written": saved.created + saved.updated,
+        }
+    )
+
+
+def _read_customer(
+    ports: Ports, unit: PullUnit, stored: Customer | None
+) -> tuple[list[Record], list[Finding]]:
+    details, findings = sift([ports.partner_center.customer(unit.scope)])
+    if not details:
+        lost = stored is not None and _is_lost(findings)
+        return ([_stale(stored, unit.day)] if stored and lost else []), findings
+    customer = details[0]
+    if customer.relationship.lower() != "reseller":
+        return [_kept(customer, stored, unit.day)], findings
+    agreements, bad = sift(ports.partner_center.agreements(unit.scope))
+    subscriptions, worse = sift(ports.partner_center.subscriptions(unit.scope))
+    findings = list({one.key: one for one in (*findings, *bad, *worse)}.values())
+    if _is_lost(findings):
+        # The customer itself was shown: what it has may not be read any more, in whole or in part.
+        hidden = replace(customer, details_known=False)
+        return [_kept(hidden, stored, unit.day)], findings
+    if not bad:
+        agreements += _withdrawn_agreements(ports, unit, agreements)
+    return [_kept(customer, stored, unit.day), *agreements, *subscriptions], findings
+
+
+def _is_lost(findings: Iterable[Finding]) -> bool:
+    return any(one.check in {"customer.unreachable", "access.denied"} for one in findings)
+
+
+def _kept(read: Customer, stored: Customer | None, day: date) -> Customer:
+    """Keep what was read before where Microsoft hides it now, with the day from which on it is old."""
+    if read.details_known:
+        return read
+    if stored is None or not stored.details_known:
+        return replace(read, stale_since=(stored.stale_since if stored else None) or day)
+    return replace(
+        stored,
+        relationship=read.relationship,
+        name=read.name or stored.name,
+        qualifications=read.qualifications or stored.qualifications,
+        resellers=read.resellers or stored.resellers,
+        resellers_known=read.resellers_known,
+        stale_since=stored.stale_since or day,
+    )
+
+
+def _stale(stored: Customer, day: date) -> Customer:
+    return replace(stored, stale_since=stored.stale_since or day)
+
+
+def _withdrawn_agreements(
+    ports: Ports, unit: PullUnit, listed: Sequence[Agreement]
+) -> list[Agreement]:
+    """Return the stored agreements that Microsoft no longer lists, with the day."""
+    keys = {agreement.key for agreement in listed}
+    return [
+        replace(one, withdrawn_on=one.withdrawn_on or unit.day)
+        for one in ports.store.agreements(unit.scope)
+        if one.key not in keys
+    ]
+
+
+def _relationships(ports: Ports, unit: PullUnit) -> Outcome:
+    """Read delegated administration, of all customers or of one, and ask the checks of whom it changes.
+
+    A relationship that is no longer listed is gone, unless something of the list cannot be read:
+    then it may be that. Customers whose own unit has not begun are checked by it.
+    """
+    listed, bad = sift(ports.directory.relationships(unit.scope))
+    stored = {one.key: one for one in ports.store.relationships(unit.scope)}
+    keys = {one.key for one in listed}
+    gone = [
+        replace(one, status=GONE, active_assignments=0, assignments=())
+        for key, one in stored.items()
+        if key not in keys and not bad
+    ]
+    saved = ports.store.save([*listed, *gone])
+    if unit.scope:
+        ports.store.replace_findings(("wire.relationship",), unit.scope, bad)
+    else:
+        replace_everywhere(ports.store, ("wire.relationship",), bad)
+    changed = {one.customer_id for one in [*listed, *gone] if one != stored.get(one.key)}
+    begun = {
+        one.key.split("/")[2]
+        for one in ports.store.units(unit.run_key)
+        if one.key.startswith("pull/customer/") and one.status is not UnitStatus.QUEUED
+    }
+    for customer_id in sorted(changed & begun):
+        gate.check_customer(ports, customer_id)
+    return Outcome(
+        counts={
+            "gdap": len(listed),
+            "findings": len(bad),
             "written": saved.created + saved.updated,
         }
     )

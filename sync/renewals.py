@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 
 from domain.contract import BillingContract, SheetPrice
-from domain.customer import Customer
 from domain.problems import Finding, ServiceError
 from domain.renewal import Renewal
 from domain.subscription import CostKind, CostLine
@@ -23,6 +22,7 @@ from invoice.file import CustomerFile
 from rules.lines import UnitPrice
 from rules.pricing import PriceBook, Priced, PricePolicy
 from rules.proration import PriceQuestion
+from rules.qualification import segment_of
 from rules.rating import full_cycle_cost
 from rules.renewals import HORIZON_DAYS, forecast, sold_by
 from rules.sheets import with_sheet
@@ -34,12 +34,6 @@ EXTENDED_SHEET = "licensebasedest"
 """The sheet of seats in their extended service term, which have SKUs of their own."""
 
 RATE_DAYS = PricePolicy().rate_days
-
-_SEGMENTS = {
-    "education": "Education",
-    "nonprofit": "Charity",
-    "governmentcommunitycloud": "Government",
-}
 
 
 def renewals_ahead(ports: Ports, today: date, horizon_days: int = HORIZON_DAYS) -> list[Renewal]:
@@ -92,15 +86,6 @@ def renewals_of(
         sold=sold_by(rows) if rows else None,
         extended_skus=extended_skus,
     )
-
-
-def segment_of(customer: Customer) -> str:
-    """Return the price segment to which a customer's approved qualification entitles it."""
-    for one in customer.qualifications:
-        segment = _SEGMENTS.get(one.name.lower().replace("_", ""))
-        if segment and one.status.lower() == "approved":
-            return segment
-    return "Commercial"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from domain.contract import (
     TaxProfile,
     TaxTreatment,
 )
-from domain.customer import Agreement, Customer, DelegatedAdminRelationship
+from domain.customer import Account, Agreement, Customer, DelegatedAdminRelationship
 from domain.money import Money
 from domain.period import BillingCycle, Period, TermDuration
 from domain.problems import Finding
@@ -159,6 +159,10 @@ def a_contract(**fields: Any) -> BillingContract:
             **fields,
         }
     )
+
+
+def an_account(**fields: Any) -> Account:
+    return Account(**{"id": "account-1", "name": "Fabrikam Toys Ltd", **fields})
 
 
 def a_tax_profile(**fields: Any) -> TaxProfile:

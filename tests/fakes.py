@@ -20,7 +20,7 @@ from domain.contract import (
     SheetPrice,
     TaxProfile,
 )
-from domain.customer import Agreement, Customer, DelegatedAdminRelationship
+from domain.customer import Account, Agreement, Customer, DelegatedAdminRelationship
 from domain.delivery import JOURNAL, Delivery, Part
 from domain.problems import Conflict, Decision, Finding, NotFound, ServiceError, Severity
 from domain.run import RequestStatus, Run, RunRequest, UnitOfWork
@@ -35,6 +35,7 @@ from domain.tax import TaxNumberCheck, TaxPolicy
 from domain.usage_alert import AlertState, UsageAlert, UsageBudget
 from invoice.document import DocumentStatus, Invoice
 from invoice.file import CustomerFile, Saved
+from rules.facts import Demands
 from sync.ports import NumberRegister, Ports, Projection, Record, TaxEngine
 from transport.blobs import FolderArchive
 
@@ -97,11 +98,24 @@ class MemoryStore:
     def customers(self) -> Sequence[Customer]:
         return sorted(self.table(Customer).values(), key=lambda customer: customer.name)
 
-    def customer_file(self, customer_id: str) -> CustomerFile:
+    def customer(self, customer_id: str) -> Customer | None:
+        found: Customer | None = self.table(Customer).get(f"customer/{customer_id}")
+        return found
+
+    def agreements(self, customer_id: str) -> Sequence[Agreement]:
+        return self._own(Agreement, customer_id)
+
+    def relationships(self, customer_id: str = "") -> Sequence[DelegatedAdminRelationship]:
+        rows = [row for _, row in sorted(self.table(DelegatedAdminRelationship).items())]
+        return [row for row in rows if customer_id in {"", row.customer_id}]
+
+    def customer_file(self, customer_id: str, on: date | None = None) -> CustomerFile:
         customer = self.table(Customer).get(f"customer/{customer_id}")
         if customer is None:
             raise NotFound(f"customer {customer_id} is not stored", service="Store")
-        contract = next(iter(self._own(BillingContract, customer_id)), None)
+        contracts = self._own(BillingContract, customer_id)
+        begun = [one for one in contracts if on is None or one.starts <= on]
+        contract = max(begun or contracts, key=lambda one: (one.starts, one.key), default=None)
         profile = self.table(TaxProfile).get(contract.tax_profile_key) if contract else None
         check = self.table(TaxNumberCheck).get(profile.check_key) if profile else None
         return CustomerFile(
@@ -114,6 +128,8 @@ class MemoryStore:
                 line for line in self._own(CostLine, customer_id) if line.withdrawn_on is None
             ),
             contract=contract,
+            contracts=contracts,
+            account=self._account(contract) if contract else None,
             tax_profile=profile,
             number_checks=() if check is None else (check,),
             price_list=self._own(PriceListItem, customer_id, shared=True),
@@ -121,6 +137,12 @@ class MemoryStore:
             rates=tuple(row for _, row in sorted(self.table(ExchangeRate).items())),
             documents=tuple(self.documents(customer_id=customer_id)),
         )
+
+    def _account(self, contract: BillingContract) -> Account | None:
+        """The account that a test stored; else one in order, as the contract names it."""
+        stored: Account | None = self.table(Account).get(contract.account_id)
+        made = Account(id=contract.account_id, name=contract.account_name)
+        return stored or (made if contract.account_id else None)
 
     def cost_lines(
         self, invoice_ids: Sequence[str], *, withdrawn: bool = False
@@ -377,8 +399,10 @@ class MemoryPartnerCenter:
 class MemoryDirectory:
     known: list[DelegatedAdminRelationship | Finding] = field(default_factory=list)
 
-    def relationships(self) -> Iterator[DelegatedAdminRelationship | Finding]:
-        yield from self.known
+    def relationships(
+        self, customer_id: str = ""
+    ) -> Iterator[DelegatedAdminRelationship | Finding]:
+        yield from (one for one in self.known if customer_id in {"", one.customer_id})
 
 
 @dataclass
@@ -469,6 +493,7 @@ class Office:
     requests: MemoryRequests = field(default_factory=MemoryRequests)
     clock: Clock = field(default_factory=Clock)
     policy: Mapping[str, Severity] = field(default_factory=dict)
+    demands: Demands = field(default_factory=Demands)
     projection: Projection | None = None
     number_register: NumberRegister | None = None
     tax_engine: TaxEngine | None = None
@@ -493,6 +518,7 @@ class Office:
             requests=self.requests,
             now=self.clock,
             policy=self.policy,
+            demands=self.demands,
             projection=self.projection,
             number_register=self.number_register,
             tax_engine=self.tax_engine,

@@ -12,9 +12,11 @@ from domain.problems import Finding, InputError
 from domain.subscription import CostKind, EventType, SubscriptionKind
 from partner_center.billing import cost_lines_of, invoices_of
 from partner_center.customers import (
+    AgreementTemplateWire,
     AgreementWire,
     AssignmentWire,
     CustomerWire,
+    IndirectResellerWire,
     QualificationWire,
     RelationshipWire,
 )
@@ -56,11 +58,13 @@ def errors(path):
 customers = one_by_one(CustomerWire, CustomerWire.to_domain)
 agreements = one_by_one(AgreementWire, lambda wire: wire.to_domain("c"))
 subscriptions = one_by_one(SubscriptionWire, lambda wire: wire.to_domain("c"))
+resellers = one_by_one(IndirectResellerWire, lambda wire: wire.to_domain(None))
 orders = one_by_one(OrderWire, lambda wire: list(wire.to_events("c", date(2026, 1, 1))))
-relationships = one_by_one(RelationshipWire, lambda wire: wire.to_domain(0))
+relationships = one_by_one(RelationshipWire, lambda wire: wire.to_domain())
 
 READ = {
     "agreements/*.request.*": agreements,
+    "agreements/get-agreement-metadata.*": one_by_one(AgreementTemplateWire),
     "agreements/*consent*.response-*": agreements,
     "agreements/*resource.1.json": errors,
     "audit/*": lambda path: list(
@@ -69,6 +73,8 @@ READ = {
     "customers/create-a-customer.d2111.response-201.2.json": customers,
     "customers/get-a-list-of-customers.*": customers,
     "relationships/get-customers-of-an-indirect-reseller.*": customers,
+    "relationships/get-indirect-resellers-of-a-customer.*": resellers,
+    "relationships/retrieve-a-list-of-indirect-resellers.*": resellers,
     "errors/*": errors,
     "graph-billing/partners-billing-manifest-get.*": one_by_one(_ManifestWire),
     "graph-gdap/*relationship*accessassignments.response*": one_by_one(AssignmentWire),
@@ -101,7 +107,6 @@ MOVES = "not read by this product: transfers, migrations and transitions show in
 HAND_OFF = "accounting hand-off not offered yet"
 
 NOT_READ = {
-    "agreements/get-agreement-metadata.*": "templates of agreements, not a customer's agreement",
     "catalog/*": CATALOGUE,
     "customers/create-a-customer.d2111.request.1.json": REQUEST,
     "customers/*billing-profile*": PROFILE,
@@ -126,7 +131,6 @@ NOT_READ = {
     "qbo/*": HAND_OFF,
     "recon-csv/charge-types.json": "a list of charge types (below)",
     "recon-csv/daily-rated-usage-header-only.csv": DAILY,
-    "relationships/*indirect-resellers*": "not read by this product: resellers come on lines",
     "relationships/*reseller-relationship*": REQUEST,
     "service-requests/*": "not read by this product: support tickets",
     "subscriptions/get-subscription-*-status.*": "not read by this product: provisioning",
@@ -229,7 +233,10 @@ def test_published_relationships():
     assignments = sample(
         "graph-gdap/delegatedadminrelationship-list-accessassignments.response-200.1.json"
     )
-    assert sum(one.gives_access for one in assignments) == 2
+    held = [one.to_domain() for one in assignments]
+    assert [one.gives_access for one in held] == [True, True]
+    assert held[0].group_id == "227a2f44-2682-4831-a021-f8d69a34bcba"
+    assert "62e90394-69f5-4237-9190-012177145e10" in held[0].roles
 
 
 def test_published_operations_have_the_fields_that_are_followed():

@@ -13,6 +13,7 @@ from tests.builders import (
     a_relationship,
     a_subscription,
     a_tax_profile,
+    an_account,
     an_agreement,
     checks,
     day,
@@ -29,6 +30,7 @@ def facts(**fields):
             "subscriptions": [a_subscription()],
             "cost_lines": [a_line()],
             "contract": a_contract(),
+            "account": an_account(),
             "tax_profile": a_tax_profile(),
             "period": period("2026-10-01", "2026-11-01"),
             "today": day("2026-11-08"),
@@ -43,7 +45,7 @@ def found(**fields):
 
 def test_a_customer_in_order_has_no_findings():
     assert found() == []
-    assert len(CHECKS) == 6
+    assert len(CHECKS) == 10
 
 
 # --- relationship ----------------------------------------------------------------------------------
@@ -94,10 +96,13 @@ def test_the_end_of_the_last_relationship_is_told():
     ended = [
         a_relationship(status="expired", ends_on=day("2026-01-31")),
         a_relationship(status="expired", ends_on=day("2026-10-09")),
-        a_relationship(status="approvalPending", ends_on=None),
     ]
     (finding,) = validate(facts(relationships=ended))
     assert finding.sentence == "The delegated admin relationship ended on 2026-10-09."
+    waiting = a_relationship(id="g-9", name="New", status="approvalPending", ends_on=None)
+    (finding,) = validate(facts(relationships=[*ended, waiting]))
+    assert finding.sentence.endswith("The request New waits for the customer's approval.")
+    assert finding.link.endswith("/granularAdminRelationships/g-9")
 
 
 def test_a_relationship_without_an_assignment_gives_no_access():
@@ -111,10 +116,12 @@ def test_a_relationship_without_an_assignment_gives_no_access():
     [
         ("2026-11-09", [("gdap.expiring", "warn")]),
         ("2026-12-08", [("gdap.expiring", "warn")]),
-        ("2026-12-09", []),
+        ("2026-12-09", [("gdap.not_extended", "warn")]),
+        ("2027-02-06", [("gdap.not_extended", "warn")]),
+        ("2027-02-07", []),
     ],
 )
-def test_an_end_within_thirty_days_is_a_warning(ends_on, told):
+def test_an_end_within_thirty_days_is_a_warning_and_within_ninety_days_another(ends_on, told):
     assert found(relationships=[a_relationship(status="expiring", ends_on=day(ends_on))]) == told
 
 
@@ -153,7 +160,8 @@ def test_a_contract_needs_an_account():
     ("ends", "told"),
     [
         (None, []),
-        ("2026-10-02", []),
+        ("2026-10-15", []),
+        ("2026-10-02", [("mapping.outside_contract", "warn")]),
         ("2026-10-01", [("mapping.contract_ended", "hold")]),
         ("2026-01-01", [("mapping.contract_ended", "hold")]),
     ],
@@ -184,7 +192,6 @@ def test_a_strange_partner_is_told_with_how_often_it_stands_there():
         ("", {"partner_id": "222"}),
         ("111", {"partner_id": "111"}),
         ("111", {"partner_id": "999", "reseller_id": "111"}),
-        ("111", {}),
     ],
 )
 def test_the_expected_partner_and_no_partner_at_all_are_fine(expected, line):
@@ -268,7 +275,7 @@ WORDS = [
         "gdap.no_assignment",
         "delegated admin relationship gdap-1",
         "The relationship Fabrikam admin is active, but no group has access by it.",
-        "assign a security group to the relationship",
+        "assign a security group to the relationship in Partner Center",
     ),
     (
         {"relationships": [a_relationship(ends_on=day("2026-11-20"))]},

@@ -380,11 +380,11 @@ def test_a_relationship_before_its_customer():
         "autoExtendDuration": "PT0S",
         "accessDetails": {"unifiedRoles": [{"roleDefinitionId": "R1"}]},
     }
-    found = RelationshipWire.model_validate(payload).to_domain(0)
+    found = RelationshipWire.model_validate(payload).to_domain()
     assert (found.customer_id, found.activated_on, found.ends_on) == ("", None, None)
     assert (found.roles, found.auto_extends) == (("r1",), False)
     extended = RelationshipWire.model_validate(payload | {"autoExtendDuration": "P180D"})
-    assert extended.to_domain(0).auto_extends
+    assert extended.to_domain().auto_extends
 
 
 # --- audit records ------------------------------------------------------------------------------

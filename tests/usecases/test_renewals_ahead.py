@@ -12,7 +12,8 @@ from domain.money import Money
 from domain.period import BillingCycle, TermDuration
 from domain.renewal import AtEnd
 from invoice.file import CustomerFile
-from sync.renewals import EXTENDED_SHEET, SHEETS, renewals_ahead, renewals_of, segment_of
+from rules.qualification import segment_of
+from sync.renewals import EXTENDED_SHEET, SHEETS, renewals_ahead, renewals_of
 from tests.builders import (
     ALWAYS,
     CUSTOMER,

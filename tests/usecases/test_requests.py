@@ -160,7 +160,7 @@ def test_what_cannot_be_done_is_said_on_the_row_and_nothing_is_done(office, said
 def test_a_run_that_fails_fails_its_request_with_the_same_words(office):
     customer_file = office.store.customer_file
 
-    def broken(customer_id):
+    def broken(customer_id, on=None):
         raise Unavailable("no answer", service="Dataverse", status=503)
 
     office.store.customer_file = broken

@@ -140,10 +140,10 @@ def test_a_parked_unit_fails_its_run_and_the_next_run_heals_it(office):
     work(office, SYNC)
     customer_file = office.store.customer_file
 
-    def broken(customer_id):
+    def broken(customer_id, on=None):
         if customer_id == "c1":
             raise Unavailable("no answer", service="Dataverse", status=503)
-        return customer_file(customer_id)
+        return customer_file(customer_id, on)
 
     office.store.customer_file = broken
     office.queue.send("start", [BILL.model_dump_json()])

@@ -1,0 +1,83 @@
+"""What the checks before a bill look at: one customer as it is stored, on one day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+from domain.contract import BillingContract, TaxProfile
+from domain.customer import Account, Agreement, Customer, DelegatedAdminRelationship
+from domain.money import Money
+from domain.period import Period
+from domain.problems import Finding, Severity
+from domain.subscription import CostLine, Subscription
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demands:
+    """What a partner asks of its customers' relationships, beyond what Microsoft does."""
+
+    required_roles: tuple[str, ...] = ()
+    """Entra role template ids that a group must hold; empty: not checked."""
+    expiring_days: int = 30
+    """How long ahead the end of access is told."""
+    stale_days: int = 7
+    """How long a customer whose access was lost is billed by what was read before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandingFacts:
+    """What is looked at on any day, for one customer."""
+
+    customer: Customer
+    agreements: Sequence[Agreement]
+    relationships: Sequence[DelegatedAdminRelationship]
+    subscriptions: Sequence[Subscription]
+    contract: BillingContract | None
+    contracts: Sequence[BillingContract] = ()
+    """Every contract that names the customer; `contract` is the one that counts."""
+    account: Account | None = None
+    """The row that is billed; None: not read."""
+    history: Sequence[CostLine] = ()
+    """Every stored line of Microsoft's invoices."""
+    today: date
+    demands: Demands = field(default_factory=Demands)
+
+    def tell(
+        self,
+        check: str,
+        record: str,
+        sentence: str,
+        hint: str,
+        severity: Severity = Severity.HOLD,
+        *,
+        link: str = "",
+        lost_per_day: tuple[Money, ...] = (),
+    ) -> Finding:
+        """Make a finding of the customer, seen today."""
+        return Finding(
+            check=check,
+            severity=severity,
+            customer_id=self.customer.id,
+            record=record,
+            sentence=sentence,
+            hint=hint,
+            seen=self.today,
+            link=link,
+            lost_per_day=lost_per_day,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts(StandingFacts):
+    """The same with the month that is billed."""
+
+    cost_lines: Sequence[CostLine]
+    """The lines of the month."""
+    tax_profile: TaxProfile | None
+    period: Period
+
+
+Policy = Mapping[str, Severity]
+"""Severity by check name, where it differs from the check's own."""

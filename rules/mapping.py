@@ -1,0 +1,227 @@
+"""What finance entered for a customer: one account, one contract in force, and the partner expected.
+
+Nothing is billed by a contract that may be the wrong one. What Microsoft charges for outside of the
+days of a contract is told, so that it is nobody's surprise that it is not billed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from decimal import Decimal
+
+from domain.contract import BillingContract
+from domain.problems import Finding, Severity
+from domain.subscription import CostLine
+from rules.facts import Facts, StandingFacts
+
+
+def mapping(facts: StandingFacts) -> list[Finding]:
+    """A customer is billed through exactly one contract, with one account that is in use."""
+    contract = facts.contract
+    if contract is None:
+        return _no_contract(facts)
+    return [*_several(facts), *_account(facts, contract), *_unused(facts, contract)]
+
+
+def _no_contract(facts: StandingFacts) -> list[Finding]:
+    running = [one for one in facts.subscriptions if one.alive]
+    if not running and not facts.history:
+        return []  # nothing to bill: it is no customer of finance's yet
+    count = f" for {len(running)} running subscriptions" if len(running) > 1 else ""
+    return [
+        facts.tell(
+            "mapping.no_contract",
+            "billing contract",
+            f"The customer has no billing contract{count}.",
+            "make a billing contract for the customer and choose its account",
+        )
+    ]
+
+
+def _several(facts: StandingFacts) -> list[Finding]:
+    """Two contracts that are in force on one day: which one bills that day is not known."""
+    rows = sorted(facts.contracts, key=lambda one: (one.starts, one.key))
+    found = []
+    for place, one in enumerate(rows):
+        for other in rows[place + 1 :]:
+            if one.ends is not None and one.ends <= other.starts:
+                continue
+            if other.ends is not None and other.ends <= other.starts:
+                continue  # it is in force on no day
+            who = sorted({each.account_name or "no account" for each in (one, other)})
+            found.append(
+                facts.tell(
+                    "mapping.several_contracts",
+                    f"billing contract {other.key}",
+                    f"The billing contracts {one.key} and {other.key} are both in force from "
+                    f"{other.starts} on ({', '.join(who)}).",
+                    "end the older contract on the day on which the newer one starts, or remove one",
+                )
+            )
+    return found
+
+
+def _account(facts: StandingFacts, contract: BillingContract) -> list[Finding]:
+    record = f"billing contract {contract.key}"
+    if not contract.account_id:
+        return [
+            facts.tell(
+                "mapping.no_account",
+                record,
+                "The billing contract has no account.",
+                "choose the account that is billed",
+            )
+        ]
+    if facts.account is None:
+        return [
+            facts.tell(
+                "mapping.account_gone",
+                record,
+                f"The account {contract.account_name or contract.account_id} of the billing "
+                "contract could not be read: it was deleted, or the worker may not see it.",
+                "choose the account that is billed, or give the worker's role the right to read it",
+            )
+        ]
+    if not facts.account.active:
+        return [
+            facts.tell(
+                "mapping.account_inactive",
+                record,
+                f"The account {facts.account.name} that is billed is inactive.",
+                "activate the account, or choose another one on the billing contract",
+            )
+        ]
+    return []
+
+
+def _unused(facts: StandingFacts, contract: BillingContract) -> list[Finding]:
+    """A contract by which nothing can be billed: its customer has nothing."""
+    ended = contract.ends is not None and contract.ends <= facts.today
+    if ended or facts.history or any(one.alive for one in facts.subscriptions):
+        return []
+    return [
+        facts.tell(
+            "mapping.no_subscriptions",
+            f"billing contract {contract.key}",
+            "The customer has no running subscription, and Microsoft never billed one: "
+            "the billing contract bills nothing.",
+            "end the contract, or check whether it names the right customer",
+            Severity.WARN,
+        )
+    ]
+
+
+# --- the month ---------------------------------------------------------------------------------------
+
+
+def in_force(facts: Facts) -> list[Finding]:
+    """The contract must be in force when what Microsoft bills is served."""
+    contract = facts.contract
+    if contract is None or not contract.account_id:
+        return []
+    record = f"billing contract {contract.key}"
+    nothing = not facts.cost_lines and not any(one.alive for one in facts.subscriptions)
+    if contract.ends is not None and contract.ends <= facts.period.start:
+        if nothing:
+            return []
+        return [
+            facts.tell(
+                "mapping.contract_ended",
+                record,
+                f"The billing contract ended on {contract.ends}.",
+                "renew the contract, or move the subscriptions away",
+            )
+        ]
+    outside = [line for line in facts.cost_lines if _outside(line, contract)]
+    if not outside:
+        return []
+    sums: dict[str, Decimal] = defaultdict(Decimal)
+    for line in outside:
+        sums[line.currency] += line.subtotal
+    worth = " and ".join(f"{amount} {currency}" for currency, amount in sorted(sums.items()))
+    until = f" to {contract.ends}" if contract.ends else ""
+    lines = "1 line" if len(outside) == 1 else f"{len(outside)} lines"
+    return [
+        facts.tell(
+            "mapping.outside_contract",
+            record,
+            f"{lines} of Microsoft, worth {worth}, are for days outside of the billing contract "
+            f"(from {contract.starts}{until}): they are not billed.",
+            "move the contract's first or last day, or bill these days in another way",
+            Severity.WARN,
+        )
+    ]
+
+
+def _outside(line: CostLine, contract: BillingContract) -> bool:
+    day = line.falls_on
+    if day is None:
+        return False
+    return day < contract.starts or (contract.ends is not None and day >= contract.ends)
+
+
+def partner_of_record(facts: Facts) -> list[Finding]:
+    """The partner on subscriptions and on Microsoft's lines must be the expected one."""
+    expected = facts.contract.expected_partner_id if facts.contract else ""
+    return [*_differing(facts), *(_strangers(facts, expected) if expected else ())]
+
+
+def _strangers(facts: Facts, expected: str) -> list[Finding]:
+    seen: dict[str, set[str]] = defaultdict(set)
+    for subscription in facts.subscriptions:
+        if subscription.partner_of_record:
+            seen[subscription.partner_of_record].add(subscription.id)
+    for line in facts.cost_lines:
+        partner = line.reseller_id or line.partner_id
+        if partner:
+            seen[partner].add(line.subscription_id)
+    if not seen and (facts.subscriptions or facts.cost_lines):
+        return [
+            facts.tell(
+                "partner_of_record.unknown",
+                f"partner {expected}",
+                f"Partner {expected} is expected, and neither the customer's subscriptions nor "
+                "Microsoft's lines of the month name any partner.",
+                "look up the partner of record in Partner Center, or clear the contract's "
+                "expectation",
+                Severity.WARN,
+            )
+        ]
+    return [
+        facts.tell(
+            "partner_of_record.drift",
+            f"partner {partner}",
+            f"Partner {partner} stands on {len(subscriptions)} of the customer's subscriptions; "
+            f"{expected} is expected.",
+            "correct the partner of record in Partner Center, or the contract's expectation",
+        )
+        for partner, subscriptions in sorted(seen.items())
+        if partner != expected
+    ]
+
+
+def _differing(facts: Facts) -> list[Finding]:
+    """Lines whose reseller is another than the one on their subscription now."""
+    now = {one.id: one.partner_of_record for one in facts.subscriptions if one.partner_of_record}
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for line in facts.cost_lines:
+        known = now.get(line.subscription_id)
+        if known and line.reseller_id and line.reseller_id != known:
+            found[line.reseller_id, known].add(line.subscription_id)
+    return [
+        facts.tell(
+            "partner_of_record.differs",
+            f"partner {on_line} on lines, {known} on subscriptions",
+            f"Microsoft's lines of {_subscriptions(ids)} name the reseller {on_line}, the "
+            f"{'subscription itself names' if len(ids) == 1 else 'subscriptions themselves name'} "
+            f"{known}.",
+            "check since when the partner of record is another, and who is paid for the month",
+            Severity.WARN,
+        )
+        for (on_line, known), ids in sorted(found.items())
+    ]
+
+
+def _subscriptions(ids: Sequence[str] | set[str]) -> str:
+    return "1 subscription" if len(ids) == 1 else f"{len(ids)} subscriptions"

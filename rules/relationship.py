@@ -1,0 +1,455 @@
+"""What Microsoft says of a customer: is it ours to sell to, may we see it, what was agreed to.
+
+A relationship to a customer is three things that end by themselves: the reseller relationship, the
+agreement that the customer accepted, and the delegated administration (GDAP) by which its data are
+read and partner credit for managed services is earned. Whatever lapsed is told with what it costs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+
+from domain.customer import (
+    GONE,
+    MICROSOFT_CUSTOMER_AGREEMENT,
+    Agreement,
+    DelegatedAdminRelationship,
+)
+from domain.money import Money
+from domain.problems import Finding, Severity
+from rules.earned_credit import CreditOfMonth, newest_credit
+from rules.facts import StandingFacts
+
+APPROVAL_PAGE = (
+    "https://admin.microsoft.com/AdminPortal/Home#/partners/invitation/granularAdminRelationships/"
+)
+"""Where an administrator of the customer approves a relationship, by its id."""
+
+AHEAD = 3
+"""An end that nothing extends is told so many times earlier than an end that is near: early enough to
+switch the extension on, and once, because the relationships of a partner do not end all at once."""
+
+_ROLES = {
+    "62e90394-69f5-4237-9190-012177145e10": "Global Administrator",
+    "f2ef992c-3afb-46b9-b7cf-a126ee74c451": "Global Reader",
+    "88d8e3e3-8f55-4a1e-953a-9b9898b8876b": "Directory Readers",
+    "9360feb5-f418-4baa-8175-e2a00bac4301": "Directory Writers",
+    "4d6ac14f-3453-41d0-bef9-a3e0c569773a": "License Administrator",
+    "fe930be7-5e62-47db-91af-98c3a49a38b1": "User Administrator",
+    "729827e3-9c14-49f7-bb1b-9608f156bbb8": "Helpdesk Administrator",
+    "f023fd81-a637-4b56-95fd-791ac0226033": "Service Support Administrator",
+    "b0f54661-2d74-4c50-afa3-1ec803f12efe": "Billing Administrator",
+    "29232cdf-9323-42fd-ade2-1d097af3e4de": "Exchange Administrator",
+    "44367163-eba1-44c3-98af-f5787879f96a": "Dynamics 365 Administrator",
+    "3a2c62db-5318-420d-8d74-23affee5d9d5": "Intune Administrator",
+    "194ae4cb-b126-40b2-bd5b-6091b380977d": "Security Administrator",
+    "5d6b6bb7-de71-4623-b4af-96380a352509": "Security Reader",
+}
+"""Entra's public role template ids; any other is told by its id."""
+
+_ANY = ""
+"""The role of a relationship whose roles are not known."""
+
+_ON_THE_WAY = frozenset({"approved", "activating"})
+
+
+def reseller_relationship(facts: StandingFacts) -> list[Finding]:
+    """The tenant must still be our reseller customer."""
+    relationship = facts.customer.relationship
+    if relationship.lower() == "reseller":
+        return []
+    return [
+        facts.tell(
+            "relationship.not_reseller",
+            "customer",
+            f"The relationship to the customer is {relationship or 'unknown'}, not reseller.",
+            "ask the customer to accept the reseller invitation, or end the contract",
+        )
+    ]
+
+
+def access(facts: StandingFacts) -> list[Finding]:
+    """What is billed by must have been read lately: data of a lost customer goes stale.
+
+    Warns from the first day on which the customer could not be read whole, holds after
+    `Demands.stale_days`.
+    """
+    since = facts.customer.stale_since
+    if since is None and facts.customer.details_known:
+        return []
+    if since is None:
+        return [
+            facts.tell(
+                "access.unread",
+                "customer",
+                "The customer is listed in Partner Center, and was never read whole.",
+                "run sync; if it stays, look for the customer in Partner Center",
+                Severity.WARN,
+            )
+        ]
+    age = (facts.today - since).days
+    limit = facts.demands.stale_days
+    late = age > limit
+    return [
+        facts.tell(
+            "access.stale",
+            "customer",
+            f"The customer could not be read whole since {since} ({_days(age)}): what is known is "
+            + (f"older than the {_days(limit)} that are allowed." if late else "of before."),
+            "restore the access to the customer (its GDAP relationship or the reseller "
+            "relationship), then run sync",
+            Severity.HOLD if late else Severity.WARN,
+        )
+    ]
+
+
+# --- agreements -----------------------------------------------------------------------------------
+
+
+def customer_agreement(facts: StandingFacts) -> list[Finding]:
+    """The Microsoft Customer Agreement counts, attested or signed directly; the old one does not.
+
+    Nor does an acceptance that is dated ahead, or that Microsoft no longer lists. Source: Partner
+    Center refuses a purchase without it (403, code 13605).
+    """
+    listed = [one for one in facts.agreements if one.withdrawn_on is None]
+    ours = [one for one in listed if one.type == MICROSOFT_CUSTOMER_AGREEMENT]
+    counting = [one for one in ours if one.agreed_on is None or one.agreed_on <= facts.today]
+    if not counting:
+        return [_no_agreement(facts, listed, ours)]
+    if any(one.signed_directly for one in counting):
+        return []
+    latest = max(counting, key=lambda one: (one.version or 0, one.agreed_on or date.min))
+    record = f"agreement {latest.template_id or latest.type}"
+    found = []
+    if latest.agreed_on is None:
+        found.append(
+            facts.tell(
+                "agreement.undated",
+                record,
+                "The acceptance of the Microsoft Customer Agreement has no date"
+                f"{_by(latest)}: since when it counts cannot be shown.",
+                "look up the customer's agreement in Partner Center, and attest it with its date",
+                Severity.WARN,
+            )
+        )
+    if (
+        latest.version is not None
+        and latest.current_version is not None
+        and latest.version < latest.current_version
+    ):
+        found.append(
+            facts.tell(
+                "agreement.outdated",
+                record,
+                f"The customer accepted version {latest.version} of the Microsoft Customer "
+                f"Agreement{_on(latest)}{_by(latest)}; version {latest.current_version} is the "
+                "newest.",
+                "ask the customer to accept the newest version, and attest it in Partner Center",
+                Severity.WARN,
+            )
+        )
+    return found
+
+
+def _no_agreement(
+    facts: StandingFacts, listed: Sequence[Agreement], ours: Sequence[Agreement]
+) -> Finding:
+    old = sorted({one.type for one in listed} - {MICROSOFT_CUSTOMER_AGREEMENT})
+    gone = max(
+        (
+            one.withdrawn_on
+            for one in facts.agreements
+            if one.withdrawn_on and one.type == MICROSOFT_CUSTOMER_AGREEMENT
+        ),
+        default=None,
+    )
+    sentence = "The customer has not accepted the Microsoft Customer Agreement"
+    if ours:
+        first = min(one.agreed_on for one in ours if one.agreed_on)
+        sentence = f"The acceptance of the Microsoft Customer Agreement is dated {first}, ahead"
+    elif gone:
+        sentence = f"Microsoft no longer lists the customer's agreement since {gone}"
+    return facts.tell(
+        "agreement.missing",
+        "agreement",
+        sentence + (f" (only {', '.join(old)})." if old else "."),
+        "attest the acceptance in Partner Center, or ask the customer to sign with Microsoft",
+    )
+
+
+def _by(agreement: Agreement) -> str:
+    who = " ".join(part for part in (agreement.contact_name, agreement.contact) if part)
+    return f", by {who}" if who else ""
+
+
+def _on(agreement: Agreement) -> str:
+    return f" on {agreement.agreed_on}" if agreement.agreed_on else ""
+
+
+def reseller_agreement(facts: StandingFacts) -> list[Finding]:
+    """An indirect reseller needs an agreement of its own with Microsoft.
+
+    It warns: Microsoft refuses new orders without it (403, code 900123), and goes on with what runs.
+    """
+    customer = facts.customer
+    found = []
+    if not customer.resellers_known:
+        found.append(
+            facts.tell(
+                "reseller_agreement.unknown",
+                "indirect resellers",
+                "Partner Center does not say through which indirect resellers the customer is "
+                "sold to.",
+                "look up the customer's resellers in Partner Center; the sign-in of the worker "
+                "may lack the right to read them",
+                Severity.WARN,
+            )
+        )
+    for one in customer.resellers:
+        name = f"{one.name or one.id}{f' ({one.partner_id})' if one.partner_id else ''}"
+        if one.agreement_signed is None:
+            found.append(
+                facts.tell(
+                    "reseller_agreement.unknown",
+                    f"indirect reseller {one.partner_id or one.id}",
+                    f"Microsoft does not say whether the indirect reseller {name} has signed the "
+                    "Microsoft Partner Agreement.",
+                    "ask the reseller; its id may be wrong, or not migrated at Microsoft",
+                    Severity.WARN,
+                )
+            )
+        elif not one.agreement_signed:
+            found.append(
+                facts.tell(
+                    "reseller_agreement.missing",
+                    f"indirect reseller {one.partner_id or one.id}",
+                    f"The indirect reseller {name} has not signed the Microsoft Partner Agreement.",
+                    "ask the reseller to sign it in its own Partner Center: until then Microsoft "
+                    "refuses new orders for the customer",
+                    Severity.WARN,
+                )
+            )
+    return found
+
+
+# --- delegated administration -----------------------------------------------------------------------
+
+
+def delegated_admin(facts: StandingFacts) -> list[Finding]:
+    """GDAP must be active, with an active access assignment that holds the required roles.
+
+    Its status may lag behind its end: the end is believed. Several active relationships are normal:
+    for each role the one that ends last counts.
+    """
+    known = [one for one in facts.relationships if one.status != GONE]
+    usable = [
+        one
+        for one in known
+        if one.status in {"active", "expiring"}
+        and (one.ends_on is None or one.ends_on > facts.today)
+    ]
+    if not usable:
+        return [_no_access(facts, known)]
+    assigned = [one for one in usable if one.active_assignments]
+    if not assigned:
+        return [
+            facts.tell(
+                "gdap.no_assignment",
+                f"delegated admin relationship {usable[0].id}",
+                f"The relationship {usable[0].name} is active, but no group has access by it."
+                + _loss(facts),
+                "assign a security group to the relationship in Partner Center",
+                lost_per_day=_lost(facts),
+            )
+        ]
+    missing = _roles_missing(facts, assigned, known)
+    return missing or _ending(facts, assigned, known)
+
+
+def _no_access(facts: StandingFacts, known: Sequence[DelegatedAdminRelationship]) -> Finding:
+    last = max(
+        (one.ends_on for one in facts.relationships if one.ends_on and one.ends_on <= facts.today),
+        default=None,
+    )
+    sentence = (
+        f"The delegated admin relationship ended on {last}."
+        if last
+        else "There is no active delegated admin relationship."
+    )
+    sentence, hint, link = _wait(
+        known, sentence, "send the customer a new GDAP request and have it approved"
+    )
+    return facts.tell(
+        "gdap.missing",
+        "delegated admin relationship",
+        sentence + _loss(facts),
+        hint,
+        link=link,
+        lost_per_day=_lost(facts),
+    )
+
+
+def _wait(
+    known: Sequence[DelegatedAdminRelationship], sentence: str, hint: str
+) -> tuple[str, str, str]:
+    """Tell what is on its way already: a request that waits for the customer, or for Microsoft."""
+    for one in known:
+        if one.status == "approvalPending":
+            return (
+                f"{sentence} The request {one.name} waits for the customer's approval.",
+                "send the customer's administrator the link, and have the request approved",
+                APPROVAL_PAGE + one.id,
+            )
+    for one in known:
+        if one.status in _ON_THE_WAY:
+            return (
+                f"{sentence} The relationship {one.name} is approved and not active yet.",
+                "wait until Microsoft has activated it, then run sync",
+                "",
+            )
+    return sentence, hint, ""
+
+
+def _roles_missing(
+    facts: StandingFacts,
+    assigned: Sequence[DelegatedAdminRelationship],
+    known: Sequence[DelegatedAdminRelationship],
+) -> list[Finding]:
+    wanted = facts.demands.required_roles
+    held = {role for one in assigned for role in _roles_of(one)}
+    missing = [role for role in wanted if role not in held]
+    if not missing:
+        return []
+    if _ANY in held:
+        return [
+            facts.tell(
+                "gdap.roles_unknown",
+                "delegated admin relationship",
+                f"Which roles the groups of the relationship {assigned[0].name} hold is not known.",
+                "run sync: it reads the roles of each group",
+            )
+        ]
+    offered = {role for one in assigned for role in one.roles}
+    fits = all(role in offered for role in missing)
+    sentence, hint, link = _wait(
+        () if fits else known,
+        f"No group of ours holds the required {_named(missing)}.",
+        "give a security group the role in the relationship's access assignment"
+        if fits
+        else "send the customer a GDAP request with the role, and assign a security group to it",
+    )
+    return [
+        facts.tell(
+            "gdap.roles_missing",
+            "delegated admin relationship",
+            sentence + _loss(facts),
+            hint,
+            link=link,
+            lost_per_day=_lost(facts),
+        )
+    ]
+
+
+def _ending(
+    facts: StandingFacts,
+    assigned: Sequence[DelegatedAdminRelationship],
+    known: Sequence[DelegatedAdminRelationship],
+) -> list[Finding]:
+    """Tell each relationship that is the last to give some role, and ends soon or extends nothing."""
+    wanted = set(facts.demands.required_roles)
+    latest: dict[str, DelegatedAdminRelationship] = {}
+    for one in assigned:
+        for role in _roles_of(one):
+            if (not wanted or role in wanted) and (
+                role not in latest or _until(one) > _until(latest[role])
+            ):
+                latest[role] = one
+    if not wanted:
+        # What is given by a relationship whose roles are not known may be any of them.
+        unknown = latest.get(_ANY)
+        for role, one in latest.items():
+            if unknown and _until(unknown) > _until(one):
+                latest[role] = unknown
+    roles: dict[str, list[str]] = defaultdict(list)
+    for role, one in latest.items():
+        roles[one.id].append(role)
+    last = max(map(_until, assigned))
+    near = facts.today + timedelta(days=facts.demands.expiring_days)
+    far = facts.today + timedelta(days=AHEAD * facts.demands.expiring_days)
+    found = []
+    for one in sorted(
+        {each.id: each for each in latest.values()}.values(), key=lambda each: each.id
+    ):
+        until = _until(one)
+        if until > far:
+            continue
+        record = f"delegated admin relationship {one.id}"
+        lost = "" if until == last else f", and with it {_named(sorted(roles[one.id]))}"
+        if until <= near:
+            sentence, hint, link = _wait(
+                known,
+                f"The relationship {one.name} ends on {one.ends_on}{lost}.",
+                "renew the relationship, or switch its automatic extension on",
+            )
+            found.append(
+                facts.tell("gdap.expiring", record, sentence, hint, Severity.WARN, link=link)
+            )
+        else:
+            found.append(
+                facts.tell(
+                    "gdap.not_extended",
+                    record,
+                    f"The relationship {one.name} ends on {one.ends_on}{lost}, and does not extend "
+                    "itself.",
+                    "switch its automatic extension on in Partner Center; with the role Global "
+                    "Administrator Microsoft allows none: renew it in time",
+                    Severity.WARN,
+                )
+            )
+    return found
+
+
+def _until(relationship: DelegatedAdminRelationship) -> date:
+    if relationship.ends_on is None or relationship.auto_extends:
+        return date.max
+    return relationship.ends_on
+
+
+def _roles_of(relationship: DelegatedAdminRelationship) -> set[str]:
+    """Roles that some group holds now; not known of what an earlier version read."""
+    active = [one for one in relationship.assignments if one.gives_access]
+    roles = {role for one in active for role in one.roles}
+    return roles or {_ANY}
+
+
+def _named(roles: Iterable[str]) -> str:
+    names = [_ROLES.get(role, role) for role in roles if role]
+    word = "role" if len(names) == 1 else "roles"
+    return f"{word} {', '.join(names)}" if names else "its roles"
+
+
+# --- what it costs ---------------------------------------------------------------------------------
+
+
+def _credit(facts: StandingFacts) -> CreditOfMonth | None:
+    return newest_credit(facts.history)
+
+
+def _lost(facts: StandingFacts) -> tuple[Money, ...]:
+    credit = _credit(facts)
+    return credit.per_day if credit else ()
+
+
+def _loss(facts: StandingFacts) -> str:
+    credit = _credit(facts)
+    if credit is None:
+        return ""
+    each = " and ".join(f"{money.amount} {money.currency}" for money in credit.per_day)
+    return f" About {each} of partner earned credit a day are lost (as earned in {credit.month})."
+
+
+def _days(count: int) -> str:
+    return f"{count} day" if count == 1 else f"{count} days"

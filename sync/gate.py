@@ -1,0 +1,45 @@
+"""The checks that need no month, asked of one customer at once: is it ours, and is it mapped.
+
+The daily sync asks them of every customer, and a notice of Partner Center of the one it names; a
+bill asks them again with those of its month. Each asking replaces the findings of the one before, so
+a hold lifts itself on the day its cause is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from domain.problems import Finding
+from invoice.file import CustomerFile
+from rules.checks import judged
+from rules.facts import StandingFacts
+from rules.validate import STANDING_CHECKS, validate_standing
+from sync.ports import Ports
+
+
+def check_customer(ports: Ports, customer_id: str) -> Sequence[Finding]:
+    """Ask the checks of one customer on what is stored now, and keep what they find.
+
+    Asked twice, it writes nothing. NotFound when the customer is not stored; InputError names a row
+    of it that cannot be read.
+    """
+    file = ports.store.customer_file(customer_id, ports.now().date())
+    found = judged(validate_standing(standing_facts(ports, file)), ports.policy)
+    ports.store.replace_findings(STANDING_CHECKS, customer_id, found)
+    return found
+
+
+def standing_facts(ports: Ports, file: CustomerFile) -> StandingFacts:
+    """Lay out what is stored of a customer for the checks."""
+    return StandingFacts(
+        customer=file.customer,
+        agreements=file.agreements,
+        relationships=file.relationships,
+        subscriptions=file.subscriptions,
+        contract=file.contract,
+        contracts=file.contracts,
+        account=file.account,
+        history=file.cost_lines,
+        today=ports.now().date(),
+        demands=ports.demands,
+    )
