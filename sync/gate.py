@@ -14,6 +14,7 @@ from invoice.file import CustomerFile
 from rules.checks import judged
 from rules.facts import StandingFacts
 from rules.validate import STANDING_CHECKS, validate_standing
+from sync.findings import current
 from sync.ports import Ports
 
 
@@ -24,7 +25,8 @@ def check_customer(ports: Ports, customer_id: str) -> Sequence[Finding]:
     of it that cannot be read.
     """
     file = ports.store.customer_file(customer_id, ports.now().date())
-    found = judged(validate_standing(standing_facts(ports, file)), ports.policy)
+    known = current(ports, customer_id=customer_id)
+    found = judged(validate_standing(standing_facts(ports, file)), ports.policy, known)
     ports.store.replace_findings(STANDING_CHECKS, customer_id, found)
     return found
 
