@@ -17,6 +17,7 @@ from werkzeug.wrappers import Request, Response
 
 from emulator import wire
 from emulator.control import Stage
+from emulator.partner_addresses import Addresses
 from emulator.partner_customers import Customers
 from emulator.partner_invoices import Invoices
 from emulator.partner_subscriptions import Subscriptions
@@ -44,6 +45,7 @@ class PartnerCenter:
             self._customers,
             self._subscriptions,
             Invoices(stage),
+            Addresses(stage),
             WebhookRegistration(stage, webhooks),
         )
         self._routes = wire.Routes(
