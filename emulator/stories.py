@@ -210,12 +210,6 @@ STORIES: dict[str, Story] = {
             "Only the old Microsoft Cloud Agreement: purchases would be refused.",
         ),
         _story(
-            "vat-name-untold",
-            "Vinos Antiguos SL",
-            "",
-            "Its VAT number is registered, but Spain tells neither name nor address of it.",
-        ),
-        _story(
             "direct-signed",
             "Direct Harbour Ltd",
             "",
