@@ -93,12 +93,11 @@ class Party:
         """The block as it is printed: name, address, tax numbers, registration."""
         at = self.address
         town = " ".join(filter(None, (at.postal_code, at.city)))
-        numbers = ", ".join(self.tax_numbers)
         told = (
             self.name,
             ", ".join(filter(None, (at.line1, at.line2))),
             ", ".join(filter(None, (town, at.region, at.country))),
-            f"Tax number {numbers}" if numbers else "",
+            *(f"Tax number {number}" for number in self.tax_numbers),
             f"Registration number {self.registration_number}" if self.registration_number else "",
             self.email,
         )

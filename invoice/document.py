@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
@@ -49,7 +49,7 @@ ADDED_BY_ACCOUNTING = "Amounts before tax; tax is added by the accounting system
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartTax:
-    """What one of the taxes on a line, or on all lines of a rate, comes to."""
+    """What one of the taxes on a line comes to."""
 
     part: TaxPart
     tax: Money
@@ -94,11 +94,14 @@ class Tax:
     def treatment(self) -> Treatment:
         """How new lines are taxed."""
         decided = self.decision
-        note = decided.note
-        if decided.decided_by is TaxDecider.ACCOUNTING and not note:
-            note = ADDED_BY_ACCOUNTING
+        if decided.decided_by is TaxDecider.ACCOUNTING:
+            note = "\n".join(filter(None, (decided.note, ADDED_BY_ACCOUNTING)))
+            return Treatment(category=decided.category, percent=Decimal(0), note=note)
         return Treatment(
-            category=decided.category, percent=decided.percent, parts=decided.parts, note=note
+            category=decided.category,
+            percent=decided.percent,
+            parts=decided.parts,
+            note=decided.note,
         )
 
 
@@ -127,6 +130,16 @@ class InvoiceLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartSum:
+    """One of the taxes of a rate: what it is on, and what it comes to."""
+
+    part: TaxPart
+    net: Money
+    """All that its lines ask for before tax, whatever share of it is taxed."""
+    tax: Money
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Taxed:
     """All lines of a document that are of one category and rate."""
 
@@ -134,9 +147,8 @@ class Taxed:
     percent: Decimal
     lines: int
     net: Money
-    """What is taxed."""
     tax: Money
-    parts: tuple[PartTax, ...]
+    parts: tuple[PartSum, ...]
     """Each tax for itself; empty where there is none, or where it was not kept apart."""
     notes: tuple[str, ...]
     """The wording of its lines."""
@@ -199,16 +211,19 @@ class Invoice:
         return tuple(self._sums(groups[rate]) for rate in sorted(groups))
 
     def _sums(self, lines: Sequence[InvoiceLine]) -> Taxed:
-        taxes: dict[TaxPart, Money] = {}
-        for one in (tax for line in lines for tax in line.taxes):
-            taxes[one.part] = taxes.get(one.part, Money.zero(self.currency)) + one.tax
+        nothing = Money.zero(self.currency)
+        parts: dict[TaxPart, PartSum] = {}
+        for line in lines:
+            for one in line.taxes:
+                was = parts.get(one.part, PartSum(part=one.part, net=nothing, tax=nothing))
+                parts[one.part] = replace(was, net=was.net + line.amount, tax=was.tax + one.tax)
         return Taxed(
             category=lines[0].tax_category,
             percent=lines[0].tax_percent,
             lines=len(lines),
             net=total((line.amount for line in lines), self.currency),
             tax=total((line.tax for line in lines), self.currency),
-            parts=tuple(PartTax(part=part, tax=tax) for part, tax in taxes.items()),
+            parts=tuple(parts.values()),
             notes=tuple(dict.fromkeys(line.tax_note for line in lines if line.tax_note)),
         )
 

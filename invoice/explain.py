@@ -8,7 +8,7 @@ from typing import Any
 
 from domain.money import plain
 from domain.tax import Party
-from invoice.document import Invoice, InvoiceLine, PartTax
+from invoice.document import Invoice, InvoiceLine, PartSum, PartTax
 from invoice.tax_words import tax_of_line, why_taxed
 
 
@@ -43,7 +43,7 @@ def _line_as_told(line: InvoiceLine) -> dict[str, Any]:
     return told
 
 
-def _tax_as_told(tax: PartTax) -> dict[str, str]:
+def _tax_as_told(tax: PartTax | PartSum) -> dict[str, str]:
     part = tax.part
     return {
         "name": part.name,
@@ -109,7 +109,9 @@ def explain_document(document: Invoice) -> dict[str, Any]:
                 "percent": plain(one.percent),
                 "net": str(one.net.amount),
                 "tax": str(one.tax.amount),
-                "taxes": [_tax_as_told(part) for part in one.parts],
+                "taxes": [
+                    {**_tax_as_told(part), "net": str(part.net.amount)} for part in one.parts
+                ],
                 "notes": list(one.notes),
             }
             for one in document.taxed

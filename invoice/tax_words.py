@@ -58,20 +58,15 @@ def tax_lines(document: Invoice) -> Iterator[tuple[str, Money]]:
             title = f"Tax, {plain(one.percent)} % of each line" if one.percent else "Tax"
             yield title, one.tax
             continue
-        at = f" ({one.net.amount:,f})" if len(sums) > 1 else ""
         if not one.parts:
+            at = f" ({one.net.amount:,f})" if len(sums) > 1 else ""
             yield _no_tax(one) + at, one.tax
+        several = len(sums) > 1 or len({part.net for part in one.parts}) > 1
         for part in one.parts:
-            name = f"{part_name(part.part)}, {_rate(part.part)}"
-            yield f"{name} of {_basis(document, one)}", part.tax
-
-
-def _basis(document: Invoice, one: Taxed) -> str:
-    if document.tax_rounding is TaxRounding.DOCUMENT:
-        return f"{one.net.amount:,f}"
-    if len(document.taxed) > 1:
-        return f"each line of {one.net.amount:,f}"
-    return "each line"
+            of = f"{part.net.amount:,f}"
+            if document.tax_rounding is TaxRounding.LINE:
+                of = f"each line of {of}" if several else "each line"
+            yield f"{part_name(part.part)}, {_rate(part.part)} of {of}", part.tax
 
 
 def _no_tax(one: Taxed) -> str:
@@ -84,7 +79,7 @@ def notes(document: Invoice) -> list[str]:
     """Return what is printed below the totals: the wording of every treatment, and of rounding."""
     if all(line.tax_category is None for line in document.lines):
         return [document.tax_note] if document.tax_note else []
-    told = [*document.tax_note.split("\n"), *(line.tax_note for line in document.lines)]
+    told = "\n".join((document.tax_note, *(line.tax_note for line in document.lines))).split("\n")
     shared = document.tax_rounding is TaxRounding.DOCUMENT and bool(document.tax)
     return [*filter(None, dict.fromkeys(told)), *([SHARED] if shared else [])]
 

@@ -31,7 +31,7 @@ from domain.subscription import (
     SubscriptionEvent,
     UsageSummary,
 )
-from domain.tax import TaxNumberCheck, TaxPolicy
+from domain.tax import TaxNumberCheck, TaxPolicy, TaxRounding
 from domain.usage_alert import AlertState, UsageAlert, UsageBudget
 from invoice.document import DocumentStatus, Invoice
 from invoice.file import CustomerFile, Saved
@@ -494,6 +494,7 @@ class Office:
     clock: Clock = field(default_factory=Clock)
     policy: Mapping[str, Severity] = field(default_factory=dict)
     demands: Demands = field(default_factory=Demands)
+    tax_rounding: Mapping[str, TaxRounding] = field(default_factory=dict)
     projection: Projection | None = None
     number_register: NumberRegister | None = None
     tax_engine: TaxEngine | None = None
@@ -519,6 +520,7 @@ class Office:
             now=self.clock,
             policy=self.policy,
             demands=self.demands,
+            tax_rounding=self.tax_rounding,
             projection=self.projection,
             number_register=self.number_register,
             tax_engine=self.tax_engine,

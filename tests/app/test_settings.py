@@ -6,6 +6,7 @@ import pytest
 
 from app.settings import ON_AZURE, Settings
 from domain.problems import ConfigurationError, Severity
+from domain.tax import TaxRounding
 
 CLOUD = {
     "CSP_MODE": "cloud",
@@ -135,6 +136,31 @@ def test_a_right_address_loses_its_last_slash(url, kept):
 def test_severities_are_a_policy_by_check():
     settings = Settings.from_env({"CSP_SEVERITIES": '{"gdap.missing": "warn"}'})
     assert settings.severities == {"gdap.missing": Severity.WARN}
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("line", {"": TaxRounding.LINE}),
+        (" document ", {"": TaxRounding.DOCUMENT}),
+        (
+            '{"Xero": "line", "quickbooks": "document"}',
+            {"xero": TaxRounding.LINE, "quickbooks": TaxRounding.DOCUMENT},
+        ),
+        ("{}", {}),
+    ],
+)
+def test_tax_is_rounded_for_all_or_by_accounting_target(said, meant):
+    assert Settings.from_env({"CSP_TAX_ROUNDING": said}).tax_rounding == meant
+
+
+@pytest.mark.parametrize("said", ["per line", '["line"]', '{"xero": "cents"}', "{"])
+def test_a_rounding_that_is_none_is_refused(said):
+    assert "CSP_TAX_ROUNDING" in refused(CSP_TAX_ROUNDING=said)
+
+
+def test_tax_is_rounded_at_each_line_unless_it_is_set():
+    assert Settings.from_env({}).tax_rounding == {}
 
 
 def test_secrets_print_stars_wherever_they_are_shown():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dataverse.client import Query
 from dataverse.schema import external_key
 from dataverse.store import DataverseStore
+from domain.charge import Reason
 from domain.contract import (
     BillingContract,
     ExchangeRate,
@@ -25,6 +26,7 @@ from domain.contract import (
     Tiers,
 )
 from domain.customer import Account, Address, Agreement, DelegatedAdminRelationship
+from domain.money import Money
 from domain.period import BillingCycle, Period, TermDuration
 from domain.problems import (
     ConfigurationError,
@@ -46,7 +48,8 @@ from domain.subscription import (
     UsageShare,
     UsageSummary,
 )
-from invoice.document import DocumentStatus
+from domain.tax import Party, TaxCategory, TaxDecider, TaxPart, TaxRounding
+from invoice.document import DocumentStatus, PartTax
 from invoice.file import Saved
 from sync.ports import Store
 from tests.clients.dataverse_environment import (
@@ -764,6 +767,51 @@ def test_a_document_comes_back_with_its_lines_in_order(environment, store):
         Decimal("9.36"),
         Decimal("58.56"),
     )
+
+
+def test_a_document_keeps_who_sells_who_buys_and_why_it_is_taxed_so(environment, store):
+    part = TaxPart(name="QST", jurisdiction="CA-QC", percent=Decimal("9.975"))
+    seller = Party(
+        name="Contoso Distribution Inc.",
+        address=Address(country="CA", region="ON", city="Ottawa", line1="1 Main Street"),
+        tax_numbers=("9 RT0001", "9 TQ0001"),
+        registration_number="77",
+    )
+    line = a_line(
+        1,
+        tax_category=TaxCategory.STANDARD,
+        tax_percent=Decimal("9.975"),
+        taxes=(PartTax(part=part, tax=Money(Decimal("2.34"), "USD")),),
+        tax_note="As registered.",
+    )
+    document = an_invoice(
+        line,
+        seller=seller,
+        buyer=Party(name="Contoso Account", address=Address(country="CA")),
+        seller_tax_id="9 RT0001",
+        tax_point=date(2026, 10, 31),
+        tax_decided_by=TaxDecider.ENGINE,
+        tax_rounding=TaxRounding.DOCUMENT,
+        tax_reasons=(Reason(rule="tax.place", inputs={"buyer": "CA-QC"}),),
+    )
+    store.save_document(document)
+    assert list(environment.store().documents()) == [document]
+    assert store.save_document(document) == Saved(unchanged=2)
+    approved = replace(document, status=DocumentStatus.APPROVED, number="R-1")
+    store.settle_document(approved)
+    assert list(environment.store().documents()) == [approved]
+    (row,) = environment.client().read(
+        Query(table="csp_invoice", select=("csp_sellertext", "csp_buyertext"))
+    )
+    assert row["csp_sellertext"].splitlines() == [
+        "Contoso Distribution Inc.",
+        "1 Main Street",
+        "Ottawa, ON, CA",
+        "Tax number 9 RT0001",
+        "Tax number 9 TQ0001",
+        "Registration number 77",
+    ]
+    assert row["csp_buyertext"] == "Contoso Account\nCA"
 
 
 def test_a_line_is_linked_to_its_document(environment, store):

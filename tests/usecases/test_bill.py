@@ -14,11 +14,13 @@ from domain.problems import InputError, NotAuthorised, ServiceError, Severity, U
 from domain.run import RunStatus, UnitStatus
 from domain.subscription import (
     CostKind,
+    CostLine,
     EventSource,
     EventType,
     Subscription,
     SubscriptionEvent,
 )
+from domain.tax import TaxRounding
 from invoice.document import DocumentKind, DocumentStatus
 from sync import approval, bill
 from sync.ledger import LEASE
@@ -690,6 +692,54 @@ def test_a_wrong_rate_of_tax_that_was_issued_is_taken_back_and_asked_for_anew(sy
     _, drafted = bill.propose(synced.ports, CUSTOMER, Period.month("2026-10"))
     lines = [(str(line.amount.amount), str(line.tax.amount)) for line in drafted.document.lines]
     assert lines == [("-120.00", "-8.40"), ("120.00", "22.80")]
+
+
+@pytest.mark.parametrize(
+    ("target", "taxes", "total"),
+    [
+        ("xero", ["3.76", "3.84", "3.84"], "11.44"),
+        ("quickbooks", ["3.76", "3.84", "3.85"], "11.45"),
+    ],
+)
+def test_tax_is_rounded_as_the_accounting_target_does(synced, target, taxes, total):
+    """25.06, 25.61 and 25.63 at 15 %: 11.44 line by line, 11.45 on the document."""
+    synced.tax_rounding = {"quickbooks": TaxRounding.DOCUMENT}
+    profile = synced.store.table(TaxProfile)["tax/de"]
+    contract = synced.store.table(BillingContract)["contract/c2"]
+    synced.store.save(
+        [
+            replace(profile, rate_percent=Decimal(15)),
+            replace(contract, accounting_target=target),
+            a_rule("0", key="rule/usage", kind="usage"),
+        ]
+    )
+    plan = next(
+        one for one in synced.store.table(CostLine).values() if one.customer_id == NORTHWIND
+    )
+    bought = [
+        a_pass_on(
+            CostKind.ONE_TIME,
+            amount,
+            key=f"cost/I1/once/{amount}",
+            customer_id=NORTHWIND,
+            subscription_id="",
+            product_id=f"P{amount}",
+            name=f"Licence for {amount}",
+        )
+        for amount in ("25.06", "25.61", "25.63")
+    ]
+    synced.store.save(
+        [
+            replace(plan, withdrawn_on=day("2026-11-09")),
+            *bought,
+            a_rule("0", key="rule/once", kind="one_time"),
+        ]
+    )
+    _, drafted = bill.propose(synced.ports, NORTHWIND, Period.month("2026-10"))
+    assert drafted.document is not None, [one.sentence for one in drafted.told]
+    assert [str(line.tax.amount) for line in drafted.document.lines] == taxes
+    assert str(drafted.document.tax.amount) == total
+    assert drafted.document.tax_point == day("2026-10-31")
 
 
 def test_what_no_invoice_prices_yet_is_not_billed_ahead(synced):
