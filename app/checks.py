@@ -36,7 +36,7 @@ _HEADINGS = {
     ),
     Room.NUMBERS: (
         "Tax numbers",
-        "Looked at by each sync, and before a month is billed ([tax.md](tax.md)).",
+        "Looked at by each sync, and before a month is billed ([tax-numbers.md](tax-numbers.md)).",
     ),
     Room.UNBILLED: ("Usage that is not billed yet", "Looked at by each sync."),
     Room.DOCUMENT: ("Issued documents", "Looked at by each approval and at the end of a run."),

@@ -1,7 +1,7 @@
 """An external tax engine behind a small contract of ours: one question in, one decision out, JSON.
 
 What is put behind it (Avalara, Anrok, a function of the partner's own) translates; the contract
-stands in `docs/tax.md` with its schema. Nothing of an answer is believed that cannot be right: it
+stands in `docs/tax-engine.md` with its schema. Nothing of an answer is believed that cannot be right: it
 must repeat the question's id, its category must be one of EN 16931, its parts must add up to its
 percentage, and a zero must say why. Anything else, and no answer at all, holds the customer: there
 is no default. Answers are kept for the day they were given on, so that the same question leads to
@@ -173,7 +173,7 @@ def _read(content: bytes, question: TaxQuestion) -> TaxDecision | Finding:
             question,
             "tax.engine_answer",
             f"The tax engine's answer cannot be used: {wrong}.",
-            "have what stands behind CSP_TAX_ENGINE_URL mended (docs/tax.md has the contract), "
+            "have what stands behind CSP_TAX_ENGINE_URL mended (docs/tax-engine.md has the contract), "
             "then run this again",
         )
 

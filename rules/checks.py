@@ -367,7 +367,7 @@ _TAX = _in(
     _hold(
         "tax.engine_answer",
         "whether the tax engine's answer can be right",
-        "have the engine's answer mended (docs/tax.md)",
+        "have the engine's answer mended (docs/tax-engine.md)",
         _NO_TAX,
     ),
     _hold(

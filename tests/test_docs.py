@@ -31,6 +31,7 @@ PACKAGES = [
     "emulator",
     "invoice",
     "partner_center",
+    "registers",
     "reports",
     "rules",
     "sync",

@@ -298,6 +298,7 @@ def test_check_config_reaches_every_system_and_shows_no_secret(demo):
         "Partner Center": "reached",
         "Microsoft Graph": "reached",
         "Dataverse": "reached",
+        "VIES": "reached",
     }
     assert data.data["settings"]["client_secret"] == "***"
     for answer in (plain, data):
@@ -360,6 +361,25 @@ def test_check_config_names_each_system_that_is_not_reached(closed_port, tmp_pat
     assert answer.code == 2
     assert all(told.startswith("NOT reached: ") for told in answer.data["systems"].values())
     assert "hunter2" not in answer.out + answer.err
+
+
+def test_in_the_cloud_vies_is_asked_only_where_it_was_chosen(closed_port, tmp_path):
+    variables = cloud(closed_port) | {"CSP_VIES_URL": f"http://127.0.0.1:{closed_port}"}
+    unasked = command("check-config", "--json", state=tmp_path, **variables)
+    assert "VIES" not in unasked.data["systems"]
+    asked = command("check-config", "--json", state=tmp_path, **variables, CSP_TAX_REGISTER="vies")
+    assert asked.data["systems"]["VIES"].startswith("NOT reached: VIES: no answer from 127.0.0.1")
+
+
+def test_check_config_tells_whether_the_tax_engine_answers(closed_port, tmp_path):
+    engine = {
+        "CSP_TAX_ENGINE_URL": f"http://127.0.0.1:{closed_port}/decide",
+        "CSP_TAX_ENGINE_KEY": "sesame-of-the-engine",
+    }
+    answer = command("check-config", "--json", state=tmp_path, **cloud(closed_port), **engine)
+    assert answer.data["systems"]["Tax engine"].startswith("NOT reached: Tax engine: no answer")
+    assert answer.data["settings"]["tax_engine_key"] == "***"
+    assert "sesame" not in answer.out + answer.err
 
 
 @pytest.mark.parametrize(

@@ -187,3 +187,52 @@ def test_a_fault_does_not_repeat_the_value_that_may_be_a_secret():
 def test_settings_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         Settings.from_env({}).mode = "cloud"
+
+
+# --- registers and engines of tax ------------------------------------------------------------------
+
+
+def test_tax_numbers_rest_on_a_registers_answer_of_thirty_days():
+    settings = Settings.from_env(CLOUD)
+    assert settings.tax_register is None, "nothing leaves unless it is chosen"
+    assert (settings.tax_number_proof.value, settings.tax_number_days) == ("register", 30)
+
+
+def test_the_register_is_chosen_with_the_partners_own_number():
+    settings = Settings.from_env(
+        {
+            "CSP_TAX_REGISTER": "vies",
+            "CSP_TAX_REQUESTER": "ATU 135.856.27",
+            "CSP_TAX_NUMBER_PROOF": "form",
+            "CSP_TAX_NUMBER_DAYS": "7",
+            "CSP_VIES_REQUESTER_PATH": "/check-vat-number",
+        }
+    )
+    assert (settings.tax_register, settings.tax_number_days) == ("vies", 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CSP_TAX_REGISTER", "hmrc"),
+        ("CSP_TAX_NUMBER_PROOF", "none"),
+        ("CSP_TAX_NUMBER_DAYS", "0"),
+        ("CSP_TAX_REQUESTER", "13585627"),
+        ("CSP_VIES_URL", "http://ec.europa.eu/vies"),
+        ("CSP_VIES_REQUESTER_PATH", "https://elsewhere.example"),
+        ("CSP_TAX_ENGINE_URL", "http://tax.example"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_name(name, value):
+    assert refused(**CLOUD, **{name: value}).startswith(f"{name}: ")
+
+
+def test_a_tax_engine_needs_a_key_and_a_mode_that_reaches_it():
+    url = {"CSP_TAX_ENGINE_URL": "https://tax.example/decide"}
+    assert refused(**CLOUD, **url) == "settings: mode cloud needs CSP_TAX_ENGINE_KEY"
+    key = {"CSP_TAX_ENGINE_KEY": "sesame-of-the-engine"}
+    assert refused(**url, **key) == (
+        "settings: CSP_TAX_ENGINE_URL cannot be reached in mode embedded: nothing leaves the process"
+    )
+    settings = Settings.from_env(CLOUD | url | key)
+    assert "sesame" not in repr(settings)
