@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from emulator.commerce import Subscription
 from emulator.tenants import Relationship, Tenant
-from emulator.terms import midnight
+from emulator.terms import midnight, ticks
 
 API, PORTAL = "", "https://partner.microsoft.com"
 """Where a resource is named: on the API's host, which moves, or on the portal, which is no API."""
@@ -83,9 +83,7 @@ def acceptance_events(
     """A customer that accepted the partner as its reseller; the only event with an audit record."""
     for number, at in enumerate(tenant.accepted):
         if since <= at <= until:
-            span = at - datetime(1, 1, 1, tzinfo=UTC)
-            ticks = (span.days * 86_400 + span.seconds) * 10_000_000 + span.microseconds * 10
-            record = f"{partner_id}_{tenant.id}_resellerrelationshipacceptedbycustomer_{ticks}"
+            record = f"{partner_id}_{tenant.id}_resellerrelationshipacceptedbycustomer_{ticks(at)}"
             yield Happening(
                 key=("accepted", tenant.id, number),
                 at=at,

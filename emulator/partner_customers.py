@@ -68,6 +68,7 @@ class Customers:
             ("GET", "/v1/compliance/csp/agreementstatus", self._agreement_status, USER_ONLY),
             ("GET", "/v1/relationships", self._relationships, USER_ONLY),
             ("GET", "/v1/auditrecords", self._audit_records, USER_ONLY),
+            ("GET", "/auditactivity/v1/auditrecords/{record}", self._audit_record, USER_ONLY),
             ("GET", "/v1/profiles/mpn", self._mpn_profile, APP_TOO),
             ("GET", "/v1/profiles/legalbusiness", self._legal_profile, USER_ONLY),
             ("GET", "/v1/profiles/organization", self._organization_profile, USER_ONLY),
@@ -172,7 +173,9 @@ class Customers:
         who = (contact["firstName"], contact["lastName"], contact["email"], str(phone))
         try:
             self._stage.world.standing.confirm_agreement(
-                owner, Agreement(kind=CUSTOMER_AGREEMENT, agreed=agreed, contact=who)
+                owner,
+                Agreement(kind=CUSTOMER_AGREEMENT, agreed=agreed, contact=who),
+                self._stage.world.partner.user_id,
             )
         except CommerceError as error:
             raise RefusalError(error.http, 600061, error.description, body=_DUPLICATE) from error
@@ -196,7 +199,7 @@ class Customers:
         if active:
             # That it is refused is documented, its code is not.
             raise BadQueryError(f"The customer has {len(active)} active subscriptions.")
-        self._stage.world.standing.leave(owner)
+        self._stage.world.standing.remove(owner)
         return wire.json_response(_REMOVED)
 
     def _ask_qualification(self, request: Request, customer: str) -> Response:
@@ -291,6 +294,16 @@ class Customers:
         return wire.json_response(
             seek_page(items, request, cap=cap, path="/auditrecords", next_path="/v1/auditrecords")
         )
+
+    def _audit_record(self, request: Request, record: str) -> Response:
+        """The record that an event names."""
+        del request
+        today = self._stage.clock.today()
+        reach = today - timedelta(days=AUDIT_DAYS)
+        for row in self._stage.world.audit_records(reach, today):
+            if row["id"].lower() == record.lower():
+                return wire.json_response(row)
+        raise RefusalError(404, "1000", "The audit record was not found.")
 
     def _mpn_profile(self, request: Request) -> Response:
         partner = self._stage.world.partner

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from emulator.catalogue import PRODUCTS, Product
@@ -16,7 +16,7 @@ from emulator.history import Change, CommerceError, NextTerm, Order, State
 from emulator.invoicing import OneTimePurchase
 from emulator.meters import AzurePlan, Entitlement
 from emulator.tenants import Resource, Tenant, link
-from emulator.terms import midnight, stamp
+from emulator.terms import midnight, stamp, ticks
 
 _NEVER = "9999-12-14T00:00:00Z"
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£"}
@@ -336,7 +336,9 @@ def audit_resources(
         }
         yield (
             bought.at,
-            _audit(actor, tenant, "create_order", at=bought.at, old=None, new=order, facts=facts),
+            audit_record(
+                actor, tenant, "create_order", at=bought.at, old=None, new=order, facts=facts
+            ),
         )
     for change in subscription.changes:
         if since <= change.at <= until:
@@ -375,10 +377,10 @@ def _audited_change(
         facts["NewStatus"] = change.status
     old = subscription_resource(subscription, before, tenant, change.at)
     new = subscription_resource(subscription, after, tenant, change.at)
-    return _audit(actor, tenant, operation, at=change.at, old=old, new=new, facts=facts)
+    return audit_record(actor, tenant, operation, at=change.at, old=old, new=new, facts=facts)
 
 
-def _audit(
+def audit_record(
     actor: Actor,
     tenant: Tenant,
     operation: str,
@@ -388,8 +390,9 @@ def _audit(
     new: Resource,
     facts: dict[str, str | None],
 ) -> Resource:
+    """The v1 AuditRecord of an operation on a resource, which names its own kind."""
     record: Resource = {
-        "id": f"{actor.partner_id}_{tenant.id}_{operation.replace('_', '')}_{_ticks(at)}",
+        "id": f"{actor.partner_id}_{tenant.id}_{operation.replace('_', '')}_{ticks(at)}",
         "partnerId": actor.partner_id,
         "customerId": tenant.id,
         "customerName": tenant.company,
@@ -408,12 +411,6 @@ def _audit(
             pascal(old), ensure_ascii=False, separators=(",", ":")
         )
     return record
-
-
-def _ticks(at: datetime) -> int:
-    """.NET ticks: hundreds of nanoseconds since the year 1."""
-    span = at - datetime(1, 1, 1, tzinfo=UTC)
-    return (span.days * 86_400 + span.seconds) * 10_000_000 + span.microseconds * 10
 
 
 def pascal(value: Any) -> Any:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from emulator.authoring import Content
 from emulator.clock import Clock
 from emulator.history import CommerceError
 from emulator.invoicing import Account
+from emulator.resources import Actor, audit_record
 from emulator.tenants import (
     ADDRESS_FIELDS,
     Agreement,
     Qualification,
     Resource,
     Tenant,
+    agreement_resource,
     qualification_resource,
 )
 
@@ -32,6 +35,7 @@ class Standing:
         self._clock = clock
         self._forget = forget
         self.accounts: dict[str, Account] = {one.tenant.id: one for one in content.accounts}
+        self._acts: list[tuple[datetime, str, str, Resource | None, Resource]] = []
 
     def change(self, customer_id: str, **changes: Any) -> None:
         """Change what is known of a customer; ValueError where there is none."""
@@ -54,12 +58,44 @@ class Standing:
             raise ValueError("there is no reseller relationship to end")
         self.change(customer_id, left=True)
 
+    def remove(self, customer_id: str) -> None:
+        """End it by the partner's hand, which the audit trail tells."""
+        self.leave(customer_id)
+        before, after = _customer(customer_id, "reseller"), _customer(customer_id, "none")
+        self._note(customer_id, "remove_partner_customer_relationship", before, after)
+
+    def _note(self, customer_id: str, operation: str, old: Resource | None, new: Resource) -> None:
+        self._acts.append((self._clock.now(), customer_id, operation, old, new))
+
+    def audit_records(
+        self, actor: Actor, since: datetime, until: datetime
+    ) -> list[tuple[datetime, Resource]]:
+        """Audit records of what was done to a customer's standing, with when."""
+        return [
+            (
+                at,
+                audit_record(
+                    actor,
+                    self.accounts[customer_id].tenant,
+                    operation,
+                    at=at,
+                    old=old,
+                    new=new,
+                    facts={"CustomerId": customer_id},
+                ),
+            )
+            for at, customer_id, operation, old, new in self._acts
+            if since <= at <= until
+        ]
+
     def accept(self, customer_id: str) -> None:
         """Begin the reseller relationship again."""
         tenant = self._tenant(customer_id)
         if not tenant.left:
             raise ValueError("there is a reseller relationship already")
         self.change(customer_id, left=False, accepted=(*tenant.accepted, self._clock.now()))
+        after = _customer(customer_id, "reseller")
+        self._note(customer_id, "reseller_relationship_accepted_by_customer", None, after)
 
     def move(self, customer_id: str, address: Mapping[str, str]) -> None:
         """Change the company's address, the fields that are given."""
@@ -69,7 +105,7 @@ class Standing:
         changed = dict(self._tenant(customer_id).moved) | dict(address)
         self.change(customer_id, moved=tuple(changed.items()))
 
-    def confirm_agreement(self, customer_id: str, agreement: Agreement) -> None:
+    def confirm_agreement(self, customer_id: str, agreement: Agreement, user_id: str) -> None:
         """The partner confirms that a customer consented; once for each kind."""
         held = self._tenant(customer_id).agreements
         if any(one.kind == agreement.kind for one in held):
@@ -77,6 +113,9 @@ class Standing:
                 400, "600061", "A partner confirmed agreement already exists for the customer."
             )
         self.change(customer_id, agreements=(*held, agreement))
+        content = agreement_resource(self._tenant(customer_id), agreement, user_id)
+        new = content | {"attributes": {"objectType": "Agreement"}}
+        self._note(customer_id, "create_agreement", None, new)
 
     def ask_qualification(self, customer_id: str, asked: Qualification) -> Resource:
         """Ask for a qualification; one that was denied may be asked for again."""
@@ -110,3 +149,11 @@ class Standing:
                 rows[place] = replace(reseller, signed=signed)
                 return
         raise ValueError(f"there is no indirect reseller {mpn_id}")
+
+
+def _customer(customer_id: str, relationship: str) -> Resource:
+    return {
+        "id": customer_id,
+        "relationshipToPartner": relationship,
+        "attributes": {"objectType": "Customer"},
+    }

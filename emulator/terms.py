@@ -56,3 +56,9 @@ def stamp(moment: date | datetime) -> str:
         text = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
         return f"{text}.{moment.microsecond:06d}0Z" if moment.microsecond else f"{text}Z"
     return f"{moment.isoformat()}T00:00:00Z"
+
+
+def ticks(at: datetime) -> int:
+    """.NET ticks: hundreds of nanoseconds since the year 1."""
+    span = at - datetime(1, 1, 1, tzinfo=UTC)
+    return (span.days * 86_400 + span.seconds) * 10_000_000 + span.microseconds * 10

@@ -292,7 +292,8 @@ class World:
             for account in self._content.accounts
             for subscription in account.subscriptions
         )
-        return [record for _, record in sorted(found, key=itemgetter(0))]
+        noted = self.standing.audit_records(actor, since, until)
+        return [record for _, record in sorted([*found, *noted], key=itemgetter(0))]
 
     # -- delegated administration -------------------------------------------------------------
 

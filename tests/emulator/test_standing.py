@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from datetime import timedelta
 
@@ -215,6 +216,10 @@ def test_a_customer_that_comes_back_is_told_of_and_has_all_it_had(desk):
     partner = desk.emulator.world.partner.tenant_id
     record = event["AuditUri"].rpartition("/")[2].split("_")
     assert record[:3] == [partner, customer, "resellerrelationshipacceptedbycustomer"]
+    told = desk.pc(event["AuditUri"]).json()
+    assert told["id"] == event["AuditUri"].rpartition("/")[2]
+    assert (told["customerId"], told["resourceType"]) == (customer, "customer")
+    assert desk.pc(event["AuditUri"] + "0").status_code == 404
     assert desk.pc(f"/v1/customers/{customer}/subscriptions").json() == before
 
 
@@ -234,6 +239,28 @@ def test_billing_goes_on_as_it_was(desk):
     act(desk, "leave", customer_id=customer).raise_for_status()
     lines = desk.emulator.world.reconciliation_lines(desk.emulator.world.invoices()[0]["id"])
     assert [(line["SubscriptionId"], line["Total"]) for line in lines] == totals
+
+
+def test_the_audit_trail_tells_what_was_done_to_a_customer(desk):
+    customer = named(desk, "Vinos Antiguos SL")
+
+    def trail():
+        only = json.dumps({"Field": "CustomerId", "Value": customer, "Operator": "equals"})
+        query = {"startDate": "2026-11-09", "size": 500, "filter": only}
+        rows = desk.pc("/v1/auditrecords", params=query).json()["items"]
+        return [row["operationType"] for row in rows if row["resourceType"] != "subscription"]
+
+    assert trail() == []
+    desk.pc(AGREEMENTS.format(customer), "POST", json=consent()).raise_for_status()
+    suspend_everything(desk, customer)
+    body = {"relationshipToPartner": "none"}
+    desk.pc(f"/v1/customers/{customer}", "PATCH", json=body).raise_for_status()
+    act(desk, "accept", customer_id=customer).raise_for_status()
+    assert trail() == [
+        "create_agreement",
+        "remove_partner_customer_relationship",
+        "reseller_relationship_accepted_by_customer",
+    ]
 
 
 # --- resellers and the partner of record ------------------------------------------------------------
