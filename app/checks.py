@@ -38,6 +38,10 @@ _HEADINGS = {
         "Tax numbers",
         "Looked at by each sync, and before a month is billed ([tax-numbers.md](tax-numbers.md)).",
     ),
+    Room.EVENT: (
+        "Told by Partner Center",
+        "Found when its event comes in ([webhooks.md](webhooks.md)); a person closes it.",
+    ),
     Room.UNBILLED: ("Usage that is not billed yet", "Looked at by each sync."),
     Room.DOCUMENT: ("Issued documents", "Looked at by each approval and at the end of a run."),
     Room.STORE: ("Writing rows", "Found where a row is written."),

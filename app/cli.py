@@ -156,6 +156,12 @@ def _parser() -> argparse.ArgumentParser:
 
     add("checks", _checks, "every check that the worker knows, as the page docs/checks.md")
 
+    hook = with_json(add("webhook", _webhook, "where Partner Center posts its events"))
+    which = hook.add_mutually_exclusive_group()
+    which.add_argument("--status", action="store_true", help="what is registered (the default)")
+    which.add_argument("--register", metavar="URL", help="have events posted to this address")
+    which.add_argument("--test", action="store_true", help="have a test event posted")
+
     with_json(add("check-config", _check_config, "what is configured, and can it be reached"))
 
     audit = with_json(
@@ -450,6 +456,17 @@ def _checks(_options: argparse.Namespace) -> int:
 
     sys.stdout.write(page())
     return DONE
+
+
+def _webhook(options: argparse.Namespace) -> int:
+    from app import webhook
+
+    with _opened(options) as worker:
+        if options.register is not None:
+            return webhook.register(worker, options.register, as_json=options.json)
+        if options.test:
+            return webhook.test(worker, as_json=options.json)
+        return webhook.status(worker, as_json=options.json)
 
 
 def _check_config(options: argparse.Namespace) -> int:

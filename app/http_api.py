@@ -1,4 +1,6 @@
-"""HTTP: start a run (202 and where to look), read a run, hear of rows. Bounded, strict, no work.
+"""HTTP: start a run (202 and where to look), read a run, hear of rows and of Partner Center.
+
+Bounded, strict, no work.
 
 The host asks for a function key on every route, in `x-functions-key` or as `?code=`.
 """
@@ -92,6 +94,15 @@ def hear(req: func.HttpRequest) -> func.HttpResponse:
         except WorkerError as error:
             return _answer(503, {"error": str(error), "hint": error.hint})
     return _answer(202, {"status": "accepted"})
+
+
+@bp.route(route="partner-center-events", methods=["POST"])
+def notify(req: func.HttpRequest) -> func.HttpResponse:
+    """Hear from Partner Center, signed, that a record changed; what it is, is read anew later."""
+    from app.webhook import answer
+    from app.wiring import worker
+
+    return _answer(*answer(worker(), req.headers, req.get_body()))
 
 
 def _answer(

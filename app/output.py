@@ -379,6 +379,7 @@ def _quiet(_: str) -> None:
 
 def check_config(settings: Settings, *, as_json: bool) -> int:
     """Show what is set and whether each system answers; exit code 2 when one does not."""
+    from app import webhook
     from app.wiring import opened
 
     rows: list[tuple[str, str]] = [
@@ -396,12 +397,14 @@ def check_config(settings: Settings, *, as_json: bool) -> int:
             except WorkerError as error:
                 hint = f" ({error.hint})" if error.hint else ""
                 reached.append((system, f"NOT reached: {error}{hint}"))
+        events = webhook.told(worker)
     bad = any(answer.startswith("NOT") for _, answer in reached)
     if as_json:
-        print_json({"settings": dict(rows), "systems": dict(reached)})
+        print_json({"settings": dict(rows), "systems": dict(reached), "webhook": events})
     else:
         table("Settings", ("CSP_...", "value"), [(name.upper(), value) for name, value in rows])
         table("Systems", ("system", "answer"), reached)
+        print(f"Webhook: {events}")
     return BAD_INPUT if bad else DONE
 
 

@@ -60,6 +60,12 @@ def close_run(message: func.QueueMessage) -> None:
     _handle("close", message)
 
 
+@bp.queue_trigger(arg_name="message", queue_name="event", connection="WORKER_QUEUE")
+def take_event(message: func.QueueMessage) -> None:
+    """Read anew what Partner Center says has changed."""
+    _handle("event", message)
+
+
 @bp.queue_trigger(arg_name="message", queue_name="start-poison", connection="WORKER_QUEUE")
 def give_up_start(message: func.QueueMessage) -> None:
     """Fail the run that could not begin."""
@@ -82,3 +88,9 @@ def give_up_bill(message: func.QueueMessage) -> None:
 def give_up_close(message: func.QueueMessage) -> None:
     """Fail the run that could not be closed."""
     _give_up("close", message)
+
+
+@bp.queue_trigger(arg_name="message", queue_name="event-poison", connection="WORKER_QUEUE")
+def give_up_event(message: func.QueueMessage) -> None:
+    """Park the event that could not be followed."""
+    _give_up("event", message)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     InstanceOf,
@@ -49,7 +50,20 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _hosts(value: Any) -> Any:
+    """Read a list of names of hosts, as a list or with commas; no addresses of machines, no ports."""
+    names = value.split(",") if isinstance(value, str) else value
+    found = tuple(str(name).strip().lower() for name in names or ())
+    label = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+    for name in found:
+        if len(name) > 253 or not re.fullmatch(rf"({label}\.)+[a-z]{label}", name):
+            msg = "must be names of hosts with commas between, such as certificates.example.com"
+            raise ValueError(msg)
+    return found
+
+
 Url = Annotated[str, AfterValidator(_url)]
+Hosts = Annotated[tuple[str, ...], BeforeValidator(_hosts)]
 Id = Annotated[str, Field(pattern=r"^[0-9A-Za-z.-]{1,80}$")]
 
 
@@ -107,6 +121,21 @@ class Settings(BaseModel):
     """Where an external tax engine answers, for contracts that leave their tax to it."""
     tax_engine_key: InstanceOf[Secret] | None = None
     """Sent to it as a bearer token."""
+    webhook_url: Url | None = None
+    """Public address of this worker's `/api/partner-center-events`, without its key."""
+    webhook_key: InstanceOf[Secret] | None = None
+    """Function key with which Partner Center is told to post; `webhook --register` adds it."""
+    webhook_cert_hosts: Hosts = ("3psostorageacct.blob.core.windows.net",)
+    """Where certificates that sign events may stand: the host of Microsoft's published example. That
+    it is the only one, and the one of every cloud, is UNCONFIRMED."""
+    webhook_issuer_hosts: Hosts = (
+        "www.microsoft.com",
+        "caissuers.microsoft.com",
+        "cacerts.digicert.com",
+    )
+    """Where the authorities above those certificates publish their own (UNCONFIRMED)."""
+    webhook_ca_file: Path | None = None
+    """PEM: roots in place of the usual ones, and authorities between them and the certificates."""
 
     patience_seconds: float = Field(default=300, ge=0, le=3600)
     """How long a failing foreign system is waited for, in all, per call."""
@@ -129,6 +158,7 @@ class Settings(BaseModel):
         "refresh_token",
         "storage_connection_string",
         "tax_engine_key",
+        "webhook_key",
         mode="before",
     )
     @classmethod

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
@@ -35,6 +35,7 @@ from partner_center.client import PartnerCenterClient
 from partner_center.exports import BillingExports
 from partner_center.graph import GraphDirectory
 from partner_center.prices import PriceSheets
+from partner_center.registration import WebhookRegistration
 from registers.engine import EngineKey, RemoteEngine
 from registers.form import FormRegister
 from registers.vies import Vies
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     import requests
 
     from emulator import Emulator
+    from transport.certificates import Signers
 
 Now = Callable[[], datetime]
 EMBEDDED_DATABASE = "dataverse.sqlite"
@@ -101,8 +103,12 @@ class Worker:
     dataverse: DataverseClient
     store: DataverseStore
     systems: Systems
-    checks: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    checks: Mapping[str, Callable[[], Any]]
     """A cheap call to each foreign system, for check-config."""
+    registration: WebhookRegistration
+    """Where Partner Center posts its events."""
+    signers: Callable[[], Signers]
+    """What checks their signatures, made when the first one comes."""
 
     def today(self) -> date:
         """The day in UTC, by the clock of this mode."""
@@ -254,6 +260,11 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
         """Keep a raw payload under the day it was read, so that the day can be audited later."""
         archive.put(f"raw/{systems.now():%Y-%m-%d}/{name}", content)
 
+    def signers() -> Signers:
+        from app import webhook
+
+        return webhook.signers(settings, systems, session)
+
     graph = http("graph", "Microsoft Graph", app, _scope(settings, "graph"))
     blobs = http("graph", "Blob Storage", None)
     partner_center = PartnerCenterClient(
@@ -336,6 +347,11 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
         store=store,
         systems=systems,
         checks=checks,
+        registration=WebhookRegistration(
+            http("partner_center", "Partner Center", None, _scope(settings, "partner_center")),
+            user,
+        ),
+        signers=cache(signers),
     )
 
 

@@ -46,7 +46,8 @@ from partner_center.files import cost_lines_in
 from partner_center.graph import json_of
 from partner_center.prices import PriceSheets
 from partner_center.subscriptions import SubscriptionWire, events_of
-from partner_center.wire import label, objects, read
+from partner_center.wire import customer_of, label, objects, read
+from transport import exact_json
 from transport.session import Http, Tokens
 
 PARTNER_CENTER_URL = "https://api.partnercenter.microsoft.com"
@@ -270,14 +271,23 @@ class PartnerCenterClient:
             )
 
     def subscription_events(
-        self, since: date, until: date
+        self, since: date, until: date, customer_id: str = ""
     ) -> Iterator[SubscriptionEvent | Finding]:
-        """Yield changes from the audit log in [since, until); at most 90 days back."""
+        """Yield changes from the audit log in [since, until), of one customer or of all.
+
+        At most 90 days back.
+        """
         # Whether endDate is included is not documented: asking for a day more covers both.
-        window = {"startDate": since.isoformat(), "endDate": until.isoformat()}
-        records = self._items(
-            "auditrecords", "/v1/auditrecords", window | {"size": self._page_size}
-        )
+        asked = {"startDate": since.isoformat(), "endDate": until.isoformat()}
+        asked["size"] = self._page_size
+        path, name = "/v1/auditrecords", ""
+        if customer_id:
+            only = {"Field": "CustomerId", "Value": customer_id, "Operator": "equals"}
+            asked["filter"] = exact_json.dumps(only)
+            name = f"{_customer_path(customer_id)}/auditrecords"
+        records = self._items("auditrecords", path, asked, name)
+        if customer_id:  # a filter that is not understood must not bring others in
+            records = (one for one in records if customer_of(one) == customer_id.lower())
         yield from events_of(records, since, until)
 
     def invoices(self) -> Iterator[CostInvoice | Finding]:
@@ -322,9 +332,9 @@ class PartnerCenterClient:
         return self._prices.sheet_prices(market, view)
 
     def _items(
-        self, operation: str, path: str, params: Mapping[str, str] | None = None
+        self, operation: str, path: str, params: Mapping[str, str] | None = None, name: str = ""
     ) -> Iterator[Any]:
-        """Yield the items of all pages.
+        """Yield the items of all pages, archived under `name` (left out: their path).
 
         Seek paging repeats the query with the continuation token in a header; index paging follows
         the link. A last page has no next link.
@@ -336,7 +346,7 @@ class PartnerCenterClient:
                 raise ServiceError("a next link leads back", service=self._http.service)
             seen.add((url, token))
             headers = {"MS-ContinuationToken": token} if token else {}
-            body = self._object(operation, url, query, headers, f"{path}/{number:04}.json")
+            body = self._object(operation, url, query, headers, f"{name or path}/{number:04}.json")
             yield from objects(body)
             links = body.get("links")
             following = links.get("next") if isinstance(links, Mapping) else None

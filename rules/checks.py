@@ -35,6 +35,8 @@ class Room(StrEnum):
     """Reading the lines and the usage of one of Microsoft's invoices."""
     NUMBERS = "numbers"
     """The daily look at tax numbers."""
+    EVENT = "event"
+    """What Partner Center tells of its own accord."""
     UNBILLED = "unbilled"
     """The daily look at usage that is not billed yet."""
     DOCUMENT = "document"
@@ -643,6 +645,15 @@ _NUMBERS = _in(
     ),
 )
 
+_EVENT = _in(
+    Room.EVENT,
+    _warn(
+        "azure.fraud_event",
+        "whether Microsoft suspects fraud in an Azure subscription",
+        "look at the security alerts in Partner Center now: its usage is billed to you",
+    ),
+)
+
 _UNBILLED = _in(
     Room.UNBILLED,
     _warn(
@@ -758,6 +769,7 @@ CHECKS: Mapping[str, Check] = {
         *_READING,
         *_INVOICE,
         *_NUMBERS,
+        *_EVENT,
         *_UNBILLED,
         *_DOCUMENT,
         *_STORE,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
 
 from domain.period import Period
 
@@ -86,9 +86,37 @@ class CloseRun(_Message):
     run_key: RunKey
 
 
+class TakeNotice(_Message):
+    """Queue `event`: Partner Center told, signed, that a record changed; what it is, is read anew."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,79}$")]
+    changed: Annotated[str, StringConstraints(pattern=r"^[0-9T:.Z+-]{10,40}$")]
+    """When the record changed, as written."""
+    received_at: AwareDatetime
+    """When it came in by our clock: what was read since then has seen the change."""
+    resource: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z/-]{0,150}$")] = ""
+    customer_id: Guid | Literal[""] = ""
+    invoice_id: Guid | Literal[""] = ""
+    azure_subscription_id: Guid | Literal[""] = ""
+    correlation: Guid | Literal[""] = ""
+    """Of a test event: which test."""
+
+    @property
+    def key(self) -> str:
+        """Identity from meaning: one change of one record is one event, however often it comes."""
+        about = self.resource or "partner"
+        return f"event/{self.name}/{about}/{self.changed}"
+
+    @property
+    def run_key(self) -> str:
+        """All that came in on a day stands together."""
+        return f"event/{self.received_at.astimezone(UTC):%Y-%m-%d}"
+
+
 MODELS: dict[str, type[_Message]] = {
     "start": StartRun,
     "pull": PullUnit,
     "bill": BillUnit,
     "close": CloseRun,
+    "event": TakeNotice,
 }

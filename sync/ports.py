@@ -93,9 +93,12 @@ class PartnerCenter(Protocol):
         ...
 
     def subscription_events(
-        self, since: date, until: date
+        self, since: date, until: date, customer_id: str = ""
     ) -> Iterator[SubscriptionEvent | Finding]:
-        """Yield changes from the audit log in [since, until); at most 90 days back."""
+        """Yield changes from the audit log in [since, until), of one customer or of all.
+
+        At most 90 days back.
+        """
         ...
 
     def invoices(self) -> Iterator[CostInvoice | Finding]:

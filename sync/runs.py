@@ -15,16 +15,24 @@ from pydantic import ValidationError
 
 from domain.problems import InputError
 from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
-from sync import approval, bill, projection, pull, releases, requests
+from sync import approval, bill, notices, projection, pull, releases, requests
 from sync.ledger import Ledger
-from sync.messages import MODELS, BillUnit, CloseRun, PullUnit, StartRun, TakeRequest
+from sync.messages import (
+    MODELS,
+    BillUnit,
+    CloseRun,
+    PullUnit,
+    StartRun,
+    TakeNotice,
+    TakeRequest,
+)
 from sync.ports import Ports
 
 _OPEN = {UnitStatus.QUEUED, UnitStatus.RUNNING, UnitStatus.FAILED}
 
 
 def handle(ports: Ports, queue: str, body: str | bytes) -> None:
-    """Work one message of a queue (start, pull, bill or close)."""
+    """Work one message of a queue (start, pull, bill, close or event)."""
     match _read(queue, body):
         case TakeRequest(request_id=request_id):
             requests.take(ports, request_id, _begin)
@@ -40,9 +48,11 @@ def handle(ports: Ports, queue: str, body: str | bytes) -> None:
             _after(ports, unit.run_key)
         case CloseRun() as message:
             close(ports, message.run_key)
+        case TakeNotice() as notice:
+            notices.take(ports, notice)
 
 
-def read(queue: str, body: str | bytes) -> StartRun | PullUnit | BillUnit | CloseRun:
+def read(queue: str, body: str | bytes) -> StartRun | PullUnit | BillUnit | CloseRun | TakeNotice:
     """Read a message strictly; InputError names what does not fit."""
     model = MODELS[queue]
     try:
@@ -56,7 +66,9 @@ def read(queue: str, body: str | bytes) -> StartRun | PullUnit | BillUnit | Clos
         ) from None
 
 
-def _read(queue: str, body: str | bytes) -> TakeRequest | StartRun | PullUnit | BillUnit | CloseRun:
+def _read(
+    queue: str, body: str | bytes
+) -> TakeRequest | StartRun | PullUnit | BillUnit | CloseRun | TakeNotice:
     """Read what may wait on a queue; beside runs, requests of people wait on `start`."""
     if queue == "start":
         with suppress(ValidationError):
@@ -190,6 +202,8 @@ def give_up(
             found = ports.store.run(message.run_key)
             if found is not None:
                 _fail(ports, found, problem)
+        case TakeNotice() as notice:
+            notices.give_up(ports, notice, problem)
 
 
 def _fail(ports: Ports, run: Run, problem: str) -> None:

@@ -335,9 +335,12 @@ class MemoryPartnerCenter:
         yield from (one for one in self.running if one.customer_id == customer_id)
 
     def subscription_events(
-        self, since: date, until: date
+        self, since: date, until: date, customer_id: str = ""
     ) -> Iterator[SubscriptionEvent | Finding]:
+        self._up()
         for one in self.events:
+            if customer_id not in {"", one.customer_id}:
+                continue
             if isinstance(one, Finding) or since <= one.effective < until:
                 yield one
 

@@ -204,8 +204,9 @@ class Http:
         now: Now = lambda: datetime.now(UTC),
         on_call: Callable[[Call], None] = log_call,
         pace: Pace | None = None,
+        timeout: float | None = None,
     ) -> None:
-        """`pace` gates every try."""
+        """`pace` gates every try; `timeout`: seconds without a byte, where the session's are too many."""
         self.base_url = base_url.rstrip("/")
         self.service = service
         self.sleep = sleep
@@ -217,6 +218,7 @@ class Http:
         self._jitter = jitter
         self._now = now
         self._on_call = on_call
+        self._timeout = timeout
 
     def request(
         self,
@@ -391,6 +393,7 @@ class Http:
                 auth=_Bearer(token),
                 stream=True,
                 allow_redirects=False,
+                timeout=self._timeout,
             ) as response:
                 status = response.status_code
                 if turn:

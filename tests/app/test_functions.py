@@ -27,10 +27,12 @@ QUEUES = {
     "pull_part": "pull",
     "bill_customer": "bill",
     "close_run": "close",
+    "take_event": "event",
     "give_up_start": "start-poison",
     "give_up_pull": "pull-poison",
     "give_up_bill": "bill-poison",
     "give_up_close": "close-poison",
+    "give_up_event": "event-poison",
 }
 FUNCTIONS = functions()
 
@@ -51,7 +53,7 @@ def test_importing_the_app_needs_no_setting_no_network_and_nothing_heavy():
         "socket.socket.connect = socket.getaddrinfo = socket.create_connection = closed\n"
         "import function_app\n"
         "heavy = ('app.wiring', 'requests', 'msal', 'duckdb', 'rich', 'emulator', 'dataverse',\n"
-        "         'partner_center', 'azure.storage', 'azure.identity')\n"
+        "         'partner_center', 'azure.storage', 'azure.identity', 'cryptography')\n"
         "print(sorted(m for m in sys.modules if m.startswith(heavy)))\n"
         "print(len(function_app.app.get_functions()))\n"
     )
@@ -76,7 +78,7 @@ def test_the_functions_and_their_triggers():
         "monthly_bill": "%BILL_SCHEDULE%",
         "pick_up_requests": "%REQUESTS_SCHEDULE%",
     }
-    assert set(found) == {*QUEUES, *timers, "start", "read", "hear"}
+    assert set(found) == {*QUEUES, *timers, "start", "read", "hear", "notify"}
     for name, queue in QUEUES.items():
         assert found[name]["type"] == "queueTrigger"
         assert (found[name]["queueName"], found[name]["connection"]) == (queue, "WORKER_QUEUE")
@@ -87,6 +89,7 @@ def test_the_functions_and_their_triggers():
         ("start", "runs", "POST"),
         ("read", "runs/{run_id}", "GET"),
         ("hear", "dataverse-events", "POST"),
+        ("notify", "partner-center-events", "POST"),
     ):
         assert found[name]["type"] == "httpTrigger"
         assert found[name]["route"] == route
@@ -145,7 +148,7 @@ def worker(tmp_path, monkeypatch):
 def waiting(worker):
     """What is on the queues, taken off."""
     found = []
-    for kind in ("start", "pull", "bill", "close"):
+    for kind in ("start", "pull", "bill", "close", "event"):
         while (message := worker.ports.queue.receive(kind)) is not None:
             found.append((kind, json.loads(message.body)))
             worker.ports.queue.delete(message)

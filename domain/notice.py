@@ -1,0 +1,27 @@
+"""What Partner Center tells of its own accord: that a record changed, never how it stands now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A signed event of Partner Center, reduced to its name and to the ids of what it is about.
+
+    It comes at least once and in no order, and says nothing of how the record stands now: that is
+    read from the source.
+    """
+
+    name: str
+    """In lower case: `subscription-updated`."""
+    changed: str
+    """When the record changed, as Microsoft writes it: its seven digits tell two changes apart."""
+    resource: str = ""
+    """The id of the record itself, readable; empty where the event names none."""
+    customer_id: str = ""
+    """Tenant id of the customer that the record belongs to."""
+    invoice_id: str = ""
+    azure_subscription_id: str = ""
+    correlation: str = ""
+    """Of a test event: which test."""
