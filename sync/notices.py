@@ -168,7 +168,7 @@ def _ours(ports: Ports, customer_id: str) -> bool:
     """Say whether a customer is shown by Partner Center, or was and is stored."""
     if not isinstance(ports.partner_center.customer(customer_id), Finding):
         return True
-    return any(one.id == customer_id for one in ports.store.customers())
+    return ports.store.customer(customer_id) is not None
 
 
 def _costs(ports: Ports, notice: TakeNotice) -> Outcome:
