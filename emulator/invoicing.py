@@ -92,6 +92,8 @@ class Frame:
     def line(self, tenant: Tenant, product: Product, **cells: Any) -> Resource:
         """A line with every published field; ``cells`` overrides what is blank by default."""
         pricing = cells.get("PricingCurrency", self.currency)
+        if tenant.recon_reseller_id is not None:
+            cells["Tier2MpnId"] = tenant.recon_reseller_id
         return {
             "PartnerId": self.partner_id,
             "CustomerId": tenant.id,

@@ -41,6 +41,7 @@ class Parties:
             "sign_directly": self.sign_directly,
             "move": self.move,
             "change_registration_number": self.change_registration_number,
+            "publish_agreement": self.publish_agreement,
             "vet": self.vet,
             "vet_account": self.vet_account,
             "sign_reseller_agreement": self.sign_reseller_agreement,
@@ -113,6 +114,10 @@ class Parties:
 
     # --- Microsoft and resellers -------------------------------------------------------------------
 
+    def publish_agreement(self) -> Resource:
+        """Publish another version of the customer agreement; who agreed to an older one still has."""
+        return self._do(self._stage.world.standing.publish_agreement)
+
     def vet(self, customer_id: str, qualification: str, status: str, reason: str = "") -> Resource:
         """Decide on a qualification: Approved, InReview, Denied or a status that is to come."""
         return self._do(
@@ -137,9 +142,19 @@ class Parties:
             lambda: self._stage.world.change_partner(customer_id, subscription_id, partner_id)
         )
 
-    def correct_lines_partner(self, customer_id: str, mpn_id: str | None = None) -> Resource:
-        """Have Microsoft's lines of a customer name another partner id; None is the partner's own."""
-        return self._do(lambda: self._stage.world.standing.change(customer_id, recon_mpn_id=mpn_id))
+    def correct_lines_partner(
+        self, customer_id: str, mpn_id: str | None = None, reseller_id: str | None = None
+    ) -> Resource:
+        """Have Microsoft's lines of a customer name other partners, past ones too.
+
+        Without `mpn_id` they name the partner's own id; `reseller_id` "0" names no reseller. Who
+        has read an invoice learns of it when it is issued anew (`reissue`).
+        """
+        return self._do(
+            lambda: self._stage.world.standing.change(
+                customer_id, recon_mpn_id=mpn_id, recon_reseller_id=reseller_id
+            )
+        )
 
     def announce(self, event: str, customer_id: str = "", subscription_id: str = "") -> Resource:
         """Send an event that nothing in this world causes: those of DAP, fraud, an indirect reseller."""

@@ -31,7 +31,6 @@ from emulator.tenants import (
     OLD_AGREEMENT,
     Agreement,
     Qualification,
-    agreement_metadata,
 )
 
 AUDIT_DAYS = 90
@@ -149,8 +148,7 @@ class Customers:
 
     def _agreement_metadata(self, request: Request) -> Response:
         wanted = request.args.get("agreementType", OLD_AGREEMENT)
-        known = (OLD_AGREEMENT, CUSTOMER_AGREEMENT)
-        rows = [agreement_metadata(kind) for kind in known if wanted in ("*", kind)]
+        rows = self._stage.world.standing.agreement_versions(wanted)
         return wire.json_response(collection(rows, "/agreements"))
 
     def _confirm_agreement(self, request: Request, customer: str) -> Response:
@@ -166,7 +164,8 @@ class Customers:
         kind = body.get("type")
         if kind != CUSTOMER_AGREEMENT:
             raise BadQueryError(f"type must be {CUSTOMER_AGREEMENT}.")
-        if body.get("templateId") != agreement_metadata(CUSTOMER_AGREEMENT)["templateId"]:
+        versions = self._stage.world.standing.agreement_versions(CUSTOMER_AGREEMENT)
+        if body.get("templateId") not in [row["templateId"] for row in versions]:
             raise BadQueryError("templateId is not that of the agreement.")
         agreed = _date_agreed(body.get("dateAgreed"), self._stage.clock.today())
         phone = contact.get("phoneNumber") or ""
@@ -174,7 +173,12 @@ class Customers:
         try:
             self._stage.world.standing.confirm_agreement(
                 owner,
-                Agreement(kind=CUSTOMER_AGREEMENT, agreed=agreed, contact=who),
+                Agreement(
+                    kind=CUSTOMER_AGREEMENT,
+                    agreed=agreed,
+                    contact=who,
+                    template=body["templateId"],
+                ),
                 self._stage.world.partner.user_id,
             )
         except CommerceError as error:

@@ -18,12 +18,16 @@ from emulator.invoicing import Account
 from emulator.resources import Actor, audit_record
 from emulator.tenants import (
     ADDRESS_FIELDS,
+    CUSTOMER_AGREEMENT,
+    OLD_AGREEMENT,
     Agreement,
     Qualification,
     Resource,
     Tenant,
+    agreement_metadata,
     agreement_resource,
     qualification_resource,
+    template_of,
 )
 
 
@@ -35,6 +39,7 @@ class Standing:
         self._clock = clock
         self._forget = forget
         self.accounts: dict[str, Account] = {one.tenant.id: one for one in content.accounts}
+        self._versions = 1
         self._acts: list[tuple[datetime, str, str, Resource | None, Resource]] = []
 
     def change(self, customer_id: str, **changes: Any) -> None:
@@ -105,10 +110,21 @@ class Standing:
         changed = dict(self._tenant(customer_id).moved) | dict(address)
         self.change(customer_id, moved=tuple(changed.items()))
 
+    def agreement_versions(self, wanted: str) -> list[Resource]:
+        """What may be agreed to, of a kind or ("*") of all; every version, the oldest first."""
+        newer = [agreement_metadata(CUSTOMER_AGREEMENT, rank) for rank in range(self._versions)]
+        known = [agreement_metadata(OLD_AGREEMENT), *newer]
+        return [row for row in known if wanted in ("*", row["agreementType"])]
+
+    def publish_agreement(self) -> Resource:
+        """Microsoft publishes another version of the customer agreement."""
+        self._versions += 1
+        return self.agreement_versions(CUSTOMER_AGREEMENT)[-1]
+
     def confirm_agreement(self, customer_id: str, agreement: Agreement, user_id: str) -> None:
-        """The partner confirms that a customer consented; once for each kind."""
+        """The partner confirms that a customer consented; once for each version."""
         held = self._tenant(customer_id).agreements
-        if any(one.kind == agreement.kind for one in held):
+        if any(template_of(one) == template_of(agreement) for one in held):
             raise CommerceError(
                 400, "600061", "A partner confirmed agreement already exists for the customer."
             )

@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Any, TypeVar
 
 from emulator.terms import stamp
+from emulator.wire import derived_guid
 
 Resource = dict[str, Any]
 Value = TypeVar("Value")
@@ -43,11 +44,15 @@ _AGREEMENTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """A consent that the partner confirmed; ``contact`` is who agreed, else the tenant's own."""
+    """A consent that the partner confirmed; ``contact`` is who agreed, else the tenant's own.
+
+    Without a ``template`` it is the first version of its kind.
+    """
 
     kind: str
     agreed: date
     contact: tuple[str, str, str, str] | None = None
+    template: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +85,10 @@ class Qualification:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """One customer; ``recon_mpn_id`` stands on its lines instead of the partner's own id."""
+    """One customer; ``recon_mpn_id`` stands on its lines instead of the partner's own id.
+
+    ``recon_reseller_id``, where it is given, stands there as the reseller, whatever sold them.
+    """
 
     id: str
     commerce_id: str
@@ -105,6 +113,7 @@ class Tenant:
     qualifications: tuple[Qualification, ...] = ()
     validation: str = "Allowed"
     recon_mpn_id: str | None = None
+    recon_reseller_id: str | None = None
     # What the company changed of its address; what it pays in stays as it was.
     moved: tuple[tuple[str, str], ...] = ()
     left: bool = False
@@ -294,14 +303,19 @@ _CULTURES = {
 }
 
 
+def template_of(agreement: Agreement) -> str:
+    """Which text was agreed to."""
+    return agreement.template or _AGREEMENTS[agreement.kind][0]
+
+
 def agreement_resource(tenant: Tenant, agreement: Agreement, user_id: str) -> Resource:
     """The v1 Agreement."""
-    template, address = _AGREEMENTS[agreement.kind]
+    address = _AGREEMENTS[agreement.kind][1]
     own = (tenant.first_name, tenant.last_name, tenant.email, tenant.phone)
     names = ("firstName", "lastName", "email", "phoneNumber")
     return {
         "primaryContact": dict(zip(names, agreement.contact or own, strict=True)),
-        "templateId": template,
+        "templateId": template_of(agreement),
         "dateAgreed": f"{agreement.agreed.isoformat()}T00:00:00",
         "type": agreement.kind,
         "agreementLink": address,
@@ -309,14 +323,14 @@ def agreement_resource(tenant: Tenant, agreement: Agreement, user_id: str) -> Re
     }
 
 
-def agreement_metadata(kind: str) -> Resource:
-    """What may be agreed to: the v1 AgreementMetaData of a kind."""
+def agreement_metadata(kind: str, rank: int = 0) -> Resource:
+    """What may be agreed to: the v1 AgreementMetaData of a kind and version."""
     template, address = _AGREEMENTS[kind]
     return {
-        "templateId": template,
+        "templateId": derived_guid("agreement", kind, rank) if rank else template,
         "agreementType": kind,
         "agreementLink": address,
-        "versionRank": 0,
+        "versionRank": rank,
     }
 
 

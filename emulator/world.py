@@ -521,7 +521,8 @@ class World:
             "CustomerDomainName": tenant.domain,
             "CustomerCountry": tenant.country,
             "MpnId": tenant.recon_mpn_id or self.partner.mpn_id,
-            "Tier2MpnId": tenant.reseller.mpn_id if tenant.reseller else "0",
+            "Tier2MpnId": tenant.recon_reseller_id
+            or (tenant.reseller.mpn_id if tenant.reseller else "0"),
             "InvoiceNumber": number,
         }
 

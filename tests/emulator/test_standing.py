@@ -99,6 +99,22 @@ def test_a_second_consent_is_refused_as_published(desk):
     assert refused.json() == published
 
 
+def test_a_newer_version_is_agreed_to_beside_the_older_one(desk):
+    customer = named(desk, "Fabrikam Toys")
+    path = AGREEMENTS.format(customer)
+    newest = act(desk, "publish_agreement").json()
+    assert newest["versionRank"] == 1
+    listed = desk.pc("/v1/agreements?agreementType=MicrosoftCustomerAgreement").json()["items"]
+    assert [row["versionRank"] for row in listed] == [0, 1]
+    assert listed[-1] == newest
+    body = consent(templateId=newest["templateId"], dateAgreed="2026-11-09")
+    assert [desk.pc(path, "POST", json=body).status_code for _ in range(2)] == [201, 400]
+    rows = desk.pc(f"{path}?agreementType=MicrosoftCustomerAgreement").json()["items"]
+    assert [row["templateId"] for row in rows] == [row["templateId"] for row in listed]
+    desk.control.reset()
+    assert len(desk.pc("/v1/agreements?agreementType=*").json()["items"]) == 2
+
+
 def test_a_repeated_consent_is_answered_as_the_first(desk):
     path = AGREEMENTS.format(named(desk, "Vinos Antiguos SL"))
     headers = {"MS-RequestId": "6a4b2f4e-0000-4000-8000-000000000002"}
@@ -329,11 +345,14 @@ def test_lines_name_the_partner_again(desk):
             row["id"] for row in desk.emulator.world.invoices()[:2] if row["currencyCode"] == "USD"
         ]
         lines = desk.emulator.world.reconciliation_lines(invoice)
-        return {line["MpnId"] for line in lines if line["CustomerId"] == customer}
+        found = [line for line in lines if line["CustomerId"] == customer]
+        return {line["MpnId"] for line in found}, {line["Tier2MpnId"] for line in found}
 
-    assert partners() == {"6034453"}
-    act(desk, "correct_lines_partner", customer_id=customer).raise_for_status()
-    assert partners() == {desk.emulator.world.partner.mpn_id}
+    assert partners() == ({"6034453"}, {"0", "7654321"})
+    act(desk, "correct_lines_partner", customer_id=customer, reseller_id="0").raise_for_status()
+    assert partners() == ({desk.emulator.world.partner.mpn_id}, {"0"})
+    act(desk, "correct_lines_partner", customer_id=customer, mpn_id="4847383").raise_for_status()
+    assert partners() == ({"4847383"}, {"0", "7654321"})
 
 
 # --- qualifications, vetting, addresses -------------------------------------------------------------
