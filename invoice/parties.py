@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from domain.tax import Party, TaxDecision, TaxRegistration
+from domain.tax import Party, TaxCategory, TaxDecision, TaxRegistration
 from invoice.file import CustomerFile
 
 
@@ -33,14 +33,18 @@ def seller_of(file: CustomerFile, decision: TaxDecision, on: date) -> Party | No
 
 
 def buyer_of(file: CustomerFile, decision: TaxDecision) -> Party | None:
-    """Return the billed account; its number is the one that decided, or that of the account."""
+    """Return the billed account; its number is the one that decided, or that of the account.
+
+    What exempts it may be a certificate, which is no number of its own.
+    """
     account, contract = file.account, file.contract
     if account is None:
         return None
+    proven = "" if decision.category is TaxCategory.EXEMPT else decision.buyer_tax_id
     return Party(
         name=(contract.account_name if contract else "") or account.name,
         address=account.address,
-        tax_numbers=_in_order(decision.buyer_tax_id or account.tax_number),
+        tax_numbers=_in_order(proven or account.tax_number),
     )
 
 

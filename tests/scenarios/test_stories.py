@@ -25,9 +25,11 @@ from domain.contract import (
     UsageGroup,
     UsageGrouping,
 )
+from domain.customer import Address
 from domain.period import BillingCycle, Period, TermDuration
 from domain.problems import Finding
 from domain.subscription import CostLine, EventSource, EventType
+from domain.tax import Seller, TaxRegistration
 from invoice.document import DocumentKind, Invoice
 from invoice.file import CustomerFile
 from invoice.render import to_text
@@ -45,6 +47,7 @@ from tests.builders import (
     a_rule,
     a_share,
     a_tax_profile,
+    an_account,
     an_agreement,
     an_event,
     day,
@@ -91,6 +94,21 @@ def rule_of(n, term):
         meter_category=term.get("meter_category", ""),
         valid=valid(term),
     )
+
+
+ADDRESSES = {
+    "DE": Address(country="DE", city="München", postal_code="80331", line1="Musterweg 12"),
+    "FR": Address(country="FR", city="Paris", postal_code="75001", line1="12 rue de Rivoli"),
+}
+SELLER = Seller(
+    key="seller/contoso",
+    name="Contoso Distribution GmbH",
+    address=Address(country="DE", city="Hamburg", postal_code="20095", line1="Hafenstraße 1"),
+    registration_number="HRB 123456",
+)
+REGISTERED = TaxRegistration(
+    key="registration/de", seller_key=SELLER.key, country="DE", number="DE136695976", valid=ALWAYS
+)
 
 
 def contract_of(terms):
@@ -180,6 +198,8 @@ def the_file(source: Path, month: str, lines, documents) -> CustomerFile:
     known = [path for path in versions if path.stem.removeprefix("terms").lstrip("-") <= month]
     terms = read(known[-1])
     tax = terms["tax"]
+    treatment = TaxTreatment(tax["treatment"])
+    country = tax["evidence"][:2] if treatment is TaxTreatment.REVERSE_CHARGE else "DE"
     snapshots = [source / "subscriptions.json", *sorted(source.glob("subscriptions-*.json"))]
     seen = [p for p in snapshots if p.stem.removeprefix("subscriptions").lstrip("-") <= month]
     return CustomerFile(
@@ -193,8 +213,12 @@ def the_file(source: Path, month: str, lines, documents) -> CustomerFile:
         events=tuple(event_of(told) for told in optional(source / "events.json")),
         cost_lines=tuple(lines),
         contract=contract_of(terms),
+        account=an_account(address=ADDRESSES[country]),
+        seller=SELLER,
+        registrations=(REGISTERED,),
         tax_profile=a_tax_profile(
-            treatment=TaxTreatment(tax["treatment"]),
+            country=country,
+            treatment=treatment,
             rate_percent=Decimal(tax.get("percent", "0")),
             evidence=tax.get("evidence", ""),
             valid_until=date.fromisoformat(tax["valid_until"]) if "valid_until" in tax else None,

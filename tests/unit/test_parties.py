@@ -123,6 +123,13 @@ def test_the_buyer_is_the_account_by_the_name_of_the_contract():
     assert buyer_of(nameless, told).name == "Fabrikam"
 
 
+def test_a_certificate_is_no_tax_number_of_the_buyer():
+    told = decided(category=TaxCategory.EXEMPT, buyer_tax_id="EX-2026-7")
+    assert buyer_of(a_file(), told).tax_numbers == ("123456789 RT0001",)
+    document = replace(between(), buyer=buyer_of(a_file(), told), buyer_tax_id="EX-2026-7")
+    assert "Tax id  EX-2026-7\n" in to_text(document)
+
+
 def test_who_is_not_known_is_left_out():
     assert seller_of(a_file(seller=None), decided(), ON) is None
     assert buyer_of(a_file(account=None), decided()) is None
