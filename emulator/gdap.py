@@ -9,7 +9,7 @@ not allow, and after which pause, is not published: refusals are 409, a stale et
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -201,6 +201,39 @@ class Gdap:
         if status not in _LIVE:
             raise _conflict(status)
         return self._step(known, ["terminating", "terminated"], pause)
+
+    # --- both, at the portals ----------------------------------------------------------------------
+
+    def grant(
+        self, customer_id: str, roles: Sequence[str], *, days: int, extends: bool, pause: timedelta
+    ) -> Resource:
+        """A new relationship as people make it: asked for, approved, and a group put into it.
+
+        Each step takes its time: it is active after two, and gives access after three.
+        """
+        made = self.create(
+            {
+                "displayName": f"Administration {self._made + 1}",
+                "duration": f"P{days}D",
+                "customer": {"tenantId": customer_id},
+                "accessDetails": {"unifiedRoles": [{"roleDefinitionId": role} for role in roles]},
+                "autoExtendDuration": "P180D" if extends else "PT0S",
+            }
+        )
+        self.request(made["id"], "lockForApproval", pause=pause)
+        self.approve(made["id"], pause=pause)
+        known = self._known(made["id"])
+        begins = self._clock.now() + 2 * pause
+        group = Assignment(
+            id=wire.derived_guid("gdap assignment", known.id),
+            group_id=wire.derived_guid("gdap group", known.id),
+            status="pending",
+            roles=known.roles,
+            created=begins,
+            steps=((begins, "pending"), (begins + pause, "active")),
+        )
+        changed = self._put(replace(known, assignments=(group,)))
+        return relationship_resource(changed, self._clock.now())
 
     # --- access assignments ------------------------------------------------------------------------
 

@@ -1,21 +1,24 @@
 """What the others do: customers, resellers and Microsoft, on demand of the control plane.
 
-The partner's own acts go through the hosts, as they do at Microsoft. These are the acts of the
-other side, which no partner can call: a customer consents, leaves, comes back, signs or moves, an
-indirect reseller signs or lapses, Microsoft vets. Each is one method, and over HTTP one `act`.
+A program of the partner acts through the hosts, as at Microsoft. Here are the acts that no program
+of the partner can do: a customer consents, leaves, comes back, signs or moves, an indirect reseller
+signs or lapses, Microsoft vets; and what people of the partner do by hand at the portals to repair
+a customer. Each is one method, and over HTTP one `act`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
+from emulator import wire
+from emulator.authoring import ROLES
 from emulator.control import Stage
 from emulator.gdap import GdapError
 from emulator.happenings import Happening
 from emulator.history import CommerceError
-from emulator.tenants import Resource
+from emulator.tenants import CUSTOMER_AGREEMENT, Agreement, Resource
 from emulator.vies import Vies
 from emulator.webhooks import Webhooks
 
@@ -36,6 +39,9 @@ class Parties:
         self._acts: dict[str, Callable[..., Resource]] = {
             "approve_relationship": self.approve_relationship,
             "end_relationship": self.end_relationship,
+            "give_access": self.give_access,
+            "assign_group": self.assign_group,
+            "attest_agreement": self.attest_agreement,
             "leave": self.leave,
             "accept": self.accept,
             "sign_directly": self.sign_directly,
@@ -75,6 +81,48 @@ class Parties:
     @property
     def _pause(self) -> timedelta:
         return timedelta(seconds=self._stage.control.settings.gdap_seconds)
+
+    # --- people of the partner, at the portals -------------------------------------------------------
+
+    def give_access(
+        self,
+        customer_id: str,
+        roles: Sequence[str] = ROLES,
+        *,
+        days: int = 730,
+        extends: bool = True,
+    ) -> Resource:
+        """A new GDAP relationship from request to access, which the customer approves at once."""
+        if self._stage.world.customer(customer_id) is None:
+            raise ValueError(f"there is no customer {customer_id}")
+        return self._do(
+            lambda: self._stage.world.gdap.grant(
+                customer_id, roles, days=days, extends=extends, pause=self._pause
+            )
+        )
+
+    def assign_group(self, relationship_id: str, roles: Sequence[str]) -> Resource:
+        """Put a security group with some of its roles into an active GDAP relationship."""
+        self._told += 1
+        group = wire.derived_guid("group of the portal", relationship_id, self._told)
+        body = {
+            "accessContainer": {"accessContainerId": group, "accessContainerType": "securityGroup"},
+            "accessDetails": {"unifiedRoles": [{"roleDefinitionId": role} for role in roles]},
+        }
+        return self._do(
+            lambda: self._stage.world.gdap.assign(relationship_id, body, pause=self._pause)
+        )
+
+    def attest_agreement(self, customer_id: str) -> Resource:
+        """Confirm that the customer accepted the newest customer agreement today."""
+        standing, partner = self._stage.world.standing, self._stage.world.partner
+        newest = standing.agreement_versions(CUSTOMER_AGREEMENT)[-1]
+        agreement = Agreement(
+            kind=CUSTOMER_AGREEMENT,
+            agreed=self._stage.clock.today(),
+            template=newest["templateId"],
+        )
+        return self._do(lambda: standing.confirm_agreement(customer_id, agreement, partner.user_id))
 
     # --- the customer ----------------------------------------------------------------------------
 

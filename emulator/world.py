@@ -325,6 +325,7 @@ class World:
             for relationship in self._content.relationships
             if relationship.id == relationship_id
             for assignment in relationship.assignments
+            if assignment.created <= self.clock.now()
         ]
 
     # -- tax ------------------------------------------------------------------------------------

@@ -345,6 +345,57 @@ def test_what_was_terminated_is_not_extended(desk):
     assert ended["lastModifiedDateTime"] == "2026-11-09T06:04:00Z"
 
 
+# --- repairs by hand ---------------------------------------------------------------------------------------
+
+
+def test_people_give_access_and_each_step_takes_its_time(desk):
+    customer = first_customer(desk)
+    request(desk, scenario_relationship(desk)["id"], "terminate").raise_for_status()
+    desk.clock.advance(2 * MINUTE)
+    made = act(desk, "give_access", customer_id=customer["id"]).json()
+    path = f"{RELATIONSHIPS}/{made['id']}/accessAssignments"
+
+    def seen():
+        company = desk.pc(f"/v1/customers/{customer['id']}").json()["companyProfile"]
+        groups = [row["status"] for row in desk.graph(path).json()["value"]]
+        return read(desk, made["id"])["status"], groups, "address" in company
+
+    assert seen() == ("approved", [], False)
+    desk.clock.advance(MINUTE)
+    assert seen() == ("activating", [], False)
+    desk.clock.advance(MINUTE)
+    assert seen() == ("active", ["pending"], False)
+    desk.clock.advance(MINUTE)
+    assert seen() == ("active", ["active"], True)
+    row = read(desk, made["id"])
+    check(row, "delegatedAdminRelationship")
+    assert (row["duration"], row["autoExtendDuration"]) == ("P730D", "P180D")
+    assert [name.removeprefix("granular-admin-") for name in desk.worker.names] == [
+        "relationship-terminated",
+        "relationship-approved",
+        "relationship-activated",
+        "access-assignment-created",
+        "access-assignment-activated",
+    ]
+    again = act(desk, "give_access", customer_id=customer["id"], roles=[READERS], extends=False)
+    assert again.json()["id"] != made["id"]
+    assert again.json()["accessDetails"] == roles(READERS)
+
+
+def test_people_put_a_group_into_a_relationship(desk):
+    row = active(desk)
+    made = act(desk, "assign_group", relationship_id=row["id"], roles=[READERS]).json()
+    desk.clock.advance(MINUTE)
+    path = f"{RELATIONSHIPS}/{row['id']}/accessAssignments/{made['id']}"
+    assert desk.graph(path).json()["status"] == "active"
+    foreign = act(desk, "assign_group", relationship_id=row["id"], roles=[GLOBAL_ADMINISTRATOR])
+    assert "not among those" in foreign.json()["error"]
+
+
+def test_access_to_nobody(desk):
+    assert "no customer" in act(desk, "give_access", customer_id=GROUP).json()["error"]
+
+
 # --- assignments -----------------------------------------------------------------------------------------
 
 

@@ -115,6 +115,16 @@ def test_a_newer_version_is_agreed_to_beside_the_older_one(desk):
     assert len(desk.pc("/v1/agreements?agreementType=*").json()["items"]) == 2
 
 
+def test_people_attest_the_newest_version(desk):
+    customer = named(desk, "Vinos Antiguos SL")
+    newest = act(desk, "publish_agreement").json()
+    act(desk, "attest_agreement", customer_id=customer).raise_for_status()
+    path = AGREEMENTS.format(customer)
+    (row,) = desk.pc(f"{path}?agreementType=MicrosoftCustomerAgreement").json()["items"]
+    assert (row["templateId"], row["dateAgreed"]) == (newest["templateId"], "2026-11-09T00:00:00")
+    assert "already" in act(desk, "attest_agreement", customer_id=customer).json()["error"]
+
+
 def test_a_repeated_consent_is_answered_as_the_first(desk):
     path = AGREEMENTS.format(named(desk, "Vinos Antiguos SL"))
     headers = {"MS-RequestId": "6a4b2f4e-0000-4000-8000-000000000002"}
@@ -475,6 +485,6 @@ def test_events_that_have_a_cause_are_not_announced(desk):
 
 def test_unknown_acts(desk):
     refused = act(desk, "rule")
-    assert "known: approve_relationship, end_relationship, leave" in refused.json()["error"]
+    assert "known: approve_relationship, end_relationship, give_access" in refused.json()["error"]
     assert act(desk, "leave").status_code == 400
     assert "leave" in desk.session.get(f"{CONTROL}/").json()["acts"]
