@@ -77,6 +77,7 @@ class Vies:
         self._patience = replace(
             http.patience,
             tries=min(http.patience.tries, 3),
+            seconds=min(http.patience.seconds, 30.0),
             first_wait=2.0,
             timeouts=False,
             codes=DOWN,

@@ -23,7 +23,7 @@ from rules.number_checks import (
     told_of,
     unanswered,
 )
-from sync.findings import replace_everywhere
+from sync.findings import current, replace_everywhere
 from sync.ledger import Outcome
 from sync.ports import NumberRegister, Ports
 
@@ -115,7 +115,7 @@ def work(ports: Ports, day: date, customer_id: str = "") -> Outcome:
             waiting += not answered and not counts
         for owner, name in one.owners:
             findings += told_of(check, owner, name)
-    findings = list(judged(findings, ports.policy))
+    findings = list(judged(findings, ports.policy, current(ports, customer_id=customer_id)))
     if customer_id:
         ports.store.replace_findings(CHECKS, customer_id, findings)
     else:

@@ -31,6 +31,7 @@ class Register:
 
     answers: list[Any] = field(default_factory=list)
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
+    headers: list[tuple[str, str]] = field(default_factory=list)
 
     def __call__(self, environ, start_response):
         body = environ["wsgi.input"].read()
@@ -41,7 +42,7 @@ class Register:
             raise answer
         status, content = answer if isinstance(answer, tuple) else (200, answer)
         raw = content if isinstance(content, bytes) else json.dumps(content).encode()
-        start_response(f"{status} Said", [("Content-Type", "application/json")])
+        start_response(f"{status} Said", [("Content-Type", "application/json"), *self.headers])
         return [raw]
 
 
@@ -204,6 +205,15 @@ def test_patience_ends_after_three_tries():
     with pytest.raises(Unavailable):
         desk.ask()
     assert len(desk.register.asked) == 3
+
+
+def test_a_register_that_wants_minutes_is_left_for_the_next_look():
+    busy = json.dumps({"errorWrappers": [{"error": "GLOBAL_MAX_CONCURRENT_REQ"}]}).encode()
+    desk = a_desk((429, busy))
+    desk.register.headers = [("Retry-After", "120")]
+    with pytest.raises(Throttled) as caught:
+        desk.ask()
+    assert (caught.value.retry_after, desk.waits) == (120.0, [])
 
 
 def test_a_time_out_is_not_asked_again():

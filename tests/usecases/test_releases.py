@@ -247,8 +247,10 @@ def test_what_a_person_set_on_the_row_counts_with_the_next_run(office):
     [
         (
             {},
-            ("Not released on 2026-11-08: a reason is missing; "
-            "enter it and set the state to Released again."),
+            (
+                "Not released on 2026-11-08: a reason is missing; "
+                "enter it and set the state to Released again."
+            ),
         ),
         (
             {"released_reason": "ok", "released_until": day("2026-11-08")},
