@@ -30,7 +30,13 @@ from domain.customer import (
 )
 from domain.delivery import Delivery
 from domain.problems import Finding, NotAuthorised, NotFound, ServiceError, Severity
-from domain.subscription import CostInvoice, CostLine, Subscription, SubscriptionEvent
+from domain.subscription import (
+    CostInvoice,
+    CostLine,
+    Subscription,
+    SubscriptionEvent,
+    SubscriptionKind,
+)
 from partner_center.billing import invoices_of
 from partner_center.customers import (
     AgreementTemplateWire,
@@ -45,7 +51,7 @@ from partner_center.exports import BillingExports
 from partner_center.files import cost_lines_in
 from partner_center.graph import json_of
 from partner_center.prices import PriceSheets
-from partner_center.subscriptions import SubscriptionWire, events_of
+from partner_center.subscriptions import AvailabilityWire, SubscriptionWire, events_of
 from partner_center.wire import customer_of, label, objects, read
 from transport import exact_json
 from transport.session import Http, Tokens
@@ -69,6 +75,7 @@ _SIGN_INS = {
     "auditrecords": _SignIn.USER,
     "relationships": _SignIn.USER,
     "compliance": _SignIn.USER,
+    "products": _SignIn.USER,
 }
 # 403 codes that say "not this customer" rather than "not you".
 _NO_RELATIONSHIP = "20002"
@@ -103,6 +110,7 @@ class PartnerCenterClient:
         self._locale = locale
         self._page_size = str(page_size)
         self._on_payload = on_payload
+        self._segments: dict[str, str] = {}
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
 
@@ -264,11 +272,36 @@ class PartnerCenterClient:
             yield read(
                 SubscriptionWire,
                 item,
-                lambda wire: wire.to_domain(customer_id),
+                lambda wire: replace(
+                    wire.to_domain(customer_id), segment=self._segment(customer_id, wire)
+                ),
                 check="subscription",
                 record=label("subscription", item),
                 customer_id=customer_id,
             )
+
+    def _segment(self, customer_id: str, wire: SubscriptionWire) -> str:
+        """Ask the catalogue at which segment's price a subscription is sold; empty: it does not say.
+
+        Only seats have prices by segment. What was bought never changes, so it is asked for once.
+        """
+        if not wire.availability or wire.kind is not SubscriptionKind.LICENCE:
+            return ""
+        offer = wire.offer_id.lower()
+        if offer not in self._segments:
+            product, sku, availability = (quote(part, safe="") for part in wire.offer_id.split(":"))
+            path = f"/products/{product}/skus/{sku}/availabilities/{availability}"
+            try:
+                answer = self._object("products", _customer_path(customer_id) + path)
+                found = AvailabilityWire.model_validate(answer).segment
+            except ValueError:
+                found = ""
+            except ServiceError as error:
+                if error.status not in {400, 403, 404}:
+                    raise
+                found = ""
+            self._segments[offer] = found
+        return self._segments[offer]
 
     def subscription_events(
         self, since: date, until: date, customer_id: str = ""

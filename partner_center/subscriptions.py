@@ -81,6 +81,12 @@ class NextTermWire(Wire):
         )
 
 
+class AvailabilityWire(Wire):
+    """What the catalogue says of one way in which a product is sold."""
+
+    segment: Text = ""
+
+
 class SubscriptionWire(Wire):
     """A Subscription resource, new-commerce or legacy."""
 
@@ -112,6 +118,11 @@ class SubscriptionWire(Wire):
         """Product and SKU; a legacy offer is a product without SKU."""
         product, _, rest = self.offer_id.partition(":")
         return product, rest.partition(":")[0]
+
+    @property
+    def availability(self) -> str:
+        """What was bought of a product and SKU: at a segment's price, for a term; empty on a legacy offer."""
+        return self.offer_id.rpartition(":")[2] if self.offer_id.count(":") == 2 else ""
 
     @property
     def is_new_commerce(self) -> bool:

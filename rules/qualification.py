@@ -91,8 +91,8 @@ def _seats(subscription: Subscription) -> bool:
 
 
 def _written(segment: str) -> str:
-    """Write a segment as the price sheets do: the catalogue writes it in lower case."""
-    return segment[:1].upper() + segment[1:].lower()
+    """Write a segment as the price sheets do: the catalogue has words of its own."""
+    return "Charity" if segment.lower() == "nonprofit" else segment.capitalize()
 
 
 def _state(one: Qualification) -> str:

@@ -89,14 +89,14 @@ def access(facts: StandingFacts) -> list[Finding]:
                 Severity.WARN,
             )
         ]
-    age = (facts.today - since).days
     limit = facts.demands.stale_days
-    late = age > limit
+    late = (facts.today - since).days > limit
     return [
         facts.tell(
             "access.stale",
             "customer",
-            f"The customer could not be read whole since {since} ({_days(age)}): what is known is "
+            # No count of days: the sentence of each day would be another, and undo a release.
+            f"The customer could not be read whole since {since}: what is known is "
             + (f"older than the {_days(limit)} that are allowed." if late else "of before."),
             "restore the access to the customer (its GDAP relationship or the reseller "
             "relationship), then run sync",

@@ -81,12 +81,16 @@ def test_every_line_has_a_sentence_and_a_reason(demo):
         assert abs(Fraction(line.amount.amount) - line.charge.exact) <= Fraction(1, 200)
 
 
-def test_the_only_warnings_are_an_access_that_ends_soon_and_a_promotion_that_ended(demo):
+def test_the_only_warnings_are_of_access_qualification_reseller_and_a_promotion(demo):
     assert demo.runs["sync/2026-11-09"].status is RunStatus.DONE
     warnings = [one for one in demo.findings if one.severity.value == "warn" and one.customer_id]
     assert sorted((demo.names[one.customer_id], one.check) for one in warnings) == [
+        ("Access Lapsed SARL", "access.stale"),
         ("Contoso Dental Group", "cost.promotion"),
+        ("Contoso Dental Group", "reseller_agreement.missing"),
         ("Expiring Access GmbH", "gdap.expiring"),
+        ("Grachten Groep BV", "access.stale"),
+        ("Rheinische Kunstschule", "qualification.unknown"),
     ]
 
 

@@ -23,7 +23,7 @@ from partner_center.customers import (
 from partner_center.exports import _ManifestWire
 from partner_center.files import cost_lines_in, csv_rows
 from partner_center.prices import sheet_prices_in
-from partner_center.subscriptions import OrderWire, SubscriptionWire, events_of
+from partner_center.subscriptions import AvailabilityWire, OrderWire, SubscriptionWire, events_of
 from partner_center.wire import objects, read
 from transport import exact_json
 from transport.session import read_error
@@ -64,6 +64,7 @@ relationships = one_by_one(RelationshipWire, lambda wire: wire.to_domain())
 
 READ = {
     "agreements/*.request.*": agreements,
+    "catalog/get-a-list-of-availabilities-*": one_by_one(AvailabilityWire),
     "agreements/get-agreement-metadata.*": one_by_one(AgreementTemplateWire),
     "agreements/*consent*.response-*": agreements,
     "agreements/*resource.1.json": errors,
@@ -97,7 +98,7 @@ READ = {
 }
 
 PROFILE = "a billing profile alone: the customer resource carries what is needed"
-CATALOGUE = "not read by this product: the catalogue; names come with lines, prices from the sheets"
+CATALOGUE = "not read by this product: names come with lines, prices from the sheets"
 REQUEST = "a request that this product does not make: it changes nothing at Microsoft"
 ESTIMATE = "not read by this product: estimates before tax; the billing exports hold the truth"
 LEGACY = "legacy line items, frozen by Microsoft: their invoices are told and not billed"
@@ -107,7 +108,11 @@ MOVES = "not read by this product: transfers, migrations and transitions show in
 HAND_OFF = "accounting hand-off not offered yet"
 
 NOT_READ = {
-    "catalog/*": CATALOGUE,
+    "catalog/[crv]*": CATALOGUE,
+    "catalog/get-a-list-of-[op]*": CATALOGUE,
+    "catalog/get-a-sku-*": CATALOGUE,
+    "catalog/get-[!a]*": CATALOGUE,
+    "catalog/get-addon-*": CATALOGUE,
     "customers/create-a-customer.d2111.request.1.json": REQUEST,
     "customers/*billing-profile*": PROFILE,
     "d365-business-central/*": HAND_OFF,
