@@ -124,6 +124,11 @@ _GATE = _in(
         "ask the customer to accept the newest version, and attest it in Partner Center",
     ),
     _warn(
+        "agreement.version_unknown",
+        "whether Microsoft lists the version of the agreement that was accepted",
+        "ask the customer to accept the newest version, and attest it in Partner Center",
+    ),
+    _warn(
         "reseller_agreement.missing",
         "whether the indirect reseller has signed the Microsoft Partner Agreement",
         "ask the reseller to sign it in its own Partner Center",
@@ -162,6 +167,11 @@ _GATE = _in(
         "gdap.not_extended",
         "whether a relationship that ends in some months extends itself",
         "switch its automatic extension on in Partner Center",
+    ),
+    _warn(
+        "gdap.end_unknown",
+        "whether Microsoft says when the relationship ends",
+        "look up its end in Partner Center, and renew it in time",
     ),
     _hold(
         "mapping.no_contract",

@@ -141,13 +141,17 @@ def in_force(facts: Facts) -> list[Finding]:
         sums[line.currency] += line.subtotal
     worth = " and ".join(f"{amount} {currency}" for currency, amount in sorted(sums.items()))
     until = f" to {contract.ends}" if contract.ends else ""
-    lines = "1 line" if len(outside) == 1 else f"{len(outside)} lines"
+    lines, are, they = (
+        ("1 line", "is", "it is")
+        if len(outside) == 1
+        else (f"{len(outside)} lines", "are", "they are")
+    )
     return [
         facts.tell(
             "mapping.outside_contract",
             record,
-            f"{lines} of Microsoft, worth {worth}, are for days outside of the billing contract "
-            f"(from {contract.starts}{until}): they are not billed.",
+            f"{lines} of Microsoft, worth {worth}, {are} for days outside of the billing contract "
+            f"(from {contract.starts}{until}): {they} not billed.",
             "move the contract's first or last day, or bill these days in another way",
             Severity.WARN,
         )
@@ -202,18 +206,20 @@ def _strangers(facts: Facts, expected: str) -> list[Finding]:
 
 
 def _differing(facts: Facts) -> list[Finding]:
-    """Lines whose reseller is another than the one on their subscription now."""
+    """Lines whose reseller is another than the one on their subscription now, or nobody."""
     now = {one.id: one.partner_of_record for one in facts.subscriptions if one.partner_of_record}
     found: dict[tuple[str, str], set[str]] = defaultdict(set)
     for line in facts.cost_lines:
         known = now.get(line.subscription_id)
-        if known and line.reseller_id and line.reseller_id != known:
+        named = {line.reseller_id, line.partner_id} - {""}
+        if known and named and known not in named:
             found[line.reseller_id, known].add(line.subscription_id)
     return [
         facts.tell(
             "partner_of_record.differs",
-            f"partner {on_line} on lines, {known} on subscriptions",
-            f"Microsoft's lines of {_subscriptions(ids)} name the reseller {on_line}, the "
+            f"partner {on_line or 'none'} on lines, {known} on subscriptions",
+            f"Microsoft's lines of {_subscriptions(ids)} name "
+            f"{f'the reseller {on_line}' if on_line else 'no reseller'}, the "
             f"{'subscription itself names' if len(ids) == 1 else 'subscriptions themselves name'} "
             f"{known}.",
             "check since when the partner of record is another, and who is paid for the month",

@@ -135,18 +135,25 @@ def customer_agreement(facts: StandingFacts) -> list[Finding]:
                 Severity.WARN,
             )
         )
-    if (
-        latest.version is not None
-        and latest.current_version is not None
-        and latest.version < latest.current_version
-    ):
+    newest = latest.current_version
+    if newest is not None and latest.version is None:
+        found.append(
+            facts.tell(
+                "agreement.version_unknown",
+                record,
+                f"Which version of the Microsoft Customer Agreement was accepted{_on(latest)}"
+                f"{_by(latest)} is not known: Microsoft no longer lists its text.",
+                "ask the customer to accept the newest version, and attest it in Partner Center",
+                Severity.WARN,
+            )
+        )
+    elif newest is not None and latest.version is not None and latest.version < newest:
         found.append(
             facts.tell(
                 "agreement.outdated",
                 record,
                 f"The customer accepted version {latest.version} of the Microsoft Customer "
-                f"Agreement{_on(latest)}{_by(latest)}; version {latest.current_version} is the "
-                "newest.",
+                f"Agreement{_on(latest)}{_by(latest)}; version {newest} is the newest.",
                 "ask the customer to accept the newest version, and attest it in Partner Center",
                 Severity.WARN,
             )
@@ -384,9 +391,19 @@ def _ending(
         {each.id: each for each in latest.values()}.values(), key=lambda each: each.id
     ):
         until = _until(one)
+        record = f"delegated admin relationship {one.id}"
+        if one.ends_on is None and not one.auto_extends:
+            found.append(
+                facts.tell(
+                    "gdap.end_unknown",
+                    record,
+                    f"Microsoft does not say when the relationship {one.name} ends.",
+                    "look up its end in Partner Center, and renew it in time",
+                    Severity.WARN,
+                )
+            )
         if until > far:
             continue
-        record = f"delegated admin relationship {one.id}"
         lost = "" if until == last else f", and with it {_named(sorted(roles[one.id]))}"
         if until <= near:
             sentence, hint, link = _wait(

@@ -129,7 +129,7 @@ def test_an_end_within_thirty_days_is_a_warning_and_within_ninety_days_another(e
     "other",
     [
         a_relationship(),
-        a_relationship(ends_on=None),
+        a_relationship(ends_on=None, auto_extends=True),
         a_relationship(ends_on=day("2026-11-20"), auto_extends=True),
     ],
 )
