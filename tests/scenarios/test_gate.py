@@ -61,8 +61,9 @@ def cases() -> list[Any]:
     found = []
     for path in FILES:
         content = json.loads(path.read_text(encoding="utf-8"))
-        for kind in content["cases"]:
-            found.append(pytest.param(path.stem, kind, id=f"{path.stem}: {kind}"))
+        found += [
+            pytest.param(path.stem, kind, id=f"{path.stem}: {kind}") for kind in content["cases"]
+        ]
     return found
 
 
