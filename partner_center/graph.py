@@ -34,6 +34,16 @@ class GraphDirectory:
             for page in self._listed(customer_id.lower()):
                 yield from pool.map(self._relationship, page)
 
+    def customer_of(self, relationship_id: str) -> str:
+        """Read whose relationship it is; empty: there is none of that id, or it is nobody's yet."""
+        path = f"{_RELATIONSHIPS}/{quote(relationship_id, safe='')}"
+        try:
+            return _customer_of(json_of(self._http.request("GET", path), self._http.service))
+        except ServiceError as error:
+            if error.status not in (400, 404, 410):
+                raise
+            return ""
+
     def _listed(self, customer_id: str) -> Iterator[list[Any]]:
         """Yield pages of the list; where it refuses the filter, its items are chosen here.
 

@@ -34,7 +34,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\
 _CUSTOMER = re.compile(rf"/v1/customers/({_GUID})(?:/subscriptions/({_GUID}))?")
 _INVOICE = re.compile(r"/v1/invoices/([a-z0-9-]{1,40})", re.IGNORECASE)
 _RELATIONSHIP = re.compile(
-    rf".*/granularadminrelationships/({_GUID}-({_GUID}))(?:/accessassignments/({_GUID}))?"
+    rf".*/granularadminrelationships/({_GUID}-{_GUID})(?:/accessassignments/({_GUID}))?"
 )
 _TEST = re.compile(rf"/webhooks/v1/registration/validationevents/({_GUID})")
 _AUDIT = re.compile(rf"/auditactivity/v1/auditrecords/{_GUID}_({_GUID})_[a-z_]{{1,100}}_\d{{1,20}}")
@@ -76,7 +76,11 @@ def notice_of(body: bytes) -> Notice:
         raise InputError("the event has no name", hint=hint)
     if not _MOMENT.fullmatch(event.resource_change_utc_date):
         raise InputError("the event does not say when the record changed", hint=hint)
-    return Notice(name=name, changed=event.resource_change_utc_date, **_ids(event.audit_uri, event.resource_uri))
+    return Notice(
+        name=name,
+        changed=event.resource_change_utc_date,
+        **_ids(event.audit_uri, event.resource_uri),
+    )
 
 
 def _signature(sent: Mapping[str, str]) -> bytes:
@@ -109,9 +113,9 @@ def _ids(audit: str, resource: str) -> dict[str, str]:
         found["customer_id"] = match[1]
         found["resource"] = match[2] or match[1]
     elif match := _RELATIONSHIP.fullmatch(path.lower()):
-        # Its id is that of the offer and that of the customer's tenant, joined.
-        found["customer_id"] = match[2]
-        found["resource"] = f"{match[1]}/{match[3]}" if match[3] else match[1]
+        # Its second half looks like a tenant's id, and in published examples is not the customer's.
+        found["relationship_id"] = match[1]
+        found["resource"] = f"{match[1]}/{match[2]}" if match[2] else match[1]
     elif match := _INVOICE.fullmatch(path):
         found["invoice_id"] = found["resource"] = match[1]
     elif match := _TEST.fullmatch(path.lower()):

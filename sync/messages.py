@@ -96,6 +96,7 @@ class TakeNotice(_Message):
     """When it came in by our clock: what was read since then has seen the change."""
     resource: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z/-]{0,150}$")] = ""
     customer_id: Guid | Literal[""] = ""
+    relationship_id: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z-]{0,80}$")] = ""
     invoice_id: Guid | Literal[""] = ""
     azure_subscription_id: Guid | Literal[""] = ""
     correlation: Guid | Literal[""] = ""

@@ -22,11 +22,11 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
-from domain.problems import Conflict, Finding, Severity
+from domain.problems import Conflict, Finding, Severity, WorkerError
 from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
 from rules.checks import judged
 from sync import alerts, pull
-from sync.ledger import Ledger, Outcome
+from sync.ledger import Busy, Ledger, Outcome
 from sync.messages import PullUnit, TakeNotice
 from sync.ports import Ports
 
@@ -64,32 +64,46 @@ def take(ports: Ports, notice: TakeNotice) -> None:
     if found is not None and found[0].status is UnitStatus.SETTLED:
         return
     _open_day(ports, notice)
-    look = _look(ports, notice)
-    if look is None:
-        counts = {"unknown": 1} if notice.name not in UNDERSTOOD else {}
-        if notice.name != TEST:
-            _log.warning("%s leads to nothing: its name or its record is not known", notice.name)
-    elif _seen(ports, notice):
-        counts = {"seen_already": 1}
-    else:
-        unit = Ledger(ports.store, ports.now).run_once(
-            _key(notice), "event", notice.run_key, look, repeatable=True
-        )
-        counts = {"looks": 1}
-        _log.info("%s: looked at %s: %s", notice.name, unit.key, dict(unit.counts))
+    try:
+        counts = _follow(ports, notice)
+    except Busy:
+        raise
+    except Exception as error:
+        # Where the store is what failed, the note fails too.
+        with suppress(WorkerError):
+            _end(ports, notice, UnitStatus.FAILED, problem=f"{type(error).__name__}: {error}")
+        raise
     _end(ports, notice, UnitStatus.SETTLED, counts={"events": 1, **counts})
     if "seen_already" not in counts:
         _sum_up(ports, notice)
 
 
+def _follow(ports: Ports, notice: TakeNotice) -> dict[str, int]:
+    """Look at what an event names, unless that was looked at since it came in."""
+    if notice.relationship_id and not notice.customer_id:
+        owner = _owner(ports, notice.relationship_id)
+        notice = notice.model_copy(update={"customer_id": owner})
+    look = _look(ports, notice)
+    if look is None:
+        if notice.name != TEST:
+            _log.warning("%s leads to nothing: its name or its record is not known", notice.name)
+        return {"unknown": 1} if notice.name not in UNDERSTOOD else {}
+    if _seen(ports, notice):
+        return {"seen_already": 1}
+    unit = Ledger(ports.store, ports.now).run_once(
+        _key(notice), "event", notice.run_key, look, repeatable=True
+    )
+    _log.info("%s: looked at %s: %s", notice.name, unit.key, dict(unit.counts))
+    return {"looks": 1}
+
+
 def give_up(ports: Ports, notice: TakeNotice, problem: str) -> None:
-    """Park an event whose message failed too often, with the reason of its last look."""
+    """Park an event whose message failed too often, with the reason of the last time."""
     found = ports.store.unit(notice.key)
     if found is not None and found[0].status is UnitStatus.SETTLED:
         return
-    looked = ports.store.unit(_key(notice))
     _open_day(ports, notice)
-    reason = (looked[0].problem if looked else "") or problem
+    reason = (found[0].problem if found else "") or problem
     _end(ports, notice, UnitStatus.PARKED, counts={"events": 1}, problem=reason)
     _sum_up(ports, notice)
 
@@ -162,6 +176,14 @@ def _customer(ports: Ports, notice: TakeNotice) -> Outcome:
         for name, count in part.counts.items():
             counts[name] = counts.get(name, 0) + count
     return Outcome(counts=counts)
+
+
+def _owner(ports: Ports, relationship_id: str) -> str:
+    """Return whose GDAP relationship it is; of one that Graph has no more, whose it was."""
+    if owner := ports.directory.customer_of(relationship_id):
+        return owner
+    stored = {one.id: one.customer_id for one in ports.store.relationships()}
+    return stored.get(relationship_id, "")
 
 
 def _ours(ports: Ports, customer_id: str) -> bool:

@@ -145,6 +145,10 @@ class Directory(Protocol):
         """Yield every GDAP relationship with its assignments, or those of one customer."""
         ...
 
+    def customer_of(self, relationship_id: str) -> str:
+        """Read whose relationship it is; empty: there is none of that id, or it is nobody's yet."""
+        ...
+
 
 class Store(Protocol):
     """The system of record."""

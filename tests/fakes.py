@@ -401,11 +401,22 @@ class MemoryPartnerCenter:
 @dataclass
 class MemoryDirectory:
     known: list[DelegatedAdminRelationship | Finding] = field(default_factory=list)
+    down: BaseException | None = None
 
     def relationships(
         self, customer_id: str = ""
     ) -> Iterator[DelegatedAdminRelationship | Finding]:
         yield from (one for one in self.known if customer_id in {"", one.customer_id})
+
+    def customer_of(self, relationship_id: str) -> str:
+        if self.down is not None:
+            raise self.down
+        owners = {
+            one.id: one.customer_id
+            for one in self.known
+            if isinstance(one, DelegatedAdminRelationship)
+        }
+        return owners.get(relationship_id, "")
 
 
 @dataclass

@@ -12,7 +12,7 @@ import pytest
 from app import webhook, wiring
 from app.settings import Settings
 from dataverse.provision.provisioner import Provisioner
-from domain.problems import ConfigurationError, Unavailable
+from domain.problems import ConfigurationError, Severity, Unavailable
 from emulator.webhooks import SPOILS
 from sync import notices
 from sync.messages import StartRun
@@ -219,6 +219,165 @@ def test_a_change_of_seats_is_stored_with_its_history_without_a_sync(connected, 
     assert any(
         event.subscription_id == row["id"] and event.quantity == row["quantity"] + 3
         for event in file.events
+    )
+
+
+# --- what holds a customer is seen, and lifts, without a sync -----------------------------------------
+
+
+def act(worker, what, **details):
+    return worker.systems.emulator.parties.act(what, **details)
+
+
+def world(worker):
+    return worker.systems.emulator.world
+
+
+def listen_on(worker, seconds=180):
+    """Let time pass, so that events go out, and follow them."""
+    worker.systems.emulator.clock.advance(timedelta(seconds=seconds))
+    worker.drain()
+
+
+def holds(worker, customer_id):
+    """What the gate says of access, agreement and relationship of a customer."""
+    rooms = ("gdap.", "agreement.", "relationship.", "customer.", "access.")
+    return {
+        one.check
+        for one in worker.store.findings(customer_id=customer_id)
+        if one.check.startswith(rooms) and one.severity is not Severity.WARN
+    }
+
+
+def syncs(worker):
+    return [one.key for one in worker.store.runs() if one.kind == "sync"]
+
+
+def new_gdap(worker, customer_id, group="227a2f44-2682-4831-a021-f8d69a34bcba"):
+    """The partner asks anew, the customer approves, a group is assigned; each tells of itself."""
+    roles = {"unifiedRoles": [{"roleDefinitionId": "88d8e3e3-8f55-4a1e-953a-9b9898b8876b"}]}
+    asked = {
+        "displayName": "Managed services 2027",
+        "duration": "P730D",
+        "customer": {"tenantId": customer_id, "displayName": "Customer"},
+        "accessDetails": roles,
+        "autoExtendDuration": "P180D",
+    }
+    gdap, pause = world(worker).gdap, timedelta(seconds=30)
+    relationship = gdap.create(asked)["id"]
+    gdap.request(relationship, "lockForApproval", pause=pause)
+    act(worker, "approve_relationship", relationship_id=relationship)
+    listen_on(worker)
+    assert "gdap.no_assignment" in holds(worker, customer_id)
+    container = {"accessContainerId": group, "accessContainerType": "securityGroup"}
+    gdap.assign(relationship, {"accessContainer": container, "accessDetails": roles}, pause=pause)
+    listen_on(worker)
+
+
+@pytest.fixture
+def customer_id(connected, stored):
+    """A customer of a partner that has synced once, with nothing in its way at Microsoft's side."""
+    synced(connected)
+    found = world(connected).customers()[0]["id"]
+    assert holds(connected, found) == set()
+    return found
+
+
+def test_gdap_that_ends_holds_and_one_that_is_approved_lifts_it(connected, customer_id, answers):
+    (relationship,) = [
+        one
+        for one in world(connected).gdap_relationships()
+        if one["customer"]["tenantId"] == customer_id
+    ]
+    act(connected, "end_relationship", relationship_id=relationship["id"])
+    listen_on(connected)
+    assert holds(connected, customer_id) == {"gdap.missing"}
+    new_gdap(connected, customer_id)
+    assert holds(connected, customer_id) == set()
+    assert set(statuses(answers)) == {200}
+    assert syncs(connected) == ["sync/2026-11-09"]
+
+
+def test_other_customers_are_left_alone(connected, customer_id):
+    others = {
+        one.id: connected.store.findings(customer_id=one.id)
+        for one in connected.store.customers()
+        if one.id != customer_id
+    }
+    (relationship,) = [
+        one["id"]
+        for one in world(connected).gdap_relationships()
+        if one["customer"]["tenantId"] == customer_id
+    ]
+    act(connected, "end_relationship", relationship_id=relationship)
+    connected.systems.emulator.control.clear_log()
+    listen_on(connected)
+    for other, findings in others.items():
+        assert connected.store.findings(customer_id=other) == findings
+        asked = [one["path"] for one in connected.systems.emulator.control.requests()]
+        assert not [path for path in asked if other in path]
+
+
+def test_a_customer_that_comes_back_is_taken_up_at_once(connected, customer_id):
+    act(connected, "leave", customer_id=customer_id)
+    pass_time(connected, 86400)
+    synced(connected)  # that a customer leaves, Partner Center tells nobody
+    assert holds(connected, customer_id)
+    act(connected, "accept", customer_id=customer_id)
+    listen_on(connected)
+    assert holds(connected, customer_id) == set()
+    assert len(syncs(connected)) == 2
+
+
+def test_an_agreement_is_seen_with_the_next_event_of_its_customer(connected, customer_id):
+    """Microsoft names no event for agreements; any other event of the customer has them read."""
+
+    def change_seats(by):
+        (row, *_) = world(connected).subscriptions(customer_id)
+        path = f"/v1/customers/{customer_id}/subscriptions/{row['id']}"
+        connected.registration._http.request(
+            "PATCH",
+            path,
+            json={**row, "quantity": row["quantity"] + by},
+            tokens=connected.registration._tokens,
+        )
+        listen_on(connected)
+
+    world(connected).standing.change(customer_id, agreements=())
+    change_seats(1)
+    assert holds(connected, customer_id) == {"agreement.missing"}
+    act(connected, "sign_directly", customer_id=customer_id)
+    change_seats(2)
+    assert holds(connected, customer_id) == set()
+    assert syncs(connected) == ["sync/2026-11-09"]
+
+
+def test_events_doubled_reordered_and_delayed_come_to_the_same(connected, customer_id, answers):
+    sender = connected.systems.emulator.webhooks
+    for kind in ("duplicate", "reorder", "delay", "cut_after", "cut_before"):
+        sender.spoil_next(kind)
+    (relationship,) = [
+        one["id"]
+        for one in world(connected).gdap_relationships()
+        if one["customer"]["tenantId"] == customer_id
+    ]
+    act(connected, "end_relationship", relationship_id=relationship)
+    listen_on(connected)
+    new_gdap(connected, customer_id)
+    for _ in range(3):
+        listen_on(connected, 600)
+    assert sender.waiting() == []
+    assert holds(connected, customer_id) == set()
+
+
+def test_an_announced_suspicion_of_fraud_is_a_finding(connected, stored):
+    subscription = "c0ffee00-8888-4c22-8d33-aa44bb550001"
+    act(connected, "announce", event="azure-fraud-event-detected", subscription_id=subscription)
+    connected.drain()
+    (found,) = connected.store.findings()
+    assert (found.check, found.record) == (
+        "azure.fraud_event",
+        f"Azure subscription {subscription}",
     )
 
 

@@ -148,6 +148,49 @@ def test_the_audit_log_becomes_events_without_the_refused_changes(emulator, clie
     assert parts == found
 
 
+def test_the_changes_of_one_customer_are_those_of_it_among_all(emulator, partner):
+    today = emulator.clock.today()
+    window = today - timedelta(days=89), today + timedelta(days=1)
+    kept = {}
+    client = partner.client(on_payload=kept.__setitem__)
+    every = list(client.subscription_events(*window))
+    some = Counter(event.customer_id for event in every).most_common(3)
+    assert len(some) == 3
+    for customer_id, count in some:
+        found = list(client.subscription_events(*window, customer_id))
+        assert found == [event for event in every if event.customer_id == customer_id]
+        assert len(found) == count
+        assert f"customers/{customer_id}/auditrecords/0001.json" in kept
+    assert "auditrecords/0001.json" in kept  # what was read of all is not overwritten
+
+
+def test_a_filter_that_is_not_understood_brings_nobody_else_in(emulator, partner, monkeypatch):
+    today = emulator.clock.today()
+    window = today - timedelta(days=89), today + timedelta(days=1)
+    client = partner.client()
+    every = list(client.subscription_events(*window))
+    ask = client._object
+
+    def unfiltered(operation, url, params=None, *rest):
+        kept = {name: value for name, value in (params or {}).items() if name != "filter"}
+        return ask(operation, url, kept, *rest)
+
+    monkeypatch.setattr(client, "_object", unfiltered)
+    customer_id = every[0].customer_id
+    found = list(client.subscription_events(*window, customer_id))
+    assert found == [event for event in every if event.customer_id == customer_id]
+
+
+def test_whose_a_relationship_is_graph_tells(emulator, partner):
+    directory = partner.directory()
+    for one in emulator.world.gdap_relationships()[:3]:
+        assert directory.customer_of(one["id"]) == one["customer"]["tenantId"]
+    assert directory.customer_of("2c6a0001-1111-4b22-8c33-9d44aa550001-none") == ""
+    emulator.control.fail_next("graph", status=403)
+    with pytest.raises(NotAuthorised):
+        directory.customer_of(emulator.world.gdap_relationships()[0]["id"])
+
+
 def test_too_long_a_look_back_is_refused_by_the_service(emulator, client):
     today = emulator.clock.today()
     with pytest.raises(ServiceError) as caught:

@@ -119,7 +119,7 @@ def test_an_unproved_body_is_not_even_read(web):
 def about(body):
     """What a notice says besides its name and moment."""
     notice = notice_of(body)
-    fields = ("resource", "customer_id", "invoice_id", "azure_subscription_id", "correlation")
+    fields = set(Notice.__dataclass_fields__) - {"name", "changed"}
     return {name: getattr(notice, name) for name in fields if getattr(notice, name)}
 
 
@@ -140,11 +140,14 @@ def test_a_subscription_and_its_customer():
         (f"{API}/v1/customers/usagerecords", {}),
         (
             f"{PORTAL}/granularAdminRelationships/{OFFER}-{CUSTOMER}",
-            {"customer_id": CUSTOMER, "resource": f"{OFFER}-{CUSTOMER}"},
+            {"relationship_id": f"{OFFER}-{CUSTOMER}", "resource": f"{OFFER}-{CUSTOMER}"},
         ),
         (
             f"{PORTAL}/granularAdminRelationships/{OFFER}-{CUSTOMER}/accessAssignments/{ASSIGNMENT}",
-            {"customer_id": CUSTOMER, "resource": f"{OFFER}-{CUSTOMER}/{ASSIGNMENT}"},
+            {
+                "relationship_id": f"{OFFER}-{CUSTOMER}",
+                "resource": f"{OFFER}-{CUSTOMER}/{ASSIGNMENT}",
+            },
         ),
         (
             f"{API}/webhooks/v1/registration/validationEvents/{OFFER}",

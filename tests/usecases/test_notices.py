@@ -20,7 +20,7 @@ from sync.ledger import LEASE, Busy
 from sync.messages import TakeNotice
 from tests.builders import CUSTOMER, a_customer, a_subscription, seats
 from tests.fakes import Crash
-from tests.usecases.office import NORTHWIND, SYNC, an_office, usage_row, work
+from tests.usecases.office import BILL, NORTHWIND, SYNC, an_office, totals, usage_row, work
 
 SECOND = timedelta(seconds=1)
 GDAP = (
@@ -71,7 +71,11 @@ def listen(office):
 
 def a_notice(office, name="subscription-updated", number=0, **fields):
     """An event that came in now."""
-    given = {"customer_id": CUSTOMER, "resource": "s1"} if name in OF_A_CUSTOMER else {}
+    given = {}
+    if name in GDAP:  # it tells the relationship, not whose it is
+        given = {"relationship_id": "gdap-1", "resource": "gdap-1"}
+    elif name in OF_A_CUSTOMER:
+        given = {"customer_id": CUSTOMER, "resource": "s1"}
     return TakeNotice(
         name=name,
         changed=f"2026-11-09T05:59:39.{number:07d}+00:00",
@@ -133,6 +137,28 @@ def test_who_may_administer_a_customer_is_read_anew(office):
         if one.customer_id == CUSTOMER
     ]
     assert stored.status == "terminated"
+
+
+def test_of_a_relationship_that_graph_has_no_more_the_stored_one_tells_whose_it_was(office):
+    office.directory.known = office.directory.known[1:]
+    take(office, a_notice(office, "granular-admin-relationship-terminated"))
+    assert office.asked["subscriptions"] == 1
+    assert "gdap.missing" in {one.check for one in office.store.findings(customer_id=CUSTOMER)}
+
+
+def test_a_relationship_of_nobody_leads_to_nothing(office):
+    name = "granular-admin-relationship-approved"
+    take(office, a_notice(office, name, relationship_id="gdap-666", resource="gdap-666"))
+    assert office.asked == {}
+
+
+def test_an_event_parks_with_the_reason_of_whatever_could_not_be_asked(office):
+    office.directory.down = Unavailable("no answer", service="Microsoft Graph")
+    notice = a_notice(office, "granular-admin-relationship-approved")
+    with pytest.raises(Unavailable):
+        take(office, notice)
+    runs.give_up(office.ports, "event", notice.model_dump_json())
+    assert unit(office, notice).problem == "Unavailable: Microsoft Graph: no answer"
 
 
 def test_an_event_of_a_new_customer_brings_it_in(office):
@@ -237,6 +263,22 @@ def test_a_test_event_is_found_again(office):
     take(office, a_notice(office, "test-created", correlation=correlation, resource=correlation))
     assert notices.tested(office.ports, "2026-11-09", correlation)
     assert not notices.tested(office.ports, "2026-11-09", correlation[:-1])
+
+
+# --- what it means for the bill -----------------------------------------------------------------------
+
+
+def test_a_hold_that_an_event_lifts_is_billed_by_the_next_bill_and_not_by_the_event(office):
+    whole = list(office.directory.known)
+    office.directory.known = [replace(whole[0], status="terminated"), whole[1]]
+    take(office, a_notice(office, "granular-admin-relationship-terminated"))
+    work(office, BILL)
+    assert totals(office) == {"Northwind Traders draft": "65.45"}
+    office.directory.known = whole
+    take(office, a_notice(office, "granular-admin-relationship-activated"))
+    assert totals(office) == {"Northwind Traders draft": "65.45"}
+    work(office, BILL)
+    assert totals(office)["Fabrikam Toys draft"] == "142.80"
 
 
 # --- again, in any order, in a burst ------------------------------------------------------------------
