@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import azure.functions as func
 import pytest
@@ -13,6 +15,7 @@ from app import webhook, wiring
 from app.settings import Settings
 from dataverse.provision.provisioner import Provisioner
 from domain.problems import ConfigurationError, Severity, Unavailable
+from emulator import Emulator, serve
 from emulator.webhooks import SPOILS
 from sync import notices
 from sync.messages import StartRun
@@ -379,6 +382,48 @@ def test_an_announced_suspicion_of_fraud_is_a_finding(connected, stored):
         "azure.fraud_event",
         f"Azure subscription {subscription}",
     )
+
+
+# --- over sockets -------------------------------------------------------------------------------------
+
+
+def test_served_emulators_post_to_this_machine_and_are_believed(tmp_path):
+    """Mode `emulator`: the certificate and the root come over loopback, at any port."""
+    heard = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            status, said = webhook.answer(worker, dict(self.headers), body)
+            heard.append((status, said))
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    emulator = Emulator(scenario="small")
+    with serve(emulator), HTTPServer(("127.0.0.1", 0), Hook) as hook:
+        threading.Thread(target=hook.serve_forever, daemon=True).start()
+        settings = Settings.from_env(
+            {
+                "CSP_MODE": "emulator",
+                "CSP_EMULATOR_URL": emulator.base_urls["control"],
+                "CSP_STATE_DIR": str(tmp_path),
+            }
+        )
+        with wiring.opened(settings) as worker:
+            here = f"http://127.0.0.1:{hook.server_port}/api/partner-center-events"
+            worker.registration.register(here, notices.UNDERSTOOD)
+            worker.registration.test()
+            emulator.webhooks.wait()
+            emulator.webhooks.spoil_next("tampered")
+            worker.registration.test()
+            emulator.webhooks.wait()
+            assert [status for status, _ in heard] == [200, 401]
+            assert [one["name"] for one in waiting(worker)] == ["test-created"]
+        hook.shutdown()
+    emulator.close()
 
 
 # --- whom to trust in which mode ----------------------------------------------------------------------
