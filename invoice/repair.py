@@ -83,14 +83,15 @@ def subtract(
     names = {document.key: document.number for document in standing}
     notes = {document.key: document.tax_note for document in standing}
     missing: list[Asked] = []
+    treatment = tax.treatment
     for charge in proposed:
         entry = told[charge.key]
         if entry.lines:
             missing.extend(_answer(charge.key, entry, charge, tax, names, notes))
         elif not entry.elsewhere:
             asked = _late(charge, standing, contract)
-            taxes = tax.treatment.on(asked.amount) if tax.rounding is TaxRounding.LINE else None
-            missing.append(Asked(charge=asked, treatment=tax.treatment, taxes=taxes))
+            taxes = treatment.on(asked.amount) if tax.rounding is TaxRounding.LINE else None
+            missing.append(Asked(charge=asked, treatment=treatment, taxes=taxes))
     due = {charge.key for charge in proposed}
     for key, entry in told.items():
         if entry.lines and key not in due:

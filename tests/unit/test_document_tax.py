@@ -1,6 +1,7 @@
 """Tax on documents: rounded by line or by document, each tax for itself, corrected to the cent."""
 
 from collections import defaultdict
+from dataclasses import replace
 from decimal import ROUND_FLOOR, Decimal
 from fractions import Fraction
 
@@ -270,6 +271,20 @@ def test_by_document_what_comes_with_it_makes_the_sum_right():
     assert second.tax == tax_on(second.subtotal, Decimal(15))
 
 
+def test_what_is_taken_back_in_two_steps_is_taken_back_with_the_tax_that_was_asked():
+    """11 at 2.33 become 10 for nothing: 15 % of 25.63 is 3.8445, but 3.85 was asked."""
+    tax = a_tax("15", rounding=DOCUMENT)
+    seats = {"key": "charge/2", "subscription_id": "s2"}
+    asked = a_charge("25.63", quantity=Decimal(11), unit_price=Decimal("2.33"), **seats)
+    first = issued(made([*charges(*XERO[:2]), asked], tax))
+    assert taxes(first) == ["3.76", "3.84", "3.85"]
+    free = a_charge("0.00", quantity=Decimal(10), unit_price=Decimal(0), **seats)
+    second = made([*charges(*XERO[:2]), free], tax, [first])
+    assert [str(line.amount.amount) for line in second.lines] == ["-2.33", "-23.30"]
+    assert taxes(second) == ["-0.35", "-3.50"]
+    assert str(second.tax.amount) == "-3.85"
+
+
 def test_a_line_bears_no_more_than_its_own_cent_for_what_others_took_back():
     """Ten lines of 1.5 cents; the five that were rounded up go back: 5 cents more than theirs."""
     tax = a_tax("15", rounding=DOCUMENT)
@@ -306,14 +321,10 @@ def test_what_bore_no_tax_before_keeps_its_wording(note, category):
     """Why a line of before bore none is known from the wording alone."""
     reverse = a_tax(category=TaxCategory.REVERSE_CHARGE, note="Reverse charge.")
     first = of_before(issued(made(charges("100.00"), reverse)))
-    first = issued(first.__class__(**{**_fields(first), "tax_note": note}))
+    first = replace(first, tax_note=note)
     (line,) = (back := made([], reverse, [first])).lines
     assert (line.tax_category, line.tax_note) == (category, note)
     assert note in to_text(back)
-
-
-def _fields(record):
-    return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 
 def test_a_wrong_category_is_corrected_when_a_person_says_from_when():
@@ -331,6 +342,10 @@ def test_a_wrong_category_is_corrected_when_a_person_says_from_when():
         "0 % (reverse charge, the buyer accounts for it) is right; taken back at 0 % (exempt)"
     )
     assert right.tax_note == "Exempt.\nReverse charge."
+    assert [(one.category, str(one.net), one.notes) for one in right.taxed] == [
+        ("AE", "100.00 USD", ("Reverse charge.",)),
+        ("E", "-100.00 USD", ("Exempt.",)),
+    ]
     again = a_tax(**tax, right_from=day("2026-01-01"))
     assert made(charges("100.00"), again, [first, issued(right, "2")]) is None
 
@@ -452,6 +467,35 @@ def _by_charge(documents):
     return {place: amount for place, amount in found.items() if amount}
 
 
+@settings(max_examples=60)
+@given(ROUNDINGS.flatmap(histories))
+def test_a_wrong_tax_leaves_nothing_at_its_rate(runs):
+    """Whatever was decided before: all documents end in what is right, taxed as it is right."""
+    amounts, last = runs[-1]
+    right = replace(last, right_from=day("2026-01-01"))
+    documents = one_after_the_other([*runs[:-1], (amounts, right)])
+    alone = made(charges(*amounts), right)
+    told = _by_rate(documents)
+    assert {place: net for place, (net, _) in told.items() if net} == {
+        place: net for place, (net, _) in _by_rate([alone] if alone else []).items() if net
+    }
+    assert all(not tax for net, tax in told.values() if not net)
+    if right.rounding is LINE and alone:
+        assert sum(one.tax.amount for one in documents) == alone.tax.amount
+
+
+def _by_rate(documents):
+    """The net and the tax of each charge at each rate."""
+    found = defaultdict(lambda: (Decimal(0), Decimal(0)))
+    for document in documents:
+        for line in document.lines:
+            parts = tuple(one.part for one in line.taxes)
+            place = (line.charge.answers or line.key, line.tax_category, line.tax_percent, parts)
+            net, tax = found[place]
+            found[place] = (net + line.amount.amount, tax + line.tax.amount)
+    return found
+
+
 @settings(max_examples=80)
 @given(histories(DOCUMENT, one_tax=True))
 def test_by_document_the_tax_of_each_document_is_that_of_its_sum(runs):
@@ -512,20 +556,16 @@ def test_another_rounding_later_leaves_no_tax_on_nothing(first, later, runs):
     documents = []
     for n, (amounts, tax) in enumerate([*runs, ([], runs[-1][1])]):
         rounding = later if n else first
-        draft = made(charges(*amounts), a_tax_of(tax, rounding), documents)
+        draft = made(charges(*amounts), replace(tax, rounding=rounding), documents)
         if draft is not None:
             documents.append(issued(draft, f"N-{n}"))
     assert _by_charge(documents) == {}
 
 
-def a_tax_of(tax, rounding):
-    return tax.__class__(decision=tax.decision, rounding=rounding)
-
-
 def test_a_void_document_has_no_part_in_the_rounding():
     tax = a_tax("15", rounding=DOCUMENT)
     first = issued(made(charges(*XERO), tax))
-    void = first.__class__(**{**_fields(first), "status": DocumentStatus.VOID})
+    void = replace(first, status=DocumentStatus.VOID)
     assert taxes(made(charges(*XERO), tax, [void])) == taxes(first)
 
 
