@@ -44,6 +44,11 @@ def tax_on(amount: Money, percent: Decimal) -> Money:
     return Money.rounded(Fraction(amount.amount) * Fraction(percent) / 100, amount.currency)
 
 
+def numbers_in(tax_ids: str) -> tuple[str, ...]:
+    """Return the tax numbers that one text names; several are parted by commas: GST's and QST's."""
+    return tuple(dict.fromkeys(filter(None, (one.strip() for one in tax_ids.split(",")))))
+
+
 ADDED_BY_ACCOUNTING = "Amounts before tax; tax is added by the accounting system."
 
 

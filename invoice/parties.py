@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 
 from domain.tax import Party, TaxCategory, TaxDecision, TaxRegistration
+from invoice.document import numbers_in
 from invoice.file import CustomerFile
 
 
 def seller_of(file: CustomerFile, decision: TaxDecision, on: date) -> Party | None:
-    """Return the company that sells, with its tax numbers where the tax of the document is due.
+    """Return the company that sells, with the tax numbers that the decision names.
 
-    The number that decided comes first; where no tax is charged, those of its own country.
+    Where it names none: those of the places whose tax is charged, or of the seller's own country.
     """
     seller = file.seller
     if seller is None:
@@ -26,7 +28,7 @@ def seller_of(file: CustomerFile, decision: TaxDecision, on: date) -> Party | No
     return Party(
         name=seller.name,
         address=seller.address,
-        tax_numbers=_in_order(decision.seller_tax_id, *own),
+        tax_numbers=numbers_in(decision.seller_tax_id) or _once(own),
         registration_number=seller.registration_number,
         email=seller.email,
     )
@@ -44,15 +46,18 @@ def buyer_of(file: CustomerFile, decision: TaxDecision) -> Party | None:
     return Party(
         name=(contract.account_name if contract else "") or account.name,
         address=account.address,
-        tax_numbers=_in_order(proven or account.tax_number),
+        tax_numbers=numbers_in(proven) or _once([account.tax_number]),
     )
 
 
 def _covers(registration: TaxRegistration, place: str) -> bool:
-    """A registration for a whole country stands beside that of a region: GST beside QST."""
-    country, _, region = place.partition("-")
+    """A registration for a whole country stands beside that of a region: GST beside QST.
+
+    A city's tax is charged by the registration of its region: `US-NY New York City`.
+    """
+    country, _, region = place.partition(" ")[0].partition("-")
     return registration.country == country and registration.region in {"", region}
 
 
-def _in_order(*numbers: str) -> tuple[str, ...]:
+def _once(numbers: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(number for number in numbers if number))

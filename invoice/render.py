@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from domain.money import plain
 from domain.tax import TaxDecider
-from invoice.document import DocumentKind, DocumentStatus, Invoice, InvoiceLine
+from invoice.document import DocumentKind, DocumentStatus, Invoice, InvoiceLine, numbers_in
 from invoice.tax_words import notes, tax_lines
 
 if TYPE_CHECKING:
@@ -79,12 +79,13 @@ def parties(document: Invoice) -> Iterator[tuple[str, Sequence[str]]]:
 
 def tax_ids(document: Invoice) -> Iterator[tuple[str, str]]:
     """Yield the numbers that decided the tax and stand in no block of a party."""
-    for label, number, party in (
+    for label, told, party in (
         ("Seller", document.seller_tax_id, document.seller),
         ("Tax id", document.buyer_tax_id, document.buyer),
     ):
-        if number and not (party and number in party.tax_numbers):
-            yield label, number
+        printed = party.tax_numbers if party else ()
+        if not set(numbers_in(told)) <= set(printed):
+            yield label, told
 
 
 def total_name(document: Invoice) -> str:

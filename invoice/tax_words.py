@@ -41,8 +41,9 @@ def tax_name(treatment: Treatment) -> str:
 
 
 def part_name(part: TaxPart) -> str:
-    """Name a tax, with its region where it is a region's: `QST (CA-QC)`."""
-    return f"{part.name} ({part.jurisdiction})" if "-" in part.jurisdiction else part.name
+    """Name a tax, with its place where it is not a whole country's: `QST (CA-QC)`."""
+    place = part.jurisdiction
+    return f"{part.name} ({place})" if len(place) > len("DE") else part.name
 
 
 def _rate(part: TaxPart) -> str:

@@ -87,12 +87,10 @@ def test_the_seller_shows_its_number_where_the_tax_is_due():
     assert seller_of(a_file(), decided(vat(20, "FR")), ON).tax_numbers == ("FR1",)
 
 
-def test_where_no_tax_is_charged_the_seller_shows_the_number_that_decided_then_its_own():
+def test_where_no_tax_is_charged_the_seller_shows_the_number_that_decided_or_its_own():
     assert seller_of(a_file(), decided(), ON).tax_numbers == ("DE136695976",)
     told = decided(seller_tax_id="FR1")
-    assert seller_of(a_file(), told, ON).tax_numbers == ("FR1", "DE136695976")
-    told = decided(seller_tax_id="DE136695976")
-    assert seller_of(a_file(), told, ON).tax_numbers == ("DE136695976",)
+    assert seller_of(a_file(), told, ON).tax_numbers == ("FR1",)
 
 
 def test_two_taxes_show_two_numbers():
@@ -103,6 +101,18 @@ def test_two_taxes_show_two_numbers():
     )
     found = seller_of(a_file(registrations=numbers), decided(GST, QST), ON)
     assert found.tax_numbers == ("9 RT0001", "9 TQ0001")
+    told = decided(GST, QST, seller_tax_id="9 RT0001, 9 TQ0001")
+    assert seller_of(a_file(), told, ON).tax_numbers == ("9 RT0001", "9 TQ0001")
+    document = replace(
+        between(), seller=seller_of(a_file(), told, ON), seller_tax_id="9 RT0001, 9 TQ0001"
+    )
+    assert "Seller  " not in to_text(document)
+
+
+def test_a_citys_tax_is_charged_by_the_number_of_its_state():
+    city = replace(QST, jurisdiction="US-NY New York City")
+    numbers = (registered("NY-1", "US", "NY"), registered("TX-1", "US", "TX"))
+    assert seller_of(a_file(registrations=numbers), decided(city), ON).tax_numbers == ("NY-1",)
 
 
 def test_a_registration_that_is_over_or_without_a_number_is_not_shown():
