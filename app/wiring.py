@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from app.places import World
 from app.settings import Settings
 from app.vat import valid_vat
 from dataverse.client import GRANTED, DataverseClient
@@ -328,6 +329,7 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
         now=systems.now,
         policy=settings.severities,
         tax_rounding=settings.tax_rounding,
+        atlas=World(),
         demands=Demands(
             required_roles=settings.required_roles,
             expiring_days=settings.expiring_days,

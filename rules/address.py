@@ -10,7 +10,7 @@ Limits: cities and streets are not compared, and a city's own tax is not looked 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import date
 
 from domain.contract import TaxProfile
@@ -82,7 +82,7 @@ class _Look:
     def account(self, billed: _Side) -> list[Finding]:
         """The account's address alone: there, complete, understood, and of one piece."""
         place, stated = billed.place, billed.place.stated
-        if stated == Address():
+        if not any(part.strip() for part in astuple(stated)):
             return [
                 self._find(
                     Severity.HOLD,

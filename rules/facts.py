@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
-from domain.contract import BillingContract, TaxProfile
+from domain.contract import BillingContract, ExchangeRate, TaxProfile
 from domain.customer import Account, Agreement, Customer, DelegatedAdminRelationship
 from domain.money import Money
 from domain.period import Period
 from domain.problems import Finding, Severity
 from domain.subscription import CostLine, Subscription
+from rules.places import Gazetteer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +40,13 @@ class StandingFacts:
     """Every contract that names the customer; `contract` is the one that counts."""
     account: Account | None = None
     """The row that is billed; None: not read."""
+    tax_profile: TaxProfile | None = None
     history: Sequence[CostLine] = ()
     """Every stored line of Microsoft's invoices."""
+    exchange: Sequence[ExchangeRate] = ()
+    """Every exchange rate that is stored."""
+    gazetteer: Gazetteer = field(default_factory=Gazetteer)
+    """Reads addresses."""
     today: date
     demands: Demands = field(default_factory=Demands)
 
@@ -75,7 +81,6 @@ class Facts(StandingFacts):
 
     cost_lines: Sequence[CostLine]
     """The lines of the month."""
-    tax_profile: TaxProfile | None
     period: Period
 
 

@@ -20,6 +20,7 @@ from typing import Protocol
 
 from domain.customer import Address
 from domain.tax import TaxRate
+from rules.tax_rates import shipped_rates
 
 _TAXED_AS = {"IM": "GB", "MC": "FR"}
 """Countries in the VAT area of another (Directive 2006/112/EC, art. 7)."""
@@ -191,6 +192,11 @@ class Gazetteer:
     atlas: Atlas = CODES
     rates: Sequence[TaxRate] = ()
     areas: Sequence[Area] = field(default_factory=tax_areas)
+
+    @classmethod
+    def of(cls, atlas: Atlas, entered: Sequence[TaxRate] = ()) -> Gazetteer:
+        """Make one with the rates that the partner entered, and those that ship with the product."""
+        return cls(atlas=atlas, rates=(*entered, *shipped_rates().rates))
 
     def locate(self, address: Address) -> Place:
         """Return where an address is; nothing is guessed, what is not known stays empty."""

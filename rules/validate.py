@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from domain.problems import Finding
-from rules import tax
+from rules import address, currency, tax
 from rules.facts import Demands, Facts, Policy, StandingFacts
 from rules.mapping import in_force, mapping, partner_of_record
 from rules.qualification import qualification
@@ -24,6 +24,35 @@ from rules.relationship import (
     reseller_relationship,
 )
 
+
+def place(facts: StandingFacts) -> list[Finding]:
+    """Microsoft, the account and the tax profile must say the same place, and enough of it."""
+    return address.check(
+        customer=facts.customer,
+        account=facts.account,
+        tax_profile=facts.tax_profile,
+        gazetteer=facts.gazetteer,
+        today=facts.today,
+    )
+
+
+def money(facts: StandingFacts) -> list[Finding]:
+    """The contract needs a currency, and a way to it from what Microsoft bills under it."""
+    contract = facts.contract
+    return currency.check(
+        contract=contract,
+        account=facts.account,
+        cost_lines=[
+            line
+            for line in facts.history
+            if contract is not None and (day := line.falls_on) and day >= contract.starts
+        ],
+        rates=facts.exchange,
+        atlas=facts.gazetteer.atlas,
+        today=facts.today,
+    )
+
+
 STANDING: Mapping[str, Callable[[StandingFacts], list[Finding]]] = {
     "relationship": reseller_relationship,
     "access": access,
@@ -32,6 +61,8 @@ STANDING: Mapping[str, Callable[[StandingFacts], list[Finding]]] = {
     "gdap": delegated_admin,
     "mapping": mapping,
     "qualification": qualification,
+    "address": place,
+    "currency": money,
 }
 
 
@@ -60,6 +91,18 @@ STANDING_CHECKS = (
     "mapping.no_subscriptions",
     "qualification.missing",
     "qualification.unknown",
+    "address.none",
+    "address.incomplete",
+    "address.unmapped",
+    "address.region_differs",
+    "address.postal_code",
+    "address.postal_form",
+    "address.microsoft_differs",
+    "address.microsoft_region",
+    "address.microsoft_unmapped",
+    "currency.incomplete",
+    "currency.differs",
+    "currency.account_differs",
 )
 """What the standing checks may find, so that one that is gone is closed."""
 

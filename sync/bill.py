@@ -32,6 +32,7 @@ from rules.checks import Room, judged, of_rooms
 from rules.facts import Demands, Facts, Policy
 from rules.four_way import findings_of, four_way
 from rules.linking import linked
+from rules.places import CODES, Atlas, Gazetteer
 from rules.pricing import PriceBook
 from rules.rating import Rated, rate_customer
 from rules.validate import validate
@@ -77,6 +78,7 @@ def propose(ports: Ports, customer_id: str, period: Period) -> tuple[CustomerFil
         known,
         roundings=ports.tax_rounding,
         demands=ports.demands,
+        atlas=ports.atlas,
     )
 
 
@@ -89,6 +91,7 @@ def draft(
     *,
     roundings: Roundings | None = None,
     demands: Demands = Demands(),  # noqa: B008 - frozen
+    atlas: Atlas = CODES,
 ) -> Draft:
     """Compute one customer's document for a month; pure, writes nothing.
 
@@ -112,6 +115,8 @@ def draft(
             account=file.account,
             history=file.cost_lines,
             tax_profile=file.tax_profile,
+            exchange=file.rates,
+            gazetteer=Gazetteer.of(atlas, file.tax_rates),
             period=period,
             today=today,
             demands=demands,

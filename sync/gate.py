@@ -13,6 +13,7 @@ from domain.problems import Finding
 from invoice.file import CustomerFile
 from rules.checks import judged
 from rules.facts import StandingFacts
+from rules.places import Gazetteer
 from rules.validate import STANDING_CHECKS, validate_standing
 from sync.findings import current
 from sync.ports import Ports
@@ -41,7 +42,10 @@ def standing_facts(ports: Ports, file: CustomerFile) -> StandingFacts:
         contract=file.contract,
         contracts=file.contracts,
         account=file.account,
+        tax_profile=file.tax_profile,
         history=file.cost_lines,
+        exchange=file.rates,
+        gazetteer=Gazetteer.of(ports.atlas, file.tax_rates),
         today=ports.now().date(),
         demands=ports.demands,
     )

@@ -47,6 +47,7 @@ from domain.usage_alert import UsageAlert, UsageBudget
 from invoice.document import DocumentStatus, Invoice
 from invoice.file import CustomerFile, Saved
 from rules.facts import Demands
+from rules.places import CODES, Atlas
 
 Record = (
     Customer
@@ -414,6 +415,8 @@ class Ports:
     """Where tax is rounded, by accounting target (`invoice.rounding.rounding_of`)."""
     demands: Demands = field(default_factory=Demands)
     """What the partner asks of its customers' relationships."""
+    atlas: Atlas = CODES
+    """What the texts of addresses mean; left out: codes alone are understood."""
     projection: Projection | None = None
     """None: the setting is off."""
     number_register: NumberRegister | None = None

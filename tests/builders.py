@@ -17,7 +17,7 @@ from domain.contract import (
     TaxProfile,
     TaxTreatment,
 )
-from domain.customer import Account, Agreement, Customer, DelegatedAdminRelationship
+from domain.customer import Account, Address, Agreement, Customer, DelegatedAdminRelationship
 from domain.money import Money
 from domain.period import BillingCycle, Period, TermDuration
 from domain.problems import Finding
@@ -161,8 +161,14 @@ def a_contract(**fields: Any) -> BillingContract:
     )
 
 
+SOMEWHERE = Address(line1="Musterweg 12", city="München", postal_code="80331", country="DE")
+"""Where the tax profile of these builders is for."""
+
+
 def an_account(**fields: Any) -> Account:
-    return Account(**{"id": "account-1", "name": "Fabrikam Toys Ltd", **fields})
+    return Account(
+        **{"id": "account-1", "name": "Fabrikam Toys Ltd", "address": SOMEWHERE, **fields}
+    )
 
 
 def a_tax_profile(**fields: Any) -> TaxProfile:

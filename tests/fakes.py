@@ -37,6 +37,7 @@ from invoice.document import DocumentStatus, Invoice
 from invoice.file import CustomerFile, Saved
 from rules.facts import Demands
 from sync.ports import NumberRegister, Ports, Projection, Record, TaxEngine
+from tests.builders import an_account
 from transport.blobs import FolderArchive
 
 MOMENT = datetime(2026, 11, 9, 6, tzinfo=UTC)
@@ -141,7 +142,7 @@ class MemoryStore:
     def _account(self, contract: BillingContract) -> Account | None:
         """The account that a test stored; else one in order, as the contract names it."""
         stored: Account | None = self.table(Account).get(contract.account_id)
-        made = Account(id=contract.account_id, name=contract.account_name)
+        made = an_account(id=contract.account_id, name=contract.account_name)
         return stored or (made if contract.account_id else None)
 
     def cost_lines(
