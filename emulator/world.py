@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import chain
@@ -30,6 +29,7 @@ from emulator.happenings import (
 from emulator.history import Change, CommerceError
 from emulator.invoicing import Account, Frame
 from emulator.meters import METERS
+from emulator.partner import PARTNER, Partner
 from emulator.scenarios import SCENARIOS
 from emulator.standing import Standing
 from emulator.tenants import Resource, Tenant
@@ -42,36 +42,6 @@ AUDIT_REACH = timedelta(days=90)
 CURRENCIES = ("USD", "EUR")
 CHANGES = {"more": 150, "less": 50, "gone": 0}
 """What a re-issued invoice may say of one meter: a percentage of what the one before said."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Partner:
-    """The signed-in partner; the client secret is an obviously invented constant."""
-
-    tenant_id: str
-    mpn_id: str
-    name: str
-    domain: str
-    country: str
-    user_id: str
-    upn: str
-    client_id: str
-    client_secret: str
-    vat_number: str
-
-
-PARTNER = Partner(
-    tenant_id="a1b2c3d4-0000-4000-8000-00000000c5b1",
-    mpn_id="4391507",
-    name="Contoso Cloud Distribution",
-    domain="contosocloud.onmicrosoft.com",
-    country="US",
-    user_id="a1b2c3d4-0000-4000-8000-0000000ad317",
-    upn="admin.agent@contosocloud.onmicrosoft.com",
-    client_id="a1b2c3d4-0000-4000-8000-0000000a9911",
-    client_secret="emulator-not-a-secret",
-    vat_number="BE0000000097",
-)
 
 
 class World:
@@ -332,7 +302,9 @@ class World:
 
     def vat_register(self) -> dict[str, tuple[str, str]]:
         """The VAT numbers of the partner and its customers in the Union: name and address."""
-        found = {self.partner.vat_number: (self.partner.name, "Voorbeeldlaan 1\n1000 Brussel")}
+        own = (self.partner.name, "Voorbeeldlaan 1\n1000 Brussel")
+        numbers = (self.partner.vat_number, *self.partner.other_vat_numbers)
+        found = dict.fromkeys(numbers, own)
         for account in self._content.accounts:
             tenant = account.tenant
             if tenant.vat_number:
