@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from app.places import World
 from domain.contract import (
     BillingContract,
     ExchangeRate,
@@ -36,6 +37,7 @@ from domain.usage_alert import AlertState, UsageAlert, UsageBudget
 from invoice.document import DocumentStatus, Invoice
 from invoice.file import CustomerFile, Saved
 from rules.facts import Demands
+from rules.places import Atlas
 from sync.ports import NumberRegister, Ports, Projection, Record, TaxEngine
 from tests.builders import an_account
 from transport.blobs import FolderArchive
@@ -510,6 +512,7 @@ class Office:
     policy: Mapping[str, Severity] = field(default_factory=dict)
     demands: Demands = field(default_factory=Demands)
     tax_rounding: Mapping[str, TaxRounding] = field(default_factory=dict)
+    atlas: Atlas = field(default_factory=World)
     projection: Projection | None = None
     number_register: NumberRegister | None = None
     tax_engine: TaxEngine | None = None
@@ -536,6 +539,7 @@ class Office:
             policy=self.policy,
             demands=self.demands,
             tax_rounding=self.tax_rounding,
+            atlas=self.atlas,
             projection=self.projection,
             number_register=self.number_register,
             tax_engine=self.tax_engine,
