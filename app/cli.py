@@ -120,6 +120,28 @@ def _parser() -> argparse.ArgumentParser:
     listing = with_json(add("runs", _runs, "list the latest runs, or show one with its units"))
     listing.add_argument("key", nargs="?", metavar="RUN", help="e.g. bill/2026-10")
 
+    holds = with_json(
+        add("holds", _holds, "who is on hold, why, and what to do; what was released")
+    )
+    holds.add_argument("--all", action="store_true", help="warnings, too")
+    holds.add_argument(
+        "--customer", type=_customer, metavar="ID", help="only this customer (tenant id)"
+    )
+
+    release = with_json(add("release", _release, "bill a customer in spite of a finding"))
+    release.add_argument("finding", metavar="FINDING", help="as holds shows it")
+    release.add_argument("--reason", metavar="TEXT", help="why; it is kept with the finding")
+    release.add_argument(
+        "--by", metavar="NAME", help="who decided (default: who is signed in here)"
+    )
+    release.add_argument(
+        "--until",
+        type=_day,
+        metavar="YYYY-MM-DD",
+        help="last day; after it the finding holds again",
+    )
+    release.add_argument("--withdraw", action="store_true", help="take the release back")
+
     alerts = with_json(add("alerts", _alerts, "list what is unusual in usage not billed yet"))
     alerts.add_argument("--all", action="store_true", help="closed ones of the last weeks, too")
     alerts.add_argument(
@@ -384,6 +406,33 @@ def _requests(options: argparse.Namespace) -> int:
         with screen.progress("requests") as show:
             worker.drain(show)
         return output.requests(worker, asked, as_json=options.json)
+
+
+def _holds(options: argparse.Namespace) -> int:
+    from app import output_holds
+
+    with _opened(options) as worker:
+        return output_holds.listed(
+            worker,
+            warnings=options.all,
+            customer_id=options.customer or "",
+            as_json=options.json,
+        )
+
+
+def _release(options: argparse.Namespace) -> int:
+    from app import output_holds
+
+    with _opened(options) as worker:
+        return output_holds.release(
+            worker,
+            options.finding,
+            reason=options.reason,
+            by=options.by,
+            until=options.until,
+            withdraw=options.withdraw,
+            as_json=options.json,
+        )
 
 
 def _alerts(options: argparse.Namespace) -> int:

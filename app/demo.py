@@ -24,6 +24,8 @@ from invoice.document import Invoice
 from invoice.render import to_html, to_text
 from reports.health import HealthReport, page, summary
 from sync import approval
+from sync.findings import current
+from sync.holds import holds
 from sync.messages import StartRun
 from sync.reconcile import of_month
 from sync.renewals import renewals_ahead
@@ -131,7 +133,8 @@ def write_results(worker: Worker, found: Run | None, period: str, out: Path) -> 
         period=Period.month(period),
         run=found,
         documents=documents,
-        findings=worker.store.findings(),
+        findings=current(worker.ports),
+        held={one.customer_id: one.worth or {} for one in holds(worker.ports)},
         customers={customer.id: customer.name for customer in worker.store.customers()},
         links=links,
         renewals=renewals_ahead(worker.ports, worker.today()),

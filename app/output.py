@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.screen import banner, note, print_json, table
-from domain.problems import InputError, NotFound, Severity, WorkerError
+from domain.problems import InputError, NotFound, WorkerError
 from domain.run import RequestStatus, Run, RunRequest, RunStatus
 
 if TYPE_CHECKING:
@@ -133,17 +133,11 @@ def totals(found: Run, to: Console | None = None) -> None:
 
 
 def findings(worker: Worker, to: Console | None = None, *, customer_id: str = "") -> None:
-    """Show the customers on hold, why, and what to do."""
-    names = {customer.id: customer.name for customer in worker.store.customers()}
-    rows = [
-        (names.get(f.customer_id, "(partner)"), f.sentence, f.hint)
-        for f in sorted(
-            worker.store.findings(customer_id=customer_id), key=lambda f: (f.customer_id, f.check)
-        )
-        if f.severity is not Severity.WARN
-    ]
-    if rows:
-        table("On hold", ("customer", "why", "what to do"), rows, to)
+    """Show the customers on hold, why, and what to do; what is worth most first."""
+    from app import output_holds
+    from sync.holds import holds
+
+    output_holds.shown(holds(worker.ports, customer_id=customer_id), to)
 
 
 def runs(found: Sequence[Run], asked: Sequence[RunRequest] = (), *, as_json: bool) -> int:
@@ -294,7 +288,8 @@ def dry_run(worker: Worker, message: StartRun, *, as_json: bool) -> int:
             if one.document is not None:
                 print(to_text(one.document))
             elif one.held:
-                print(f"{name}: on hold. " + " ".join(f.sentence for f in one.told) + "\n")
+                why = " ".join(f.sentence for f in one.told if f.holds)
+                print(f"{name}: on hold. {why}\n")
         if not any(one.document or one.held for _, one in drafts):
             print(f"Nothing to bill: {message.period}.")
     return HOLDS if any(one.held for _, one in drafts) else DONE

@@ -8,6 +8,7 @@ work is claimed under the version that was read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
@@ -40,7 +41,7 @@ from dataverse.tax_tables import TAX_NUMBER_CHECK
 from dataverse.usage_tables import USAGE_ALERT, USAGE_BUDGET, USAGE_SUMMARY
 from domain.contract import BillingContract, TaxProfile
 from domain.customer import Account, Address, Agreement, Customer, DelegatedAdminRelationship
-from domain.problems import NotFound
+from domain.problems import InputError, NotFound
 from domain.run import Run, UnitOfWork
 from domain.subscription import CostLine, UsageSummary
 from domain.tax import TaxNumberCheck
@@ -202,9 +203,10 @@ class DataverseStore(Documents, Findings):
         return _records(table, self._client.read_keyed(table.name, columns_of(table), (key,)))
 
     def contracts(self) -> Sequence[BillingContract]:
-        """Read every billing contract, by key."""
+        """Read every billing contract, by key; what is wrong with others, their customer's file tells."""
         query = replace(query_of(BILLING_CONTRACT, "", "_csp_accountid_value"), names=True)
-        return _records(BILLING_CONTRACT, self._client.read(query))
+        found = [one for _, one in _readable(BILLING_CONTRACT, self._client.read(query))]
+        return tuple(sorted(found, key=lambda contract: contract.key))
 
     def taxed_contracts(self) -> Sequence[tuple[BillingContract, TaxProfile]]:
         """Read every billing contract that has a tax profile, by key, with it.
@@ -212,13 +214,13 @@ class DataverseStore(Documents, Findings):
         What a person linked counts, else the key that the contract's row has as text.
         """
         rows = self._client.read(query_of(TAX_PROFILE, "", TAX_PROFILE.primary_id))
-        profiles = {row[TAX_PROFILE.primary_id]: from_row(TAX_PROFILE, row) for row in rows}
+        profiles = {row[TAX_PROFILE.primary_id]: one for row, one in _readable(TAX_PROFILE, rows)}
         by_key = {profile.key: profile for profile in profiles.values()}
         link = "_csp_taxprofileid_value"
         query = query_of(BILLING_CONTRACT, "", "_csp_accountid_value", link)
         found = []
-        for row in self._client.read(replace(query, names=True)):
-            contract = from_row(BILLING_CONTRACT, row)
+        contracts = self._client.read(replace(query, names=True))
+        for row, contract in _readable(BILLING_CONTRACT, contracts):
             profile = profiles.get(row[link]) or by_key.get(contract.tax_profile_key)
             if profile is not None:
                 found.append((contract, profile))
@@ -347,6 +349,13 @@ class DataverseStore(Documents, Findings):
 
     def _read(self, table: Table, where: str = "") -> list[Any]:
         return [from_row(table, row) for row in self._client.read(query_of(table, where))]
+
+
+def _readable(table: Table, rows: Iterable[Row]) -> Iterator[tuple[Row, Any]]:
+    """Yield the rows that are records: one that a person left half entered stops nobody else."""
+    for row in rows:
+        with suppress(InputError):
+            yield row, from_row(table, row)
 
 
 def _records(table: Table, rows: Iterable[Row]) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -59,6 +59,8 @@ class HealthReport:
     """Ends of terms ahead, the first one first; None where nobody looked."""
     sides: FourWay | None = None
     """The month reconciled four ways; None where nobody did."""
+    held: Mapping[str, Mapping[str, Decimal]] = field(default_factory=dict)
+    """What Microsoft billed for a customer on hold and no document answers, by tenant id and currency."""
 
 
 def verdict(report: HealthReport) -> str:
@@ -92,7 +94,11 @@ def summary(report: HealthReport) -> dict[str, Any]:
         "credit_notes": sum(d.kind is DocumentKind.CREDIT_NOTE for d in standing),
         "charges": sum(len(d.lines) for d in standing),
         "held_customers": len(_held_customers(report)),
-        "findings": {"hold": len(holds), "warn": len(report.findings) - len(holds)},
+        "findings": {
+            "hold": len(holds),
+            "released": len(_released(report)),
+            "warn": len(_warnings(report)),
+        },
         "totals": [
             {"currency": total.currency}
             | {
@@ -127,13 +133,24 @@ def summary(report: HealthReport) -> dict[str, Any]:
             for document in _by_number(report.documents)
         ],
         "holds": [
-            {
-                "customer": group.name,
-                "check": finding.check,
-                "sentence": finding.sentence,
-                "hint": finding.hint,
-            }
+            _hold_as_data(group, finding)
             for group in _groups(report, holds)
+            for finding in group.findings
+        ],
+        "held": [
+            {"customer": group.name, "amount": f"{amount:f}", "currency": currency}
+            for group in _groups(report, holds)
+            for currency, amount in group.worth.items()
+        ],
+        "released": [
+            {
+                **_hold_as_data(group, finding),
+                "by": finding.released_by,
+                "on": _day(finding.released_on),
+                "until": _day(finding.released_until),
+                "reason": finding.released_reason,
+            }
+            for group in _groups(report, _released(report))
             for finding in group.findings
         ],
         "renewals": [_renewal(report, renewal) for renewal in report.renewals or ()],
@@ -147,6 +164,22 @@ def summary(report: HealthReport) -> dict[str, Any]:
             for one in (report.sides.margins if report.sides else ())
         ],
     }
+
+
+def _hold_as_data(group: _Group, finding: Finding) -> dict[str, Any]:
+    return {
+        "customer": group.name,
+        "finding": finding.id,
+        "check": finding.check,
+        "since": _day(finding.since),
+        "sentence": finding.sentence,
+        "hint": finding.hint,
+        "link": finding.link,
+    }
+
+
+def _day(value: date | None) -> str | None:
+    return value.isoformat() if value else None
 
 
 def _renewal(report: HealthReport, renewal: Renewal) -> dict[str, Any]:
@@ -182,7 +215,7 @@ def _text(price: Decimal | None) -> str | None:
 def page(report: HealthReport) -> str:
     """Return the report as one HTML page, complete in itself: no script, no outside file."""
     holds = _holds(report)
-    warnings = [finding for finding in report.findings if finding.severity is Severity.WARN]
+    warnings, released = _warnings(report), _released(report)
     return _template().render(
         report=report,
         run=report.run,
@@ -193,6 +226,8 @@ def page(report: HealthReport) -> str:
         notes=_disagreements(report),
         holds=_groups(report, holds),
         hold_count=len(holds),
+        released=_groups(report, released),
+        released_count=len(released),
         warnings=_groups(report, warnings),
         warning_count=len(warnings),
         documents=_by_number(report.documents),
@@ -223,6 +258,10 @@ def _is_month(period: Period) -> bool:
 
 def _count(number: int, noun: str) -> str:
     return f"1 {noun}" if number == 1 else f"{number:,} {noun}s" if number else f"no {noun}s"
+
+
+def _sentence(hint: str) -> str:
+    return f"{hint[:1].upper()}{hint[1:]}{'' if hint.endswith(('.', '!', '?')) else '.'}"
 
 
 def _figure(amount: Decimal, currency: str) -> str:
@@ -354,7 +393,15 @@ def _sums(documents: Sequence[Invoice]) -> list[tuple[str, int, tuple[Decimal, D
 
 
 def _holds(report: HealthReport) -> list[Finding]:
-    return [finding for finding in report.findings if finding.severity is not Severity.WARN]
+    return [finding for finding in report.findings if finding.holds]
+
+
+def _released(report: HealthReport) -> list[Finding]:
+    return [finding for finding in report.findings if finding.is_released]
+
+
+def _warnings(report: HealthReport) -> list[Finding]:
+    return [finding for finding in report.findings if finding.severity is Severity.WARN]
 
 
 def _held_customers(report: HealthReport) -> set[str]:
@@ -373,10 +420,12 @@ class _Group:
     name: str
     findings: tuple[Finding, ...]
     blocks: int
+    worth: Mapping[str, Decimal]
+    """What of Microsoft's bill waits for the customer, by currency."""
 
 
 def _groups(report: HealthReport, findings: Sequence[Finding]) -> list[_Group]:
-    """Group by customer, worst first: what stops the run, then the number of findings, then name."""
+    """Group by customer, worst first: what nobody can release, the money, the number, the name."""
     groups = []
     for customer_id, own in groupby(
         sorted(findings, key=lambda f: (f.customer_id, f.severity is not Severity.BLOCK, f.key)),
@@ -385,8 +434,14 @@ def _groups(report: HealthReport, findings: Sequence[Finding]) -> list[_Group]:
         name = report.customers.get(customer_id, customer_id) or "The partner as a whole"
         listed = tuple(own)
         blocks = sum(finding.severity is Severity.BLOCK for finding in listed)
-        groups.append(_Group(name=name, findings=listed, blocks=blocks))
-    return sorted(groups, key=lambda g: (-g.blocks, -len(g.findings), g.name))
+        worth = report.held.get(customer_id, {})
+        groups.append(_Group(name=name, findings=listed, blocks=blocks, worth=worth))
+    return sorted(groups, key=lambda g: (-g.blocks, -_most(g), -len(g.findings), g.name))
+
+
+def _most(group: _Group) -> Decimal:
+    """Currencies cannot be added: the largest amount in any of them decides the order."""
+    return max((abs(amount) for amount in group.worth.values()), default=Decimal(0))
 
 
 # --- the four sides ---
@@ -478,5 +533,6 @@ def _template() -> Template:
     )
     environment.filters["figure"] = _figure
     environment.filters["counted"] = _count
+    environment.filters["sentence"] = _sentence
     environment.filters["share"] = lambda units: f"{Decimal(units) * 100 / _BAR}%"
     return environment.get_template("health.html")

@@ -393,6 +393,18 @@ _TAX = _in(
 _DRAFT = _in(
     Room.DRAFT,
     _hold(
+        "draft.unreadable",
+        "whether the rows that decide the bill can be read",
+        "correct the row that the finding names",
+        "what there is to bill is not known",
+    ),
+    _hold(
+        "draft.failed",
+        "whether the bill can be computed from what is stored",
+        "look for figures that cannot be meant; else report the sentence",
+        "there is no bill",
+    ),
+    _hold(
         "history.no_start",
         "whether a subscription's history begins with a purchase",
         "read the subscription again and check its change history",

@@ -16,7 +16,7 @@ from decimal import Decimal
 from domain.charge import Charge
 from domain.contract import Alignment, BillingContract, TaxProfile
 from domain.period import Period
-from domain.problems import Finding, InputError, Severity
+from domain.problems import Finding, InputError, Severity, WorkerError
 from domain.run import Run, RunStatus, UnitStatus
 from domain.subscription import CostInvoice, CostLine, SubscriptionEvent
 from domain.tax import TaxCategory, TaxDecision, TaxPart, TaxTreatment
@@ -65,21 +65,73 @@ class Draft:
 
 
 def propose(ports: Ports, customer_id: str, period: Period) -> tuple[CustomerFile, Draft]:
-    """Read one customer's file and compute its draft; writes nothing."""
-    file = ports.store.customer_file(customer_id, period.last_day)
+    """Read one customer's file and compute its draft; writes nothing.
+
+    Data that cannot be read or reckoned with is a finding: it holds its customer, and no other. Our
+    own broken promises and outages are raised.
+    """
     found = current(ports, customer_id=customer_id)
+    try:
+        file = ports.store.customer_file(customer_id, period.last_day)
+    except InputError as fault:
+        file = _bare(ports, customer_id)
+        hint = f"{fault.hint or 'correct the row'}; the others are billed meanwhile"
+        return file, _failed(
+            file,
+            found,
+            "draft.unreadable",
+            f"A row that decides the bill cannot be read: {fault}.",
+            hint,
+        )
     known = concerning(ports.store, found, period, file.cost_lines)
     today = ports.now().date()
-    return file, draft(
-        file,
-        period,
-        today,
-        ports.policy,
-        known,
-        roundings=ports.tax_rounding,
-        demands=ports.demands,
-        atlas=ports.atlas,
+    try:
+        drafted = draft(
+            file,
+            period,
+            today,
+            ports.policy,
+            known,
+            roundings=ports.tax_rounding,
+            demands=ports.demands,
+            atlas=ports.atlas,
+        )
+    except WorkerError:
+        raise
+    except Exception as fault:  # noqa: BLE001 - whatever bad data led to, the others are billed
+        said = (
+            f"The bill of {period.start:%Y-%m} cannot be computed: {type(fault).__name__}: {fault}."
+        )
+        hint = (
+            "look for figures on the customer's contract, prices and lines that cannot be meant; "
+            "if there are none, report this sentence"
+        )
+        drafted = _failed(file, known, "draft.failed", said, hint)
+    return file, drafted
+
+
+def _bare(ports: Ports, customer_id: str) -> CustomerFile:
+    """Return what is left of a file that cannot be read: who it is, and the documents."""
+    customer = next(one for one in ports.store.customers() if one.id == customer_id)
+    documents = ports.store.documents(customer_id=customer_id)
+    return CustomerFile(customer=customer, documents=tuple(documents))
+
+
+def _failed(
+    file: CustomerFile, known: Sequence[Finding], check: str, sentence: str, hint: str
+) -> Draft:
+    """Return a draft that came to nothing; what was known before stands, as nobody looked."""
+    failed = Finding(
+        check=check,
+        severity=Severity.HOLD,
+        customer_id=file.customer.id,
+        record=f"customer {file.customer.id}",
+        sentence=sentence,
+        hint=hint,
     )
+    mine = [one for one in known if one.check in _CHECKS and one.key != failed.key]
+    others = [one for one in known if one.check not in {*_CHECKS, *_RECONCILE_CHECKS}]
+    return Draft(document=None, findings=(*mine, failed), standing=tuple(others))
 
 
 def draft(

@@ -132,7 +132,7 @@ def test_a_dry_run_shows_the_holds_and_writes_nothing(demo):
     plain = command("bill", "--dry-run", state=demo.state)
     data = command("bill", "--dry-run", "--json", state=demo.state)
     assert (plain.code, data.code) == (3, 3)
-    assert "Umbra Unmapped: on hold. The customer has no billing contract." in plain.out
+    assert "Umbra Unmapped: on hold. The customer has no billing contract for 5" in plain.out
     assert len(data.data) == 25
     assert {one["customer"] for one in data.data if one["held"]} == {
         name for name in demo.names.values() if demo.held(name)

@@ -66,14 +66,13 @@ def a_document(customer, *amounts, number="", currency="USD", status="issued", k
     )
 
 
-def a_finding(customer, check="agreement.missing", severity="hold", record="agreement", **texts):
+def a_finding(customer, check="agreement.missing", severity="hold", record="agreement", **more):
     return Finding(
         check=check,
         severity=Severity(severity),
         customer_id=customer,
         record=record,
-        sentence=texts.get("sentence", "No agreement."),
-        hint=texts.get("hint", "attest it"),
+        **{"sentence": "No agreement.", "hint": "attest it", **more},
     )
 
 
@@ -274,7 +273,7 @@ def test_verdict_names_what_concerns_the_partner_as_a_whole():
     report = a_report(findings=[a_finding("", check="import.incomplete", severity="block")])
     assert "no customer on hold, 1 open point of the partner as a whole; " in verdict(report)
     text = read(report).text
-    assert "The partner as a whole 1 finding Stops the run. No agreement." in text
+    assert "The partner as a whole 1 finding Nobody can release this. No agreement." in text
 
 
 # --- the page ---
@@ -336,8 +335,8 @@ def test_page_groups_holds_by_customer_worst_first_and_folds_warnings():
     places = [
         text.index(words)
         for words in (
-            "Gamma 1 finding Stops the run. Gamma blocks.",
-            "Beta 2 findings Beta has two. To do: settle the first",
+            "Gamma 1 finding Nobody can release this. Gamma blocks.",
+            "Beta 2 findings Beta has two. To do: Settle the first.",
             "Beta has this too.",
             "Alpha 1 finding Alpha has one.",
             "2 warnings",
@@ -470,7 +469,7 @@ def test_summary_is_json_with_money_as_text():
         "credit_notes": 1,
         "charges": 3,
         "held_customers": 1,
-        "findings": {"hold": 2, "warn": 1},
+        "findings": {"hold": 2, "released": 0, "warn": 1},
     }
     assert told["totals"] == [
         {
@@ -503,13 +502,74 @@ def test_summary_is_json_with_money_as_text():
         "file": "invoices/INV-202610-0001.html",
     }
     assert told["documents"][0]["file"] is None
+    mine = report.findings[0]
     assert told["holds"][1] == {
         "customer": "Proseware",
+        "finding": mine.id,
         "check": "agreement.missing",
+        "since": None,
         "sentence": "No.",
         "hint": "do it",
+        "link": "",
     }
     assert told["holds"][0]["check"] == "gdap.missing"
+
+
+def test_holds_tell_what_they_are_worth_since_when_and_where_to_put_them_right():
+    link = "https://partner.microsoft.com/dashboard"
+    report = a_report(
+        customers={"t1": "Alpha", "t2": "Beta", "t3": "Gamma"},
+        findings=[
+            a_finding("t1", since=date(2026, 11, 2), hint="sign it", link=link),
+            a_finding("t2", since=date(2026, 11, 3), link="javascript:alert(1)"),
+            a_finding("t2", check="gdap.missing"),
+            a_finding("t3", release_note="Anna released it. The release ended."),
+        ],
+        held={"t1": {"EUR": Decimal("1234.5"), "USD": Decimal(-3)}, "t2": {"EUR": Decimal(9)}},
+    )
+    text, html = read(report).text, page(report)
+    assert "1,234.50 EUR of Microsoft's bill waits" in text
+    assert "-3.00 USD of Microsoft's bill waits" in text
+    assert "Since 2026-11-02." in text
+    assert f'<a href="{link}" rel="noreferrer">Open the page</a>' in html
+    assert "javascript:" not in html
+    assert "The release ended." in text
+    assert text.index("Alpha") < text.index("Beta") < text.index("Gamma")  # by worth
+    told = summary(report)
+    assert told["held"] == [
+        {"customer": "Alpha", "amount": "1234.5", "currency": "EUR"},
+        {"customer": "Alpha", "amount": "-3", "currency": "USD"},
+        {"customer": "Beta", "amount": "9", "currency": "EUR"},
+    ]
+    assert told["holds"][0]["since"] == "2026-11-02"
+
+
+def test_released_findings_stand_apart_with_who_why_and_until_when():
+    released = a_finding(
+        "t1",
+        sentence="Not signed.",
+        released_by="Anna <b>",
+        released_on=date(2026, 11, 4),
+        released_until=date(2026, 11, 30),
+        released_reason="on paper",
+    )
+    report = a_report(customers={"t1": "Alpha"}, findings=[released])
+    assert "no customer on hold" in verdict(report)
+    text = read(report).text
+    assert "No customer is on hold." in text
+    assert text.index("Billed in spite of a finding") < text.index("Not signed.")
+    assert "Released by Anna <b> on 2026-11-04, until 2026-11-30: on paper" in text
+    told = summary(report)
+    assert told["findings"] == {"hold": 0, "released": 1, "warn": 0}
+    assert (told["holds"], told["held_customers"]) == ([], 0)
+    (one,) = told["released"]
+    assert (one["by"], one["on"], one["until"], one["reason"]) == (
+        "Anna <b>",
+        "2026-11-04",
+        "2026-11-30",
+        "on paper",
+    )
+    assert "Billed in spite of a finding" not in read(a_report()).text
 
 
 def test_summary_without_a_run_has_no_totals():

@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 
 from domain.contract import BillingContract
 from domain.customer import Agreement
-from domain.problems import Conflict, Decision, FindingState, InputError, Severity
+from domain.period import Period
+from domain.problems import (
+    Conflict,
+    Decision,
+    FindingState,
+    InputError,
+    InvariantBroken,
+    Severity,
+    Unavailable,
+)
 from domain.run import RunStatus, UnitStatus
 from invoice.document import DocumentStatus
 from rules.checks import CHECKS
@@ -340,6 +349,85 @@ def test_a_customer_with_every_kind_of_fault_at_once_leaves_the_others_billed(tm
     office.store.save([a_fault(check, record=f"r {check}") for check in FAULTS])
     work(office, BILL)
     assert totals(office) == HELD
+
+
+def test_rows_that_cannot_be_read_hold_their_customer_alone(tmp_path, monkeypatch):
+    office = an_office(tmp_path)
+    work(office, SYNC)
+    whole = office.store.customer_file
+
+    def half_entered(customer_id, *on):
+        if customer_id == CUSTOMER:
+            raise InputError(
+                "csp_billingcontract contract/c1: csp_starts is empty",
+                hint="Correct the row in the table Billing contracts.",
+            )
+        return whole(customer_id, *on)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(office.store, "customer_file", half_entered)
+        work(office, BILL)
+        assert totals(office) == HELD
+        found = the_hold(office)
+        assert (found.check, found.sentence) == (
+            "draft.unreadable",
+            (
+                "A row that decides the bill cannot be read: "
+                "csp_billingcontract contract/c1: csp_starts is empty."
+            ),
+        )
+        assert found.hint.startswith("Correct the row in the table Billing contracts.")
+        assert run_of(office).status is RunStatus.DONE_WITH_HOLDS
+        assert office.written(lambda: work(office, BILL)) == []
+        with pytest.raises(InputError, match="what there is to bill is not known"):
+            release(office)
+    work(office, BILL)
+    assert totals(office) == BOTH
+
+
+@pytest.mark.parametrize(
+    "fault", [ZeroDivisionError("division by zero"), ValueError("no such day"), KeyError("plan")]
+)
+def test_data_that_cannot_be_reckoned_with_holds_its_customer_alone(tmp_path, monkeypatch, fault):
+    office = an_office(tmp_path)
+    work(office, SYNC)
+    whole = bill.charges_of
+
+    def impossible(file, *rest):
+        if file.customer.id == CUSTOMER:
+            raise fault
+        return whole(file, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bill, "charges_of", impossible)
+        work(office, BILL)
+        assert totals(office) == HELD
+        assert the_hold(office).sentence == (
+            f"The bill of 2026-10 cannot be computed: {type(fault).__name__}: {fault}."
+        )
+    work(office, BILL)
+    assert totals(office) == BOTH
+
+
+def test_a_fault_of_our_own_or_an_outage_is_no_finding(tmp_path, monkeypatch):
+    office = an_office(tmp_path)
+    work(office, SYNC)
+    for fault in (InvariantBroken("a charge is lost"), Unavailable("down", service="Store")):
+        with monkeypatch.context() as patch:
+            patch.setattr(bill, "charges_of", lambda *_, fault=fault: (_ for _ in ()).throw(fault))
+            with pytest.raises(type(fault)):
+                bill.propose(office.ports, CUSTOMER, Period.month("2026-10"))
+    assert current(office.ports) == []
+
+
+def test_while_a_bill_cannot_be_computed_what_was_found_before_stands(office, monkeypatch):
+    release(office)
+    monkeypatch.setattr(bill, "charges_of", lambda *_: 1 / 0)
+    work(office, BILL)
+    assert {one.check: one.holds for one in current(office.ports)} == {
+        "agreement.missing": False,
+        "draft.failed": True,
+    } | {one.check: one.holds for one in current(office.ports) if one.customer_id == NORTHWIND}
 
 
 # --- the invariant ---------------------------------------------------------------------------------
