@@ -171,7 +171,8 @@ class DataverseStore(Documents, Findings):
         """Return the contract that counts, its tax profile, and the row of the account it bills."""
         if not rows:
             return None, None, customer.get("csp_AccountId")
-        begun = [row for row in rows if on is None or (row["csp_starts"] or "") <= on.isoformat()]
+        lasting = [r for r in rows if not r["csp_ends"] or r["csp_ends"] > (r["csp_starts"] or "")]
+        begun = [r for r in lasting if on is None or (r["csp_starts"] or "") <= on.isoformat()]
         row = max(begun or rows, key=lambda row: (row["csp_starts"] or "", row[KEY] or ""))
         contract: BillingContract = from_row(BILLING_CONTRACT, row)
         account = row.get("csp_AccountId")

@@ -117,7 +117,8 @@ class MemoryStore:
         if customer is None:
             raise NotFound(f"customer {customer_id} is not stored", service="Store")
         contracts = self._own(BillingContract, customer_id)
-        begun = [one for one in contracts if on is None or one.starts <= on]
+        lasting = [one for one in contracts if one.ends is None or one.ends > one.starts]
+        begun = [one for one in lasting if on is None or one.starts <= on]
         contract = max(begun or contracts, key=lambda one: (one.starts, one.key), default=None)
         profile = self.table(TaxProfile).get(contract.tax_profile_key) if contract else None
         check = self.table(TaxNumberCheck).get(profile.check_key) if profile else None
