@@ -78,6 +78,9 @@ def test_a_variable_that_is_no_setting_is_refused():
         ("CSP_PATIENCE_SECONDS", "nan", "Input should be"),
         ("CSP_TENANT_ID", "../../etc", "String should match pattern"),
         ("CSP_ARCHIVE_CONTAINER", "My Archive", "String should match pattern"),
+        ("CSP_REQUIRED_ROLES", "Directory Readers", "must be Entra role template ids"),
+        ("CSP_EXPIRING_DAYS", "0", "greater than or equal to 1"),
+        ("CSP_STALE_DAYS", "-1", "greater than or equal to 0"),
         ("CSP_SEVERITIES", "{", "must be a JSON object"),
         ("CSP_SEVERITIES", "[]", "must be a JSON object"),
         ("CSP_SEVERITIES", "[" * 100_000, "must be a JSON object"),
@@ -236,3 +239,18 @@ def test_a_tax_engine_needs_a_key_and_a_mode_that_reaches_it():
     )
     settings = Settings.from_env(CLOUD | url | key)
     assert "sesame" not in repr(settings)
+
+
+def test_required_roles_are_listed_by_their_ids_in_either_case():
+    found = Settings.from_env(
+        {
+            "CSP_REQUIRED_ROLES": "88D8E3E3-8F55-4A1E-953A-9B9898B8876B, "
+            "4d6ac14f-3453-41d0-bef9-a3e0c569773a,",
+            "CSP_STALE_DAYS": "0",
+        }
+    )
+    assert found.required_roles == (
+        "88d8e3e3-8f55-4a1e-953a-9b9898b8876b",
+        "4d6ac14f-3453-41d0-bef9-a3e0c569773a",
+    )
+    assert (found.stale_days, found.expiring_days) == (0, 30)

@@ -25,7 +25,14 @@ from domain.contract import (
     TierMode,
     Tiers,
 )
-from domain.customer import Account, Address, Agreement, DelegatedAdminRelationship
+from domain.customer import (
+    AccessAssignment,
+    Account,
+    Address,
+    Agreement,
+    DelegatedAdminRelationship,
+    IndirectReseller,
+)
 from domain.money import Money
 from domain.period import BillingCycle, Period, TermDuration
 from domain.problems import (
@@ -551,6 +558,60 @@ def test_of_several_contracts_the_one_that_starts_last_counts(store):
     later = replace(EVERYTHING[6], key="contract/a", starts=date(2026, 10, 1))
     store.save([a_customer(), later, EVERYTHING[6]])
     assert store.customer_file("c1").contract == later
+
+
+def test_a_contract_that_is_entered_ahead_does_not_count_before_its_day(store):
+    running = replace(EVERYTHING[6], ends=date(2027, 1, 1))
+    ahead = replace(EVERYTHING[6], key="contract/a", starts=date(2027, 1, 1))
+    never = replace(EVERYTHING[6], key="contract/n", starts=date(2026, 6, 1), ends=date(2026, 6, 1))
+    store.save([a_customer(), running, ahead, never])
+    assert store.customer_file("c1", date(2026, 12, 31)).contract == running
+    assert store.customer_file("c1", date(2027, 1, 1)).contract == ahead
+    assert store.customer_file("c1", date(2025, 1, 1)).contract == ahead  # none has begun
+    assert store.customer_file("c1").contracts == (ahead, running, never)
+
+
+def test_what_the_gate_reads_of_one_customer_is_its_own(environment, store):
+    group = AccessAssignment(group_id="g", status="active", roles=("r1",))
+    mine = replace(EVERYTHING[2], active_assignments=1, assignments=(group,))
+    theirs = replace(EVERYTHING[2], id="g2", customer_id="c2")
+    agreement = replace(EVERYTHING[1], contact_name="Ana Lopez", version=2, current_version=3)
+    known = a_customer(
+        resellers=(IndirectReseller(id="r", name="R", partner_id="1", agreement_signed=None),),
+        resellers_known=False,
+        stale_since=date(2026, 11, 1),
+    )
+    store.save([known, mine, theirs, agreement])
+    assert store.customer("c1") == known
+    assert store.customer("c9") is None
+    assert list(store.relationships("c1")) == [mine]
+    assert list(store.relationships()) == [mine, theirs]
+    assert list(store.agreements("c1")) == [agreement]
+    assert list(store.agreements("c2")) == []
+
+
+def test_an_account_that_somebody_deactivated_is_told(environment, store):
+    account = an_account(environment)
+    store.save([a_customer(), replace(EVERYTHING[6], account_id=account)])
+    client = environment.client()
+    state = {"statecode": 1, "statuscode": 2}
+    client.call("PATCH", client.id_path("account", account), body=state)
+    assert store.customer_file("c1").account.active is False
+
+
+def test_what_a_lost_role_costs_is_kept_with_its_finding(store):
+    finding = Finding(
+        check="gdap.missing",
+        severity=Severity.HOLD,
+        customer_id="c1",
+        record="delegated admin relationship",
+        sentence="It ended.",
+        hint="Renew it.",
+        lost_per_day=(Money(Decimal("6.00"), "USD"),),
+    )
+    store.save([a_customer(), finding])
+    (found,) = store.findings(customer_id="c1")
+    assert found.lost_per_day == (Money(Decimal("6.00"), "USD"),)
 
 
 def test_an_unknown_customer_is_not_found(store):
