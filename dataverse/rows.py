@@ -232,8 +232,8 @@ class Rows:
                 customer_id=saving.tenant_of(one.key),
                 record=f"{table.name} {one.key}",
                 sentence=f"Dataverse refused the row: {one.sentence} ({one.code or 'no code'}).",
-                hint="Correct the source or the table; the next run writes the row again. "
-                "Set the finding to closed when the row is not wanted any more.",
+                hint="Correct the value where it comes from, or have an administrator mend the column; the "
+                "next run writes the row again. Set the state to Closed when the row is not wanted.",
             )
             for one in refused
         ]

@@ -83,7 +83,7 @@ def _bound(charge: Charge, check: str, fault: str) -> Finding:
         customer_id=charge.customer_id,
         record=f"subscription {charge.subscription_id}",
         sentence=f"Safety bound on {charge.name}: {fault}.",
-        hint="the history of this subscription is contradictory; compare it with Partner Center",
+        hint="compare the subscription's changes with Partner Center, as they contradict each other; then run sync",
     )
 
 

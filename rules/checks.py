@@ -62,6 +62,9 @@ class Check:
     """Why nobody can release it: there is nothing to bill with. Empty: a person may."""
 
 
+_NOT_ALL = "what Microsoft billed is not known completely"
+
+
 def _in(room: Room, *checks: Check) -> tuple[Check, ...]:
     return tuple(replace(check, room=room) for check in checks)
 
@@ -80,10 +83,8 @@ def _warn(name: str, about: str, to_do: str) -> Check:
     return _check(Severity.WARN, name, about, to_do)
 
 
-def _block(name: str, about: str, to_do: str) -> Check:
-    return _check(
-        Severity.BLOCK, name, about, to_do, "what Microsoft billed is not known completely"
-    )
+def _block(name: str, about: str, to_do: str, final: str = _NOT_ALL) -> Check:
+    return _check(Severity.BLOCK, name, about, to_do, final)
 
 
 _NO_TAX = "without it the tax is not known"
@@ -407,24 +408,24 @@ _DRAFT = _in(
     _hold(
         "history.no_start",
         "whether a subscription's history begins with a purchase",
-        "read the subscription again and check its change history",
+        "run sync; if it stays, compare the subscription's change history with Partner Center",
         _NO_HISTORY,
     ),
     _hold(
         "history.incomplete",
         "whether product, term and cycle of each term are known",
-        "read the subscription again and check its change history",
+        "run sync; if it stays, compare the subscription's change history with Partner Center",
         _NO_HISTORY,
     ),
     _hold(
         "history.after_end",
         "whether something happened to a subscription after its end",
-        "read the subscription again and check its change history",
+        "run sync; if it stays, compare the subscription's change history with Partner Center",
     ),
     _hold(
         "history.second_purchase",
         "whether a subscription was bought twice",
-        "read the subscription again and check its change history",
+        "run sync; if it stays, compare the subscription's change history with Partner Center",
     ),
     _warn(
         "history.mismatch",
@@ -462,7 +463,7 @@ _DRAFT = _in(
     _hold(
         "price.rule",
         "whether a price or rule can be meant as it was entered",
-        "correct the price list entry or the rule",
+        "correct the row in the table Agreed prices or Markup rules",
         _NO_PRICE,
     ),
     _hold(
@@ -497,7 +498,7 @@ _DRAFT = _in(
     _hold(
         "usage.earned_credit",
         "whether the partner earned credit that the partner keeps is known",
-        "pull the usage with the full attribute set, or pass the credit on",
+        "run sync again; if it stays, choose on the contract that the credit is passed on",
         "what the usage costs without the credit is not known",
     ),
     _hold(
@@ -748,7 +749,7 @@ _ANSWER = _in(
     _warn(
         "renewal.no_cycle",
         "whether it is known how often a subscription is billed",
-        "read the subscription again",
+        "run sync, which reads the subscription again",
     ),
     _hold(
         "sheet.missing",
@@ -772,11 +773,13 @@ _ANSWER = _in(
         "provision.missing",
         "whether a table that is written to is there",
         "install Dynamics 365 Sales, or switch CSP_PROJECTION off",
+        "there is nothing to write to",
     ),
     _block(
         "provision.conflict",
         "whether what is there is as declared",
         "correct it in the maker portal: nothing is changed or removed by itself",
+        "rows may not fit",
     ),
 )
 

@@ -444,7 +444,7 @@ def impossible(rule: MarkupRule, fault: str, customer_id: str = "") -> Finding:
         customer_id=customer_id or rule.customer_id,
         record=f"markup rule {rule.key}",
         sentence=f"Rule {rule.key} cannot be meant as it stands: {fault}.",
-        hint="correct the rule",
+        hint="correct the row in the table Markup rules",
     )
 
 

@@ -293,7 +293,7 @@ class PriceBook:
                 f"for one billing cycle."
             ),
             hint="check whether one of them is for a year and the other for a month; "
-            "else widen the range of the price policy",
+            "else agree a price nearer to the cost, or a markup rule",
         )
 
 
@@ -350,7 +350,7 @@ def _impossible_item(item: PriceListItem, fault: str, customer_id: str = "") -> 
         customer_id=customer_id or item.customer_id,
         record=f"agreed price {item.key}",
         sentence=f"The agreed price {item.key} cannot be meant as it stands: {fault}.",
-        hint="correct the price list entry",
+        hint="correct the row in the table Agreed prices",
     )
 
 

@@ -483,7 +483,7 @@ class _Walk:
         check: str,
         fault: str,
         *,
-        hint: str = "read the subscription again and check its change history",
+        hint: str = "run sync; if it stays, compare the subscription's change history with Partner Center",
         severity: Severity = Severity.HOLD,
     ) -> None:
         self.findings.append(

@@ -64,7 +64,7 @@ def complete(invoice: CostInvoice, lines: Sequence[CostLine]) -> list[Finding]:
                 f"The {len(lines)} imported lines of {invoice.id} sum to {subtotal} "
                 f"{invoice.currency}, the invoice says {invoice.total}: not reconcilable."
             ),
-            hint="pull the invoice again; nothing is billed from an incomplete import",
+            hint="run sync again; nothing is billed from an incomplete import",
         )
     ]
 

@@ -251,7 +251,7 @@ class _Asked:
                 customer_id=one.customer_id,
                 record=f"subscription {one.id}",
                 sentence=f"How often {one.name} is billed is not known.",
-                hint="read the subscription again",
+                hint="run sync, which reads the subscription again",
             )
         full = Grid.from_day(term_start, cycle.months or 0).around(day)
         answer = self.price_for(

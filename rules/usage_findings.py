@@ -21,7 +21,7 @@ def no_usage(line: CostLine) -> Finding:
             f"Microsoft billed {line.subtotal} {line.currency} for {line.name}, "
             "but the daily usage explains none of it."
         ),
-        hint="pull the usage of this invoice again; Microsoft may deliver it up to a day late",
+        hint="run sync again tomorrow, as Microsoft may deliver usage a day late; if it stays, ask Microsoft",
     )
 
 
@@ -36,8 +36,8 @@ def not_grouped(line: CostLine, month: date, what: str) -> Finding:
             f"The usage of {month:%Y-%m} is to be billed by {what}, "
             f"and what is stored of Microsoft's invoice {line.invoice_id} does not tell it."
         ),
-        hint="bill, then run sync, which reads the usage again as the contract asks, and bill "
-        "again; if this stays, the export has no such column (ask for the full attribute set) or too many groups",
+        hint="run sync, which reads the usage again as the contract asks, then bill again; if it "
+        "stays, Microsoft's usage does not tell it: choose another grouping on the billing contract",
     )
 
 
@@ -69,6 +69,6 @@ def credit_unknown(line: CostLine) -> Finding:
             f"{line.currency} for {line.name} is not told: the unit price is "
             f"{plain(line.unit_price)}, {plain(line.effective_unit_price)} was paid{words}."
         ),
-        hint="pull the usage with the full attribute set, which has the percentage; "
-        "or pass the credit on",
+        hint="run sync again, as the daily usage tells the percentage; if it stays, choose on the "
+        "billing contract that the earned credit is passed on, or ask Microsoft for it",
     )

@@ -342,7 +342,7 @@ def _fault(file: str, fault: str, customer: str, count: int) -> Finding:
         customer_id=customer,
         record=f"usage file {file}: {fault}",
         sentence=f"A usage line of {file} {fault} (seen on {count}).",
-        hint="pull the usage of this invoice again; if it stays, report the line to Microsoft",
+        hint="run sync again; if it stays, report the line to Microsoft",
     )
 
 

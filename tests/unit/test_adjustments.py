@@ -293,7 +293,7 @@ def bound(check, fault):
         customer_id="c1",
         record="subscription s1",
         sentence=f"Safety bound on Business Premium: {fault}.",
-        hint="the history of this subscription is contradictory; compare it with Partner Center",
+        hint="compare the subscription's changes with Partner Center, as they contradict each other; then run sync",
     )
 
 

@@ -190,6 +190,15 @@ def test_the_page_of_checks_is_as_the_list():
     assert all(f"| `{name}` |" in written for name in CHECKS)
 
 
+def test_every_hint_of_the_list_can_be_acted_on_by_who_reads_it():
+    """Finance reads it: no names of code, and never only `look again` without where."""
+    for name, check in CHECKS.items():
+        words = check.to_do.split()
+        assert len(words) >= 3 or check.to_do.startswith("nothing"), name
+        assert "contract." not in check.to_do, name
+        assert "_" not in check.to_do.replace("CSP_", ""), name
+
+
 # --- who may release -------------------------------------------------------------------------------
 
 

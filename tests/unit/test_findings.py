@@ -111,7 +111,7 @@ def test_a_price_that_cannot_be_meant_is_told_of_whom_it_was_asked_or_of_its_own
         "c1",
         "agreed price price/1",
         "The agreed price price/1 cannot be meant as it stands: no price is below zero.",
-        "correct the price list entry",
+        "correct the row in the table Agreed prices",
     )
     assert told(PriceBook([broken], []).price(SEATS)) == expected
     own = replace(broken, customer_id="c1")
@@ -126,7 +126,7 @@ def test_a_rule_that_cannot_be_meant_is_told_of_whom_it_was_asked_or_of_its_own_
         "c1",
         "markup rule rule/all",
         "Rule rule/all cannot be meant as it stands: no price is below zero.",
-        "correct the rule",
+        "correct the row in the table Markup rules",
     )
     assert told(PriceBook([], [broken]).price(SEATS)) == expected
     own = replace(broken, customer_id="c1")
@@ -146,7 +146,7 @@ def test_a_price_far_from_its_cost():
         ),
         (
             "check whether one of them is for a year and the other for a month; "
-            "else widen the range of the price policy"
+            "else agree a price nearer to the cost, or a markup rule"
         ),
     )
 
@@ -232,7 +232,7 @@ def test_usage_that_nothing_explains():
         "c1",
         "cost line cost/I1/usage/12.00",
         "Microsoft billed 12.00 USD for Azure plan, but the daily usage explains none of it.",
-        "pull the usage of this invoice again; Microsoft may deliver it up to a day late",
+        "run sync again tomorrow, as Microsoft may deliver usage a day late; if it stays, ask Microsoft",
     )
 
 
@@ -354,7 +354,7 @@ def test_a_renewal_whose_cycle_is_not_known():
         customer_id="c1",
         record="subscription s1",
         sentence="How often Business Premium is billed is not known.",
-        hint="read the subscription again",
+        hint="run sync, which reads the subscription again",
     )
     assert renewal.findings == (unknown, unknown)
     assert renewal.sentence == (

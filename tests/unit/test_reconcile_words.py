@@ -47,7 +47,7 @@ def test_an_import_that_is_not_whole(lines, count, sums):
             "Microsoft invoice I1",
             f"The {count} imported lines of I1 sum to {sums} USD, the invoice says 100.00: "
             "not reconcilable.",
-            "pull the invoice again; nothing is billed from an incomplete import",
+            "run sync again; nothing is billed from an incomplete import",
             customer_id="",
         )
     ]
