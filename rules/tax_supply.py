@@ -11,7 +11,6 @@ its form and check digits, not asked for at a register. Not tax advice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -19,46 +18,19 @@ from decimal import Decimal
 from domain.charge import Reason
 from domain.money import plain
 from domain.problems import Finding, Severity
-from domain.tax import TaxRate, TaxTreatment
-from rules.tax import TaxDecision
+from domain.tax import TaxDecision, TaxPart, TaxRate, TaxTreatment
+from rules.tax_evidence import CATEGORY_OF
+from rules.tax_places import (
+    FIRST_DAY,
+    ISO_3166,
+    REVERSE_CHARGE,
+    CheckVat,
+    Wrong,
+    country_of,
+    in_eu,
+    look_at_number,
+)
 from rules.tax_rates import RateTable, shipped_rates
-
-CheckVat = Callable[[str, str], bool | None]
-"""Tells for a country and a number with its prefix whether it is one; None: no check is known."""
-
-FIRST_DAY = date(2015, 1, 1)
-"""From this day electronic services are taxed where the customer is (Directive 2008/8/EC, art. 5)."""
-
-_EU = frozenset(
-    "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split()
-)
-_LEFT_EU = {"GB": date(2021, 1, 1)}
-"""First day outside of the EU's VAT area; the others have been members since before FIRST_DAY."""
-
-_TAXED_AS = {"EL": "GR", "UK": "GB", "XI": "GB", "IM": "GB", "MC": "FR"}
-"""Other codes of a country, and countries in another's VAT area. Northern Ireland is inside the EU's
-for goods alone; its services follow the rules of the United Kingdom."""
-
-_PREFIXES = {**{country: (country,) for country in _EU}, "GR": ("EL", "GR"), "GB": ("GB", "XI")}
-_PREFIXES |= {"CH": ("CH",), "NO": ("NO",)}
-_COUNTRY_OF = {prefix: country for country, own in _PREFIXES.items() for prefix in own}
-
-_ISO_3166 = frozenset(
-    """
-    AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS
-    BT BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE
-    EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM
-    HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC
-    LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA
-    NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW
-    SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO
-    TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
-    """.split()
-)
-
-REVERSE_CHARGE = (
-    "Reverse charge: the customer accounts for the VAT (Art. 196 of Directive 2006/112/EC)."
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,17 +72,14 @@ class _Supply:
         if self.number:
             facts["buyer_vat_id"] = self.number
             facts["number_checked"] = "form and check digits" if self.checked else "no"
+        part = TaxPart(name=inputs.get("tax", "tax"), jurisdiction=self.buyer, percent=percent)
         return TaxDecision(
-            percent=percent,
+            category=CATEGORY_OF[treatment],
+            parts=(part,) if percent else (),
             note=note,
             buyer_tax_id=self.number,
-            treatment=treatment,
             reasons=(Reason(rule=rule, inputs=facts | inputs),),
         )
-
-    def in_eu(self, country: str) -> bool:
-        """Tell whether a country is in the EU's VAT area on the day of the supply."""
-        return country in _EU or self.on < _LEFT_EU.get(country, date.min)
 
 
 def decide_supply(
@@ -135,9 +104,9 @@ def decide_supply(
     """
     table = shipped_rates() if rates is None else rates
     supply = _Supply(
-        seller=_country(seller_country),
+        seller=country_of(seller_country),
         seller_region=seller_region.strip(),
-        buyer=_country(buyer_country),
+        buyer=country_of(buyer_country),
         buyer_region=buyer_region.strip(),
         number="",
         checked=False,
@@ -157,18 +126,13 @@ def decide_supply(
     return _abroad(numbered, table)
 
 
-def _country(code: str) -> str:
-    code = code.strip().upper()
-    return _TAXED_AS.get(code, code)
-
-
 def _place(country: str, region: str) -> str:
     return f"{country}, {region}" if region else country
 
 
 def _unmapped(supply: _Supply, table: RateTable) -> Finding | None:
     for country in (supply.seller, supply.buyer):
-        if country not in _ISO_3166:
+        if country not in ISO_3166:
             return supply.hold(
                 "unmapped_country",
                 f"{country or 'An empty text'} is not the code of a country.",
@@ -204,34 +168,10 @@ def _with_number(supply: _Supply, given: str, check_vat: CheckVat) -> _Supply | 
     """Check the buyer's number: it is printed on the invoice, so a wrong one is never passed on."""
     if not given:
         return supply
-    # Irish numbers may hold + and *.
-    number = "".join(c for c in given.upper() if c.isalnum() or c in "+*")
-    own = _PREFIXES.get(supply.buyer, ())
-    other = _COUNTRY_OF.get(number[:2], "")
-    european = supply.buyer in _EU
-    has_prefix = number[:2] in own
-    foreign = not has_prefix and (
-        # Elsewhere numbers have no prefix, and may begin with any letters by chance.
-        number[:2].isalpha() if european else other and check_vat(other, number)
-    )
-    if foreign:
-        return supply.hold(
-            "vat_country",
-            f"The VAT number {given} begins with {number[:2]}, but the customer is in {supply.buyer}.",
-            "correct the country or the number: they decide together where the supply is taxed",
-        )
-    if european and has_prefix:
-        number = own[0] + number[2:]
-    valid = check_vat(supply.buyer, number)
-    if valid is False:
-        form = f", with {own[0]} in front" if european else ""
-        return supply.hold(
-            "vat_invalid",
-            f"{given} is not a VAT number of {supply.buyer}: its form or its check digit is wrong.",
-            f"ask the customer for the number{form}; a wrong one is not printed on an invoice",
-        )
-    shown = number if european else given
-    return replace(supply, number=shown, checked=valid is True)
+    looked = look_at_number(supply.buyer, given, check_vat)
+    if isinstance(looked, Wrong):
+        return replace(supply.hold("", looked.sentence, looked.hint), check=looked.check)
+    return replace(supply, number=looked.printed, checked=looked.checked)
 
 
 def _exempt(supply: _Supply, until: date, certificate: str) -> TaxDecision | Finding:
@@ -294,7 +234,7 @@ def _no_rate(supply: _Supply, table: RateTable) -> Finding:
 
 def _abroad(supply: _Supply, table: RateTable) -> TaxDecision | Finding:
     seller, buyer = supply.seller, supply.buyer
-    if supply.in_eu(buyer) and not (supply.number and supply.checked):
+    if in_eu(buyer, supply.on) and not (supply.number and supply.checked):
         rate = table.find(buyer, supply.buyer_region, supply.on)
         consumer = (
             f"; a consumer there would be charged {plain(rate.percent)} % {rate.tax}"
@@ -306,7 +246,7 @@ def _abroad(supply: _Supply, table: RateTable) -> TaxDecision | Finding:
             f"The customer in {buyer} has no checked VAT number, so it is not shown to be a business.",
             f"ask the customer for its VAT number{consumer}",
         )
-    if supply.in_eu(seller) and supply.in_eu(buyer):
+    if in_eu(seller, supply.on) and in_eu(buyer, supply.on):
         return supply.decide(
             "tax.reverse_charge",
             TaxTreatment.REVERSE_CHARGE,
@@ -316,10 +256,10 @@ def _abroad(supply: _Supply, table: RateTable) -> TaxDecision | Finding:
         )
     name = next((rate.tax for rate in table.rates if rate.country == seller), "tax")
     law = ""
-    if supply.in_eu(seller):
+    if in_eu(seller, supply.on):
         law = " (Art. 44 of Directive 2006/112/EC)"
     note = f"No {name} of {seller}: the service is supplied in {buyer}, where the customer is{law}."
-    if supply.in_eu(buyer):
+    if in_eu(buyer, supply.on):
         note = f"{note} {REVERSE_CHARGE}"
     return supply.decide("tax.abroad", TaxTreatment.OUT_OF_SCOPE, Decimal(0), note)
 

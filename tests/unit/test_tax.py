@@ -66,9 +66,23 @@ def test_a_relief_needs_evidence(treatment):
     )
 
 
-def test_out_of_scope_needs_none():
-    decision = decide(a_tax_profile(treatment=TaxTreatment.OUT_OF_SCOPE), "c1", ON)
-    assert decision.percent == 0
+def test_out_of_scope_needs_its_reason_and_no_number():
+    outside = {"treatment": TaxTreatment.OUT_OF_SCOPE}
+    decision = decide(a_tax_profile(**outside, wording="Not taxable in CA."), "c1", ON)
+    assert (decision.percent, decision.note) == (0, "Not taxable in CA.")
+    assert found(a_tax_profile(**outside))[:2] == (
+        "tax.no_evidence",
+        "The treatment out_of_scope has neither evidence nor wording.",
+    )
+
+
+def test_a_stated_rate_of_nothing_needs_its_reason():
+    assert found(a_tax_profile(rate_percent=Decimal(0)))[:2] == (
+        "tax.no_evidence",
+        "The treatment standard at 0 percent has neither evidence nor wording.",
+    )
+    zero = a_tax_profile(rate_percent=Decimal(0), wording="Zero-rated.")
+    assert (decide(zero, "c1", ON).percent, decide(zero, "c1", ON).note) == (0, "Zero-rated.")
 
 
 def test_evidence_is_good_on_its_last_day_and_lapsed_on_the_next():

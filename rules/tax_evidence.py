@@ -1,0 +1,91 @@
+"""What decides a customer's tax besides its profile: seller, papers, answers, rates, and the policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+
+from domain.problems import Finding, Severity
+from domain.tax import (
+    ExemptionCertificate,
+    Seller,
+    TaxCategory,
+    TaxDecider,
+    TaxDecision,
+    TaxNumberCheck,
+    TaxPolicy,
+    TaxRate,
+    TaxRegistration,
+    TaxTreatment,
+    printed_number,
+)
+from rules.tax_places import CheckVat, country_of, territory_of
+
+CATEGORY_OF = {
+    TaxTreatment.STANDARD: TaxCategory.STANDARD,
+    TaxTreatment.REVERSE_CHARGE: TaxCategory.REVERSE_CHARGE,
+    TaxTreatment.EXEMPT: TaxCategory.EXEMPT,
+    TaxTreatment.OUT_OF_SCOPE: TaxCategory.OUT_OF_SCOPE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known besides the tax profile, and what the partner asks of evidence."""
+
+    decider: TaxDecider = TaxDecider.RULES
+    seller: Seller | None = None
+    registrations: tuple[TaxRegistration, ...] = ()
+    """Of the seller."""
+    certificates: tuple[ExemptionCertificate, ...] = ()
+    """Of the customer."""
+    number_checks: tuple[TaxNumberCheck, ...] = ()
+    rates: tuple[TaxRate, ...] = ()
+    """The partner's own; they go before those that ship with the product."""
+    faults: tuple[Finding, ...] = ()
+    """Rows of these that could not be read."""
+    answer: TaxDecision | Finding | None = None
+    """Of the tax engine; None: it was not asked."""
+    policy: TaxPolicy = field(default_factory=TaxPolicy)
+    check_number: CheckVat | None = None
+    """Form and check digits of a number; None: not looked at."""
+    today: date | None = None
+    """The age of answers and the nearness of ends count from it; None: from the tax point."""
+
+    def check_of(self, number: str) -> TaxNumberCheck | None:
+        """Return what a register or the form said of a number."""
+        wanted = printed_number(number)
+        return next((c for c in self.number_checks if printed_number(c.number) == wanted), None)
+
+    def registration(self, country: str, region: str, on: date) -> TaxRegistration | None:
+        """Return the seller's registration for a country's tax, or for a region's, on a day.
+
+        Of several the one that began last. Countries that are one VAT territory share theirs.
+        """
+        home = territory_of(country_of(country))
+        found = [
+            one
+            for one in self.registrations
+            if on in one.valid
+            and territory_of(country_of(one.country)) == home
+            and one.region.strip().casefold().removeprefix(f"{home.casefold()}-")
+            == region.casefold()
+        ]
+        return max(found, key=lambda one: one.valid.start, default=None)
+
+    def number_in(self, country: str, on: date) -> str:
+        """Return the seller's tax number in a country on a day; empty where there is none."""
+        found = self.registration(country, "", on)
+        return found.number if found else ""
+
+
+def tax_hold(customer_id: str, record: str, check: str, sentence: str, hint: str) -> Finding:
+    """Return the finding that holds a customer until its tax is known."""
+    return Finding(
+        check=check,
+        severity=Severity.HOLD,
+        customer_id=customer_id,
+        record=record,
+        sentence=sentence,
+        hint=hint,
+    )
