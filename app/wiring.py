@@ -337,6 +337,7 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
         ),
         projection=SalesProjection(dataverse) if settings.projection else None,
         number_register=register,
+        check_number=valid_vat,
         tax_engine=engine,
         tax_policy=TaxPolicy(
             number_proof=settings.tax_number_proof, number_days=settings.tax_number_days

@@ -37,6 +37,7 @@ from dataverse.tables import (
     TAX_PROFILE,
     UNIT_OF_WORK,
 )
+from dataverse.tax_rows import SELLER_LINK, tax_queries, tax_rows
 from dataverse.tax_tables import TAX_NUMBER_CHECK
 from dataverse.usage_tables import USAGE_ALERT, USAGE_BUDGET, USAGE_SUMMARY
 from domain.contract import BillingContract, TaxProfile
@@ -115,20 +116,25 @@ class DataverseStore(Documents, Findings):
         profile = f"csp_TaxProfileId($select={','.join(columns_of(TAX_PROFILE))})"
         account = f"csp_AccountId($select={','.join(_ACCOUNT)})"
         queries = [
-            replace(query_of(CUSTOMER, own, "_csp_accountid_value"), names=True, expand=account),
+            replace(
+                query_of(CUSTOMER, own, "_csp_accountid_value", CUSTOMER.primary_id),
+                names=True,
+                expand=account,
+            ),
             query_of(AGREEMENT, own),
             query_of(GDAP_RELATIONSHIP, own),
             query_of(SUBSCRIPTION, own),
             query_of(SUBSCRIPTION_EVENT, own),
             query_of(COST_LINE, f"{own} and {_BILLED}"),
             replace(
-                query_of(BILLING_CONTRACT, own, "_csp_accountid_value"),
+                query_of(BILLING_CONTRACT, own, "_csp_accountid_value", SELLER_LINK),
                 names=True,
                 expand=f"{profile},{account}",
             ),
             query_of(PRICE_LIST_ITEM, shared),
             query_of(MARKUP_RULE, shared),
             query_of(EXCHANGE_RATE, ""),
+            *tax_queries(own),
             query_of(INVOICE, f"{own} and {OURS}"),
             query_of(INVOICE_LINE, f"{own} and {OURS}"),
         ]
@@ -142,11 +148,13 @@ class DataverseStore(Documents, Findings):
             _records(table, next(answers)) for table in tables
         )
         rows = next(answers)
-        contract, tax_profile, account_row = self._contract(customers[0], rows, on)
+        row = _counting(rows, on)
+        contract, tax_profile, account_row = self._contract(customers[0], row)
         prices, rules, rates = (
             _records(table, next(answers))
             for table in (PRICE_LIST_ITEM, MARKUP_RULE, EXCHANGE_RATE)
         )
+        taxing = tax_rows(answers, customers[0], customer_id, row)
         return CustomerFile(
             customer=from_row(CUSTOMER, customers[0]),
             agreements=agreements,
@@ -158,7 +166,12 @@ class DataverseStore(Documents, Findings):
             contracts=_records(BILLING_CONTRACT, rows),
             account=self._account(account_row) if account_row else None,
             tax_profile=tax_profile,
+            seller=taxing.seller,
+            registrations=taxing.registrations,
+            certificates=taxing.certificates,
             number_checks=self._checks_of(tax_profile),
+            tax_rates=taxing.rates,
+            tax_faults=taxing.faults,
             price_list=prices,
             rules=rules,
             rates=rates,
@@ -166,14 +179,11 @@ class DataverseStore(Documents, Findings):
         )
 
     def _contract(
-        self, customer: Row, rows: Sequence[Row], on: date | None
+        self, customer: Row, row: Row | None
     ) -> tuple[BillingContract | None, Any, Row | None]:
         """Return the contract that counts, its tax profile, and the row of the account it bills."""
-        if not rows:
+        if row is None:
             return None, None, customer.get("csp_AccountId")
-        lasting = [r for r in rows if not r["csp_ends"] or r["csp_ends"] > (r["csp_starts"] or "")]
-        begun = [r for r in lasting if on is None or (r["csp_starts"] or "") <= on.isoformat()]
-        row = max(begun or rows, key=lambda row: (row["csp_starts"] or "", row[KEY] or ""))
         contract: BillingContract = from_row(BILLING_CONTRACT, row)
         account = row.get("csp_AccountId")
         if not contract.account_id:
@@ -357,6 +367,17 @@ def _readable(table: Table, rows: Iterable[Row]) -> Iterator[tuple[Row, Any]]:
     for row in rows:
         with suppress(InputError):
             yield row, from_row(table, row)
+
+
+def _counting(contracts: Sequence[Row], on: date | None) -> Row | None:
+    """Return the contract that counts: of those begun on a day the one that starts last."""
+    lasting = [r for r in contracts if not r["csp_ends"] or r["csp_ends"] > (r["csp_starts"] or "")]
+    begun = [r for r in lasting if on is None or (r["csp_starts"] or "") <= on.isoformat()]
+    return max(
+        begun or contracts,
+        key=lambda row: (row["csp_starts"] or "", row[KEY] or ""),
+        default=None,
+    )
 
 
 def _records(table: Table, rows: Iterable[Row]) -> tuple[Any, ...]:

@@ -119,6 +119,7 @@ class TaxDecision:
     note: str = ""
     """Wording that the treatment demands: reverse charge, the reason of an exemption."""
     seller_tax_id: str = ""
+    """Where several taxes have numbers of their own, parted by a comma and a blank."""
     buyer_tax_id: str = ""
     decided_by: TaxDecider = TaxDecider.RULES
     reasons: tuple[Reason, ...] = ()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from domain.contract import BillingContract, ExchangeRate, MarkupRule, PriceListItem, TaxProfile
 from domain.customer import Account, Agreement, Customer, DelegatedAdminRelationship
+from domain.problems import Finding
 from domain.subscription import CostLine, Subscription, SubscriptionEvent
 from domain.tax import (
     ExemptionCertificate,
@@ -46,6 +47,8 @@ class CustomerFile:
     """What is known of the tax numbers of the profile."""
     tax_rates: tuple[TaxRate, ...] = ()
     """Rates that the partner entered; they go before those that ship with the product."""
+    tax_faults: tuple[Finding, ...] = ()
+    """Rows of these that could not be read: they hold whoever is taxed by rules."""
     price_list: tuple[PriceListItem, ...] = ()
     """The customer's own prices and those for everybody."""
     rules: tuple[MarkupRule, ...] = ()

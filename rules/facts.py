@@ -13,6 +13,7 @@ from domain.period import Period
 from domain.problems import Finding, Severity
 from domain.subscription import CostLine, Subscription
 from rules.places import Gazetteer
+from rules.tax_evidence import Known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +82,8 @@ class Facts(StandingFacts):
 
     cost_lines: Sequence[CostLine]
     """The lines of the month."""
+    taxing: Known = field(default_factory=Known)
+    """What decides the tax besides the profile."""
     period: Period
 
 

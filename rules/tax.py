@@ -25,7 +25,7 @@ from domain.tax import (
 )
 from rules.tax_evidence import CATEGORY_OF, Known, tax_hold
 from rules.tax_places import Wrong, country_of, look_at_number
-from rules.tax_rules import decide_by_rules
+from rules.tax_rules import decide_by_rules, no_seller
 
 __all__ = ["Known", "TaxDecision", "decide", "warnings"]
 
@@ -58,6 +58,8 @@ def decide(
             "give the billing contract a tax profile",
         )
     if known.decider is TaxDecider.ENGINE:
+        if known.seller is None:
+            return no_seller(customer_id)
         return known.answer or tax_hold(
             customer_id,
             "tax profile",
@@ -116,9 +118,9 @@ def _stated(profile: TaxProfile, customer_id: str, on: date, known: Known) -> Ta
     if profile.evidence:
         inputs["evidence"] = profile.evidence
     where = country if standard or known.seller is None else known.seller.address.country
-    part = TaxPart(name="tax", jurisdiction=country, percent=percent)
+    part = TaxPart(name="Tax", jurisdiction=country, percent=percent)
     return TaxDecision(
-        category=CATEGORY_OF[treatment],
+        category=TaxCategory.ZERO if standard and not percent else CATEGORY_OF[treatment],
         parts=(part,) if percent else (),
         note=profile.wording,
         seller_tax_id=known.number_in(where, on),

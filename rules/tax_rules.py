@@ -125,14 +125,7 @@ def decide_by_rules(
         return known.faults[0]
     buyer = country_of(profile.country)
     if known.seller is None:
-        return tax_hold(
-            customer_id,
-            "selling company",
-            "tax.no_seller",
-            "No selling company is known for the billing contract.",
-            "enter the company under Selling companies; where there are several, choose one on "
-            "the contract",
-        )
+        return no_seller(customer_id)
     own = [rate for rate in known.rates if country_of(rate.country) == buyer]
     case = _Case(
         profile=profile,
@@ -151,6 +144,18 @@ def decide_by_rules(
     if isinstance(numbered, Finding):
         return numbered
     return _decide(numbered)
+
+
+def no_seller(customer_id: str) -> Finding:
+    """Return the finding that nobody is known who sells."""
+    return tax_hold(
+        customer_id,
+        "selling company",
+        "tax.no_seller",
+        "No selling company is known for the billing contract.",
+        "enter the company under Selling companies; where there are several, choose one on "
+        "the contract",
+    )
 
 
 def _decide(case: _Case) -> TaxDecision | Finding:

@@ -111,8 +111,11 @@ def tax_profile(facts: Facts) -> list[Finding]:
     """The tax must be known, with evidence in force on the last day of the period."""
     if facts.contract is None:
         return []
-    decision = tax.decide(facts.tax_profile, facts.customer.id, facts.period.last_day)
-    return [decision] if isinstance(decision, Finding) else []
+    customer_id, known = facts.customer.id, facts.taxing
+    decision = tax.decide(facts.tax_profile, customer_id, facts.period.last_day, known)
+    if isinstance(decision, Finding):
+        return [decision]
+    return tax.warnings(facts.tax_profile, customer_id, decision, known)
 
 
 CHECKS: Mapping[str, Callable[[Facts], list[Finding]]] = {

@@ -14,12 +14,12 @@ from datetime import date
 from decimal import Decimal
 
 from domain.charge import Charge
-from domain.contract import Alignment, BillingContract, TaxProfile
+from domain.contract import Alignment, BillingContract
 from domain.period import Period
 from domain.problems import Finding, InputError, Severity, WorkerError
 from domain.run import Run, RunStatus, UnitStatus
 from domain.subscription import CostInvoice, CostLine, SubscriptionEvent
-from domain.tax import TaxCategory, TaxDecision, TaxPart, TaxTreatment
+from domain.tax import TaxDecider
 from invoice.assemble import Tax, assemble, check_bounds
 from invoice.document import DocumentKind, DocumentStatus, Invoice
 from invoice.explain import fingerprint
@@ -41,6 +41,7 @@ from sync.findings import concerning, current, held_customers, replace_everywher
 from sync.ledger import Ledger, Outcome
 from sync.messages import BillUnit, StartRun
 from sync.ports import Ports
+from sync.taxed import NOT_DECIDED_YET, ask_engine, known_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +86,10 @@ def propose(ports: Ports, customer_id: str, period: Period) -> tuple[CustomerFil
         )
     known = concerning(ports.store, found, period, file.cost_lines)
     today = ports.now().date()
-    try:
-        drafted = draft(
+    taxing = tax.Known(policy=ports.tax_policy, check_number=ports.check_number)
+
+    def make(taxing: tax.Known) -> Draft:
+        return draft(
             file,
             period,
             today,
@@ -95,7 +98,18 @@ def propose(ports: Ports, customer_id: str, period: Period) -> tuple[CustomerFil
             roundings=ports.tax_rounding,
             demands=ports.demands,
             atlas=ports.atlas,
+            taxing=taxing,
         )
+
+    try:
+        if file.contract is not None and file.contract.tax_decider is TaxDecider.ENGINE:
+            # It is asked about the lines as they are before tax.
+            before = make(replace(taxing, answer=NOT_DECIDED_YET))
+            if before.document is None:
+                return file, before
+            answer = ask_engine(ports.tax_engine, file, before.document, period)
+            taxing = replace(taxing, answer=answer)
+        drafted = make(taxing)
     except WorkerError:
         raise
     except Exception as fault:  # noqa: BLE001 - whatever bad data led to, the others are billed
@@ -144,16 +158,19 @@ def draft(
     roundings: Roundings | None = None,
     demands: Demands = Demands(),  # noqa: B008 - frozen
     atlas: Atlas = CODES,
+    taxing: tax.Known | None = None,
 ) -> Draft:
     """Compute one customer's document for a month; pure, writes nothing.
 
     Of the `known` findings those of others stand, and those of a draft are found again or gone: one
     that says what it said when a person released it stays released. `roundings` says by accounting
-    target where tax is rounded; left out: at each line.
+    target where tax is rounded; left out: at each line. `taxing` is what the partner asks of tax
+    evidence, and a tax engine's answer.
     """
     own = {*_CHECKS, *_RECONCILE_CHECKS}
     others = tuple(finding for finding in known if finding.check not in own)
     customer, contract = file.customer, file.contract
+    taxing = known_of(file, taxing or tax.Known(), today)
     billed = [line for line in file.cost_lines if (day := line.falls_on) and day in period]
     findings = validate(
         Facts(
@@ -172,9 +189,10 @@ def draft(
             period=period,
             today=today,
             demands=demands,
+            taxing=taxing,
         ),
     )
-    decision = tax.decide(file.tax_profile, customer.id, period.last_day)
+    decision = tax.decide(file.tax_profile, customer.id, period.last_day, taxing)
     due = contract.due(period) if contract else None
     if contract is None or isinstance(decision, Finding) or due is None:
         return Draft(document=None, findings=judged(findings, policy, known), standing=others)
@@ -197,7 +215,6 @@ def draft(
     result = Draft(document=None, findings=judged(findings, policy, known), standing=others)
     if result.held:
         return result
-    decided = _in_categories(decision, file.tax_profile)
     document = assemble(
         customer=customer,
         contract=contract,
@@ -206,13 +223,13 @@ def draft(
         proposed=charges,
         documents=file.documents,
         tax=Tax(
-            decision=decided,
+            decision=decision,
             rounding=rounding_of(contract.accounting_target, roundings or {}),
             point=period.last_day,
             right_from=file.tax_profile.right_from if file.tax_profile else None,
         ),
-        seller=seller_of(file, decided, period.last_day),
-        buyer=buyer_of(file, decided),
+        seller=seller_of(file, decision, period.last_day),
+        buyer=buyer_of(file, decision),
     )
     if document is None:
         return result
@@ -221,26 +238,6 @@ def draft(
     findings.extend(reconcile.check_seats(charges, file.cost_lines, asked, own_periods=own_periods))
     result = replace(result, findings=judged(findings, policy, known))
     return result if result.held else replace(result, document=document)
-
-
-def _in_categories(decision: tax.TaxDecision, profile: TaxProfile | None) -> TaxDecision:
-    """Return the decision by a profile in the words of documents."""
-    categories = {
-        TaxTreatment.REVERSE_CHARGE: TaxCategory.REVERSE_CHARGE,
-        TaxTreatment.EXEMPT: TaxCategory.EXEMPT,
-        TaxTreatment.OUT_OF_SCOPE: TaxCategory.OUT_OF_SCOPE,
-    }
-    taxed = TaxCategory.STANDARD if decision.percent else TaxCategory.ZERO
-    part = TaxPart(
-        name="Tax", jurisdiction=profile.country if profile else "", percent=decision.percent
-    )
-    return TaxDecision(
-        category=categories.get(decision.treatment, taxed),
-        parts=(part,) if decision.percent else (),
-        note=decision.note,
-        buyer_tax_id=decision.buyer_tax_id,
-        reasons=decision.reasons,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

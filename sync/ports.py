@@ -421,6 +421,8 @@ class Ports:
     """None: the setting is off."""
     number_register: NumberRegister | None = None
     """None: tax numbers are not looked at."""
+    check_number: Callable[[str, str], bool | None] | None = None
+    """Form and check digits of a country's tax number; None where no check is known, or at all."""
     tax_engine: TaxEngine | None = None
     """None: no contract may leave its tax to one."""
     tax_policy: TaxPolicy = field(default_factory=TaxPolicy)

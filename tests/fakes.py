@@ -32,7 +32,15 @@ from domain.subscription import (
     SubscriptionEvent,
     UsageSummary,
 )
-from domain.tax import TaxNumberCheck, TaxPolicy, TaxRounding
+from domain.tax import (
+    ExemptionCertificate,
+    Seller,
+    TaxNumberCheck,
+    TaxPolicy,
+    TaxRate,
+    TaxRegistration,
+    TaxRounding,
+)
 from domain.usage_alert import AlertState, UsageAlert, UsageBudget
 from invoice.document import DocumentStatus, Invoice
 from invoice.file import CustomerFile, Saved
@@ -135,7 +143,15 @@ class MemoryStore:
             contracts=contracts,
             account=self._account(contract) if contract else None,
             tax_profile=profile,
+            seller=self._seller(contract),
+            registrations=tuple(
+                row
+                for _, row in sorted(self.table(TaxRegistration).items())
+                if (seller := self._seller(contract)) and row.seller_key == seller.key
+            ),
+            certificates=self._own(ExemptionCertificate, customer_id),
             number_checks=() if check is None else (check,),
+            tax_rates=tuple(row for _, row in sorted(self.table(TaxRate).items())),
             price_list=self._own(PriceListItem, customer_id, shared=True),
             rules=self._own(MarkupRule, customer_id, shared=True),
             rates=tuple(row for _, row in sorted(self.table(ExchangeRate).items())),
@@ -147,6 +163,12 @@ class MemoryStore:
         stored: Account | None = self.table(Account).get(contract.account_id)
         made = an_account(id=contract.account_id, name=contract.account_name)
         return stored or (made if contract.account_id else None)
+
+    def _seller(self, contract: BillingContract | None) -> Seller | None:
+        sellers = self.table(Seller)
+        if contract is not None and contract.seller_key:
+            return sellers.get(contract.seller_key)
+        return next(iter(sellers.values())) if len(sellers) == 1 else None
 
     def cost_lines(
         self, invoice_ids: Sequence[str], *, withdrawn: bool = False
@@ -516,6 +538,7 @@ class Office:
     atlas: Atlas = field(default_factory=World)
     projection: Projection | None = None
     number_register: NumberRegister | None = None
+    check_number: Callable[[str, str], bool | None] | None = None
     tax_engine: TaxEngine | None = None
     tax_policy: TaxPolicy = field(default_factory=TaxPolicy)
 
@@ -543,6 +566,7 @@ class Office:
             atlas=self.atlas,
             projection=self.projection,
             number_register=self.number_register,
+            check_number=self.check_number,
             tax_engine=self.tax_engine,
             tax_policy=self.tax_policy,
         )
