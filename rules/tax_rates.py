@@ -95,24 +95,25 @@ def with_own(own: Sequence[TaxRate]) -> Taxes:
     takes from the shipped rows of that tax.
     """
     shipped = _shipped_taxes()
-    rows: list[TaxRate] = []
+    ours: list[TaxRate] = []
     for row in own:
         like = [
             r for r in shipped if _same_place(r, row) and r.tax.casefold() == row.tax.casefold()
         ]
-        rows.append(
+        ours.append(
             replace(
                 row,
                 regional=row.country == "US" or row.regional or any(r.regional for r in like),
                 local_taxes=row.local_taxes or any(r.local_taxes for r in like),
             )
         )
-    for row in shipped:
-        ours = [r for r in rows if _same_place(r, row)]
-        replaced = row.percent is None and any(True for _ in ours)
-        if not replaced and not any(_slot(r) == _slot(row) for r in ours):
-            rows.append(row)
-    return Taxes(tuple(rows))
+
+    def stands(row: TaxRate) -> bool:
+        here = [one for one in ours if _same_place(one, row)]
+        taken = any(_slot(one) == _slot(row) for one in here)
+        return not taken and not (here and row.percent is None)
+
+    return Taxes((*ours, *(row for row in shipped if stands(row))))
 
 
 def _slot(row: TaxRate) -> tuple[str, date]:

@@ -126,14 +126,17 @@ def decide_by_rules(
     buyer = country_of(profile.country)
     if known.seller is None:
         return no_seller(customer_id)
+    seller = country_of(known.seller.address.country)
     own = [rate for rate in known.rates if country_of(rate.country) == buyer]
     case = _Case(
         profile=profile,
         customer_id=customer_id,
         on=on,
         known=known,
-        table=with_own([rate for rate in known.rates if not rate_fault(rate)]),
-        seller=country_of(known.seller.address.country),
+        table=with_own(
+            [r for r in known.rates if r.country in {seller, buyer} and not rate_fault(r)]
+        ),
+        seller=seller,
         seller_region=known.seller.address.region.strip(),
         buyer=buyer,
     )

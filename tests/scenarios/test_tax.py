@@ -311,7 +311,7 @@ def test_a_case_of_the_table(case):
         "says": case.says,
         "warns": case.warns,
     }
-    found = {name: text for name, text in case.outcome().items()}
+    found = case.outcome()
     found.setdefault("warns", "")
     # What a table leaves out it does not fix: the wording of most cases is the same.
     if not case.says:
@@ -328,7 +328,9 @@ def kind_of(case: Case) -> str:
     return "held" if case.result.startswith("tax.") else "not taxed"
 
 
-@pytest.mark.parametrize("country", [*sorted(EU), "GB", "CH", "LI", "NO", "IS", "US", "CA", "AU", "NZ"])
+@pytest.mark.parametrize(
+    "country", [*sorted(EU), "GB", "CH", "LI", "NO", "IS", "US", "CA", "AU", "NZ"]
+)
 def test_every_country_has_cases_taxed_not_taxed_and_with_something_missing(country):
     own = [case for path in PATHS for case in rows(path) if place(case.buyer)[0] == country]
     assert {kind_of(case) for case in own} == {"taxed", "not taxed", "held"}, country
@@ -354,7 +356,11 @@ def test_every_check_of_tax_fires_stays_quiet_and_is_tried_without_its_data():
 
 
 def test_every_change_of_a_rate_is_tried_on_the_day_before_and_on_its_day():
-    tried = {(place(case.buyer)[0], place(case.buyer)[1], case.on) for path in PATHS for case in rows(path)}
+    tried = {
+        (place(case.buyer)[0], place(case.buyer)[1], case.on)
+        for path in PATHS
+        for case in rows(path)
+    }
     text = (Path(__file__).parents[2] / "rules" / "tax_rates.csv").read_text(encoding="utf-8")
     starts: dict[tuple[str, str, str], list[date]] = {}
     for rate in read_taxes(text.splitlines()):
