@@ -103,6 +103,7 @@ def with_own(own: Sequence[TaxRate]) -> Taxes:
         ours.append(
             replace(
                 row,
+                region=_all_names(row, shipped),
                 regional=row.country == "US" or row.regional or any(r.regional for r in like),
                 local_taxes=row.local_taxes or any(r.local_taxes for r in like),
             )
@@ -114,6 +115,13 @@ def with_own(own: Sequence[TaxRate]) -> Taxes:
         return not taken and not (here and row.percent is None)
 
     return Taxes((*ours, *(row for row in shipped if stands(row))))
+
+
+def _all_names(row: TaxRate, shipped: Sequence[TaxRate]) -> str:
+    """Return the names of a row's region with those that the shipped table has for it, first."""
+    known = (one for one in shipped if any(named(n, one.regions, row.country) for n in row.regions))
+    same = next((one for one in known if one.country == row.country), None)
+    return f"{same.region}|{row.region}" if same else row.region
 
 
 def _slot(row: TaxRate) -> tuple[str, date]:
