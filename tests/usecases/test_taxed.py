@@ -1,0 +1,240 @@
+"""A month taxed by rules: what people enter decides the next draft, and what was wrong is answered."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+
+from app.vat import valid_vat
+from domain.contract import BillingContract, TaxProfile
+from domain.customer import Address
+from domain.period import Period
+from domain.problems import Finding, Severity
+from domain.run import RunStatus
+from domain.tax import (
+    ExemptionCertificate,
+    NumberState,
+    Seller,
+    TaxCategory,
+    TaxDecider,
+    TaxDecision,
+    TaxNumberCheck,
+    TaxPart,
+    TaxRate,
+    TaxRegistration,
+    TaxTreatment,
+)
+from invoice.document import DocumentStatus
+from sync import bill
+from tests.builders import CUSTOMER, day
+from tests.usecases.office import APPROVE, BILL, SYNC, an_office, work
+
+OCTOBER = Period.month("2026-10")
+ALWAYS = Period(date.min, date.max)
+FR, DE = "FR61954506077", "DE136695976"
+
+
+@pytest.fixture
+def office(tmp_path):
+    """A partner in Germany whose customer is taxed by rules."""
+    office = an_office(tmp_path)
+    office.check_number = valid_vat
+    work(office, SYNC)
+    key = contract_of(office).tax_profile_key
+    profile = TaxProfile(key=key, country="DE", treatment=TaxTreatment.BY_RULES, business=True)
+    office.store.save(
+        [
+            Seller(key="seller/contoso", name="Contoso GmbH", address=Address(country="DE")),
+            TaxRegistration(
+                key="registration/de",
+                seller_key="seller/contoso",
+                country="DE",
+                number=DE,
+                valid=ALWAYS,
+            ),
+            profile,
+        ]
+    )
+    return office
+
+
+def contract_of(office):
+    contracts = office.store.table(BillingContract).values()
+    return next(one for one in contracts if one.customer_id == CUSTOMER)
+
+
+def profile_is(office, **fields):
+    profile = office.store.table(TaxProfile)[contract_of(office).tax_profile_key]
+    office.store.save([replace(profile, **fields)])
+
+
+def decided_by(office, decider):
+    office.store.save([replace(contract_of(office), tax_decider=decider)])
+
+
+def drafted(office):
+    _, found = bill.propose(office.ports, CUSTOMER, OCTOBER)
+    return found
+
+
+def taxes(document):
+    return [(str(line.amount.amount), str(line.tax.amount)) for line in document.lines]
+
+
+def checks(found):
+    return [finding.check for finding in found.findings]
+
+
+def test_a_customer_at_home_is_taxed_at_the_rate_of_the_last_day_of_the_month(office):
+    found = drafted(office)
+    assert not found.held
+    assert taxes(found.document) == [("120.00", "22.80")]
+    assert (found.document.seller_tax_id, found.document.tax_point) == (DE, day("2026-10-31"))
+
+
+def test_a_rate_that_is_entered_changes_the_next_draft_and_counts_from_its_day(office):
+    def rate(starts):
+        return TaxRate(
+            country="DE", tax="VAT", starts=day(starts), percent=Decimal(20), source="adviser"
+        )
+
+    office.store.save([rate("2026-11-01")])
+    assert taxes(drafted(office).document) == [("120.00", "22.80")]
+    office.store.save([rate("2026-10-31")])
+    assert taxes(drafted(office).document) == [("120.00", "24.00")]
+
+
+def test_an_answer_of_the_register_makes_the_reverse_charge_and_its_age_holds(office):
+    profile_is(office, country="FR", tax_number=FR)
+    assert checks(drafted(office)) == ["tax.number_unchecked"]
+    answer = TaxNumberCheck(
+        number=FR,
+        country="FR",
+        state=NumberState.VALID,
+        checked_at=datetime(2026, 11, 8, 5, tzinfo=UTC),
+        source="VIES",
+    )
+    office.store.save([answer])
+    found = drafted(office)
+    assert found.findings == ()
+    assert taxes(found.document) == [("120.00", "0.00")]
+    assert found.document.lines[0].tax_category is TaxCategory.REVERSE_CHARGE
+    assert (found.document.seller_tax_id, found.document.buyer_tax_id) == (DE, FR)
+    # The register is down from now on: the last good answer counts for 30 days.
+    for on, expected in [
+        ("2026-11-30", []),
+        ("2026-12-01", ["tax.number_ageing"]),
+        ("2026-12-08", ["tax.number_ageing"]),
+        ("2026-12-09", ["tax.number_old"]),
+    ]:
+        file, _ = bill.propose(office.ports, CUSTOMER, OCTOBER)
+        known = replace(bill.tax.Known(), check_number=valid_vat)
+        told = bill.draft(file, OCTOBER, day(on), {}, taxing=known)
+        assert [one for one in checks(told) if one.startswith("tax.")] == expected, on
+
+
+def test_a_certificate_counts_from_the_draft_after_it_was_entered(office):
+    paper = ExemptionCertificate(
+        key="certificate/1",
+        customer_id=CUSTOMER,
+        country="DE",
+        number="EX-1",
+        reason="Education",
+        valid=Period(day("2026-10-31"), day("2026-11-01")),
+        verified_by="Ann",
+    )
+    office.store.save([replace(paper, customer_id="somebody else")])
+    assert taxes(drafted(office).document) == [("120.00", "22.80")]
+    office.store.save([paper])
+    found = drafted(office)
+    assert taxes(found.document) == [("120.00", "0.00")]
+    assert found.document.tax_note == "Exempt from tax: Education; certificate EX-1."
+    assert checks(found) == ["tax.certificate_ending"]
+    # It ended the day before the tax point: held, and billed when a new one is there.
+    office.store.save([replace(paper, valid=Period(day("2026-01-01"), day("2026-10-31")))])
+    assert checks(drafted(office)) == ["tax.lapsed"]
+    renewed = replace(paper, key="certificate/2", number="EX-2", valid=ALWAYS)
+    office.store.save([renewed])
+    assert drafted(office).document.tax_note.endswith("certificate EX-2.")
+
+
+def test_a_held_customer_is_billed_by_the_run_after_its_data_is_right(office):
+    profile_is(office, country="FR")
+    run = work(office, BILL)
+    assert office.store.run(BILL.run_key).status is RunStatus.DONE_WITH_HOLDS, run
+    assert "tax.no_vat_number" in {finding.check for finding in office.store.findings()}
+    profile_is(office, country="DE")
+    work(office, BILL)
+    assert "tax.no_vat_number" not in {finding.check for finding in office.store.findings()}
+    (document,) = [d for d in office.store.documents() if d.customer_id == CUSTOMER]
+    assert (document.status, taxes(document)) == (DocumentStatus.DRAFT, [("120.00", "22.80")])
+
+
+def test_a_rate_that_was_wrong_is_answered_where_the_profile_says_from_when(office):
+    wrong = TaxRate(
+        country="DE", tax="VAT", starts=day("2026-01-01"), percent=Decimal(7), source="a slip"
+    )
+    office.store.save([wrong])
+    work(office, BILL)
+    work(office, APPROVE)
+    office.store.save([replace(wrong, percent=Decimal(19))])
+    assert drafted(office).document is None  # what was invoiced was right in its time
+    profile_is(office, right_from=day("2026-10-01"))
+    assert taxes(drafted(office).document) == [("-120.00", "-8.40"), ("120.00", "22.80")]
+
+
+def test_the_accounting_system_gets_amounts_before_tax(office):
+    decided_by(office, TaxDecider.ACCOUNTING)
+    document = drafted(office).document
+    assert taxes(document) == [("120.00", "0.00")]
+    assert document.tax_decided_by is TaxDecider.ACCOUNTING
+    assert document.tax_note == "Amounts before tax; tax is added by the accounting system."
+
+
+class Engine:
+    def __init__(self, answer):
+        self.answer = answer
+        self.asked = []
+
+    def decide(self, question):
+        self.asked.append(question)
+        return self.answer
+
+
+def test_an_engine_is_asked_about_the_lines_before_tax_and_its_answer_is_billed(office):
+    decided_by(office, TaxDecider.ENGINE)
+    part = TaxPart(name="VAT", jurisdiction="DE", percent=Decimal(19))
+    office.tax_engine = Engine(
+        TaxDecision(category=TaxCategory.STANDARD, parts=(part,), decided_by=TaxDecider.ENGINE)
+    )
+    document = drafted(office).document
+    assert taxes(document) == [("120.00", "22.80")]
+    assert document.tax_decided_by is TaxDecider.ENGINE
+    (question,) = office.tax_engine.asked
+    assert [str(line.amount) for line in question.lines] == ["120.00"]
+    assert (question.seller.name, question.seller.tax_numbers) == ("Contoso GmbH", (DE,))
+    assert (question.buyer.address.country, question.tax_point) == ("DE", day("2026-10-31"))
+    again = drafted(office).document
+    assert again == document
+    assert len({one.digest for one in office.tax_engine.asked}) == 1
+
+
+def test_an_engine_that_refuses_or_is_not_there_holds(office):
+    decided_by(office, TaxDecider.ENGINE)
+    assert checks(drafted(office)) == ["tax.no_engine"]
+    refusal = Finding(
+        check="tax.engine_refused",
+        severity=Severity.HOLD,
+        customer_id=CUSTOMER,
+        record="tax engine",
+        sentence="The tax engine does not know the address.",
+        hint="correct it",
+    )
+    office.tax_engine = Engine(refusal)
+    assert [one.sentence for one in drafted(office).findings] == [refusal.sentence]
+    # What holds the customer anyway costs no question.
+    office.tax_engine.asked.clear()
+    office.store.save([replace(contract_of(office), account_id="")])
+    assert "mapping.no_account" in checks(drafted(office))
+    assert office.tax_engine.asked == []
