@@ -34,7 +34,6 @@ CERTIFICATE_WARNING_DAYS = 30
 NUMBER_WARNING_DAYS = 7
 """So many days before it stops to count an answer about a number is told of: it is asked for anew
 earlier, so that it gets this old only where its register does not answer."""
-BY_ACCOUNTING = "Amounts before tax; tax is added by the accounting system."
 
 
 def decide(
@@ -43,9 +42,9 @@ def decide(
     """Return the tax of a document whose tax point is `on`, or the finding that holds the customer."""
     known = known or Known()
     if known.decider is TaxDecider.ACCOUNTING:
+        # The document says by itself that its amounts are before tax.
         return TaxDecision(
             category=TaxCategory.OUT_OF_SCOPE,
-            note=BY_ACCOUNTING,
             decided_by=TaxDecider.ACCOUNTING,
             reasons=(Reason(rule="tax.accounting", inputs={"on": str(on)}),),
         )
