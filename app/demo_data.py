@@ -108,7 +108,7 @@ _CUSTOMERS = {
     "cohowinerysas": _Keyed(country="FR", evidence="FR00000000287"),
     "thamesvalleydentalltd": _Keyed(
         country="GB",
-        evidence="GB000000031",
+        evidence="GB100000034",
         wording="Outside the scope of EU VAT: the customer accounts for UK VAT (reverse charge).",
     ),
 }
