@@ -396,7 +396,7 @@ def _taxed(case: _Case) -> TaxDecision | Finding:
     left_out: list[str] = []
     for rate in rates:
         if rate.percent == 0:
-            left_out.append(rate.note)
+            left_out.append(rate.note or f"No {rate.tax}: its rate in {_jurisdiction(rate)} is 0.")
             continue
         region = rate.regions[0] if rate.regional and rate.regions else ""
         mine = _registration(case, rate)

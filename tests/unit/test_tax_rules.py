@@ -401,6 +401,18 @@ def test_a_row_of_ours_decides_what_the_table_leaves_open_and_nothing_else():
     assert charged(colorado, place=("US", "AZ")) == {"sales tax": "None"}
 
 
+def test_a_rate_of_nothing_without_a_note_is_explained_all_the_same():
+    free = a_rate(country="US", region="CO", tax="sales tax", percent=Decimal(0))
+    told = known(
+        seller=a_seller("US", "WA"), registrations=(a_registration("US", "CO"),), rates=(free,)
+    )
+    found = decide(by_rules("US", region="CO"), "c1", ON, told)
+    assert (found.category, found.note) == (
+        TaxCategory.OUT_OF_SCOPE,
+        "No sales tax: its rate in US-CO is 0.",
+    )
+
+
 def test_the_states_of_the_usa_are_all_in_the_tables_once():
     table = with_own([])
     states = {rate.regions[0] for rate in table.rates if rate.country == "US"}
