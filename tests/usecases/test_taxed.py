@@ -8,7 +8,7 @@ import pytest
 
 from app.vat import valid_vat
 from domain.contract import BillingContract, TaxProfile
-from domain.customer import Address
+from domain.customer import Account, Address
 from domain.period import Period
 from domain.problems import Finding, Severity
 from domain.run import RunStatus
@@ -27,7 +27,7 @@ from domain.tax import (
 )
 from invoice.document import DocumentStatus
 from sync import bill
-from tests.builders import CUSTOMER, day
+from tests.builders import CUSTOMER, SOMEWHERE, an_account, day
 from tests.usecases.office import APPROVE, BILL, SYNC, an_office, work
 
 OCTOBER = Period.month("2026-10")
@@ -65,8 +65,12 @@ def contract_of(office):
 
 
 def profile_is(office, **fields):
-    profile = office.store.table(TaxProfile)[contract_of(office).tax_profile_key]
-    office.store.save([replace(profile, **fields)])
+    contract = contract_of(office)
+    profile = replace(office.store.table(TaxProfile)[contract.tax_profile_key], **fields)
+    office.store.save([profile])
+    address = replace(SOMEWHERE, country=profile.country, postal_code="")
+    account = an_account(id=contract.account_id, name=contract.account_name, address=address)
+    office.store.table(Account)[account.id] = account
 
 
 def decided_by(office, decider):
