@@ -68,7 +68,8 @@ def profile_is(office, **fields):
     contract = contract_of(office)
     profile = replace(office.store.table(TaxProfile)[contract.tax_profile_key], **fields)
     office.store.save([profile])
-    address = replace(SOMEWHERE, country=profile.country, postal_code="")
+    postal_code = {"DE": "80331", "FR": "75001"}[profile.country]
+    address = replace(SOMEWHERE, country=profile.country, postal_code=postal_code)
     account = an_account(id=contract.account_id, name=contract.account_name, address=address)
     office.store.table(Account)[account.id] = account
 
