@@ -26,6 +26,7 @@ from domain.problems import Conflict, Finding, Severity, WorkerError
 from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
 from rules.checks import judged
 from sync import alerts, pull
+from sync.findings import replace_everywhere
 from sync.ledger import Busy, Ledger, Outcome
 from sync.messages import PullUnit, TakeNotice
 from sync.ports import Ports
@@ -212,18 +213,22 @@ def _unbilled(ports: Ports, notice: TakeNotice) -> Outcome:
 
 
 def _fraud(ports: Ports, notice: TakeNotice) -> Outcome:
-    """Tell a person; whose Azure subscription it is, Partner Center knows."""
-    subscription = notice.azure_subscription_id
+    """Tell a person, who closes the finding; whose subscription it is, Partner Center knows.
+
+    Its sentence has the day, so that another event on a later one opens it again.
+    """
+    record = f"Azure subscription {notice.azure_subscription_id}"
     finding = Finding(
         check="azure.fraud_event",
         severity=Severity.WARN,
         customer_id="",
-        record=f"Azure subscription {subscription}",
-        sentence=f"Microsoft suspects fraud in the Azure subscription {subscription}.",
+        record=record,
+        sentence=f"Microsoft suspects fraud in the {record} ({notice.received_at:%Y-%m-%d}).",
         hint="Look at the security alerts in Partner Center now: its usage is billed to you. "
-        "Close this finding when it is settled.",
+        "Set the finding to closed when it is settled.",
     )
-    ports.store.save(judged([finding], ports.policy))
+    found = judged([finding], ports.policy)
+    replace_everywhere(ports.store, ("azure.fraud_event",), found, record=record)
     return Outcome(counts={"findings": 1})
 
 

@@ -13,7 +13,9 @@ import pytest
 
 from app import webhook, wiring
 from app.settings import Settings
+from dataverse.client import Query
 from dataverse.provision.provisioner import Provisioner
+from dataverse.tables import FINDING
 from domain.problems import ConfigurationError, Severity, Unavailable
 from emulator import Emulator, serve
 from emulator.webhooks import SPOILS
@@ -373,15 +375,24 @@ def test_events_doubled_reordered_and_delayed_come_to_the_same(connected, custom
     assert holds(connected, customer_id) == set()
 
 
-def test_an_announced_suspicion_of_fraud_is_a_finding(connected, stored):
+def test_a_suspicion_of_fraud_is_a_finding_that_a_person_closes(connected, stored):
     subscription = "c0ffee00-8888-4c22-8d33-aa44bb550001"
-    act(connected, "announce", event="azure-fraud-event-detected", subscription_id=subscription)
-    connected.drain()
-    (found,) = connected.store.findings()
-    assert (found.check, found.record) == (
-        "azure.fraud_event",
-        f"Azure subscription {subscription}",
-    )
+
+    def suspect():
+        act(connected, "announce", event="azure-fraud-event-detected", subscription_id=subscription)
+        listen_on(connected)
+        return [(one.check, one.record) for one in connected.store.findings()]
+
+    expected = [("azure.fraud_event", f"Azure subscription {subscription}")]
+    assert suspect() == expected
+    dataverse = connected.dataverse
+    (row,) = dataverse.read(Query(table="csp_finding", select=("csp_findingid",)))
+    closed = FINDING.column("csp_state").option("closed")
+    path = dataverse.id_path("csp_finding", row["csp_findingid"])
+    dataverse.call("PATCH", path, body={"csp_state": closed})
+    assert suspect() == []  # the same day: it is known
+    pass_time(connected, 86400)
+    assert suspect() == expected
 
 
 # --- over sockets -------------------------------------------------------------------------------------

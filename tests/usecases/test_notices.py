@@ -226,7 +226,17 @@ def test_a_suspicion_of_fraud_is_told_with_its_subscription(office):
     take(office, a_notice(office, "azure-fraud-event-detected", 1, **fields))
     (found,) = [one for one in office.store.findings() if one.check == "azure.fraud_event"]
     assert (found.severity, found.record) == (Severity.WARN, "Azure subscription azure-1")
-    assert found.sentence == "Microsoft suspects fraud in the Azure subscription azure-1."
+    assert found.sentence == (
+        "Microsoft suspects fraud in the Azure subscription azure-1 (2026-11-09)."
+    )
+
+
+def test_a_second_suspicion_stands_beside_the_first(office):
+    for number in range(3):
+        fields = {"azure_subscription_id": f"azure-{number}", "resource": f"azure-{number}"}
+        take(office, a_notice(office, "azure-fraud-event-detected", number, **fields))
+    work(office, SYNC.model_copy(update={"day": office.clock().date() + timedelta(days=1)}))
+    assert len([one for one in office.store.findings() if one.check == "azure.fraud_event"]) == 3
 
 
 def test_the_partners_policy_decides_what_a_suspicion_does(office):
