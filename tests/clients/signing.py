@@ -174,13 +174,18 @@ class Web:
         )
 
     def signers(self, **trust: Any) -> Signers:
-        given = {
-            "origins": frozenset({HOST}),
-            "issuer_hosts": frozenset({AIA}),
-            "roots": (root().certificate,),
-            "organisation": MICROSOFT,
-        }
-        return Signers(Trust(**given | trust), self.http, now=lambda: self.now)
+        return Signers(trust_of(**trust), self.http, now=lambda: self.now)
+
+
+def trust_of(**changes: Any) -> Trust:
+    """Whom a test believes."""
+    given = {
+        "origins": frozenset({HOST}),
+        "issuer_hosts": frozenset({AIA}),
+        "roots": (root().certificate,),
+        "organisation": MICROSOFT,
+    }
+    return Trust(**given | changes)
 
 
 def bundle(*holders: Holder) -> bytes:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+import requests
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import serialize_certificates
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from requests.adapters import HTTPAdapter
 
 from domain.problems import Throttled, Unavailable
 from tests.clients.signing import (
@@ -25,9 +27,11 @@ from tests.clients.signing import (
     leaf,
     root,
     rsa_key,
+    trust_of,
     usage,
 )
-from transport.certificates import LIMIT, MOST, Untrusted
+from transport.certificates import LIMIT, MOST, Signers, Untrusted
+from transport.session import Http, Patience
 
 BODY = b'{"EventName": "test-created"}'
 ISSUER = f"http://{AIA}/pkiops/certs/issuing%20ca%2003.crt"
@@ -200,6 +204,33 @@ def test_an_outage_of_the_issuers_host_is_no_verdict(web):
     web.pages |= {PLACE: alone.der, ISSUER_ASKED: 503}
     with pytest.raises(Unavailable):
         check(web, alone)
+
+
+def test_a_silent_host_is_waited_for_as_long_as_was_told():
+    waited = []
+
+    class Silent(HTTPAdapter):
+        def send(self, request, *, timeout=None, **_):
+            waited.append(timeout)
+            raise requests.ReadTimeout("slow", request=request)
+
+    web = Web()
+    web.session.mount(f"{HOST}/", Silent())
+    signers = Signers(
+        trust_of(),
+        lambda origin: Http(
+            origin,
+            service="Certificates",
+            session=web.session,
+            patience=Patience(tries=2),
+            sleep=web.waits.append,
+            timeout=10.0,
+        ),
+        now=lambda: NOW,
+    )
+    with pytest.raises(Unavailable):
+        signers.check(PLACE, leaf().sign(BODY), BODY)
+    assert waited == [10.0, 10.0]
 
 
 # --- whom to believe ----------------------------------------------------------------------------------
