@@ -403,7 +403,7 @@ _TAX = _in(
     ),
     _hold(
         "tax.number_refuted",
-        "whether the register knows the tax number of a customer taxed by rules",
+        "whether the register says that the customer's tax number is valid",
         "ask the customer for its valid number",
         _NO_TAX,
     ),
@@ -732,11 +732,6 @@ _INVOICE = _in(
 
 _NUMBERS = _in(
     Room.NUMBERS,
-    _hold(
-        "tax.number_invalid",
-        "whether a register says that the customer's tax number is valid",
-        "ask the customer for its valid number, and correct the tax profile",
-    ),
     _warn(
         "tax.number_name",
         "whether the register's name for a tax number is like the account's",

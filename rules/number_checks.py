@@ -86,6 +86,24 @@ def never_asked(country: str, number: str, source: str) -> TaxNumberCheck:
     )
 
 
+def is_refuted(known: TaxNumberCheck) -> bool:
+    """Say whether a register said that a number is not valid."""
+    return known.by_register and known.state is NumberState.INVALID
+
+
+def refuted(known: TaxNumberCheck, customer_id: str) -> Finding:
+    """Return the finding that holds a customer, the same whether a sync or a bill comes upon it."""
+    return Finding(
+        check="tax.number_refuted",
+        severity=Severity.HOLD,
+        customer_id=customer_id,
+        record=f"tax number {known.number}",
+        sentence=f"{known.source} says that {known.number} is not a valid tax number.",
+        hint="ask the customer for its valid number, or to register anew, and correct the tax "
+        "profile; what was billed while it was not valid may need correcting",
+    )
+
+
 def told_of(known: TaxNumberCheck, customer_id: str, name: str) -> list[Finding]:
     """Return what a person should know of a number whose customer we bill as `name`.
 
@@ -105,14 +123,8 @@ def told_of(known: TaxNumberCheck, customer_id: str, name: str) -> list[Finding]
             )
         )
 
-    if known.by_register and known.state is NumberState.INVALID:
-        tell(
-            "tax.number_invalid",
-            Severity.HOLD,
-            f"{known.source} says that the tax number {known.number} is not valid.",
-            "ask the customer for its valid number, or to register anew, and correct the tax "
-            "profile; what was billed while it was not valid may need correcting",
-        )
+    if is_refuted(known):
+        findings.append(refuted(known, customer_id))
     if known.by_register and known.state is NumberState.VALID and differ(name, known.name):
         tell(
             "tax.number_name",

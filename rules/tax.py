@@ -23,6 +23,7 @@ from domain.tax import (
     TaxPart,
     TaxTreatment,
 )
+from rules.number_checks import is_refuted, refuted
 from rules.tax_evidence import CATEGORY_OF, Known, tax_hold
 from rules.tax_places import Wrong, country_of, look_at_number
 from rules.tax_rules import decide_by_rules, no_seller
@@ -100,6 +101,9 @@ def _stated(profile: TaxProfile, customer_id: str, on: date, known: Known) -> Ta
             f"The treatment {treatment} has no evidence (VAT number or certificate).",
             "enter the VAT number or the certificate on the tax profile",
         )
+    answer = known.check_of(profile.checked_number) if profile.checked_number else None
+    if answer is not None and is_refuted(answer):
+        return refuted(answer, customer_id)
     country = country_of(profile.country)
     if treatment is TaxTreatment.REVERSE_CHARGE and known.check_number is not None:
         looked = look_at_number(country, profile.evidence, known.check_number)

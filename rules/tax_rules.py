@@ -32,6 +32,7 @@ from domain.tax import (
     TaxRate,
     TaxRegistration,
 )
+from rules.number_checks import is_refuted, refuted
 from rules.tax_evidence import Known, tax_hold
 from rules.tax_places import (
     EU,
@@ -256,13 +257,8 @@ def _with_number(case: _Case) -> _Case | Finding:
     if isinstance(looked, Wrong):
         return replace(case.hold("", looked.sentence, looked.hint), check=looked.check)
     answer = case.known.check_of(looked.printed)
-    if answer is not None and answer.state is NumberState.INVALID:
-        day = f" on {answer.checked_at.date()}" if answer.checked_at else ""
-        return case.hold(
-            "tax.number_refuted",
-            f"{answer.source} said{day} that {looked.printed} is not a valid tax number.",
-            "ask the customer for its valid number and correct the tax profile",
-        )
+    if answer is not None and is_refuted(answer):
+        return refuted(answer, case.customer_id)
     return replace(case, number=looked.printed, well_formed=looked.checked)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from domain.problems import Finding, ServiceError
-from domain.tax import TaxNumberCheck, number_country
+from domain.tax import TaxDecider, TaxNumberCheck, number_country
 from rules.checks import Room, judged, of_rooms
 from rules.number_checks import (
     is_due,
@@ -27,7 +27,8 @@ from sync.findings import current, replace_everywhere
 from sync.ledger import Outcome
 from sync.ports import NumberRegister, Ports
 
-CHECKS = of_rooms(Room.NUMBERS)
+CHECKS = (*of_rooms(Room.NUMBERS), "tax.number_refuted")
+"""What a look finds. The last one a bill finds too, in the same words, on what is stored."""
 MOST_NUMBERS = 200
 MOST_TIME = timedelta(minutes=4)
 STRIKES = 3
@@ -138,7 +139,8 @@ def _wanted(ports: Ports, register: NumberRegister, day: date, customer_id: str)
     owners: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     for contract, profile in ports.store.taxed_contracts():
         over = contract.ends is not None and contract.ends + BILLED_LATER <= day
-        if over or customer_id not in {"", contract.customer_id}:
+        elsewhere = contract.tax_decider is not TaxDecider.RULES
+        if over or elsewhere or customer_id not in {"", contract.customer_id}:
             continue
         if number := profile.checked_number:
             owners[number_country(profile.country), number].append(

@@ -39,7 +39,7 @@ def refuted(worker):
     ]
 
 
-REFUTED = "tax.number_invalid"
+REFUTED = "tax.number_refuted"
 
 
 def test_the_demos_numbers_were_asked_about_on_the_day_of_its_sync(demo):

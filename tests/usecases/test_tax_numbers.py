@@ -9,7 +9,7 @@ import pytest
 
 from domain.problems import NotAuthorised, Severity, Throttled, Unavailable
 from domain.run import RunStatus
-from domain.tax import FORM_ONLY, NumberState, TaxNumberCheck, TaxTreatment
+from domain.tax import FORM_ONLY, NumberState, TaxDecider, TaxNumberCheck, TaxTreatment
 from sync import tax_numbers
 from sync.messages import StartRun
 from tests.builders import CUSTOMER, a_contract, a_tax_profile, day
@@ -171,6 +171,13 @@ def test_contracts_that_are_over_and_billed_are_left_out(office, ends, asked):
     assert (GERMAN in office.number_register.asked) is asked
 
 
+@pytest.mark.parametrize("decider", [TaxDecider.ENGINE, TaxDecider.ACCOUNTING])
+def test_where_others_decide_the_tax_the_number_is_theirs_to_look_at(office, decider):
+    office.store.save([a_contract(tax_profile_key="tax/c1", tax_decider=decider)])
+    look(office)
+    assert office.number_register.asked == [FRENCH]
+
+
 def test_customers_without_a_number_are_asked_about_nowhere(office):
     office.store.save([a_tax_profile(key="tax/c1", treatment=TaxTreatment.BY_RULES)])
     look(office)
@@ -184,7 +191,7 @@ def test_a_number_that_several_customers_share_is_asked_about_once(office):
     office.number_register.valid.clear()
     look(office)
     assert office.number_register.asked == [GERMAN]
-    assert told(office) == [("tax.number_invalid", CUSTOMER), ("tax.number_invalid", NORTHWIND)]
+    assert told(office) == [("tax.number_refuted", CUSTOMER), ("tax.number_refuted", NORTHWIND)]
 
 
 def test_one_customer_can_be_looked_at_alone(office):
@@ -338,7 +345,7 @@ def test_a_number_that_is_valid_no_more_holds_its_customer_at_once(office):
     office.clock.now += timedelta(days=21)
     look(office)
     (one,) = office.store.findings(customer_id=CUSTOMER)
-    assert (one.check, one.severity) == ("tax.number_invalid", Severity.HOLD)
+    assert (one.check, one.severity) == ("tax.number_refuted", Severity.HOLD)
     office.number_register.valid.add(GERMAN)
     office.clock.now += timedelta(days=1)
     look(office)
@@ -394,7 +401,7 @@ def test_findings_of_a_customer_whose_number_is_gone_are_closed(office):
     look(office)
     office.store.save([a_tax_profile(key="tax/c1", treatment=TaxTreatment.BY_RULES)])
     look(office)
-    assert told(office) == [("tax.number_invalid", NORTHWIND)]
+    assert told(office) == [("tax.number_refuted", NORTHWIND)]
 
 
 def test_nothing_of_a_number_is_logged(office, caplog):
@@ -472,3 +479,18 @@ def test_a_no_takes_the_customer_out_of_the_bill_until_it_is_a_yes(office):
     office.clock.now += timedelta(days=1)
     work(office, BILL)
     assert "Fabrikam Toys draft" in totals(office)
+
+
+def test_the_sync_and_the_bill_find_a_no_as_one_finding(office):
+    office.store.save([a_tax_profile(key="tax/c1", country="DE", tax_number=GERMAN)])
+    office.number_register.valid.remove(GERMAN)
+    work(office, SYNC)
+    at_once = [one for one in office.store.findings() if one.check == "tax.number_refuted"]
+    assert len(at_once) == 1
+    assert office.written(lambda: work(office, BILL))
+    assert [one for one in office.store.findings() if one.check == "tax.number_refuted"] == at_once
+    office.number_register.down["DE"] = down()
+    office.clock.now += timedelta(days=3)
+    work(office, StartRun(kind="sync", day=office.clock.now.date()), BILL)
+    after = [one for one in office.store.findings() if one.check == "tax.number_refuted"]
+    assert [one.key for one in after] == [one.key for one in at_once], "an outage is no yes either"
