@@ -1,8 +1,11 @@
 """What the texts of addresses mean: names, codes and postal codes as people write them."""
 
+import json
 import subprocess
 import sys
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from babel import Locale
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from app.places import World
 from domain.customer import Account, Address
 from domain.tax import TaxTreatment
+from partner_center.customers import AddressWire, CustomerWire
 from rules import address
 from rules.places import Atlas, Codes, Gazetteer, bare, tax_areas
 from rules.tax_rates import shipped_rates
@@ -356,3 +360,53 @@ def test_threads_may_share_it():
     for thread in threads:
         thread.join()
     assert answers == ["DE"] * 8
+
+
+# --- Microsoft's published examples ----------------------------------------------------------------
+
+SAMPLES = Path(__file__).resolve().parents[1] / "published/samples"
+
+
+def published():
+    """Every address in Microsoft's published examples, by file."""
+
+    def within(value):
+        if isinstance(value, dict):
+            low = {key.lower(): part for key, part in value.items()}
+            if {"country", "state", "postalcode"} <= low.keys():
+                yield AddressWire.model_validate(value).to_domain()
+            for part in value.values():
+                yield from within(part)
+        elif isinstance(value, list):
+            for part in value:
+                yield from within(part)
+
+    for path in sorted(SAMPLES.glob("*/*.json")):
+        if path.parent.name in {"customers", "partner-profile"} and path.name != "index.json":
+            for one in within(json.loads(path.read_bytes())):
+                yield path.name, one
+
+
+def test_microsofts_examples_are_read_and_the_one_that_contradicts_itself_is_noticed():
+    """The example of a legal business profile says Buffalo, NY with the postal code of Redmond, WA."""
+    places = [(name, GAZETTEER.locate(one)) for name, one in published()]
+    assert len(places) >= 10
+    assert {place.country for _, place in places} == {"US"}
+    contradicted = {name for name, place in places if place.contradicted}
+    assert contradicted == {"get-legal-business-profile.d2111.response-200.1.json"}
+    assert {place.code for _, place in places if not place.contradicted} == {"US-WA"}
+
+
+def test_microsofts_example_of_a_customer_agrees_with_an_account_in_other_words():
+    payload = json.loads(
+        (SAMPLES / "customers/create-a-customer.d2111.response-201.2.json").read_bytes()
+    )
+    customer = CustomerWire.model_validate(payload).to_domain(details_known=True)
+    billed = replace(customer.billing_address, country="United States", region="Washington")
+    profile = a_tax_profile(country="US", region="WA")
+    account = Account(id="1", name="Fabrikam", address=billed)
+    assert found(customer=customer, account=account, tax_profile=profile) == []
+    moved = Account(id="1", name="Fabrikam", address=replace(billed, region="Oregon"))
+    assert names(found(customer=customer, account=moved, tax_profile=profile)) == [
+        "address.postal_code"
+    ]
