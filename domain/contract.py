@@ -33,7 +33,7 @@ class TaxProfile:
     """State or province, by code or name, where the tax depends on it."""
     locality: str = ""
     """City or county, where the tax depends on it."""
-    treatment: TaxTreatment
+    treatment: TaxTreatment = TaxTreatment.BY_RULES
     tax_number: str = ""
     """The customer's VAT or GST number, with its prefix."""
     business: bool = False

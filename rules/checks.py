@@ -426,6 +426,12 @@ _TAX = _in(
         _NO_TAX,
     ),
     _hold(
+        "tax.bad_registration",
+        "whether the selling company's registrations are for places that the tax rates know",
+        "correct country and region under Tax registrations",
+        _NO_TAX,
+    ),
+    _hold(
         "tax.unreadable_row",
         "whether the rows that decide tax can be read",
         "correct or delete the row",

@@ -124,24 +124,28 @@ def decide_by_rules(
     """Return the tax of a document whose tax point is `on`, or the finding that holds the customer."""
     if known.faults:
         return known.faults[0]
-    buyer = country_of(profile.country)
-    if known.seller is None:
+    company = known.seller
+    if company is None:
         return no_seller(customer_id)
-    seller = country_of(known.seller.address.country)
-    own = [rate for rate in known.rates if country_of(rate.country) == buyer]
+    # People write countries in any case.
+    own_rates = tuple(replace(one, country=country_of(one.country)) for one in known.rates)
+    known = replace(known, rates=own_rates)
+    buyer = country_of(profile.country)
+    seller = country_of(company.address.country)
     case = _Case(
         profile=profile,
         customer_id=customer_id,
         on=on,
         known=known,
         table=with_own(
-            [r for r in known.rates if r.country in {seller, buyer} and not rate_fault(r)]
+            [r for r in own_rates if r.country in {seller, buyer} and not rate_fault(r)]
         ),
         seller=seller,
-        seller_region=known.seller.address.region.strip(),
+        seller_region=company.address.region.strip(),
         buyer=buyer,
     )
-    for found in (_unmapped(case), _bad_rate(case, own), _own_rules_of_seller(case)):
+    for look in (_unmapped, _bad_rate, _bad_registration, _own_rules_of_place):
+        found = look(case)
         if found is not None:
             return found
     numbered = _with_number(case)
@@ -206,8 +210,9 @@ def _unmapped(case: _Case) -> Finding | None:
     return None
 
 
-def _bad_rate(case: _Case, own: Sequence[TaxRate]) -> Finding | None:
+def _bad_rate(case: _Case) -> Finding | None:
     """A row of the partner's that cannot be meant holds those whom it may concern."""
+    own = [rate for rate in case.known.rates if rate.country == case.buyer]
     for rate in case.known.rates:
         fault = rate_fault(rate)
         if fault and (rate in own or rate.country not in ISO_3166):
@@ -227,12 +232,32 @@ def _bad_rate(case: _Case, own: Sequence[TaxRate]) -> Finding | None:
     return None
 
 
+def _bad_registration(case: _Case) -> Finding | None:
+    """A registration for a place that nobody knows would leave the tax of the right one uncharged."""
+    for one in case.known.registrations:
+        country, region = country_of(one.country), one.region.strip()
+        unknown = country not in ISO_3166
+        if not unknown and region and country == case.buyer and case.on in one.valid:
+            rows = [rate for rate in case.table.rates if rate.country == country and rate.regions]
+            unknown = bool(rows) and not any(named(region, r.regions, country) for r in rows)
+        if unknown:
+            place = ", ".join(filter(None, (country, region))) or "an empty place"
+            return case.hold(
+                "tax.bad_registration",
+                f"The selling company's registration {one.number or one.key} is for {place}, "
+                "which the tax rates do not know.",
+                "correct country and region under Tax registrations: a country by its two letters, "
+                "a state by its code or name",
+            )
+    return None
+
+
 def _where(rate: TaxRate) -> str:
     return ", ".join((rate.country, *rate.regions[:1], *rate.localities[:1]))
 
 
-def _own_rules_of_seller(case: _Case) -> Finding | None:
-    """Islands and enclaves whose tax is not that of their country: as seller's place, too."""
+def _own_rules_of_place(case: _Case) -> Finding | None:
+    """Islands and enclaves whose tax is not that of their country: the seller's place, too."""
     for country, region in ((case.seller, case.seller_region), (case.buyer, case.region)):
         for rate in in_force(case.table.of_place(country, region), case.on):
             if rate.percent is None and not rate.regional:
@@ -478,6 +503,13 @@ def _no_rate(case: _Case, rows: Sequence[TaxRate]) -> Finding:
 
 
 def _less_exempt(case: _Case, due: list[_Due], left_out: list[str]) -> TaxDecision | Finding:
+    placeless = [one for one in case.known.certificates if country_of(one.country) not in ISO_3166]
+    if due and placeless:
+        return case.hold(
+            "tax.no_evidence",
+            f"The exemption certificate {placeless[0].number} does not say of which country it is.",
+            "enter its country under Exemption certificates by its two letters",
+        )
     charged: list[_Due] = []
     papers: dict[str, ExemptionCertificate] = {}
     for one in due:
@@ -541,7 +573,7 @@ def _paper(case: _Case, rate: TaxRate, regional: bool) -> ExemptionCertificate |
     own = [
         one
         for one in case.known.certificates
-        if country_of(one.country) == country_of(rate.country)
+        if country_of(one.country) == rate.country
         and (
             not one.region.strip()
             or not (rate.regions or regional)
