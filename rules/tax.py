@@ -24,9 +24,10 @@ from domain.tax import (
     TaxTreatment,
 )
 from rules.number_checks import is_refuted, refuted
+from rules.tax_case import no_seller
 from rules.tax_evidence import CATEGORY_OF, Known, tax_hold
 from rules.tax_places import Wrong, country_of, look_at_number
-from rules.tax_rules import decide_by_rules, no_seller
+from rules.tax_rules import decide_by_rules
 
 __all__ = ["Known", "TaxDecision", "decide", "warnings"]
 

@@ -12,28 +12,16 @@ company of its own. Marketplaces, one-stop-shop and withholding taxes are not de
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
-from decimal import Decimal
 
-from domain.charge import Reason
 from domain.contract import TaxProfile
-from domain.money import plain
 from domain.problems import Finding
-from domain.tax import (
-    FORM_ONLY,
-    ExemptionCertificate,
-    NumberProof,
-    NumberState,
-    TaxCategory,
-    TaxDecision,
-    TaxPart,
-    TaxRate,
-    TaxRegistration,
-)
+from domain.tax import FORM_ONLY, NumberProof, NumberState, TaxCategory, TaxDecision, TaxRate
 from rules.number_checks import is_refuted, refuted
-from rules.tax_evidence import Known, tax_hold
+from rules.tax_case import Case, no_seller, not_registered
+from rules.tax_due import taxed
+from rules.tax_evidence import Known
 from rules.tax_places import (
     EU,
     FIRST_DAY,
@@ -45,77 +33,12 @@ from rules.tax_places import (
     look_at_number,
     territory_of,
 )
-from rules.tax_rates import Taxes, in_force, named, rate_fault, repeated, with_own
+from rules.tax_rates import in_force, named, rate_fault, repeated, with_own
 
 _CHARGED_IF_REGISTERED = frozenset({"US", "CA", "CH", "LI"})
 """Where a registered seller from abroad charges businesses, too; elsewhere they account themselves."""
 _ZERO_RATED = frozenset({"AU", "NZ", "CA", "SG", "JP", "ZA"})
 """Countries that tax services to abroad at zero; in the others they are outside the scope."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Case:
-    """The facts of one supply, in codes that the tables know."""
-
-    profile: TaxProfile
-    customer_id: str
-    on: date
-    known: Known
-    table: Taxes
-    seller: str
-    seller_region: str
-    buyer: str
-    number: str = ""
-    """The buyer's, as it is printed; empty: none."""
-    well_formed: bool = False
-
-    @property
-    def region(self) -> str:
-        return self.profile.region.strip()
-
-    @property
-    def place(self) -> str:
-        """Where the buyer is, as a person reads it."""
-        parts = (self.buyer, self.region, self.profile.locality.strip())
-        return ", ".join(part for part in parts if part)
-
-    @property
-    def at_home(self) -> bool:
-        """Whether seller and buyer are in one VAT territory."""
-        return territory_of(self.seller) == territory_of(self.buyer)
-
-    def hold(self, check: str, sentence: str, hint: str) -> Finding:
-        """Return the finding that holds the customer; one for each check, whatever the day."""
-        record = f"tax of {self.seller} to {self.place}"
-        return tax_hold(self.customer_id, record, check, sentence, hint)
-
-    def decide(
-        self,
-        rule: str,
-        category: TaxCategory,
-        *,
-        note: str = "",
-        parts: tuple[TaxPart, ...] = (),
-        seller_tax_id: str = "",
-        told: Mapping[str, str] | None = None,
-    ) -> TaxDecision:
-        """Return the decision with the facts that made it."""
-        facts = {
-            "seller": ", ".join(filter(None, (self.seller, self.seller_region))),
-            "buyer": self.place,
-            "on": str(self.on),
-            "category": category.value,
-        }
-        if self.number:
-            facts["buyer_tax_id"] = self.number
-        return TaxDecision(
-            category=category,
-            parts=parts,
-            note=note,
-            seller_tax_id=seller_tax_id or self.known.number_in(self.seller, self.on),
-            buyer_tax_id=self.number,
-            reasons=(Reason(rule=rule, inputs=facts | dict(told or {})),),
-        )
 
 
 def decide_by_rules(
@@ -132,7 +55,7 @@ def decide_by_rules(
     known = replace(known, rates=own_rates)
     buyer = country_of(profile.country)
     seller = country_of(company.address.country)
-    case = _Case(
+    case = Case(
         profile=profile,
         customer_id=customer_id,
         on=on,
@@ -154,31 +77,19 @@ def decide_by_rules(
     return _decide(numbered)
 
 
-def no_seller(customer_id: str) -> Finding:
-    """Return the finding that nobody is known who sells."""
-    return tax_hold(
-        customer_id,
-        "selling company",
-        "tax.no_seller",
-        "No selling company is known for the billing contract.",
-        "enter the company under Selling companies; where there are several, choose one on "
-        "the contract",
-    )
-
-
-def _decide(case: _Case) -> TaxDecision | Finding:
+def _decide(case: Case) -> TaxDecision | Finding:
     if case.at_home:
-        return _taxed(case)
+        return taxed(case)
     abroad = _registered(case)
     if abroad and case.buyer in _CHARGED_IF_REGISTERED:
-        return _taxed(case)
+        return taxed(case)
     if in_eu(case.buyer, case.on):
         return _to_eu(case, registered=abroad)
     shown = case.profile.business or (case.number and case.well_formed)
     if not shown and case.buyer not in _CHARGED_IF_REGISTERED:
         if abroad:
-            return _taxed(case)
-        return case.hold(
+            return taxed(case)
+        return case.held(
             "tax.not_business",
             f"Nothing shows that the customer in {case.buyer} is a business.",
             "enter its tax number, or set Buys as a business on the tax profile; of others the "
@@ -187,22 +98,22 @@ def _decide(case: _Case) -> TaxDecision | Finding:
     return _abroad(case)
 
 
-def _unmapped(case: _Case) -> Finding | None:
+def _unmapped(case: Case) -> Finding | None:
     for country, whose in ((case.seller, "selling company"), (case.buyer, "tax profile")):
         if country not in ISO_3166:
-            return case.hold(
+            return case.held(
                 "tax.unmapped_country",
                 f"{country or 'An empty text'} is not the code of a country.",
                 f"give the {whose} the two letters of ISO 3166, for example DE",
             )
     if not case.table.has(case.seller):
-        return case.hold(
+        return case.held(
             "tax.unmapped_country",
             f"The tax of sales from {case.seller} is not known here.",
             "add its rate under Tax rates, or let the accounting system decide",
         )
     if case.on < FIRST_DAY:
-        return case.hold(
+        return case.held(
             "tax.no_rate",
             f"The rules of tax are not known before {FIRST_DAY}, and the tax point is {case.on}.",
             "enter the tax of so old a supply by hand",
@@ -210,20 +121,20 @@ def _unmapped(case: _Case) -> Finding | None:
     return None
 
 
-def _bad_rate(case: _Case) -> Finding | None:
+def _bad_rate(case: Case) -> Finding | None:
     """A row of the partner's that cannot be meant holds those whom it may concern."""
     own = [rate for rate in case.known.rates if rate.country == case.buyer]
     for rate in case.known.rates:
         fault = rate_fault(rate)
         if fault and (rate in own or rate.country not in ISO_3166):
-            return case.hold(
+            return case.held(
                 "tax.bad_rate",
                 f"The row {rate.key} of the tax rates cannot be meant: {fault}.",
                 "correct the row under Tax rates, or delete it",
             )
     twice = repeated(own)
     if twice is not None:
-        return case.hold(
+        return case.held(
             "tax.bad_rate",
             f"Two rows of the tax rates say what {twice.tax} is in {_where(twice)} "
             f"from {twice.starts} on.",
@@ -232,7 +143,7 @@ def _bad_rate(case: _Case) -> Finding | None:
     return None
 
 
-def _bad_registration(case: _Case) -> Finding | None:
+def _bad_registration(case: Case) -> Finding | None:
     """A registration for a place that nobody knows would leave the tax of the right one uncharged."""
     for one in case.known.registrations:
         country, region = country_of(one.country), one.region.strip()
@@ -242,7 +153,7 @@ def _bad_registration(case: _Case) -> Finding | None:
             unknown = bool(rows) and not any(named(region, r.regions, country) for r in rows)
         if unknown:
             place = ", ".join(filter(None, (country, region))) or "an empty place"
-            return case.hold(
+            return case.held(
                 "tax.bad_registration",
                 f"The selling company's registration {one.number or one.key} is for {place}, "
                 "which the tax rates do not know.",
@@ -256,12 +167,12 @@ def _where(rate: TaxRate) -> str:
     return ", ".join((rate.country, *rate.regions[:1], *rate.localities[:1]))
 
 
-def _own_rules_of_place(case: _Case) -> Finding | None:
+def _own_rules_of_place(case: Case) -> Finding | None:
     """Islands and enclaves whose tax is not that of their country: the seller's place, too."""
     for country, region in ((case.seller, case.seller_region), (case.buyer, case.region)):
         for rate in in_force(case.table.of_place(country, region), case.on):
             if rate.percent is None and not rate.regional:
-                return case.hold(
+                return case.held(
                     "tax.own_rules",
                     f"{', '.join(filter(None, (country, region)))} has tax rules of its own "
                     f"({rate.tax}: {rate.note}).",
@@ -273,14 +184,14 @@ def _own_rules_of_place(case: _Case) -> Finding | None:
 # The buyer's number -------------------------------------------------------------------------------
 
 
-def _with_number(case: _Case) -> _Case | Finding:
+def _with_number(case: Case) -> Case | Finding:
     """Look at the buyer's number: it is printed on the invoice, so a wrong one is never passed on."""
     given = case.profile.tax_number.strip()
     if not given:
         return case
     looked = look_at_number(case.buyer, given, case.known.check_number or _unknown)
     if isinstance(looked, Wrong):
-        return replace(case.hold("", looked.sentence, looked.hint), check=looked.check)
+        return replace(case.held("", looked.sentence, looked.hint), check=looked.check)
     answer = case.known.check_of(looked.printed)
     if answer is not None and is_refuted(answer):
         return refuted(answer, case.customer_id)
@@ -291,10 +202,10 @@ def _unknown(_country: str, _number: str) -> bool | None:
     return None
 
 
-def _unproved(case: _Case) -> Finding | None:
+def _unproved(case: Case) -> Finding | None:
     """Return why the number does not show that a customer in the EU is a business; None: it does."""
     if not case.number:
-        return case.hold(
+        return case.held(
             "tax.no_vat_number",
             f"The customer in {case.buyer} has no VAT number, so it is not shown to be a business.",
             "ask the customer for its VAT number and enter it on the tax profile",
@@ -304,21 +215,21 @@ def _unproved(case: _Case) -> Finding | None:
     if policy.number_proof is NumberProof.FORM or case.buyer not in EU:
         if case.well_formed or answered:
             return None
-        return case.hold(
+        return case.held(
             "tax.number_unchecked",
             f"The form of the tax number {case.number} could not be checked.",
             "ask the customer for its VAT number, with the letters of its country in front",
         )
     if answer is None or answer.checked_at is None or not answered:
         why = f" ({answer.problem})" if answer and answer.problem else ""
-        return case.hold(
+        return case.held(
             "tax.number_unchecked",
             f"No register has answered yet that the VAT number {case.number} is valid{why}.",
             "run sync, which asks the register (CSP_TAX_REGISTER); if it is down, wait for it",
         )
     age = ((case.known.today or case.on) - answer.checked_at.date()).days
     if age > policy.number_days:
-        return case.hold(
+        return case.held(
             "tax.number_old",
             f"{answer.source} last answered about the VAT number {case.number} "
             f"on {answer.checked_at.date()}, {age} days ago; {policy.number_days} days count.",
@@ -330,7 +241,7 @@ def _unproved(case: _Case) -> Finding | None:
 # Across a border ----------------------------------------------------------------------------------
 
 
-def _registered(case: _Case) -> bool:
+def _registered(case: Case) -> bool:
     """Whether the seller is registered anywhere in the buyer's country."""
     home = territory_of(case.buyer)
     return any(
@@ -339,10 +250,10 @@ def _registered(case: _Case) -> bool:
     )
 
 
-def _to_eu(case: _Case, *, registered: bool) -> TaxDecision | Finding:
+def _to_eu(case: Case, *, registered: bool) -> TaxDecision | Finding:
     """Sell to a customer in another country, which is in the EU."""
     if not case.number and not case.profile.business and registered:
-        return _taxed(case)
+        return taxed(case)
     unproved = _unproved(case)
     if unproved is not None:
         return unproved
@@ -350,7 +261,7 @@ def _to_eu(case: _Case, *, registered: bool) -> TaxDecision | Finding:
         return _abroad(case)
     own = case.known.registration(case.seller, "", case.on)
     if own is None or not own.number:
-        return _not_registered(case, case.seller, case.table.named(case.seller))
+        return not_registered(case, case.seller, case.table.named(case.seller))
     return case.decide(
         "tax.reverse_charge",
         TaxCategory.REVERSE_CHARGE,
@@ -360,7 +271,7 @@ def _to_eu(case: _Case, *, registered: bool) -> TaxDecision | Finding:
     )
 
 
-def _proof(case: _Case) -> dict[str, str]:
+def _proof(case: Case) -> dict[str, str]:
     """Return what shows that the number is the customer's."""
     answer = case.known.check_of(case.number)
     if answer is None or not answer.by_register or answer.checked_at is None:
@@ -374,7 +285,7 @@ def _proof(case: _Case) -> dict[str, str]:
     return told
 
 
-def _abroad(case: _Case) -> TaxDecision:
+def _abroad(case: Case) -> TaxDecision:
     seller, buyer = case.seller, case.buyer
     zero = seller in _ZERO_RATED
     law = " (Art. 44 of Directive 2006/112/EC)" if in_eu(seller, case.on) else ""
@@ -385,235 +296,3 @@ def _abroad(case: _Case) -> TaxDecision:
     proof = _proof(case) if case.number else {}
     category = TaxCategory.ZERO if zero else TaxCategory.OUT_OF_SCOPE
     return case.decide("tax.abroad", category, note=note, told=proof)
-
-
-def _not_registered(case: _Case, country: str, tax: str) -> Finding:
-    return case.hold(
-        "tax.no_registration",
-        f"The selling company has no registration with a number in {country} on {case.on}, "
-        f"where {tax} is due.",
-        "enter the registration with its number under Tax registrations, or choose another "
-        "selling company on the contract",
-    )
-
-
-# The taxes of a place -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Due:
-    """One tax that is due, and by which registration it is charged."""
-
-    rate: TaxRate
-    registration: TaxRegistration
-
-
-def _taxed(case: _Case) -> TaxDecision | Finding:
-    """Charge the taxes of the buyer's place that the seller is registered for."""
-    rates = _rates(case)
-    if isinstance(rates, Finding):
-        return rates
-    due: list[_Due] = []
-    left_out: list[str] = []
-    for rate in rates:
-        if rate.percent == 0:
-            left_out.append(rate.note or f"No {rate.tax}: its rate in {_jurisdiction(rate)} is 0.")
-            continue
-        region = rate.regions[0] if rate.regional and rate.regions else ""
-        mine = _registration(case, rate)
-        if mine is None and region:
-            left_out.append(
-                f"No {rate.tax}: the seller is not registered in {rate.country}-{region}."
-            )
-        elif mine is None or not (mine.number or rate.country == "US"):
-            return _not_registered(case, _jurisdiction(rate), rate.tax)
-        elif rate.percent is None:
-            return case.hold(
-                "tax.own_rules",
-                f"{case.place} has tax rules of its own ({rate.tax}: {rate.note}).",
-                "ask your accountant, and add the rate under Tax rates, or let a tax engine or the "
-                "accounting system decide",
-            )
-        else:
-            due.append(_Due(rate, mine))
-    return _less_exempt(case, due, left_out)
-
-
-def _registration(case: _Case, rate: TaxRate) -> TaxRegistration | None:
-    names = rate.regions if rate.regional else ("",)
-    found = (case.known.registration(rate.country, name, case.on) for name in names)
-    return next((one for one in found if one), None)
-
-
-def _jurisdiction(rate: TaxRate) -> str:
-    place = f"{rate.country}-{rate.regions[0]}" if rate.regional and rate.regions else rate.country
-    return f"{place} {rate.localities[0]}" if rate.localities else place
-
-
-def _rates(case: _Case) -> list[TaxRate] | Finding:
-    """Return the taxes of the buyer's place on the day, its city's included where that decides."""
-    rows = case.table.of_place(case.buyer, case.region)
-    base = in_force((row for row in rows if not row.localities), case.on)
-    if not base:
-        return _no_rate(case, rows)
-    local = [row for row in rows if row.localities]
-    wanted = any(row.local_taxes for row in base)
-    charged = any(_registration(case, row) for row in base)
-    if not charged or not (local or wanted):
-        return list(base)
-    city = case.profile.locality.strip()
-    own = in_force((row for row in local if named(city, row.localities)), case.on)
-    if own or (city and not wanted):
-        return [*base, *own]
-    return case.hold(
-        "tax.no_locality",
-        f"The tax rates have no row for {city} in {case.buyer}, {case.region}, where cities and "
-        "counties add taxes of theirs."
-        if city
-        else f"The tax in {case.place} depends on the city or county, and the tax profile has none.",
-        "add the city's rate (0 where it has none) under Tax rates, or correct the tax profile"
-        if city
-        else "enter the city or county on the tax profile",
-    )
-
-
-def _no_rate(case: _Case, rows: Sequence[TaxRate]) -> Finding:
-    if rows:
-        return case.hold(
-            "tax.no_rate",
-            f"The tax rate of {case.place} is not known before {min(row.starts for row in rows)}, "
-            f"and the tax point is {case.on}.",
-            "add the rate of that day under Tax rates",
-        )
-    if case.region or not case.table.has(case.buyer):
-        return case.hold(
-            "tax.unmapped_region",
-            f"The tax rates have no row for {case.place}.",
-            "correct country and region on the tax profile, add the rate under Tax rates, or let "
-            "the accounting system decide",
-        )
-    return case.hold(
-        "tax.unmapped_region",
-        f"The tax in {case.buyer} depends on the region, and the tax profile has none.",
-        "enter the customer's state or province on the tax profile",
-    )
-
-
-# Certificates -------------------------------------------------------------------------------------
-
-
-def _less_exempt(case: _Case, due: list[_Due], left_out: list[str]) -> TaxDecision | Finding:
-    placeless = [one for one in case.known.certificates if country_of(one.country) not in ISO_3166]
-    if due and placeless:
-        return case.hold(
-            "tax.no_evidence",
-            f"The exemption certificate {placeless[0].number} does not say of which country it is.",
-            "enter its country under Exemption certificates by its two letters",
-        )
-    charged: list[_Due] = []
-    papers: dict[str, ExemptionCertificate] = {}
-    for one in due:
-        found = _paper(case, one.rate, any(other.rate.regional for other in due))
-        if isinstance(found, Finding):
-            return found
-        if found is None:
-            charged.append(one)
-        else:
-            papers[found.key] = found
-    notes = [_words(paper) for paper in papers.values()]
-    told = {}
-    if papers:
-        told["certificate"] = ", ".join(paper.number for paper in papers.values())
-        told["certificate_key"] = ", ".join(papers)
-    if left_out:
-        told["not_charged"] = " ".join(left_out)
-    if not charged:
-        exempt = bool(papers)
-        return case.decide(
-            "tax.exempt" if exempt else "tax.not_charged",
-            TaxCategory.EXEMPT if exempt else TaxCategory.OUT_OF_SCOPE,
-            note=" ".join(notes or left_out),
-            seller_tax_id=_numbers(due),
-            told=told,
-        )
-    parts = tuple(
-        TaxPart(
-            name=one.rate.tax,
-            jurisdiction=_jurisdiction(one.rate),
-            percent=one.rate.percent or Decimal(0),
-            taxable_percent=one.rate.taxable_percent,
-        )
-        for one in charged
-    )
-    return case.decide(
-        "tax.domestic",
-        TaxCategory.STANDARD,
-        note=" ".join(notes),
-        parts=parts,
-        seller_tax_id=_numbers(charged),
-        told={
-            "percent": plain(sum((part.effective for part in parts), Decimal(0))),
-            "tax": " and ".join(dict.fromkeys(part.name for part in parts)),
-            "rate_since": ", ".join(dict.fromkeys(str(one.rate.starts) for one in charged)),
-            "source": ", ".join(dict.fromkeys(one.rate.source for one in charged)),
-            **told,
-        },
-    )
-
-
-def _numbers(due: Sequence[_Due]) -> str:
-    return ", ".join(dict.fromkeys(filter(None, (one.registration.number for one in due))))
-
-
-def _paper(case: _Case, rate: TaxRate, regional: bool) -> ExemptionCertificate | Finding | None:
-    """Return the certificate that takes a tax away; None: there is none for it at all.
-
-    One for a region takes away the region's own taxes, where it has any (`regional`).
-    """
-    own = [
-        one
-        for one in case.known.certificates
-        if country_of(one.country) == rate.country
-        and (
-            not one.region.strip()
-            or not (rate.regions or regional)
-            or (rate.regional == regional and named(one.region, rate.regions, rate.country))
-        )
-    ]
-    if not own:
-        return None
-    valid = [one for one in own if case.on in one.valid]
-    best = max(valid, key=lambda one: (bool(one.number), one.valid.end), default=None)
-    if best is not None and best.number.strip():
-        return best
-    if best is not None:
-        return case.hold(
-            "tax.no_evidence",
-            f"An exemption certificate for {_jurisdiction(rate)} has no number.",
-            "enter its number under Exemption certificates, or delete it to charge tax",
-        )
-    last = max(own, key=lambda one: one.valid.end)
-    later = min((one for one in own if one.valid.start > case.on), default=None, key=_start)
-    if last.valid.end > case.on and later is not None:
-        return case.hold(
-            "tax.not_yet_valid",
-            f"The exemption certificate {later.number} is valid from {later.valid.start} on, "
-            f"and the tax point is {case.on}.",
-            "correct its first day, or wait; delete it to charge tax until then",
-        )
-    return case.hold(
-        "tax.lapsed",
-        f"The exemption certificate {last.number} ended on {last.valid.last_day}, "
-        f"and the tax point is {case.on}.",
-        "ask the customer for a new certificate and enter it, or delete the old one to charge tax",
-    )
-
-
-def _start(one: ExemptionCertificate) -> date:
-    return one.valid.start
-
-
-def _words(paper: ExemptionCertificate) -> str:
-    reason = paper.reason.strip().rstrip(".")
-    what = f": {reason}" if reason else ""
-    return f"Exempt from tax{what}; certificate {paper.number}."
