@@ -6,7 +6,8 @@ has accepted it (`sync.releases`): until then the finding is read as it was.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from dataverse.client import etag, literal, one_of
@@ -42,11 +43,27 @@ class Findings:
         for some in slices(checks):
             rows = self._rows.open_findings(f"{tenant} and {one_of('csp_check', some)}")
             known |= {row[EXTERNAL_KEY]: row for row in rows}
-        saved = self._rows.save([self._rows.after(one, known) for one in findings])
+        kept = self._with_their_past([self._rows.after(one, known) for one in findings], known)
+        saved = self._rows.save(kept)
         gone = known.keys() - {external_key(finding.key) for finding in findings}
         for key in sorted(gone):
             self._rows.close_finding(known[key])
         return saved + Saved(updated=len(gone))
+
+    def _with_their_past(
+        self, findings: Sequence[Finding], known: Mapping[str, Row]
+    ) -> list[Finding]:
+        """Return findings that open anew with what their rows tell of a release before that."""
+        keys = {external_key(one.key): one for one in findings}
+        note = "csp_releasenote"
+        rows = self._rows.client.read_keyed(
+            FINDING.name, (EXTERNAL_KEY, note), keys.keys() - known.keys()
+        )
+        past = {row[EXTERNAL_KEY]: row[note] or "" for row in rows}
+        return [
+            replace(one, release_note=past[key]) if key in past else one
+            for key, one in keys.items()
+        ]
 
     def decisions(self) -> Sequence[Decision]:
         """Read what people set on the rows of findings and nobody has accepted yet, by key.

@@ -22,7 +22,7 @@ from domain.charge import Charge
 from domain.contract import BillingContract, ExchangeRate
 from domain.delivery import Delivery
 from domain.period import Period
-from domain.problems import InputError
+from domain.problems import Finding, InputError
 from domain.reconciliation import BookedLine, FourWay, SoldLine
 from domain.run import ControlTotal
 from domain.subscription import CostInvoice, CostKind, CostLine
@@ -80,6 +80,7 @@ def of_month(
             hint="give the tenant id; run sync first if the customer is new",
         )
     then = _Then(ports, as_of) if as_of else None
+    released = _released_by(ports, as_of) if as_of else []
     stored = list(ports.store.cost_lines([head.id for head in heads]))
     if then:
         stored = then.lines(stored, {head.id for head in heads})
@@ -95,8 +96,9 @@ def of_month(
             continue
         file = then.file(file)
         sides.add(file)
-        # Findings are those of today: who was on hold is computed anew.
-        if bill.draft(file, period, today, ports.policy).held:
+        # Findings are those of today: who was on hold is computed anew, but for what was released.
+        own = [finding for finding in released if finding.customer_id == one]
+        if bill.draft(file, period, today, ports.policy, own).held:
             sides.held.add(one)
     return Month(
         period=period,
@@ -118,6 +120,15 @@ def of_month(
             period=period,
         ),
     )
+
+
+def _released_by(ports: Ports, day: date) -> list[Finding]:
+    """Return the findings whose release was given by a day and still counts."""
+    return [
+        finding
+        for finding in current(ports)
+        if finding.is_released and finding.released_on and finding.released_on <= day
+    ]
 
 
 class _Then:

@@ -115,6 +115,8 @@ def test_closing_notes_the_day_and_ends_the_release_for_good(environment, store)
     row = row_of(environment)
     assert (row["csp_state"], row["csp_closedon"]) == (option("open"), None)
     assert (row["csp_firstseen"], row["csp_since"]) == ("2026-11-22", "2026-11-25")
+    # The release is gone, and what became of it stays on record.
+    assert row["csp_releasenote"].endswith("ended on 2026-11-25: the cause is gone.")
     assert the_one(later).holds
 
 

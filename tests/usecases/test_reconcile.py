@@ -9,6 +9,8 @@ import pytest
 from domain.problems import InputError
 from domain.reconciliation import BookedLine, Comparison
 from domain.subscription import CostKind
+from sync import releases
+from sync.findings import current
 from sync.messages import StartRun
 from sync.reconcile import of_month
 from tests.builders import CUSTOMER, a_line, a_pass_on, a_rule, day
@@ -102,6 +104,20 @@ def test_who_is_on_hold_is_not_asked_yet(office):
         assert told(month) == []
         (total,) = month.totals
         assert (total.billed, total.held, total.residual) == (100, 50, 0)
+
+
+def test_who_was_released_by_the_day_was_not_on_hold(office):
+    office.directory.known = office.directory.known[:1]
+    work(office, SYNC, BILL)
+    office.clock.advance(timedelta(days=1))
+    for finding in current(office.ports):
+        if finding.holds:
+            releases.release(office.ports, finding.id, reason="renewed by phone", by="Anna")
+    work(office, BILL, APPROVE)
+    held = {None: 0, day("2026-11-10"): 0, day("2026-11-09"): 50}
+    for as_of, amount in held.items():
+        (total,) = of_month(office.ports, OCTOBER, as_of=as_of).totals
+        assert total.held == amount
 
 
 def test_a_price_that_was_mended_after_the_invoice_is_still_to_ask_for(billed):
