@@ -56,6 +56,10 @@ def test_draining_works_a_run_to_its_end_and_tells_how_far_it_is(worker):
     assert (steps[0].queue, steps[-1].queue, steps[-1].waiting) == ("start", "close", 0)
 
 
+def test_names_of_countries_are_understood_everywhere(worker):
+    assert worker.ports.atlas.country("Deutschland") == "DE"
+
+
 def test_a_fault_of_one_unit_does_not_stop_the_others(worker, monkeypatch):
     """A programming fault counts too: it is told on the run, and the others are worked."""
     honest = type(worker.ports.partner_center).agreements
