@@ -186,7 +186,10 @@ FORMS: tuple[Form, ...] = (
             "Agreements and access",
             _grid("Agreements", AGREEMENT, "customerid", "of_customer", 5),
             _grid("GDAP relationships", GDAP_RELATIONSHIP, "customerid", "of_customer", 5),
-            _section("Read from Microsoft", "detailsknown qualifications tenantid"),
+            _section(
+                "Read from Microsoft",
+                "detailsknown stalesince resellersknown resellers qualifications tenantid",
+            ),
         ),
         header="accountid country domain",
         edited="accountid",
@@ -214,7 +217,11 @@ FORMS: tuple[Form, ...] = (
         AGREEMENT,
         _tab(
             "Agreement",
-            _section("What was agreed", "customerid type agreedon contact signeddirectly"),
+            _section(
+                "What was agreed",
+                "customerid type agreedon contact contactname signeddirectly version "
+                "currentversion withdrawnon",
+            ),
             _section("Keys", "templateid tenantid"),
         ),
         header="type agreedon",
@@ -225,7 +232,7 @@ FORMS: tuple[Form, ...] = (
             "Relationship",
             _section("Access", "name customerid status activeassignments autoextends"),
             _section("Days", "activatedon endson"),
-            _section("Roles", "roles relationshipref tenantid"),
+            _section("Roles", "roles assignments relationshipref tenantid"),
         ),
         header="status endson autoextends",
     ),
@@ -235,7 +242,8 @@ FORMS: tuple[Form, ...] = (
             "Subscription",
             _section(
                 "What and how many",
-                "name customerid quantity status kind publisher producttype istrial promotionid",
+                "name customerid quantity status kind publisher producttype segment istrial "
+                "promotionid",
             ),
             _section("Term", "purchased term billingcycle termstart termend autorenew nextterm", 2),
             _grid("History", SUBSCRIPTION_EVENT, "subscriptionid", "of_subscription", 12),

@@ -321,6 +321,15 @@ CUSTOMERS = (
         ("accountid", "null"),
         order="name",
     ),
+    _view(
+        CUSTOMER,
+        "stale",
+        "Customers not read whole",
+        "Access was lost: they are billed by what was read before, for as many days as allowed.",
+        "name 260, domain 200, accountid 200, stalesince 140, relationship 140",
+        ("stalesince", "not-null"),
+        order="stalesince",
+    ),
     _main(
         BILLING_CONTRACT,
         "customerid 220, accountid 200, currency 80, frequency 100, anchorday 90, timing 100, "
