@@ -140,7 +140,8 @@ def warnings(
     if profile is None or known.today is None or decision.decided_by is not TaxDecider.RULES:
         return []
     told = {name: text for reason in decision.reasons for name, text in reason.inputs.items()}
-    papers = [one for one in known.certificates if one.key == told.get("certificate_key")]
+    used = told.get("certificate_key", "").split(", ")
+    papers = [one for one in known.certificates if one.key in used]
     ends = [
         (f"exemption certificate {one.number}", one.valid.last_day)
         for one in papers

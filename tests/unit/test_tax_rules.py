@@ -360,6 +360,32 @@ def test_a_stated_certificate_is_told_of_a_month_before_its_end():
     )
 
 
+def test_each_of_two_certificates_in_use_is_told_of():
+    def paper(name, region, left):
+        return ExemptionCertificate(
+            key=f"certificate/{name}",
+            customer_id="c1",
+            country="CA",
+            region=region,
+            number=name,
+            valid=Period(date.min, ON + timedelta(days=left + 1)),
+            verified_by="Ann",
+        )
+
+    told = known(
+        seller=a_seller("CA", "BC"),
+        registrations=(a_registration("CA"), a_registration("CA", "BC", "PST-1")),
+        certificates=(paper("A", "BC", 25), paper("B", "", 20)),
+    )
+    profile = by_rules("CA", region="BC")
+    decision = decide(profile, "c1", ON, told)
+    assert decision.category is TaxCategory.EXEMPT
+    ending = [one.record for one in warnings(profile, "c1", decision, told)]
+    used = decision.reasons[0].inputs["certificate"].split(", ")
+    assert ending == [f"exemption certificate {name}" for name in sorted(used)]
+    assert len(ending) == 2
+
+
 # --- the partner's own rates -------------------------------------------------------------------------
 
 
