@@ -162,9 +162,7 @@ class PartnerCenterClient:
             CustomerWire,
             payload,
             lambda wire: replace(
-                wire.to_domain(
-                    tuple(found), details_known=wire.company_profile.address is not None
-                ),
+                wire.to_domain(tuple(found), details_known=wire.company_profile.is_shown),
                 resellers=resellers or (),
                 resellers_known=resellers is not None,
             ),

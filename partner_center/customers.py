@@ -50,6 +50,11 @@ class CompanyProfileWire(Wire):
     email: Text = ""
     address: AddressWire | None = None
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether we have access: without it both are left out, with it one alone may be empty."""
+        return self.address is not None or bool(self.email)
+
 
 class BillingProfileWire(Wire):
     """What the partner entered for billing."""

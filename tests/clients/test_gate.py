@@ -214,6 +214,17 @@ def test_where_access_is_lost_the_tenants_own_details_are_not_known(emulator, cl
     assert not client.customer(customer_id).details_known
 
 
+def test_a_tenant_without_an_address_is_no_lost_access(emulator, client):
+    customer_id = id_of(emulator, "seat-changes")
+    shown = emulator.world.customer(customer_id)
+    bare = shown | {"companyProfile": shown["companyProfile"] | {"address": None}}
+    path = f"/v1/customers/{customer_id}$"
+    emulator.control.fail_next("partner_center", path=path, status=200, body=bare)
+    customer = client.customer(customer_id)
+    assert customer.details_known
+    assert customer.address.country == ""
+
+
 def test_a_customer_that_left_is_gone_and_comes_back(emulator, client):
     customer_id = id_of(emulator, "seat-changes")
     emulator.parties.leave(customer_id)
