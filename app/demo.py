@@ -103,7 +103,11 @@ def _key_in(worker: Worker) -> None:
             worker.dataverse.call("PATCH", path, body=account.address_columns)
     saved = worker.store.save(
         [
+            *demo_data.SELLERS,
+            *demo_data.REGISTRATIONS,
+            *demo_data.TAX_RATES,
             *demo_data.tax_profiles(customers),
+            *demo_data.certificates(customers),
             *demo_data.contracts(customers, ids),
             *demo_data.price_list(customers),
             *demo_data.markup_rules(customers),

@@ -20,16 +20,19 @@ from domain.contract import (
 )
 from domain.customer import Address, Customer
 from domain.period import BillingCycle, Period, TermDuration
-from domain.tax import TaxTreatment
+from domain.tax import (
+    ExemptionCertificate,
+    Seller,
+    TaxRate,
+    TaxRegistration,
+    TaxTreatment,
+)
 from domain.usage_alert import UsageBudget
 
 BILLING_STARTS = date(2026, 10, 1)
 PARTNER = "Contoso Cloud Distribution"
 PARTNER_ID = "4391507"
 OPEN = Period(date(2024, 1, 1), date(9999, 1, 1))
-
-_REVERSE = "Reverse charge: VAT is owed by the recipient (Article 196, Directive 2006/112/EC)."
-_EXEMPT = "Exempt from VAT: educational institution (§ 4 No. 21 UStG), certificate on file."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,61 +64,112 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Keyed:
-    """One customer as finance knows it: where it is taxed, how, and which partner sells."""
+    """One customer as finance knows it: its VAT number, and which partner sells."""
 
-    country: str
-    rate: str = ""
-    """Percent; empty: no tax is charged, for the reason in the wording."""
-    evidence: str = ""
-    wording: str = _REVERSE
-    exempt: bool = False
-    valid_until: date | None = None
+    tax_number: str = ""
+    business: bool = True
     partner_id: str = PARTNER_ID
-    currency: str = ""
 
-
-_US_NOT_TAXED = "No sales tax: the service is not taxable in the customer's state."
 
 _CUSTOMERS = {
-    "fabrikamtoys": _Keyed(country="US", rate="10.25"),
-    "northwindtraders": _Keyed(country="US", rate="6.60"),
-    "adventureworkscycles": _Keyed(country="US", wording=_US_NOT_TAXED),
-    "prosewarelegal": _Keyed(country="US", rate="6.25"),
-    "wideworldimporters": _Keyed(country="US", rate="6.60"),
-    "contosodentalgroup": _Keyed(country="US", rate="6.25", partner_id="4847433"),
-    "tailspintravel": _Keyed(country="US", wording=_US_NOT_TAXED),
-    "fourthcoffee": _Keyed(country="US", rate="10.25"),
-    "margiesmonthendtravel": _Keyed(country="US", rate="6.60"),
-    "lamnahealthcare": _Keyed(country="US", rate="6.25", partner_id="4847383"),
-    "woodgrovebank": _Keyed(country="US", rate="6.25"),
-    "driftwoodmarine": _Keyed(country="US", rate="10.25"),
-    "treyresearch": _Keyed(country="US", wording=_US_NOT_TAXED),
-    "humongousinsurance": _Keyed(country="US", rate="6.60"),
-    "alpineskihousegmbh": _Keyed(country="AT", evidence="ATU00000024"),
-    "expiringaccessgmbh": _Keyed(country="DE", evidence="DE100000016"),
-    "accesslapsedsarl": _Keyed(country="FR", evidence="FR00000000190"),
-    "grachtengroepbv": _Keyed(country="NL", evidence="NL000000012B01"),
-    "vinosantiguossl": _Keyed(country="ES", evidence="ESB00000018"),
-    "directharbourltd": _Keyed(country="IE", evidence="IE1000001MH"),
-    "bayerischemaschinenbauag": _Keyed(country="DE", evidence="DE100000008"),
-    "rheinischekunstschule": _Keyed(
-        country="DE",
-        evidence="BR-DUS-48.03-2291",
-        wording=_EXEMPT,
-        exempt=True,
-        valid_until=date(2027, 12, 31),
-    ),
-    "cohowinerysas": _Keyed(country="FR", evidence="FR00000000287"),
-    "thamesvalleydentalltd": _Keyed(
-        country="GB",
-        evidence="GB100000034",
-        wording="Outside the scope of EU VAT: the customer accounts for UK VAT (reverse charge).",
-    ),
+    "fabrikamtoys": _Keyed(),
+    "northwindtraders": _Keyed(),
+    "adventureworkscycles": _Keyed(),
+    "prosewarelegal": _Keyed(),
+    "wideworldimporters": _Keyed(),
+    "contosodentalgroup": _Keyed(partner_id="4847433"),
+    "tailspintravel": _Keyed(),
+    "fourthcoffee": _Keyed(),
+    "margiesmonthendtravel": _Keyed(),
+    "lamnahealthcare": _Keyed(partner_id="4847383"),
+    "woodgrovebank": _Keyed(),
+    "driftwoodmarine": _Keyed(),
+    "treyresearch": _Keyed(),
+    "humongousinsurance": _Keyed(),
+    "alpineskihousegmbh": _Keyed(tax_number="ATU00000024"),
+    "expiringaccessgmbh": _Keyed(tax_number="DE100000016"),
+    "accesslapsedsarl": _Keyed(tax_number="FR00000000190"),
+    "grachtengroepbv": _Keyed(tax_number="NL000000012B01"),
+    "vinosantiguossl": _Keyed(tax_number="ESB00000018"),
+    "directharbourltd": _Keyed(tax_number="IE1000001MH"),
+    "bayerischemaschinenbauag": _Keyed(tax_number="DE100000008"),
+    "rheinischekunstschule": _Keyed(business=False),
+    "cohowinerysas": _Keyed(tax_number="FR00000000287"),
+    "thamesvalleydentalltd": _Keyed(tax_number="GB100000034"),
 }
+
+_EUROPE, _AMERICA = "seller/europe", "seller/america"
+SELLERS = (
+    Seller(
+        key=_EUROPE,
+        name=f"{PARTNER} BV",
+        address=Address(line1="Voorbeeldlaan 1", postal_code="1000", city="Brussel", country="BE"),
+        registration_number="0000.000.097",
+        email="billing@contosocloud.example",
+    ),
+    Seller(
+        key=_AMERICA,
+        name=f"{PARTNER} Inc.",
+        address=Address(
+            line1="9 Sample Way", postal_code="98052", city="Redmond", region="WA", country="US"
+        ),
+        email="billing@contosocloud.example",
+    ),
+)
+"""Two companies of the partner; contracts say which one sells."""
+
+
+def _registration(seller: str, country: str, number: str, region: str = "") -> TaxRegistration:
+    place = f"{country}-{region}" if region else country
+    return TaxRegistration(
+        key=f"registration/{place}",
+        seller_key=seller,
+        country=country,
+        region=region,
+        number=number,
+        valid=Period(date(2024, 1, 1), date.max),
+    )
+
+
+REGISTRATIONS = (
+    _registration(_EUROPE, "BE", "BE0000000097"),
+    _registration(_EUROPE, "DE", "DE100000024"),
+    _registration(_AMERICA, "US", "WA-600-000-001", "WA"),
+    _registration(_AMERICA, "US", "TX-3-20000-0001", "TX"),
+    _registration(_AMERICA, "US", "MA-10000001", "MA"),
+)
+"""Where they charge tax. There is none in Colorado: without nexus there, nothing is charged."""
+
+TAX_RATES = (
+    TaxRate(
+        country="US",
+        region="WA|Washington",
+        locality="Redmond",
+        tax="sales tax",
+        starts=date(2024, 1, 1),
+        percent=Decimal("3.75"),
+        regional=True,
+        source="example",
+    ),
+    TaxRate(
+        country="US",
+        region="MA|Massachusetts",
+        tax="sales tax",
+        starts=date(2024, 1, 1),
+        percent=Decimal("6.25"),
+        regional=True,
+        source="example",
+    ),
+)
+"""What the shipped table leaves to the partner: a city's tax, and a state that sources disagree on."""
 
 
 def _label(customer: Customer) -> str:
     return customer.domain.partition(".")[0]
+
+
+def _address(customer: Customer) -> Address:
+    return customer.address if customer.address.country else customer.billing_address
 
 
 def accounts(customers: list[Customer]) -> dict[str, Account]:
@@ -124,7 +178,7 @@ def accounts(customers: list[Customer]) -> dict[str, Account]:
         customer.id: Account(
             number=f"CSP-{_label(customer)}"[:20].upper(),
             name=customer.name,
-            address=customer.address if customer.address.country else customer.billing_address,
+            address=_address(customer),
         )
         for customer in customers
         if _label(customer) in _CUSTOMERS
@@ -132,31 +186,44 @@ def accounts(customers: list[Customer]) -> dict[str, Account]:
 
 
 def tax_profiles(customers: list[Customer]) -> list[TaxProfile]:
-    """Return the tax profile of each mapped customer."""
+    """Return the tax profile of each mapped customer: where it is, and its number; rules decide."""
     profiles = []
     for customer in customers:
         keyed = _CUSTOMERS.get(_label(customer))
         if keyed is None:
             continue
-        treatment = TaxTreatment.REVERSE_CHARGE
-        if keyed.rate:
-            treatment = TaxTreatment.STANDARD
-        elif keyed.exempt:
-            treatment = TaxTreatment.EXEMPT
-        elif keyed.country == "US":
-            treatment = TaxTreatment.OUT_OF_SCOPE
+        place = _address(customer)
+        american = place.country == "US"
         profiles.append(
             TaxProfile(
                 key=f"tax/{_label(customer)}",
-                country=keyed.country,
-                treatment=treatment,
-                rate_percent=Decimal(keyed.rate or 0),
-                evidence=keyed.evidence,
-                valid_until=keyed.valid_until,
-                wording="" if keyed.rate else keyed.wording,
+                country=place.country,
+                region=place.region if american else "",
+                locality=place.city if american else "",
+                treatment=TaxTreatment.BY_RULES,
+                tax_number=keyed.tax_number,
+                business=keyed.business,
             )
         )
     return profiles
+
+
+def certificates(customers: list[Customer]) -> list[ExemptionCertificate]:
+    """Return the papers by which customers are not taxed: a school in Germany."""
+    return [
+        ExemptionCertificate(
+            key="certificate/rheinischekunstschule",
+            customer_id=customer.id,
+            country="DE",
+            kind="education",
+            number="BR-DUS-48.03-2291",
+            reason="educational institution (§ 4 No. 21 UStG)",
+            issued_on=date(2024, 12, 16),
+            valid=Period(date(2025, 1, 1), date(2028, 1, 1)),
+        )
+        for customer in customers
+        if _label(customer) == "rheinischekunstschule"
+    ]
 
 
 def contracts(customers: list[Customer], account_ids: dict[str, str]) -> list[BillingContract]:
@@ -166,16 +233,18 @@ def contracts(customers: list[Customer], account_ids: dict[str, str]) -> list[Bi
         keyed = _CUSTOMERS.get(_label(customer))
         if keyed is None:
             continue
+        american = _address(customer).country == "US"
         made.append(
             BillingContract(
                 key=f"contract/{_label(customer)}",
                 customer_id=customer.id,
                 account_id=account_ids[customer.id],
                 account_name=customer.name,
-                currency="USD" if keyed.country == "US" else "EUR",
+                currency="USD" if american else "EUR",
                 starts=BILLING_STARTS,
-                payment_days=30 if keyed.country == "US" else 14,
+                payment_days=30 if american else 14,
                 tax_profile_key=f"tax/{_label(customer)}",
+                seller_key=_AMERICA if american else _EUROPE,
                 expected_partner_id=keyed.partner_id,
             )
         )
