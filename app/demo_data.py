@@ -227,6 +227,8 @@ def certificates(customers: list[Customer]) -> list[ExemptionCertificate]:
             reason="educational institution (§ 4 No. 21 UStG)",
             issued_on=date(2024, 12, 16),
             valid=Period(date(2025, 1, 1), date(2028, 1, 1)),
+            verified_by="M. Brandt",
+            verified_on=date(2025, 1, 7),
         )
         for customer in customers
         if _label(customer) == "rheinischekunstschule"

@@ -98,10 +98,14 @@ def test_the_only_warnings_are_of_access_qualification_reseller_and_a_promotion(
 
 HOLDS = {
     "unmapped": ["mapping.no_contract"],
-    "partner-of-record-drift": ["partner_of_record.drift", "partner_of_record.drift"],
+    "partner-of-record-drift": [
+        "address.microsoft_differs",  # keyed in by the demo, as is the mistyped number below
+        "partner_of_record.drift",
+        "partner_of_record.drift",
+    ],
     "gdap-expired": ["gdap.missing"],
     "gdap-without-assignment": ["gdap.no_assignment"],
-    "old-agreement-only": ["agreement.missing"],
+    "old-agreement-only": ["agreement.missing", "tax.number_refuted"],
 }
 
 
@@ -278,7 +282,7 @@ def test_education_pays_its_own_price_and_no_tax(demo):
     commercial = Fraction("374.40") / 12 * Fraction(92, 100)
     assert charge.amount.amount / charge.quantity < commercial / 2
     document = demo.of("Rheinische Kunstschule")
-    assert (document.tax.amount, document.tax_note[:15]) == (0, "Exempt from VAT")
+    assert (document.tax.amount, document.tax_note[:15]) == (0, "Exempt from tax")
 
 
 def test_priced_in_pounds_billed_in_euro(demo):
@@ -313,7 +317,7 @@ def test_usage_is_marked_up_by_the_most_specific_rule(demo):
         ("Bayerische Maschinenbau AG", REVERSE),
         ("Alpine Ski House GmbH", REVERSE),
         ("Tailspin Travel", "No sales tax"),
-        ("Thames Valley Dental Ltd", "Outside the scope of EU VAT"),
+        ("Thames Valley Dental Ltd", "No VAT of BE"),
         ("Fabrikam Toys", ""),
     ],
 )
