@@ -28,8 +28,8 @@ from bench.standin import Model, StandIn, standing_in
 from dataverse.bulk import CHUNK
 from dataverse.client import GRANTED, DataverseClient
 from dataverse.mapping import to_row
+from dataverse.microsoft_tables import CUSTOMER, SUBSCRIPTION
 from dataverse.rows import Rows
-from dataverse.tables import CUSTOMER, SUBSCRIPTION
 from domain.customer import Customer
 from domain.period import BillingCycle, TermDuration
 from domain.subscription import Subscription, SubscriptionKind

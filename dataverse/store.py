@@ -18,22 +18,24 @@ from dataverse.client import SERVICE, DataverseClient, Query, etag, literal, one
 from dataverse.documents import OURS, Documents, documents_of, slices
 from dataverse.findings import Findings
 from dataverse.mapping import FORMATTED, domain_key, from_row, to_row
+from dataverse.microsoft_tables import (
+    AGREEMENT,
+    COST_LINE,
+    CUSTOMER,
+    GDAP_RELATIONSHIP,
+    SUBSCRIPTION,
+    SUBSCRIPTION_EVENT,
+)
 from dataverse.rows import Rows, columns_of, query_of
 from dataverse.schema import KEY, Row, Table, external_key
 from dataverse.tables import (
-    AGREEMENT,
     BILLING_CONTRACT,
     BILLING_RUN,
-    COST_LINE,
-    CUSTOMER,
     EXCHANGE_RATE,
-    GDAP_RELATIONSHIP,
     INVOICE,
     INVOICE_LINE,
     MARKUP_RULE,
     PRICE_LIST_ITEM,
-    SUBSCRIPTION,
-    SUBSCRIPTION_EVENT,
     TAX_PROFILE,
     UNIT_OF_WORK,
 )

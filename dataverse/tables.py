@@ -10,6 +10,15 @@ from __future__ import annotations
 
 from datetime import date
 
+from dataverse.microsoft_tables import (
+    AGREEMENT,
+    COST_LINE,
+    CUSTOMER,
+    GDAP_RELATIONSHIP,
+    SUBSCRIPTION,
+    SUBSCRIPTION_EVENT,
+    account_link,
+)
 from dataverse.schema import (
     Lookup,
     Table,
@@ -42,10 +51,8 @@ from dataverse.usage_tables import (
     USAGE_SUMMARY,
 )
 from domain.contract import BillingContract, ExchangeRate, MarkupRule, PriceListItem, TaxProfile
-from domain.customer import Agreement, Customer, DelegatedAdminRelationship
 from domain.problems import Finding
 from domain.run import Run, UnitOfWork
-from domain.subscription import CostLine, Subscription, SubscriptionEvent
 from invoice.document import Invoice, InvoiceLine
 
 PUBLISHER = "cspbilling"
@@ -58,154 +65,6 @@ SCHEMA_VERSION = "1.4.0.0"
 
 OPEN, CLOSED, RELEASED = "open", "closed", "released"
 
-_SUBSCRIPTION_LINK = Lookup(
-    schema_name="csp_SubscriptionId",
-    label="Subscription",
-    target="csp_subscription",
-    field="subscription_id",
-    prefix="subscription/",
-)
-
-
-def _account(field: str = "", name_field: str = "") -> Lookup:
-    return Lookup(
-        schema_name="csp_AccountId",
-        label="Account",
-        target="account",
-        field=field,
-        name_field=name_field,
-        by_id=True,
-        on_delete="RemoveLink",
-    )
-
-
-CUSTOMER = table(
-    "Customer",
-    title("Name", "name"),
-    text("TenantId", "Customer tenant id", "id", 100),
-    text("Domain", "Domain", "domain"),
-    text("Relationship", "Relationship to partner", "relationship", 100),
-    text("Country", "Country", "address.country", 100),
-    text("Region", "State or region", "address.region"),
-    text("City", "City", "address.city"),
-    text("Line1", "Address line 1", "address.line1", 400),
-    text("Line2", "Address line 2", "address.line2", 400),
-    text("PostalCode", "Postal code", "address.postal_code", 100),
-    text("BillingCountry", "Billing country", "billing_address.country", 100),
-    text("BillingRegion", "Billing state or region", "billing_address.region"),
-    text("BillingCity", "Billing city", "billing_address.city"),
-    text("BillingLine1", "Billing address line 1", "billing_address.line1", 400),
-    text("BillingLine2", "Billing address line 2", "billing_address.line2", 400),
-    text("BillingPostalCode", "Billing postal code", "billing_address.postal_code", 100),
-    text("RegistrationNumber", "Registration number", "registration_number", 100),
-    text("Email", "E-mail", "email", 320),
-    as_json("Qualifications", "Qualifications", "qualifications"),
-    flag("DetailsKnown", "Details could be read", "details_known"),
-    as_json("Resellers", "Indirect resellers", "resellers"),
-    flag("ResellersKnown", "Indirect resellers could be read", "resellers_known"),
-    day("StaleSince", "Not read whole since", "stale_since"),
-    lookups=(_account(),),
-    label="CSP customer",
-    plural="CSP customers",
-    description="A Partner Center customer tenant, and the account that it is.",
-    record=Customer,
-    audited=True,
-)
-
-AGREEMENT = table(
-    "Agreement",
-    TENANT,
-    text("Type", "Type", "type"),
-    day("AgreedOn", "Agreed on", "agreed_on"),
-    text("TemplateId", "Template id", "template_id"),
-    text("Contact", "Agreed by", "contact", 320),
-    text("ContactName", "Name of who agreed", "contact_name"),
-    flag("SignedDirectly", "Signed with Microsoft directly", "signed_directly"),
-    whole("Version", "Accepted version", "version"),
-    whole("CurrentVersion", "Newest version", "current_version"),
-    day("WithdrawnOn", "No longer listed from", "withdrawn_on"),
-    lookups=(CUSTOMER_LINK,),
-    title="type",
-    label="CSP agreement",
-    plural="CSP agreements",
-    description="An agreement of a customer with Microsoft.",
-    record=Agreement,
-)
-
-GDAP_RELATIONSHIP = table(
-    "GdapRelationship",
-    title("Name", "name"),
-    text("RelationshipRef", "Relationship id", "id"),
-    TENANT,
-    text("Status", "Status", "status", 100),
-    as_json("Roles", "Roles", "roles"),
-    whole("ActiveAssignments", "Active assignments", "active_assignments"),
-    as_json("Assignments", "Who has access", "assignments"),
-    day("ActivatedOn", "Activated on", "activated_on"),
-    day("EndsOn", "First day without access", "ends_on"),
-    flag("AutoExtends", "Extends by itself", "auto_extends"),
-    lookups=(CUSTOMER_LINK,),
-    label="GDAP relationship",
-    plural="GDAP relationships",
-    description="A granular delegated admin relationship: what lets us read a customer's data.",
-    record=DelegatedAdminRelationship,
-)
-
-SUBSCRIPTION = table(
-    "Subscription",
-    title("Name", "name"),
-    text("SubscriptionRef", "Subscription id", "id", 100),
-    TENANT,
-    text("ProductId", "Product id", "product_id", 100),
-    text("SkuId", "SKU id", "sku_id", 100),
-    choice("Kind", "Kind", "kind", "licence usage one_time"),
-    text("Status", "Status", "status", 100),
-    whole("Quantity", "Quantity", "quantity"),
-    moment("Purchased", "Purchased", "created"),
-    day("TermStart", "Term starts", "start"),
-    day("TermEnd", "First day after the term", "term_end"),
-    text("Term", "Term", "term", 20),
-    text("BillingCycle", "Billing cycle", "billing_cycle", 20),
-    flag("AutoRenew", "Renews by itself", "auto_renew"),
-    flag("IsTrial", "Trial", "is_trial"),
-    text("PromotionId", "Promotion id", "promotion_id"),
-    text("PartnerOfRecord", "Partner of record", "partner_of_record", 100),
-    text("OrderRef", "Order id", "order_id", 100),
-    text("Publisher", "Publisher", "publisher"),
-    text("ProductType", "Product type", "product_type"),
-    as_json("NextTerm", "Scheduled for the next term", "next_term"),
-    text("MigratedFrom", "Replaced legacy subscription", "migrated_from", 100),
-    text("Segment", "Price segment", "segment", 100),
-    lookups=(CUSTOMER_LINK,),
-    label="CSP subscription",
-    plural="CSP subscriptions",
-    description="A subscription as Partner Center showed it when it was last read.",
-    record=Subscription,
-)
-
-SUBSCRIPTION_EVENT = table(
-    "SubscriptionEvent",
-    text("SubscriptionRef", "Subscription id", "subscription_id", 100),
-    TENANT,
-    day("Effective", "Effective", "effective"),
-    text("Type", "What changed", "type", 40),
-    whole("Quantity", "New quantity", "quantity"),
-    text("Sku", "New product and SKU", "sku"),
-    text("Term", "New term", "term", 20),
-    text("BillingCycle", "New billing cycle", "billing_cycle", 20),
-    day("TermEnd", "First day after the new term", "term_end"),
-    text("Source", "Seen in", "source", 40),
-    day("Anchor", "Purchase day kept by the charge cycles", "anchor"),
-    flag("IsTrial", "Free trial", "is_trial"),
-    text("Reference", "Reference id", "reference_id"),
-    whole("Sequence", "Order within the day", "sequence"),
-    lookups=(CUSTOMER_LINK, _SUBSCRIPTION_LINK),
-    title="type",
-    label="CSP subscription event",
-    plural="CSP subscription events",
-    description="One change of one subscription. Never deleted: it is why a charge exists.",
-    record=SubscriptionEvent,
-)
 
 TAX_PROFILE = table(
     "TaxProfile",
@@ -266,7 +125,7 @@ BILLING_CONTRACT = table(
     day("EarnedCreditFrom", "Earned credit so from", "earned_credit_from"),
     lookups=(
         CUSTOMER_LINK,
-        _account(field="account_id", name_field="account_name"),
+        account_link(field="account_id", name_field="account_name"),
         Lookup(
             schema_name="csp_TaxProfileId",
             label="Tax profile",
@@ -352,51 +211,6 @@ EXCHANGE_RATE = table(
     audited=True,
 )
 
-COST_LINE = table(
-    "CostLine",
-    title("Name", "name"),
-    text("MicrosoftInvoice", "Microsoft invoice", "invoice_id", 100),
-    TENANT,
-    text("CustomerName", "Customer name", "customer_name", 400),
-    text("SubscriptionRef", "Subscription id", "subscription_id", 100),
-    text("ProductId", "Product id", "product_id", 100),
-    text("SkuId", "SKU id", "sku_id", 100),
-    choice("Kind", "Kind", "kind", "licence usage one_time reservation credit savings_plan"),
-    text("ChargeType", "Charge type", "charge_type", 100),
-    day("ChargedFrom", "Charged from", "charged.start"),
-    day("ChargedUntil", "First day not charged", "charged.end"),
-    day("OrderedOn", "Ordered on", "ordered_on"),
-    number("Quantity", "Quantity", "quantity"),
-    number("BillableQuantity", "Billable quantity", "billable_quantity"),
-    number("UnitPrice", "Unit price", "unit_price"),
-    number("EffectiveUnitPrice", "Effective unit price", "effective_unit_price"),
-    # Four decimals: Microsoft's subtotals may have more than the two of an invoice.
-    money("Subtotal", "Subtotal", "subtotal", 4),
-    money("Tax", "Tax", "tax", 4),
-    text("Currency", "Currency", "currency", 10),
-    text("PricingCurrency", "Pricing currency", "pricing_currency", 10),
-    number("MicrosoftExchangeRate", "Microsoft's exchange rate", "exchange_rate"),
-    text("TermAndBillingCycle", "Term and billing cycle", "term_and_billing_cycle"),
-    text("BillingFrequency", "Billing frequency", "billing_frequency", 100),
-    day("SubscriptionStart", "Term starts", "subscription_start"),
-    day("SubscriptionEnd", "First day after the term", "subscription_end"),
-    text("PromotionId", "Promotion id", "promotion_id"),
-    text("Meter", "Meter", "meter", 400),
-    text("ReservationOrder", "Reservation order id", "reservation_order_id", 100),
-    text("CreditReason", "Credit reason", "credit_reason", 400),
-    text("Reference", "Reference id", "reference_id"),
-    text("PartnerRef", "Partner id", "partner_id", 100),
-    text("ResellerRef", "Indirect reseller id", "reseller_id", 100),
-    text("Publisher", "Publisher", "publisher"),
-    as_json("Adjustments", "Price adjustments", "adjustments"),
-    as_json("Shares", "Who used it", "shares"),
-    day("WithdrawnOn", "Withdrawn on", "withdrawn_on"),
-    lookups=(CUSTOMER_LINK, _SUBSCRIPTION_LINK),
-    label="Microsoft cost line",
-    plural="Microsoft cost lines",
-    description="One line of Microsoft's invoice to the partner: what was really billed to us.",
-    record=CostLine,
-)
 
 INVOICE = table(
     "Invoice",
@@ -435,7 +249,7 @@ INVOICE = table(
     lookups=(
         CUSTOMER_LINK,
         # The text beside it keeps what was billed, even when the account row is deleted.
-        _account(field="account_id"),
+        account_link(field="account_id"),
         Lookup(
             schema_name="csp_BillingContractId",
             label="Billing contract",

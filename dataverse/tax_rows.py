@@ -12,9 +12,9 @@ from typing import Any
 
 from dataverse.client import Query
 from dataverse.mapping import domain_key, from_row
+from dataverse.microsoft_tables import CUSTOMER
 from dataverse.rows import query_of
 from dataverse.schema import EXTERNAL_KEY, Row, Table
-from dataverse.tables import CUSTOMER
 from dataverse.tax_tables import SELLER, TAX_CERTIFICATE, TAX_RATE, TAX_REGISTRATION
 from domain.problems import Finding, InputError, Severity
 from domain.tax import ExemptionCertificate, Seller, TaxRate, TaxRegistration

@@ -13,6 +13,7 @@ import unicodedata
 from dataclasses import replace
 from datetime import datetime, timedelta
 from difflib import SequenceMatcher
+from fractions import Fraction
 
 from domain.problems import Finding, NotAuthorised, ServiceError, Severity
 from domain.tax import (
@@ -35,7 +36,7 @@ _LEGAL_FORMS = frozenset(
     sl slu snc soc spa spolka spj srl sro ug unipessoal uab vof zoo zrt the und and et y e i
     """.split()
 )
-_ALIKE = 0.6
+_ALIKE = Fraction(6, 10)
 """From this likeness on (0 to 1), two names may be one company's."""
 
 

@@ -6,25 +6,27 @@ of its own, so that the app holds it and links to its rows open.
 
 from __future__ import annotations
 
+from dataverse.microsoft_tables import (
+    AGREEMENT,
+    COST_LINE,
+    CUSTOMER,
+    GDAP_RELATIONSHIP,
+    SUBSCRIPTION,
+    SUBSCRIPTION_EVENT,
+)
 from dataverse.provision.forms import FORMS
 from dataverse.provision.screens import App, Group, Page
 from dataverse.provision.views import VIEWS
 from dataverse.schema import Table
 from dataverse.tables import (
-    AGREEMENT,
     BILLING_CONTRACT,
     BILLING_RUN,
-    COST_LINE,
-    CUSTOMER,
     EXCHANGE_RATE,
     FINDING,
-    GDAP_RELATIONSHIP,
     INVOICE,
     INVOICE_LINE,
     MARKUP_RULE,
     PRICE_LIST_ITEM,
-    SUBSCRIPTION,
-    SUBSCRIPTION_EVENT,
     TAX_PROFILE,
     UNIT_OF_WORK,
 )

@@ -6,23 +6,25 @@ that nobody can explain. Contracts, prices, rules, rates and what decides tax ar
 
 from __future__ import annotations
 
+from dataverse.microsoft_tables import (
+    AGREEMENT,
+    COST_LINE,
+    CUSTOMER,
+    GDAP_RELATIONSHIP,
+    SUBSCRIPTION,
+    SUBSCRIPTION_EVENT,
+)
 from dataverse.provision.screens import Form, Grid, Section, Tab
 from dataverse.schema import Table
 from dataverse.tables import (
-    AGREEMENT,
     BILLING_CONTRACT,
     BILLING_RUN,
-    COST_LINE,
-    CUSTOMER,
     EXCHANGE_RATE,
     FINDING,
-    GDAP_RELATIONSHIP,
     INVOICE,
     INVOICE_LINE,
     MARKUP_RULE,
     PRICE_LIST_ITEM,
-    SUBSCRIPTION,
-    SUBSCRIPTION_EVENT,
     TAX_PROFILE,
     UNIT_OF_WORK,
 )

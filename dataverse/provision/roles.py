@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from dataverse.microsoft_tables import CUSTOMER
 from dataverse.provision.screens import component_id
 from dataverse.schema import Table
 from dataverse.tables import (
     BILLING_CONTRACT,
     BILLING_RUN,
-    CUSTOMER,
     EXCHANGE_RATE,
     FINDING,
     INVOICE,

@@ -7,97 +7,30 @@ one more for each question that somebody asks every day or every month.
 
 from __future__ import annotations
 
-from dataverse.provision.screens import View, ViewKind
-from dataverse.schema import Table
-from dataverse.tables import (
+from dataverse.microsoft_tables import (
     AGREEMENT,
-    BILLING_CONTRACT,
-    BILLING_RUN,
     COST_LINE,
     CUSTOMER,
+    GDAP_RELATIONSHIP,
+    SUBSCRIPTION,
+    SUBSCRIPTION_EVENT,
+)
+from dataverse.provision.listing import find_view, main_view, view
+from dataverse.provision.screens import View
+from dataverse.provision.tax_views import TAX
+from dataverse.tables import (
+    BILLING_CONTRACT,
+    BILLING_RUN,
     EXCHANGE_RATE,
     FINDING,
-    GDAP_RELATIONSHIP,
     INVOICE,
     INVOICE_LINE,
     MARKUP_RULE,
     PRICE_LIST_ITEM,
-    SUBSCRIPTION,
-    SUBSCRIPTION_EVENT,
     TAX_PROFILE,
     UNIT_OF_WORK,
 )
-from dataverse.tax_tables import (
-    SELLER,
-    TAX_CERTIFICATE,
-    TAX_NUMBER_CHECK,
-    TAX_RATE,
-    TAX_REGISTRATION,
-)
 from dataverse.usage_tables import USAGE_ALERT, USAGE_BUDGET, USAGE_SUMMARY
-
-Condition = tuple[str, ...]
-
-
-def _columns(text: str) -> tuple[tuple[str, int], ...]:
-    """Read `number 130, total 110`: names without the prefix, widths in pixels."""
-    pairs = [item.split() for item in text.split(",")]
-    return tuple((_full(name), int(width)) for name, width in pairs)
-
-
-def _full(name: str) -> str:
-    return name if name.startswith(("createdon", "modifiedon")) else f"csp_{name}"
-
-
-def _view(
-    table: Table,
-    key: str,
-    name: str,
-    description: str,
-    columns: str,
-    *where: Condition,
-    order: str = "",
-    kind: ViewKind = ViewKind.MORE,
-) -> View:
-    return View(
-        table=table.name,
-        key=key,
-        name=name,
-        description=description,
-        columns=_columns(columns),
-        where=tuple((_full(column), *rest) for column, *rest in where),
-        order=tuple(_full(part.strip()) for part in order.split(",")),
-        kind=kind,
-    )
-
-
-def _main(table: Table, columns: str, *where: Condition, order: str) -> View:
-    """Declare the view with which a table opens."""
-    return _view(
-        table,
-        "main",
-        table.plural,
-        f"All {table.plural} that are active.",
-        columns,
-        *where,
-        order=order,
-        kind=ViewKind.MAIN,
-    )
-
-
-def _find(table: Table, searched: str, columns: str) -> View:
-    """Declare what quick find searches, and what it shows."""
-    return View(
-        table=table.name,
-        key="find",
-        name=f"Quick find: {table.plural}",
-        description=f"What the search box looks for in {table.plural}.",
-        columns=_columns(columns),
-        find=tuple(_full(name) for name in searched.split()),
-        order=(_full(columns.split(maxsplit=1)[0]),),
-        kind=ViewKind.FIND,
-    )
-
 
 _DOCUMENT = (
     "number 140, customername 240, kind 100, periodstart 110, subtotal 110, tax 100, total 120, "
@@ -109,9 +42,9 @@ _OPEN_DOCUMENT = (
 )
 
 INVOICES = (
-    _main(INVOICE, _DOCUMENT, order="periodstart desc, customername"),
-    _find(INVOICE, "number customername accountname name buyertaxref", _DOCUMENT),
-    _view(
+    main_view(INVOICE, _DOCUMENT, order="periodstart desc, customername"),
+    find_view(INVOICE, "number customername accountname name buyertaxref", _DOCUMENT),
+    view(
         INVOICE,
         "drafts",
         "Drafts to approve",
@@ -121,7 +54,7 @@ INVOICES = (
         ("status", "eq", "draft"),
         order="customername, periodstart",
     ),
-    _view(
+    view(
         INVOICE,
         "unpaid",
         "Issued, not yet paid",
@@ -131,7 +64,7 @@ INVOICES = (
         ("status", "in", "approved", "issued", "handed_off"),
         order="dueon, customername",
     ),
-    _view(
+    view(
         INVOICE,
         "overdue",
         "Overdue",
@@ -142,7 +75,7 @@ INVOICES = (
         ("dueon", "olderthan-x-days", "1"),
         order="dueon, customername",
     ),
-    _view(
+    view(
         INVOICE,
         "credits",
         "Credit notes",
@@ -151,7 +84,7 @@ INVOICES = (
         ("kind", "eq", "credit_note"),
         order="issuedon desc, customername",
     ),
-    _view(
+    view(
         INVOICE,
         "of_customer",
         "Documents, newest first",
@@ -167,13 +100,13 @@ _LINE = (
     "unitprice 110, amount 110, taxpercent 80, tax 90, currency 80, why 420"
 )
 LINES = (
-    _main(INVOICE_LINE, f"invoiceid 160, {_LINE}", order="servicestart desc, name"),
-    _find(
+    main_view(INVOICE_LINE, f"invoiceid 160, {_LINE}", order="servicestart desc, name"),
+    find_view(
         INVOICE_LINE,
         "name sku subscriptionref chargekey",
         "name 260, invoiceid 160, servicestart 110, quantity 90, amount 110, currency 80, why 420",
     ),
-    _view(
+    view(
         INVOICE_LINE,
         "of_invoice",
         "Lines of a document",
@@ -181,7 +114,7 @@ LINES = (
         _LINE,
         order="position",
     ),
-    _view(
+    view(
         INVOICE_LINE,
         "of_subscription",
         "What was charged",
@@ -190,7 +123,7 @@ LINES = (
         "unitprice 110, amount 110, currency 80, why 420",
         order="servicestart desc",
     ),
-    _view(
+    view(
         INVOICE_LINE,
         "credits",
         "Credits and corrections",
@@ -205,9 +138,9 @@ LINES = (
 _HOLD = "customerid 200, severity 90, sentence 420, hint 420, link 200, since 110, lastseen 110"
 _RELEASE = "customerid 200, releasedby 160, releasedon 110, releaseduntil 110, releasedreason 320"
 FINDINGS = (
-    _main(FINDING, f"state 80, {_HOLD}, record 220", order="firstseen desc"),
-    _find(FINDING, "sentence name record tenantid", f"state 80, {_HOLD}"),
-    _view(
+    main_view(FINDING, f"state 80, {_HOLD}, record 220", order="firstseen desc"),
+    find_view(FINDING, "sentence name record tenantid", f"state 80, {_HOLD}"),
+    view(
         FINDING,
         "holds",
         "On hold",
@@ -217,7 +150,7 @@ FINDINGS = (
         ("severity", "in", "hold", "block"),
         order="since, customerid",
     ),
-    _view(
+    view(
         FINDING,
         "released",
         "Released",
@@ -226,7 +159,7 @@ FINDINGS = (
         ("state", "eq", "released"),
         order="releasedon desc",
     ),
-    _view(
+    view(
         FINDING,
         "warnings",
         "Warnings",
@@ -236,7 +169,7 @@ FINDINGS = (
         ("severity", "eq", "warn"),
         order="lastseen desc",
     ),
-    _view(
+    view(
         FINDING,
         "settled",
         "Closed lately",
@@ -246,7 +179,7 @@ FINDINGS = (
         ("closedon", "last-x-days", "28"),
         order="closedon desc",
     ),
-    _view(
+    view(
         FINDING,
         "of_customer",
         "Open findings",
@@ -262,9 +195,9 @@ _RUN = (
     "window 100, requestedby 160, problem 360"
 )
 RUNS = (
-    _main(BILLING_RUN, _RUN, order="startedat desc"),
-    _find(BILLING_RUN, "name scope window period requestedby", _RUN),
-    _view(
+    main_view(BILLING_RUN, _RUN, order="startedat desc"),
+    find_view(BILLING_RUN, "name scope window period requestedby", _RUN),
+    view(
         BILLING_RUN,
         "requests",
         "Asked for",
@@ -274,7 +207,7 @@ RUNS = (
         ("kind", "not-null"),
         order="createdon desc",
     ),
-    _view(
+    view(
         BILLING_RUN,
         "attention",
         "Runs that need a look",
@@ -283,13 +216,13 @@ RUNS = (
         ("status", "in", "failed", "done_with_holds"),
         order="startedat desc",
     ),
-    _main(
+    main_view(
         UNIT_OF_WORK,
         "name 320, runkey 200, unitkind 120, status 100, attempt 80, startedat 140, "
         "finishedat 140, problem 360",
         order="startedat desc",
     ),
-    _view(
+    view(
         UNIT_OF_WORK,
         "of_run",
         "Units of a run",
@@ -297,7 +230,7 @@ RUNS = (
         "name 320, status 100, attempt 80, startedat 140, finishedat 140, problem 360",
         order="status desc, name",
     ),
-    _view(
+    view(
         UNIT_OF_WORK,
         "stuck",
         "Units that did not finish",
@@ -310,9 +243,9 @@ RUNS = (
 
 _CUSTOMER = "name 260, domain 200, accountid 200, country 90, email 220, detailsknown 120"
 CUSTOMERS = (
-    _main(CUSTOMER, _CUSTOMER, order="name"),
-    _find(CUSTOMER, "name domain tenantid email registrationnumber", _CUSTOMER),
-    _view(
+    main_view(CUSTOMER, _CUSTOMER, order="name"),
+    find_view(CUSTOMER, "name domain tenantid email registrationnumber", _CUSTOMER),
+    view(
         CUSTOMER,
         "unmapped",
         "Customers without an account",
@@ -321,7 +254,7 @@ CUSTOMERS = (
         ("accountid", "null"),
         order="name",
     ),
-    _view(
+    view(
         CUSTOMER,
         "stale",
         "Customers not read whole",
@@ -330,18 +263,18 @@ CUSTOMERS = (
         ("stalesince", "not-null"),
         order="stalesince",
     ),
-    _main(
+    main_view(
         BILLING_CONTRACT,
         "customerid 220, accountid 200, currency 80, frequency 100, anchorday 90, timing 100, "
         "alignment 120, proration 120, paymentdays 90, taxprofileid 180, starts 110, ends 120",
         order="customerid",
     ),
-    _find(
+    find_view(
         BILLING_CONTRACT,
         "name tenantid taxprofilekey",
         "name 260, customerid 220, accountid 200, currency 80, frequency 100, starts 110, ends 120",
     ),
-    _view(
+    view(
         BILLING_CONTRACT,
         "of_customer",
         "Contracts of a customer",
@@ -350,7 +283,7 @@ CUSTOMERS = (
         "starts 110, ends 120",
         order="starts desc",
     ),
-    _view(
+    view(
         BILLING_CONTRACT,
         "ending",
         "Contracts that end",
@@ -359,12 +292,12 @@ CUSTOMERS = (
         ("ends", "not-null"),
         order="ends",
     ),
-    _main(
+    main_view(
         AGREEMENT,
         "customerid 240, type 240, agreedon 110, contact 240, signeddirectly 140",
         order="customerid, type",
     ),
-    _view(
+    view(
         AGREEMENT,
         "of_customer",
         "Agreements of a customer",
@@ -372,13 +305,13 @@ CUSTOMERS = (
         "type 240, agreedon 110, contact 240, signeddirectly 140",
         order="agreedon desc",
     ),
-    _main(
+    main_view(
         GDAP_RELATIONSHIP,
         "customerid 220, name 260, status 110, activatedon 110, endson 140, autoextends 120, "
         "activeassignments 110",
         order="endson",
     ),
-    _view(
+    view(
         GDAP_RELATIONSHIP,
         "ending",
         "Access that ends soon",
@@ -387,7 +320,7 @@ CUSTOMERS = (
         ("endson", "next-x-days", "60"),
         order="endson",
     ),
-    _view(
+    view(
         GDAP_RELATIONSHIP,
         "of_customer",
         "Relationships of a customer",
@@ -402,9 +335,9 @@ _SUBSCRIPTION = (
     "status 90"
 )
 SUBSCRIPTIONS = (
-    _main(SUBSCRIPTION, _SUBSCRIPTION, order="customerid, name"),
-    _find(SUBSCRIPTION, "name subscriptionref skuid orderref tenantid", _SUBSCRIPTION),
-    _view(
+    main_view(SUBSCRIPTION, _SUBSCRIPTION, order="customerid, name"),
+    find_view(SUBSCRIPTION, "name subscriptionref skuid orderref tenantid", _SUBSCRIPTION),
+    view(
         SUBSCRIPTION,
         "renewals",
         "Renewals within 60 days",
@@ -415,7 +348,7 @@ SUBSCRIPTIONS = (
         ("status", "eq", "active"),
         order="termend, customerid",
     ),
-    _view(
+    view(
         SUBSCRIPTION,
         "of_customer",
         "Subscriptions of a customer",
@@ -423,7 +356,7 @@ SUBSCRIPTIONS = (
         "name 280, quantity 80, term 70, billingcycle 100, termend 140, autorenew 120, status 90",
         order="status, name",
     ),
-    _view(
+    view(
         SUBSCRIPTION,
         "azure",
         "Azure plans",
@@ -432,13 +365,13 @@ SUBSCRIPTIONS = (
         ("kind", "eq", "usage"),
         order="customerid",
     ),
-    _main(
+    main_view(
         SUBSCRIPTION_EVENT,
         "effective 110, type 140, customerid 200, subscriptionid 260, quantity 100, sku 180, "
         "source 120, reference 200",
         order="effective desc, sequence desc",
     ),
-    _view(
+    view(
         SUBSCRIPTION_EVENT,
         "of_subscription",
         "History",
@@ -450,19 +383,19 @@ SUBSCRIPTIONS = (
 )
 
 PRICES = (
-    _main(
+    main_view(
         PRICE_LIST_ITEM,
         "sku 200, customerid 200, term 70, billingcycle 100, unitprice 110, annualprice 130, "
         "currency 80, discountpercent 110, discountuntil 140, validfrom 110, validuntil 120",
         order="sku, customerid",
     ),
-    _find(
+    find_view(
         PRICE_LIST_ITEM,
         "sku tenantid currency",
         "sku 200, customerid 200, term 70, unitprice 110, annualprice 130, currency 80, "
         "validfrom 110, validuntil 120",
     ),
-    _view(
+    view(
         PRICE_LIST_ITEM,
         "of_customer",
         "Prices of a customer",
@@ -471,25 +404,27 @@ PRICES = (
         "validfrom 110, validuntil 120",
         order="sku",
     ),
-    _main(
+    main_view(
         MARKUP_RULE,
         "name 240, customerid 200, kind 110, sku 180, metercategory 160, method 100, value 90, "
         "floor 90, cap 90, minimum 100, maximum 100, validfrom 110, validuntil 120",
         order="name",
     ),
-    _find(
+    find_view(
         MARKUP_RULE,
         "name sku metercategory tenantid",
         "name 240, customerid 200, kind 110, sku 180, metercategory 160, method 100, value 90",
     ),
-    _main(EXCHANGE_RATE, "base 90, quote 90, rate 130, on 110, source 200", order="on desc, base"),
-    _main(
+    main_view(
+        EXCHANGE_RATE, "base 90, quote 90, rate 130, on 110, source 200", order="on desc, base"
+    ),
+    main_view(
         TAX_PROFILE,
         "name 220, country 90, region 110, treatment 130, taxnumber 150, ratepercent 100, "
         "evidence 200, validuntil 150",
         order="name",
     ),
-    _view(
+    view(
         TAX_PROFILE,
         "expiring",
         "Evidence that runs out",
@@ -500,67 +435,6 @@ PRICES = (
     ),
 )
 
-_CERTIFICATE = (
-    "customerid 200, country 90, region 110, kind 110, number 160, validfrom 110, validuntil 130, "
-    "verifiedby 150"
-)
-_CHECKED = (
-    "number 170, country 90, state 100, checkedat 150, registeredname 240, source 160, "
-    "reference 160, failedat 150, problem 300"
-)
-TAX = (
-    _main(SELLER, "name 240, city 150, country 90, registrationnumber 160", order="name"),
-    _main(
-        TAX_REGISTRATION,
-        "sellerid 240, country 90, region 130, number 180, validfrom 110, validuntil 130",
-        order="country, region",
-    ),
-    _view(
-        TAX_REGISTRATION,
-        "of_seller",
-        "Registrations of a company",
-        "As the form of the selling company shows them.",
-        "country 90, region 130, number 180, validfrom 110, validuntil 130",
-        order="country, region",
-    ),
-    _main(TAX_CERTIFICATE, _CERTIFICATE, order="customerid, validuntil"),
-    _find(TAX_CERTIFICATE, "number kind reason tenantid", _CERTIFICATE),
-    _view(
-        TAX_CERTIFICATE,
-        "ending",
-        "Certificates that end",
-        "Exemption certificates that are not valid any more within 60 days: ask for new ones.",
-        _CERTIFICATE,
-        ("validuntil", "next-x-days", "60"),
-        order="validuntil",
-    ),
-    _view(
-        TAX_CERTIFICATE,
-        "of_customer",
-        "Certificates of a customer",
-        "As the customer's form shows them.",
-        "country 90, region 110, kind 110, number 160, validfrom 110, validuntil 130",
-        order="validuntil desc",
-    ),
-    _main(
-        TAX_RATE,
-        "country 90, region 150, locality 150, tax 130, validfrom 110, ratepercent 100, "
-        "taxablepercent 110, source 200",
-        order="country, region, locality, validfrom desc",
-    ),
-    _main(TAX_NUMBER_CHECK, _CHECKED, order="checkedat desc"),
-    _find(TAX_NUMBER_CHECK, "number registeredname reference", _CHECKED),
-    _view(
-        TAX_NUMBER_CHECK,
-        "open",
-        "Tax numbers without a good answer",
-        "Numbers that are not valid, or that no register has answered about.",
-        _CHECKED,
-        ("state", "ne", "valid"),
-        order="checkedat",
-    ),
-)
-
 _COST = (
     "microsoftinvoice 140, customerid 200, name 280, chargetype 140, chargedfrom 110, "
     "chargeduntil 140, quantity 90, effectiveunitprice 120, subtotal 110, tax 90, currency 80"
@@ -568,9 +442,9 @@ _COST = (
 # What a newer version of an invoice no longer has must not be added up with the rest.
 _BILLED = ("withdrawnon", "null")
 MICROSOFT = (
-    _main(COST_LINE, _COST, _BILLED, order="microsoftinvoice desc, customerid"),
-    _find(COST_LINE, "name microsoftinvoice customername subscriptionref skuid", _COST),
-    _view(
+    main_view(COST_LINE, _COST, _BILLED, order="microsoftinvoice desc, customerid"),
+    find_view(COST_LINE, "name microsoftinvoice customername subscriptionref skuid", _COST),
+    view(
         COST_LINE,
         "credits",
         "What Microsoft gave back",
@@ -581,7 +455,7 @@ MICROSOFT = (
         _BILLED,
         order="microsoftinvoice desc",
     ),
-    _view(
+    view(
         COST_LINE,
         "withdrawn",
         "What Microsoft took back",
@@ -591,7 +465,7 @@ MICROSOFT = (
         ("withdrawnon", "not-null"),
         order="withdrawnon desc, microsoftinvoice",
     ),
-    _view(
+    view(
         COST_LINE,
         "of_subscription",
         "What Microsoft charged",
@@ -601,13 +475,13 @@ MICROSOFT = (
         _BILLED,
         order="chargedfrom desc",
     ),
-    _main(
+    main_view(
         USAGE_SUMMARY,
         "day 110, customerid 200, entitlementname 220, metercategory 180, quantity 110, cost 110, "
         "currency 80",
         order="day desc, customerid",
     ),
-    _view(
+    view(
         USAGE_SUMMARY,
         "last_week",
         "Usage of the last seven days",
@@ -623,9 +497,11 @@ _ALERT = (
     "factor 90, currency 80, firstday 110, lastday 110"
 )
 ALERTS = (
-    _main(USAGE_ALERT, f"state 110, {_ALERT}", order="lastday desc, customerid"),
-    _find(USAGE_ALERT, "sentence entitlementname metercategory tenantid", f"state 110, {_ALERT}"),
-    _view(
+    main_view(USAGE_ALERT, f"state 110, {_ALERT}", order="lastday desc, customerid"),
+    find_view(
+        USAGE_ALERT, "sentence entitlementname metercategory tenantid", f"state 110, {_ALERT}"
+    ),
+    view(
         USAGE_ALERT,
         "open",
         "Usage alerts to look at",
@@ -634,7 +510,7 @@ ALERTS = (
         ("state", "eq", "open"),
         order="severity desc, lastday desc",
     ),
-    _view(
+    view(
         USAGE_ALERT,
         "acknowledged",
         "Acknowledged usage alerts",
@@ -643,7 +519,7 @@ ALERTS = (
         ("state", "eq", "acknowledged"),
         order="lastday desc",
     ),
-    _view(
+    view(
         USAGE_ALERT,
         "of_customer",
         "Usage alerts of a customer",
@@ -651,18 +527,18 @@ ALERTS = (
         "state 110, severity 80, sentence 480, amount 110, currency 80, firstday 110, lastday 110",
         order="lastday desc",
     ),
-    _main(
+    main_view(
         USAGE_BUDGET,
         "name 240, customerid 200, entitlementref 240, amount 110, currency 80, thresholds 110, "
         "validfrom 110, validuntil 120",
         order="customerid",
     ),
-    _find(
+    find_view(
         USAGE_BUDGET,
         "name tenantid entitlementref",
         "name 240, customerid 200, amount 110, currency 80, thresholds 110",
     ),
-    _view(
+    view(
         USAGE_BUDGET,
         "of_customer",
         "Budgets of a customer",

@@ -14,10 +14,11 @@ import pytest
 
 from dataverse.client import DataverseClient, Query
 from dataverse.mapping import from_row, to_row
+from dataverse.microsoft_tables import COST_LINE
 from dataverse.rows import REFUSED
 from dataverse.schema import external_key
 from dataverse.store import DataverseStore
-from dataverse.tables import COST_LINE, INVOICE, INVOICE_LINE, TABLE_OF, UNIT_OF_WORK
+from dataverse.tables import INVOICE, INVOICE_LINE, TABLE_OF, UNIT_OF_WORK
 from domain.problems import Conflict, ServiceError
 from domain.run import UnitOfWork, UnitStatus
 from invoice.document import DocumentStatus

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataverse import client, mirror, rows
+from dataverse.microsoft_tables import CUSTOMER, SUBSCRIPTION
 from dataverse.rows import Rows
 from dataverse.schema import external_key
-from dataverse.tables import CUSTOMER, SUBSCRIPTION
 from domain.customer import Address
 from domain.subscription import Subscription, SubscriptionKind
 from invoice.file import Saved

@@ -7,18 +7,11 @@ from decimal import Decimal
 import pytest
 
 from dataverse.client import Query
+from dataverse.microsoft_tables import CUSTOMER, SUBSCRIPTION
 from dataverse.provision.finance_app import FINANCE_APP
 from dataverse.provision.metadata import column_body, found_type_name, table_body, type_name
 from dataverse.provision.roles import READER
-from dataverse.tables import (
-    BILLING_RUN,
-    CUSTOMER,
-    INVOICE,
-    SCHEMA_VERSION,
-    SUBSCRIPTION,
-    TABLES,
-    UNIT_OF_WORK,
-)
+from dataverse.tables import BILLING_RUN, INVOICE, SCHEMA_VERSION, TABLES, UNIT_OF_WORK
 from domain.problems import ConfigurationError, ServiceError, Severity
 from tests.clients.dataverse_environment import a_customer, an_invoice, new_environment
 

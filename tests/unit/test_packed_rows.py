@@ -6,7 +6,8 @@ from decimal import Decimal
 import pytest
 
 from dataverse.mapping import PACKED, from_row, to_row
-from dataverse.tables import BILLING_CONTRACT, COST_LINE
+from dataverse.microsoft_tables import COST_LINE
+from dataverse.tables import BILLING_CONTRACT
 from domain.contract import (
     BillingContract,
     EarnedCredit,

@@ -13,17 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataverse.mapping import FORMATTED, from_row, to_row
+from dataverse.microsoft_tables import COST_LINE, CUSTOMER, SUBSCRIPTION
 from dataverse.schema import FIRST_OPTION, Kind, external_key
 from dataverse.tables import (
     BILLING_CONTRACT,
-    COST_LINE,
-    CUSTOMER,
     FINDING,
     INVOICE,
     INVOICE_LINE,
     MARKUP_RULE,
     PRICE_LIST_ITEM,
-    SUBSCRIPTION,
     TABLE_OF,
     TABLES,
     TAX_PROFILE,
