@@ -73,7 +73,8 @@ class Findings:
         """
         state = FINDING.column("csp_state")
         asked = {
-            FindingState.RELEASED: "csp_releasedby eq null",
+            FindingState.RELEASED: "(csp_releasedby eq null or csp_releasedon eq null"
+            " or csp_releasedreason eq null)",
             FindingState.OPEN: "csp_releasedby ne null",
             FindingState.CLOSED: f"{ROW_HASH} ne null and csp_check ne {literal(REFUSED)}",
         }

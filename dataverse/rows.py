@@ -20,7 +20,7 @@ from typing import Any
 
 from dataverse.bulk import CHUNK, TARGET_GONE, BulkWriter, Keyed, Refused
 from dataverse.client import KEYS_AT_ONCE, DataverseClient, Query, literal
-from dataverse.mapping import OutRow, from_row, row_writer, to_row
+from dataverse.mapping import FORMATTED, OutRow, from_row, row_writer, to_row
 from dataverse.mirror import Mirror
 from dataverse.schema import EXTERNAL_KEY, KEY, OVERFLOW, ROW_HASH, Row, Table, external_key
 from dataverse.tables import CLOSED, FINDING, TABLE_OF, TABLES
@@ -256,11 +256,15 @@ class Rows:
         return self._refusals
 
     def open_findings(self, where: str = "") -> list[Row]:
-        """Read the rows of findings whose cause is there, released ones included."""
+        """Read the rows of findings whose cause is there, released ones included.
+
+        One that a person set to closed is among them until that is accepted: what the worker closed
+        has no hash. A row that Dataverse refuses needs nobody's consent not to be wanted.
+        """
         closed = FINDING.column("csp_state").option(CLOSED)
-        return self.read_findings(
-            f"csp_state ne {closed} and {where}" if where else f"csp_state ne {closed}"
-        )
+        pending = f"({ROW_HASH} ne null and csp_check ne {literal(REFUSED)})"
+        there = f"(csp_state ne {closed} or {pending})"
+        return self.read_findings(f"{there} and {where}" if where else there)
 
     def read_findings(self, where: str) -> list[Row]:
         """Read rows of findings, with who changed them last and when."""
@@ -270,7 +274,18 @@ class Rows:
     def after(self, finding: Finding, known: Mapping[str, Row]) -> Finding:
         """Return what is kept of a finding, given the open rows by their keys."""
         row = known.get(external_key(finding.key))
-        return finding.after(finding_of(row) if row else None, self.now().date())
+        if row is None:
+            return finding.after(None, self.now().date())
+        before = finding_of(row)
+        after = finding.after(before, self.now().date())
+        if not _is_pending(row) or replace(after, since=before.since) == before:
+            return after
+        said = (
+            f"{row.get('_modifiedby_value' + FORMATTED) or 'Somebody in Dynamics'} released it on "
+            f"{row['modifiedon'][:10]} ({row['csp_releasedreason'] or 'without a reason'}). Before a "
+            "run accepted that, the finding changed: read it, and release it again."
+        )
+        return replace(after, release_note=said)
 
     def close_finding(self, row: Row) -> None:
         """Close a finding, and end its release."""
@@ -292,11 +307,17 @@ class Rows:
 def finding_of(row: Row) -> Finding:
     """Return the finding of a row; what a person set on the row counts when it was accepted."""
     finding: Finding = from_row(FINDING, row)
-    if finding.released_by and state_of(row) is FindingState.RELEASED:
+    if state_of(row) is FindingState.RELEASED and not _is_pending(row):
         return finding
     return replace(
         finding, released_by="", released_on=None, released_reason="", released_until=None
     )
+
+
+def _is_pending(row: Row) -> bool:
+    """Say whether a row is set to released, and the worker has not accepted it: who, when and why."""
+    accepted = row["csp_releasedby"] and row["csp_releasedon"] and row["csp_releasedreason"]
+    return state_of(row) is FindingState.RELEASED and not accepted
 
 
 def state_of(row: Row) -> FindingState:

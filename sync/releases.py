@@ -11,8 +11,16 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 
-from domain.problems import Conflict, Decision, Finding, FindingState, InputError, NotFound
-from rules.checks import in_force, judged, why_final
+from domain.problems import (
+    Conflict,
+    Decision,
+    Finding,
+    FindingState,
+    InputError,
+    NotFound,
+    Severity,
+)
+from rules.checks import CHECKS, Room, in_force, judged, why_final
 from sync.findings import current
 from sync.ports import Ports
 
@@ -40,6 +48,13 @@ def _answered(ports: Ports, decision: Decision, today: date) -> Finding:
     match decision.state:
         case FindingState.OPEN:
             return finding.with_ended_release(finding, today, f"{who} withdrew it")
+        case FindingState.CLOSED if _ends_by_itself(ports, finding):
+            held = finding.with_ended_release(finding, today, f"{who} set it to Closed")
+            said = (
+                f"{who} set it to Closed on {decision.on}. It holds, so it closes by itself when "
+                "a look no longer finds it; to bill in spite of it, release it with a reason."
+            )
+            return replace(held, closed_on=None, release_note=said)
         case FindingState.CLOSED:
             said = f"{who} closed it on {decision.on}; a run that finds it again opens it."
             return replace(finding.closed(decision.on), release_note=said)
@@ -55,6 +70,17 @@ def _answered(ports: Ports, decision: Decision, today: date) -> Finding:
                 released_reason=finding.released_reason.strip()[:LONGEST],
                 release_note="",
             )
+
+
+def _ends_by_itself(ports: Ports, finding: Finding) -> bool:
+    """Say whether only its cause ends a finding: it holds, and something looks for it again.
+
+    Otherwise closing would be a release without a reason, also of what nobody may release.
+    """
+    check = CHECKS.get(finding.check)
+    if check is None or check.room in {Room.EVENT, Room.STORE}:
+        return False
+    return ports.policy.get(finding.check, finding.severity) is not Severity.WARN
 
 
 def _refusal(ports: Ports, finding: Finding, reason: str, until: date | None) -> str:

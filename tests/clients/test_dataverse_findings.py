@@ -206,6 +206,43 @@ def test_a_row_that_a_person_closed_opens_when_it_is_found_again(environment, st
     assert the_one(store).holds
 
 
+def test_a_hold_that_a_person_closed_holds_until_that_is_accepted(environment, store):
+    store.replace_findings(CHECKS, "c1", [a_finding()])
+    a_person_sets(environment, csp_state=option("closed"))
+    assert the_one(environment.store()).holds
+    (decision,) = store.decisions()
+    store.put_finding(decision.finding, decision.version)
+    assert row_of(environment)["csp_state"] == option("open")
+    # ... and when its cause is gone it closes, whatever a person set.
+    a_person_sets(environment, csp_state=option("closed"))
+    assert store.replace_findings(CHECKS, "c1", []) == Saved(updated=1)
+    assert (store.decisions(), store.findings()) == ((), ())
+
+
+def test_a_release_that_nobody_accepted_yet_is_not_lost_without_a_word(environment, store):
+    store.replace_findings(CHECKS, "c1", [a_finding()])
+    a_person_sets(environment, csp_state=option("released"), csp_releasedreason="on paper")
+    # Found again as it was, it waits; saying something else, it tells what became of it.
+    assert store.replace_findings(CHECKS, "c1", [a_finding()]) == Saved(unchanged=1)
+    assert len(store.decisions()) == 1
+    store.replace_findings(CHECKS, "c1", [a_finding(sentence="Another sentence.")])
+    assert store.decisions() == ()
+    found = the_one(environment.store())
+    assert found.holds
+    assert "(on paper)" in found.release_note
+    assert found.release_note.endswith("the finding changed: read it, and release it again.")
+
+
+@pytest.mark.parametrize("missing", ["csp_releasedreason", "csp_releasedon"])
+def test_a_flow_that_writes_who_but_not_why_or_when_releases_nothing(environment, store, missing):
+    store.replace_findings(CHECKS, "c1", [a_finding()])
+    told = {"csp_releasedreason": "agreed", "csp_releasedon": "2026-11-23"} | {missing: None}
+    a_person_sets(environment, csp_state=option("released"), csp_releasedby="a flow", **told)
+    assert the_one(environment.store()).holds
+    (decision,) = store.decisions()
+    assert decision.state is FindingState.RELEASED
+
+
 # --- rows that Dataverse refuses -------------------------------------------------------------------
 
 

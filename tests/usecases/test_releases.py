@@ -302,6 +302,53 @@ def test_closing_a_row_does_not_bill_anybody_whose_fault_is_still_there(office):
     assert the_hold(office).holds
 
 
+@pytest.mark.parametrize("severity", [Severity.HOLD, Severity.BLOCK])
+@pytest.mark.parametrize("check", ["wire.subscription", "wire.cost_line", "agreement.missing"])
+def test_closing_a_row_is_no_release_without_a_reason(tmp_path, check, severity):
+    """Nobody looks at what the sync found during a bill: only the cause ends it."""
+    office = an_office(tmp_path)
+    work(office, SYNC)
+    office.partner_center.signed = [an_agreement(customer_id=NORTHWIND)]
+    office.store.table(Agreement).pop(an_agreement().key)
+    office.policy = {check: severity}
+    office.store.save([a_fault(check, severity=severity)])
+    if check != "agreement.missing":
+        office.store.save([an_agreement()])
+    work(office, BILL)
+    set_on_row(office, FindingState.CLOSED)
+    work(office, BILL, APPROVE)
+    assert set(totals(office)) == {"Northwind Traders INV-202610-0001"}
+    found = the_hold(office)
+    assert found.holds
+    if check != "agreement.missing":
+        assert found.release_note.startswith("Carla Manager set it to Closed on 2026-11-08.")
+
+
+def test_closing_a_released_row_ends_the_release(office):
+    release(office)
+    set_on_row(office, FindingState.CLOSED)
+    work(office, BILL)
+    assert totals(office) == HELD
+    assert the_hold(office).holds
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        a_fault("former.check"),
+        a_fault("azure.fraud_event", "", severity=Severity.WARN),
+        a_fault("gdap.expiring", severity=Severity.WARN),
+        a_fault("store.refused"),
+    ],
+)
+def test_what_nobody_looks_at_again_or_holds_nobody_a_person_closes(tmp_path, fault):
+    office = an_office(tmp_path)
+    office.store.save([fault])
+    set_on_row(office, FindingState.CLOSED)
+    releases.settle(office.ports)
+    assert current(office.ports) == []
+
+
 def test_a_row_that_changed_again_is_looked_at_by_the_next_run(office, monkeypatch):
     set_on_row(office, FindingState.RELEASED, released_reason="ok")
 
