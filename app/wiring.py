@@ -72,6 +72,8 @@ Now = Callable[[], datetime]
 EMBEDDED_DATABASE = "dataverse.sqlite"
 NOT_AN_EMULATOR = (NotFound, ValueError, KeyError, TypeError)
 """What reading an overview comes to where something else answers: no such page, other content."""
+ANSWER_SECONDS = 15.0
+"""What answers one small question is not waited for longer without a byte."""
 TOKEN_SECRET = "partner-refresh-token"  # noqa: S105 - the name of the secret, not the secret
 
 
@@ -237,12 +239,13 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
     )
     app = app_tokens(systems.registration, session, patience=patience, **clock)
 
-    def http(
+    def http(  # noqa: PLR0917 - of a system, in the order of what varies
         system: str,
         service: str,
         tokens: Tokens | None,
         scope: str = "",
         pace: Pace | None = None,
+        timeout: float | None = None,
     ) -> Http:
         return Http(
             urls[system],
@@ -252,6 +255,7 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
             scope=scope,
             patience=patience,
             pace=pace,
+            timeout=timeout,
             **clock,
         )
 
@@ -304,7 +308,7 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
     register: NumberRegister = FormRegister(valid_vat, now=systems.now)
     if _asks_vies(settings, systems):
         register = vies = Vies(
-            http("vies", "VIES", None),
+            http("vies", "VIES", None, timeout=ANSWER_SECONDS),
             FormRegister(valid_vat, now=systems.now),
             requester=settings.tax_requester or "",
             requester_path=settings.vies_requester_path,
@@ -314,7 +318,12 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
     engine = None
     if settings.tax_engine_url and settings.tax_engine_key:
         engine = RemoteEngine(
-            http("tax_engine", "Tax engine", EngineKey(settings.tax_engine_key)),
+            http(
+                "tax_engine",
+                "Tax engine",
+                EngineKey(settings.tax_engine_key),
+                timeout=ANSWER_SECONDS,
+            ),
             archive,
             now=systems.now,
         )

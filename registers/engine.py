@@ -11,10 +11,12 @@ the same document, whichever worker asks and however often; a refusal is asked a
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from domain.charge import Reason
@@ -27,7 +29,15 @@ from domain.problems import (
     Throttled,
     Unavailable,
 )
-from domain.tax import Party, TaxCategory, TaxDecider, TaxDecision, TaxPart, TaxQuestion
+from domain.tax import (
+    Party,
+    TaxCategory,
+    TaxDecider,
+    TaxDecision,
+    TaxPart,
+    TaxQuestion,
+    printed_number,
+)
 from transport import exact_json
 from transport.redaction import Secret
 from transport.session import AccessToken, Http
@@ -36,11 +46,15 @@ VERSION = 1
 ANSWER_BYTES = 256 * 1024
 MOST_PARTS = 12
 MOST_WORDS = 1000
+STRIKES = 3
+REST = timedelta(minutes=1)
+"""After so many silences in a row the engine is left alone for so long; whom it concerns is held."""
 FAR_AHEAD = 1 << 40
 """A key of the partner's own has no end (seconds since the epoch)."""
 
 _PERCENT = re.compile(r"100(\.0{1,10})?|[0-9]{1,2}(\.[0-9]{1,10})?")
 _NEEDS_NOTE = {
+    TaxCategory.ZERO,
     TaxCategory.EXEMPT,
     TaxCategory.REVERSE_CHARGE,
     TaxCategory.EXPORT,
@@ -79,6 +93,16 @@ class RemoteEngine:
         self._http = http
         self._kept = kept
         self._now = now
+        # A unit of work is leased for minutes, and a run has many: two tries, and none after a
+        # time-out; an engine that stays silent is left alone for a while.
+        self._patience = replace(
+            http.patience,
+            tries=min(http.patience.tries, 2),
+            seconds=min(http.patience.seconds, 20.0),
+            timeouts=False,
+        )
+        self._silent = 0
+        self._silent_at = datetime.min.replace(tzinfo=UTC)
 
     def decide(self, question: TaxQuestion) -> TaxDecision | Finding:
         """Return the engine's decision; see `sync.ports.TaxEngine`."""
@@ -86,6 +110,8 @@ class RemoteEngine:
         content = self._kept.read(name)
         if content is not None:
             return _read(content, question)
+        if self._silent >= STRIKES and self._now() - self._silent_at < REST:
+            return _silence(question, f"it was silent {self._silent} times in a row")
         try:
             answer = self._http.request(
                 "POST",
@@ -94,16 +120,18 @@ class RemoteEngine:
                 headers={"Idempotency-Key": question.digest},
                 keyed=True,
                 limit=ANSWER_BYTES,
+                patience=self._patience,
             )
         except ServiceError as problem:
-            return _hold(
-                question,
-                "tax.engine_silent",
-                f"The tax engine gave no answer: {problem}.",
-                "run this again when the tax engine answers (check-config tells), or let the "
-                "contract's tax be decided by rules",
-            )
-        decided = _read(answer.content, question)
+            self._silent += 1
+            self._silent_at = self._now()
+            return _silence(question, str(problem))
+        self._silent = 0
+        decided = (
+            _read(answer.content, question)
+            if answer.status == HTTPStatus.OK
+            else _unusable(question, f"its status is {answer.status}, not 200")
+        )
         if isinstance(decided, TaxDecision):
             self._kept.put(name, answer.content)
         return decided
@@ -165,28 +193,32 @@ class _Wrong(ValueError):  # noqa: N818 - control flow inside this file
 def _read(content: bytes, question: TaxQuestion) -> TaxDecision | Finding:
     try:
         members = _members(content, question)
-        if "hold" in members:
+        if members.get("hold") is not None:
             return _refused(members["hold"], question)
         return _decision(members, question)
     except _Wrong as wrong:
-        return _hold(
-            question,
-            "tax.engine_answer",
-            f"The tax engine's answer cannot be used: {wrong}.",
-            "have what stands behind CSP_TAX_ENGINE_URL mended (docs/tax-engine.md has the contract), "
-            "then run this again",
-        )
+        return _unusable(question, str(wrong))
 
 
 def _members(content: bytes, question: TaxQuestion) -> Mapping[str, Any]:
     try:
-        members = exact_json.loads(content)
-    except ValueError:
-        raise _Wrong("it is not JSON") from None
+        members = exact_json.loads(content, once=True)
+    except ValueError as fault:
+        raise _Wrong(f"it is not JSON ({fault})") from None
     if not isinstance(members, dict):
         raise _Wrong("it is not an object")
     if members.get("id") != question.digest:
         raise _Wrong("its id is not the question's")
+    asked = {
+        "version": VERSION,
+        "currency": question.currency,
+        "tax_point": str(question.tax_point),
+    }
+    for name, wanted in asked.items():
+        if members.get(name, wanted) != wanted:
+            raise _Wrong(f"its {name} is not the question's, {wanted}")
+    if members.get("error") is not None:
+        raise _Wrong("it tells of an error")
     return members
 
 
@@ -227,10 +259,13 @@ def _decision(members: Mapping[str, Any], question: TaxQuestion) -> TaxDecision:
         raise _Wrong(f"category {category} does not go with {plain(decision.percent)} %")
     if category in _NEEDS_NOTE and not decision.note:
         raise _Wrong(f"category {category} needs a note that the invoice can print")
-    if category is TaxCategory.REVERSE_CHARGE and not (
-        decision.seller_tax_id and decision.buyer_tax_id
-    ):
-        raise _Wrong("category AE needs seller_tax_id and buyer_tax_id")
+    if category is TaxCategory.REVERSE_CHARGE:
+        for name, number, party in (
+            ("seller_tax_id", decision.seller_tax_id, question.seller),
+            ("buyer_tax_id", decision.buyer_tax_id, question.buyer),
+        ):
+            if printed_number(number) not in map(printed_number, party.tax_numbers):
+                raise _Wrong(f"category AE needs {name}, one of the numbers of the question")
     return replace(decision, reasons=(_reason(decision, members, question),))
 
 
@@ -272,9 +307,31 @@ def _words(given: Mapping[str, Any], name: str, *, needed: bool = False) -> str:
     if not isinstance(value, str) or len(value) > MOST_WORDS:
         raise _Wrong(f"{name} is not a text of at most {MOST_WORDS} characters")
     words = " ".join(value.split())
+    if any(unicodedata.category(c) in {"Cc", "Cs"} for c in words):
+        raise _Wrong(f"{name} holds characters that cannot be printed")
     if needed and not words:
         raise _Wrong(f"{name} is missing")
     return words
+
+
+def _silence(question: TaxQuestion, problem: str) -> Finding:
+    return _hold(
+        question,
+        "tax.engine_silent",
+        f"The tax engine gave no answer: {problem}.",
+        "run this again when the tax engine answers (check-config tells), or let the "
+        "contract's tax be decided by rules",
+    )
+
+
+def _unusable(question: TaxQuestion, wrong: str) -> Finding:
+    return _hold(
+        question,
+        "tax.engine_answer",
+        f"The tax engine's answer cannot be used: {wrong}.",
+        "have what stands behind CSP_TAX_ENGINE_URL mended (docs/tax-engine.md has the contract), "
+        "then run this again",
+    )
 
 
 def _hold(question: TaxQuestion, check: str, sentence: str, hint: str) -> Finding:

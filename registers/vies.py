@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -85,7 +86,8 @@ class Vies:
 
     def source(self, country: str, number: str) -> str:
         """Return VIES for the number of a member state, else what the form says."""
-        if _is_asked_for(country, number):
+        ill_formed = self._form.check(country, number).state is NumberState.INVALID
+        if _is_asked_for(country, number) and not ill_formed:
             return SOURCE
         return self._form.source(country, number)
 
@@ -108,7 +110,7 @@ class Vies:
             )
         else:
             asked = self._ask("GET", f"/ms/{state}/vat/{quote(rest, safe='')}")
-        told = _verdict(asked)
+        told = _verdict(asked, coded=not self._requester)
         if told is None or not _concerns(asked, state, rest):
             raise Unavailable(
                 "an answer that does not say whether the number is valid",
@@ -165,8 +167,8 @@ def _is_asked_for(country: str, number: str) -> bool:
 
 def _members(answer: Answer) -> Mapping[str, Any]:
     members = answer.json()
-    if not isinstance(members, dict):
-        raise Unavailable("an answer that is no object", service=SOURCE, status=answer.status)
+    if not isinstance(members, dict) or answer.status != HTTPStatus.OK:
+        raise Unavailable("an answer that is none of VIES", service=SOURCE, status=answer.status)
     return members
 
 
@@ -199,25 +201,36 @@ def _code(members: Mapping[str, Any]) -> str:
         first = wrapped[0] if isinstance(wrapped, list) else None
         return (_text(first, "error", 100).upper() if isinstance(first, dict) else "") or UNKNOWN
     told = members.get("userError")
-    if members.get("actionSucceed") is False or not (told is None or isinstance(told, str)):
+    if members.get("actionSucceed", True) is not True or members.get("error") is not None:
+        return _text(members, "error", 100).upper() or UNKNOWN
+    if not (told is None or isinstance(told, str)):
         return UNKNOWN
     return _text(members, "userError", 100).upper()
 
 
-def _verdict(members: Mapping[str, Any]) -> bool | None:
-    """Return what an answer says; None where it says nothing, or two things."""
+def _verdict(members: Mapping[str, Any], *, coded: bool) -> bool | None:
+    """Return what an answer says; None where it says nothing, or two things.
+
+    `coded`: a no needs its code, too: without it the word alone stands beside most troubles.
+    """
     words = {members[name] for name in ("isValid", "valid") if isinstance(members.get(name), bool)}
     code = _code(members)
     # A code is no verdict by itself: it stands beside the word, and must not contradict it.
     said = words | {code == "VALID"} if code else words
+    if coded and False in words and code != "INVALID":
+        return None
     return said.pop() if words and len(said) == 1 else None
 
 
 def _concerns(members: Mapping[str, Any], state: str, rest: str) -> bool:
-    """Say whether an answer is about the number that was asked for, where it repeats it."""
+    """Say whether an answer is about the number that was asked for: it may repeat it, not another."""
     told_state = _text(members, "countryCode", 10).upper() or state
-    told = printed_number(_text(members, "vatNumber", 50)) or rest
-    return told_state == state and told in {rest, state + rest}
+    told = [
+        printed_number(value) if isinstance(value, str) else ""
+        for name in ("vatNumber", "originalVatNumber")
+        if (value := members.get(name)) is not None
+    ]
+    return told_state == state and all(one in {rest, state + rest} for one in told)
 
 
 def _text(members: Mapping[str, Any], name: str, most: int) -> str:

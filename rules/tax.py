@@ -61,6 +61,8 @@ def decide(
     if known.decider is TaxDecider.ENGINE:
         if known.seller is None:
             return no_seller(customer_id)
+        if isinstance(known.answer, TaxDecision):
+            return _not_refuted(known.answer, profile, customer_id, known)
         return known.answer or tax_hold(
             customer_id,
             "tax profile",
@@ -71,6 +73,18 @@ def decide(
     if profile.treatment is TaxTreatment.BY_RULES:
         return decide_by_rules(profile, customer_id, on, known)
     return _stated(profile, customer_id, on, known)
+
+
+def _not_refuted(
+    answer: TaxDecision, profile: TaxProfile, customer_id: str, known: Known
+) -> TaxDecision | Finding:
+    """Return an engine's decision, unless it rests on a number that a register says is none."""
+    if answer.category is TaxCategory.REVERSE_CHARGE:
+        for number in (answer.buyer_tax_id, profile.checked_number):
+            check = known.check_of(number) if number else None
+            if check is not None and is_refuted(check):
+                return refuted(check, customer_id)
+    return answer
 
 
 def _stated(profile: TaxProfile, customer_id: str, on: date, known: Known) -> TaxDecision | Finding:

@@ -29,7 +29,7 @@ from sync.ports import NumberRegister, Ports
 
 CHECKS = (*of_rooms(Room.NUMBERS), "tax.number_refuted")
 """What a look finds. The last one a bill finds too, in the same words, on what is stored."""
-MOST_NUMBERS = 200
+MOST_NUMBERS = 1000
 MOST_TIME = timedelta(minutes=4)
 STRIKES = 3
 """So many failures in a row, and the register is left alone until the next look."""
@@ -50,6 +50,11 @@ class _Wanted:
     """Who would answer."""
     owners: tuple[tuple[str, str], ...]
     """Tenant ids, each with the name of the account that is billed."""
+
+    @property
+    def answered_at(self) -> datetime:
+        """When it had its last answer."""
+        return self.known.checked_at or _EVER
 
     @property
     def tried_at(self) -> datetime:
@@ -108,7 +113,8 @@ def work(ports: Ports, day: date, customer_id: str = "") -> Outcome:
     wanted = _wanted(ports, register, day, customer_id)
     findings: list[Finding] = []
     waiting = 0
-    for one in sorted(wanted, key=lambda one: (one.tried_at, one.known.key)):
+    # First whose answer stops to count first: those without one, then the oldest.
+    for one in sorted(wanted, key=lambda one: (one.answered_at, one.tried_at, one.known.key)):
         check = one.known
         if is_due(check, one.source, look.started, policy):
             check, answered = look.ask(one)

@@ -13,10 +13,16 @@ from json.encoder import encode_basestring_ascii
 from typing import Any
 
 
-def loads(text: bytes | str) -> Any:
-    """Parse JSON with exact numbers; ValueError when it is not JSON (NaN and Infinity are not)."""
+def loads(text: bytes | str, *, once: bool = False) -> Any:
+    """Parse JSON with exact numbers; ValueError when it is not JSON (NaN and Infinity are not).
+
+    `once`: an object that has a member twice is refused, too; else the last one counts.
+    """
+    pairs = _each_once if once else None
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=_refuse)
+        return json.loads(
+            text, parse_float=Decimal, parse_constant=_refuse, object_pairs_hook=pairs
+        )
     except RecursionError:
         msg = "it is nested too deeply"
         raise ValueError(msg) from None
@@ -31,6 +37,14 @@ def dumps(value: Any) -> str:
 def _refuse(constant: str) -> Any:
     msg = f"{constant} is not a JSON number"
     raise ValueError(msg)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        msg = "an object has a member twice"
+        raise ValueError(msg)
+    return members
 
 
 def _number(value: Decimal) -> str:

@@ -46,7 +46,7 @@ def names(environment):
 
 
 def test_a_large_save_asks_for_changes_and_writes_only_what_differs(environment):
-    store = Rows(environment.client(), chunk=10)
+    store = Rows(environment.client(), lambda: NOW, chunk=10)
     assert store.save_all(CUSTOMER, customers()) == Saved(created=50)
     environment.forget_requests()
     assert store.save_all(CUSTOMER, customers()) == Saved(unchanged=50)
@@ -62,15 +62,17 @@ def test_a_large_save_asks_for_changes_and_writes_only_what_differs(environment)
 
 
 def test_a_new_process_reads_the_table_once(environment):
-    Rows(environment.client()).save_all(CUSTOMER, customers())
+    Rows(environment.client(), lambda: NOW).save_all(CUSTOMER, customers())
     environment.forget_requests()
-    assert Rows(environment.client()).save_all(CUSTOMER, customers()) == Saved(unchanged=50)
+    assert Rows(environment.client(), lambda: NOW).save_all(CUSTOMER, customers()) == Saved(
+        unchanged=50
+    )
     pages = [line for line in environment.requests() if "csp_customers" in line]
     assert len(pages) == -(-50 // 7)
 
 
 def test_a_row_that_a_person_deleted_is_written_again(environment):
-    store = Rows(environment.client())
+    store = Rows(environment.client(), lambda: NOW)
     store.save_all(CUSTOMER, customers())
     store.client.call("DELETE", path_of(store, 7))
     assert store.save_all(CUSTOMER, customers()) == Saved(created=1, unchanged=49)
@@ -80,16 +82,16 @@ def test_a_row_that_a_person_deleted_is_written_again(environment):
 
 
 def test_what_another_process_wrote_is_seen(environment):
-    store = Rows(environment.client())
+    store = Rows(environment.client(), lambda: NOW)
     store.save_all(CUSTOMER, customers())
-    other = Rows(environment.client())
+    other = Rows(environment.client(), lambda: NOW)
     other.save([a_customer(9, name="Anders")])
     assert store.save_all(CUSTOMER, customers()) == Saved(updated=1, unchanged=49)
     assert names(environment)["c9"] == "Contoso 9"
 
 
 def test_a_correction_by_a_person_stands_until_the_source_changes(environment):
-    store = Rows(environment.client())
+    store = Rows(environment.client(), lambda: NOW)
     store.save_all(CUSTOMER, customers())
     store.client.call(
         "PATCH", path_of(store, 5), body={"csp_city": "Bern"}, headers={"If-Match": "*"}
@@ -98,7 +100,7 @@ def test_a_correction_by_a_person_stands_until_the_source_changes(environment):
 
 
 def test_a_row_whose_key_was_taken_away_or_changed_is_written_again(environment):
-    store = Rows(environment.client())
+    store = Rows(environment.client(), lambda: NOW)
     store.save_all(CUSTOMER, customers())
     keys = [external_key(f"customer/c{n}") for n in (4, 5)]
     ids = [
@@ -113,7 +115,7 @@ def test_a_row_whose_key_was_taken_away_or_changed_is_written_again(environment)
 
 def test_while_all_is_read_anew_nobody_sees_a_part(environment, monkeypatch):
     mirrored = mirror.Mirror(environment.client(), CUSTOMER)
-    Rows(environment.client()).save_all(CUSTOMER, customers(40))
+    Rows(environment.client(), lambda: NOW).save_all(CUSTOMER, customers(40))
     mirrored.look()
     keys = [external_key(f"customer/c{n}") for n in range(40)]
     assert len(mirrored.hashes(keys)) == 40
@@ -132,7 +134,7 @@ def test_while_all_is_read_anew_nobody_sees_a_part(environment, monkeypatch):
 
 
 def test_an_expired_link_looks_at_all_anew(environment):
-    store = Rows(environment.client())
+    store = Rows(environment.client(), lambda: NOW)
     store.save_all(CUSTOMER, customers())
     store.client.call("DELETE", path_of(store, 7))
     environment.emulator.clock.advance(timedelta(days=8))
@@ -140,7 +142,7 @@ def test_an_expired_link_looks_at_all_anew(environment):
 
 
 def test_of_two_records_with_one_key_the_last_counts(environment):
-    store = Rows(environment.client(), chunk=3)
+    store = Rows(environment.client(), lambda: NOW, chunk=3)
     twice = [*customers(), *customers(30, name="Später")]
     store.save_all(CUSTOMER, twice)
     found = names(environment)
@@ -171,9 +173,9 @@ def subscription(number):
 
 
 def test_links_of_many_rows_ask_for_their_table_once(environment):
-    store = Rows(environment.client())
+    store = Rows(environment.client(), lambda: NOW)
     store.save_all(CUSTOMER, customers())
-    again = Rows(environment.client())
+    again = Rows(environment.client(), lambda: NOW)
     environment.forget_requests()
     again.save_all(SUBSCRIPTION, [subscription(n) for n in range(60)])
     asked = [line for line in environment.requests() if "csp_customers" in line]
@@ -222,7 +224,7 @@ steps = st.lists(
 )
 @given(steps)
 def test_whatever_happened_a_save_leaves_what_it_was_given(shared, doings):
-    store = Rows(shared.client(), chunk=5)
+    store = Rows(shared.client(), lambda: NOW, chunk=5)
     for what, number, name in [*doings, ("save", 45, "Z")]:
         if what == "save":
             store.save_all(CUSTOMER, customers(number, name=name))
@@ -233,9 +235,9 @@ def test_whatever_happened_a_save_leaves_what_it_was_given(shared, doings):
             if store.client.read_keyed("csp_customer", ("csp_name",), keys):
                 store.client.call("DELETE", path_of(store, number))
         elif what == "other":
-            Rows(shared.client()).save([a_customer(number, name=name)])
+            Rows(shared.client(), lambda: NOW).save([a_customer(number, name=name)])
         else:
-            store = Rows(shared.client(), chunk=5)
+            store = Rows(shared.client(), lambda: NOW, chunk=5)
 
 
 @pytest.fixture(scope="module")

@@ -195,14 +195,84 @@ def test_several_parts_add_up(desk):
     assert decided.percent == Decimal("14.975")
 
 
+FRENCH = replace(
+    QUESTION,
+    buyer=Party(name="Coho SAS", address=Address(country="FR"), tax_numbers=("FR 53 901 821 074",)),
+)
+
+
 def test_a_reverse_charge_carries_its_words_and_both_numbers(desk):
-    decided = desk(REVERSE).decide()
+    decided = desk(REVERSE).decide(FRENCH)
     assert (decided.category, decided.percent) == (TaxCategory.REVERSE_CHARGE, 0)
     assert decided.buyer_tax_id == "FR53901821074"
 
 
-def test_a_zero_rate_needs_no_words(desk):
-    assert desk({"category": "Z", "percent": "0"}).decide().category is TaxCategory.ZERO
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("buyer_tax_id", "?"),
+        ("seller_tax_id", "?"),
+        ("buyer_tax_id", "DE136695976"),
+        ("seller_tax_id", "FR53901821074"),
+    ],
+)
+def test_a_reverse_charge_rests_on_the_numbers_that_were_asked_about(desk, name, number):
+    found = desk(REVERSE | {name: number}).decide(FRENCH)
+    assert (found.check, found.holds) == ("tax.engine_answer", True)
+    assert f"category AE needs {name}" in found.sentence
+
+
+def test_a_buyer_without_a_number_has_no_reverse_charge(desk):
+    assert "buyer_tax_id" in desk(REVERSE).decide().sentence
+
+
+ZERO = {"category": "Z", "percent": "0", "note": "Zero-rated export."}
+
+
+def test_a_zero_rate_says_why(desk):
+    assert desk(ZERO | {"note": " "}).decide().check == "tax.engine_answer"
+    assert desk(ZERO).decide().category is TaxCategory.ZERO
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ((202, taxed()), "its status is 202"),
+        (taxed(version=99), "version"),
+        (taxed(currency="EUR"), "currency"),
+        (taxed(tax_point="2026-11-30"), "tax_point"),
+        (taxed(error="customer not found"), "error"),
+        (taxed(note="a\ud800b"), "cannot be printed"),
+        (taxed(note="a\u0000b"), "cannot be printed"),
+    ],
+)
+def test_an_answer_to_another_question_or_with_doubts_is_none(desk, answer, told):
+    found = desk(answer).decide()
+    assert (found.check, found.holds) == ("tax.engine_answer", True)
+    assert told in found.sentence
+
+
+def test_a_member_that_stands_twice_leaves_the_answer_open(desk):
+    raw = b'{"id": "%s", "category": "S", "category": "O", "percent": "0", "note": "x"}'
+    found = desk(raw % QUESTION.digest.encode()).decide()
+    assert "twice" in found.sentence
+
+
+def test_members_that_say_nothing_say_nothing(desk):
+    decided = desk(taxed(hold=None, error=None, version=1, currency="USD")).decide()
+    assert decided.percent == Decimal("6.6")
+
+
+def test_an_engine_that_stays_silent_is_left_alone_for_a_minute(desk):
+    room = desk((503, b""))
+    engine = room.remote()
+    for n in range(6):
+        question = replace(QUESTION, customer_id=f"c{n}", currency=f"X{n}A")
+        assert engine.decide(question).check == "tax.engine_silent"
+    assert len(room.engine.asked) == 3 * 2  # each of three questions was tried twice
+    room.now += timedelta(minutes=1)
+    room.engine.answer = taxed()
+    assert engine.decide(QUESTION).percent == Decimal("6.6")
 
 
 def test_what_the_engine_refuses_holds_with_its_own_words(desk):
@@ -344,7 +414,7 @@ def test_on_one_day_a_question_is_asked_once_whoever_asks(desk):
 def test_the_next_day_it_is_asked_anew(desk):
     room = desk(taxed())
     room.decide()
-    room.engine.answer = {"category": "Z", "percent": "0"}
+    room.engine.answer = ZERO
     room.now += timedelta(days=1)
     assert room.decide().category is TaxCategory.ZERO
 

@@ -321,6 +321,25 @@ def test_a_tax_engine_decides_or_the_customer_is_held():
     assert decide(None, "c1", ON, known(**ask, answer=answer)).check == "tax.no_profile"
 
 
+def test_an_engine_rests_no_reverse_charge_on_a_number_that_a_register_refutes():
+    def decided(number, state):
+        answer = TaxDecision(
+            category=TaxCategory.REVERSE_CHARGE,
+            note="RC",
+            seller_tax_id=NUMBERS["DE"],
+            buyer_tax_id=number,
+            decided_by=TaxDecider.ENGINE,
+        )
+        checks = (answered(NUMBERS["FR"], state=state),)
+        told = known(decider=TaxDecider.ENGINE, answer=answer, number_checks=checks)
+        return decide(by_rules("FR"), "c1", ON, told)
+
+    assert decided("FR 61 954 506 077", NumberState.INVALID).check == "tax.number_refuted"
+    assert decided(NUMBERS["FR"], NumberState.VALID).category is TaxCategory.REVERSE_CHARGE
+    # Nothing is known of another number: the engine answers for it.
+    assert decided(NUMBERS["ES"], NumberState.INVALID).category is TaxCategory.REVERSE_CHARGE
+
+
 # --- a treatment that a person stated ----------------------------------------------------------------
 
 

@@ -329,6 +329,20 @@ def test_a_look_is_bounded_and_the_next_one_goes_on(office, monkeypatch):
     assert len(set(office.number_register.asked)) == 7
 
 
+def test_the_number_whose_answer_ends_first_is_asked_about_first(office, monkeypatch):
+    look(office)
+    office.number_register.down["FR"] = down()
+    office.clock.now += timedelta(days=21)
+    look(office)  # France is down, so its number was tried later than it was answered
+    office.clock.now += timedelta(days=1)
+    numbers(office, 3)
+    monkeypatch.setattr(tax_numbers, "MOST_NUMBERS", 4)
+    office.number_register.down.clear()
+    office.number_register.asked.clear()
+    look(office)
+    assert office.number_register.asked[3] == FRENCH, "after the three that nothing is known of"
+
+
 def test_a_slow_register_does_not_outlast_its_look(office):
     numbers(office, 10)
     office.number_register.seconds = 90
