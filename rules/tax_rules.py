@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import date
 
 from domain.contract import TaxProfile
+from domain.countries import country_in_words
 from domain.problems import Finding
 from domain.tax import FORM_ONLY, NumberProof, NumberState, TaxCategory, TaxDecision, TaxRate
 from rules.number_checks import is_refuted, refuted
@@ -26,6 +27,7 @@ from rules.tax_places import (
     EU,
     FIRST_DAY,
     ISO_3166,
+    ITS_OWN_TAX,
     REVERSE_CHARGE,
     Wrong,
     country_of,
@@ -290,9 +292,11 @@ def _abroad(case: Case) -> TaxDecision:
     zero = seller in _ZERO_RATED
     law = " (Art. 44 of Directive 2006/112/EC)" if in_eu(seller, case.on) else ""
     name = case.table.named(seller)
-    note = f"No {name} of {seller}: the service is supplied in {buyer}, where the customer is{law}."
-    if in_eu(buyer, case.on):
-        note = f"{note} {REVERSE_CHARGE}"
+    note = (
+        f"No {name} of {country_in_words(seller)}: the service is supplied in "
+        f"{country_in_words(buyer)}, where the customer is{law}. "
+        + (REVERSE_CHARGE if in_eu(buyer, case.on) else ITS_OWN_TAX)
+    )
     proof = _proof(case) if case.number else {}
     category = TaxCategory.ZERO if zero else TaxCategory.OUT_OF_SCOPE
     return case.decide("tax.abroad", category, note=note, told=proof)

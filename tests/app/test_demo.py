@@ -317,7 +317,7 @@ def test_usage_is_marked_up_by_the_most_specific_rule(demo):
         ("Bayerische Maschinenbau AG", REVERSE),
         ("Alpine Ski House GmbH", REVERSE),
         ("Tailspin Travel", "No sales tax"),
-        ("Thames Valley Dental Ltd", "No VAT of BE"),
+        ("Thames Valley Dental Ltd", "No VAT of Belgium"),
         ("Fabrikam Toys", ""),
     ],
 )
