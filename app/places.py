@@ -25,14 +25,36 @@ _OWN_CODES = {"UK": "GB", "EL": "GR", "XI": "GB", "AC": "SH", "TA": "SH"}
 """Codes beside ISO 3166: of the EU's VAT numbers, and of the post."""
 
 _NAMES = {
-    "GB": "Great Britain|Britain|England|Scotland|Wales|Northern Ireland|U.K.|GBR",
-    "US": "U.S.A.|United States of America|America",
-    "NL": "Holland",
+    "GB": "Great Britain|Britain|England|Scotland|Wales|Northern Ireland|U.K.|GBR|"
+    "United Kingdom of Great Britain and Northern Ireland|Großbritannien|Grande-Bretagne|"
+    "Gran Bretagna|Gran Bretaña|Groot-Brittannië|Storbritannien",
+    "US": "U.S.A.|United States of America|America|EE.UU.",
+    "NL": "Holland|Kingdom of the Netherlands",
     "CZ": "Czech Republic|Česká republika",
+    "SK": "Slovak Republic",
     "IE": "Republic of Ireland|Eire",
-    "DE": "Federal Republic of Germany|Bundesrepublik Deutschland|BRD",
+    "DE": "Federal Republic of Germany|Bundesrepublik Deutschland|BRD|GER",
+    "CH": "SUI",
     "RU": "Russian Federation",
     "KR": "Republic of Korea|Korea",
+    "KP": "Democratic People's Republic of Korea",
+    "AE": "UAE|VAE",
+    "SA": "KSA|Kingdom of Saudi Arabia",
+    "ZA": "RSA|Republic of South Africa",
+    "BO": "Plurinational State of Bolivia",
+    "IR": "Islamic Republic of Iran",
+    "LA": "Lao People's Democratic Republic",
+    "FM": "Federated States of Micronesia",
+    "MD": "Republic of Moldova",
+    "PS": "State of Palestine|Palestine",
+    "SX": "Sint Maarten (Dutch part)",
+    "MF": "Saint Martin (French part)",
+    "FK": "Falkland Islands (Malvinas)",
+    "SY": "Syrian Arab Republic",
+    "TZ": "United Republic of Tanzania",
+    "VE": "Bolivarian Republic of Venezuela",
+    "VI": "Virgin Islands (U.S.)",
+    "VG": "Virgin Islands (British)",
     "HK": "Hong Kong",
     "MO": "Macau|Macao",
     "CI": "Ivory Coast",
@@ -45,7 +67,7 @@ _NAMES = {
     "CG": "Republic of the Congo",
     "VA": "Holy See|Vatican",
     "CY": "Akrotiri|Dhekelia|Akrotiri and Dhekelia",
-    "TW": "Taiwan",
+    "TW": "Taiwan|Taiwan, Province of China",
 }
 """Names in use beside those of CLDR. Akrotiri and Dhekelia are treated as Cyprus (art. 7)."""
 
@@ -59,6 +81,17 @@ _REGIONS = {
 """Names of regions in use beside those of the post."""
 
 
+_PARTED = re.compile(r"(?P<first>[^,()]+?)(?:\s*\((?P<bracket>[^()]+)\)|,\s*(?P<second>[^,()]+))")
+"""Names as lists of countries sort them, with what comes first behind."""
+
+_SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe", "æ": "ae"})
+"""Letters as they are written where a keyboard lacks them."""
+
+
+def _bare_name(text: str) -> str:
+    return text.strip().casefold().removeprefix("the ")
+
+
 class World:
     """The atlas of the product (`rules.places.Atlas`); safe for threads, each table read once."""
 
@@ -69,10 +102,22 @@ class World:
             return code
         if code in _OWN_CODES:
             return _OWN_CODES[code]
-        name = fold(text.strip().casefold().removeprefix("the "))
+        found = self._of_three_letters(code) or self._of_name(text)
+        if found or not (parts := _PARTED.fullmatch(text.strip())):
+            return found
+        first, second = parts["first"], parts["bracket"] or parts["second"]
+        # Korea, Republic of; Iran (Islamic Republic of)
+        if turned := self._of_name(f"{_bare_name(second)} {first}"):
+            return turned
+        one = self.country(first)
+        same = parts["bracket"] and (second.casefold() == "the" or self.country(second) == one)
+        return one if same else ""
+
+    def _of_name(self, text: str) -> str:
+        name = fold(_bare_name(text))
         if not name or name in _SEVERAL:
             return ""
-        return self._of_three_letters(code) or self._english.get(name) or self._named.get(name, "")
+        return self._english.get(name) or self._named.get(name, "")
 
     def region(self, country: str, text: str) -> str:
         """Return the code of a state or province by its code or name; empty: not known."""
@@ -99,7 +144,7 @@ class World:
             return True
         short = bare(postal_code, country)
         # A code is the same without the dash that some countries write in the middle of it.
-        form = re.sub(r"(?<=\})-(?=\\d)", "-?", form)
+        form = re.sub(r"(?<=\})-(?=\\d)", "-?", form).replace(r"[ \-]", r"[ \-]?")
         return any(
             re.fullmatch(f"(?:{form})", one)
             for one in (
@@ -154,6 +199,7 @@ class World:
         for code, name in names:
             if code in self._codes:
                 meant.setdefault(fold(name), set()).add(code)
+                meant.setdefault(fold(name.casefold().translate(_SPELT_OUT)), set()).add(code)
         return {name: codes.pop() for name, codes in meant.items() if name and len(codes) == 1}
 
     def _of_three_letters(self, code: str) -> str:

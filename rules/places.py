@@ -99,8 +99,8 @@ def fold(text: str) -> str:
 
 
 def bare(postal_code: str, country: str) -> str:
-    """Return a postal code without blanks, dashes and the letters of its country in front."""
-    code = postal_code.strip().upper()
+    """Return a postal code without blanks, dashes, its country's letters and the French CEDEX."""
+    code = re.sub(r"(?<=\d)\s+CEDEX\b.*", "", postal_code.strip().upper())
     own = re.match(
         rf"(?:{re.escape(country)}|[A-Z]{{1,3}})[-\s]\s*(?=\d)|{re.escape(country)}(?=\d)", code
     )
@@ -211,12 +211,18 @@ class Gazetteer:
         own = [area for area in self.areas if area.country == country]
         text = _region_text(address.region, country)
         named = next((area for area in own if area.named(text)), None)
-        told = _told(own, address, country)
-        witnessed = self.atlas.regions_of(country, bare(address.postal_code, country))
+        believed = not self._lost_zeros(address.postal_code, country)
+        told = _told(own, address, country, by_code=believed)
+        witnessed = (
+            self.atlas.regions_of(country, bare(address.postal_code, country))
+            if believed
+            else frozenset()
+        )
         region = named.names[0] if named else self._region(country, text)
         possible = {fold(name) for name in named.names} if named else {fold(region)}
         against = told is not None and named is not None and told is not named
-        against |= bool(region and witnessed and possible.isdisjoint(map(fold, witnessed)))
+        if told is None or told is not named:
+            against |= bool(region and witnessed and possible.isdisjoint(map(fold, witnessed)))
         if against:
             return Place(
                 stated=address,
@@ -232,12 +238,16 @@ class Gazetteer:
         return Place(stated=address, country=country, region=region, witnessed=witnessed)
 
     def needs_region(self, country: str) -> bool:
-        """Tell whether the tax of a country depends on the state or province."""
+        """Tell whether the tax of a country depends on the state or province.
+
+        A rate of one place, beside one of the whole country, asks nobody else for a region.
+        """
         rows = [rate for rate in self.rates if rate.country == country]
         special = {fold(n) for area in self.areas if area.country == country for n in area.names}
-        regional = [rate for rate in rows if rate.regions]
-        ordinary = [rate for rate in regional if special.isdisjoint(map(fold, rate.regions))]
-        return bool(ordinary) or (bool(rows) and len(regional) == len(rows))
+        provincial = (rate.regions for rate in rows if rate.regional)
+        return any(special.isdisjoint(map(fold, names)) for names in provincial) or (
+            bool(rows) and all(rate.regions for rate in rows)
+        )
 
     def tax_area(self, place: Place) -> tuple[str, str] | None:
         """Return what decides the tax of a place, in codes; None where that is not known."""
@@ -251,7 +261,9 @@ class Gazetteer:
     def is_special(self, place: Place) -> bool:
         """Tell whether a place, as it is stated or by its postal code, is in an area of its own."""
         own = [area for area in self.areas if area.country == place.country]
-        return place.area is not None or _told(own, place.stated, place.country) is not None
+        believed = not self._lost_zeros(place.stated.postal_code, place.country)
+        told = _told(own, place.stated, place.country, by_code=believed)
+        return place.area is not None or told is not None
 
     def same_country(self, one: Place, other: Place) -> bool:
         """Tell whether two places are in the tax of one country; True where one is not known."""
@@ -259,6 +271,16 @@ class Gazetteer:
         return not known or _TAXED_AS.get(one.country, one.country) == _TAXED_AS.get(
             other.country, other.country
         )
+
+    def _lost_zeros(self, postal_code: str, country: str) -> bool:
+        """Tell whether a code is one of the country's only with zeros in front.
+
+        Spreadsheets take them away: 7030 is Hoboken's 07030, and says nothing of 703.. in Louisiana.
+        """
+        code = bare(postal_code, country)
+        if not code.isdigit() or self.atlas.fits(country, code):
+            return False
+        return any(self.atlas.fits(country, zeros + code) for zeros in ("0", "00"))
 
     def _region(self, country: str, text: str) -> str:
         """Return a region's code as the table of rates has it, else as the atlas has it."""
@@ -294,9 +316,9 @@ def _region_text(text: str, country: str) -> str:
     return text[3:].strip() if text.upper().startswith(f"{country}-") else text
 
 
-def _told(own: Sequence[Area], address: Address, country: str) -> Area | None:
+def _told(own: Sequence[Area], address: Address, country: str, *, by_code: bool) -> Area | None:
     """Return the area that the postal code or the city tells; the longest beginning wins."""
-    codes = {bare(address.postal_code, country), _compact(address.postal_code)}
+    codes = {bare(address.postal_code, country), _compact(address.postal_code)} if by_code else ()
     found = [
         (len(begin), area)
         for area in own

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from app.places import World
 from domain.customer import Account, Address
-from domain.tax import TaxTreatment
+from domain.tax import TaxRate, TaxTreatment
 from partner_center.customers import AddressWire, CustomerWire
 from rules import address
 from rules.places import Atlas, Codes, Gazetteer, bare, tax_areas
@@ -116,6 +117,25 @@ def test_every_country_is_known_by_its_english_name():
         ("Türkiye", "TR"),
         ("Turkey", "TR"),
         ("中国", "CN"),
+        ("Grossbritannien", "GB"),
+        ("United Kingdom of Great Britain and Northern Ireland (the)", "GB"),
+        ("Oesterreich", "AT"),
+        ("Daenemark", "DK"),
+        ("UAE", "AE"),
+        ("GER", "DE"),
+        ("Netherlands (the)", "NL"),
+        ("Netherlands, Kingdom of the", "NL"),
+        ("Bahamas (The)", "BS"),
+        ("Korea, Republic of", "KR"),
+        ("Korea (Democratic People's Republic of)", "KP"),
+        ("Congo, Democratic Republic of the", "CD"),
+        ("Congo (the Democratic Republic of the)", "CD"),
+        ("Virgin Islands (U.S.)", "VI"),
+        ("Schweiz (CH)", "CH"),
+        ("Schweiz (DE)", ""),
+        ("Korea (North)", "KP"),
+        ("Virgin Islands", ""),
+        ("Germany, Bavaria", ""),
         ("Congo", ""),
         ("Kongo", ""),
         ("Europe", ""),
@@ -167,6 +187,8 @@ def test_states_as_people_write_them(country, text, code):
         ("NL", "3511AA", True),
         ("CA", "h3z2y7", True),
         ("US", "98052-8300", True),
+        ("US", "980528300", True),
+        ("FR", "75380 CEDEX 08", True),
         ("US", "9805", False),
         ("HK", "anything", True),
         ("FR", "", True),
@@ -185,6 +207,7 @@ def test_postal_codes_as_people_write_them(country, code, fits):
         ("LV1010", "LV", "1010"),
         ("k1a 0b1", "CA", "K1A0B1"),
         ("JE2 3AB", "GB", "JE23AB"),
+        ("97153 Cedex", "FR", "97153"),
         ("", "DE", ""),
     ],
 )
@@ -208,11 +231,57 @@ def test_every_area_is_told_by_its_name_and_by_its_postal_codes():
             found = GAZETTEER.locate(Address(country=area.country, region=name))
             assert found.code == wanted, name
         for begin in area.postal:
-            found = GAZETTEER.locate(Address(country=area.country, postal_code=begin))
+            code = a_code_of(area.country, begin)
+            found = GAZETTEER.locate(Address(country=area.country, postal_code=code))
             longer = [a for a in tax_areas() for b in a.postal if b != begin and begin == b[:3]]
             assert found.code == wanted or longer, begin
         for city in area.cities:
             assert GAZETTEER.locate(Address(country=area.country, city=city)).code == wanted
+
+
+def a_code_of(country, begin):
+    """A whole postal code that begins so, where the country has one."""
+    codes = [begin + "0" * more for more in range(6)]
+    return next((code for code in codes if WORLD.fits(country, code)), begin)
+
+
+def test_no_name_of_an_area_is_that_of_an_ordinary_region():
+    """VA is the Vatican's code and the province of Varese: a region of that name is where its
+    postal codes are."""
+    for area in tax_areas():
+        for name in area.names:
+            region = WORLD.region(area.country, name)
+            lies = [
+                WORLD.regions_of(area.country, a_code_of(area.country, begin))
+                for begin in area.postal
+            ]
+            assert not region or not lies or any(region in one for one in lies), name
+
+
+@pytest.mark.parametrize(
+    ("country", "region", "code"),
+    [
+        ("US", "NJ", "7030"),  # 703.. is Louisiana
+        ("US", "MA", "2134"),  # 213.. is Maryland
+        ("US", "MA", "21341234"),
+        ("US", "PR", "601"),
+        ("FI", "", "2200"),  # 22... is Åland
+        ("ES", "Alicante", "3801"),  # 38... is the Canary Islands
+        ("ES", "", "3801"),
+    ],
+)
+def test_a_postal_code_that_lost_its_zeros_is_no_witness(country, region, code):
+    place = GAZETTEER.locate(Address(country=country, region=region, postal_code=code))
+    whole = GAZETTEER.locate(
+        Address(country=country, region=region, postal_code=code.zfill(9 if len(code) > 5 else 5))
+    )
+    assert (place.contradicted, place.code) == (False, whole.code)
+    assert place.witnessed == frozenset()
+
+
+@pytest.mark.parametrize("code", ["98052", "980528300"])
+def test_a_whole_postal_code_is_a_witness(code):
+    assert GAZETTEER.locate(Address(country="US", region="NJ", postal_code=code)).contradicted
 
 
 def test_no_ordinary_place_is_taken_for_an_area():
@@ -224,6 +293,8 @@ def test_no_ordinary_place_is_taken_for_an_area():
         ("FR", "Nice", "06000", ""),
         ("IT", "Sondrio", "23100", "SO"),
         ("IT", "Como", "22100", "CO"),
+        ("IT", "Varese", "21100", "VA"),
+        ("IT", "Gallarate", "", "VA"),
         ("AT", "Reutte", "6600", ""),
         ("GB", "Belfast", "BT1 1AA", ""),
         ("GB", "Glasgow", "G1 1AA", ""),
@@ -261,6 +332,26 @@ def test_the_table_of_rates_has_no_ordinary_rate_for_an_area():
 def test_which_countries_tax_by_region_is_told_by_the_rates():
     assert [c for c in sorted(WORLD._codes) if GAZETTEER.needs_region(c)] == ["CA", "US"]
     assert not Gazetteer(atlas=WORLD).needs_region("US")
+
+
+@pytest.mark.parametrize(
+    ("country", "region", "needed"),
+    [("ES", "Tenerife", False), ("DE", "Buesingen", False), ("BR", "SP", True)],
+)
+def test_a_partners_rate_of_one_place_asks_nobody_else_for_a_region(country, region, needed):
+    entered = TaxRate(
+        country=country,
+        region=region,
+        tax="VAT",
+        starts=day("2026-01-01"),
+        percent=Decimal(7),
+        source="own",
+    )
+    assert Gazetteer.of(WORLD, [entered]).needs_region(country) is needed
+    provincial = replace(entered, regional=True)
+    assert Gazetteer.of(WORLD, [provincial]).needs_region(country)
+    canaries = replace(provincial, country="ES", region="CN")
+    assert not Gazetteer.of(WORLD, [canaries]).needs_region("ES")
 
 
 # --- the checks, where a table does not show it ----------------------------------------------------
