@@ -7,7 +7,7 @@ wrong is answered by a line or a document that names what it answers.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -94,11 +94,23 @@ class Tax:
     right_from: date | None = None
     """Service from this day on was taxed wrongly if in another way; None: rates only changed since,
     and what is corrected is taxed as it was."""
+    decide: Callable[[date], TaxDecision] | None = None
+    """The decision of another tax point; None: all is decided as `decision` says."""
 
     @property
     def treatment(self) -> Treatment:
-        """How new lines are taxed."""
-        decided = self.decision
+        """How new lines of the document's own tax point are taxed."""
+        return self.treatment_at(self.point)
+
+    def decided_at(self, on: date | None) -> TaxDecision:
+        """Return what is decided of what belongs to a tax point: law and evidence of that day."""
+        if self.decide is None or on is None or on == self.point:
+            return self.decision
+        return self.decide(on)
+
+    def treatment_at(self, on: date | None) -> Treatment:
+        """How lines of a tax point are taxed."""
+        decided = self.decided_at(on)
         if decided.decided_by is TaxDecider.ACCOUNTING:
             note = "\n".join(filter(None, (decided.note, ADDED_BY_ACCOUNTING)))
             return Treatment(category=decided.category, percent=Decimal(0), note=note)

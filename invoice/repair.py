@@ -27,6 +27,7 @@ from domain.period import Period
 from domain.tax import TaxRounding
 from invoice.document import DocumentStatus, Invoice, InvoiceLine, Tax, Treatment
 from invoice.rounding import Asked, taxes_of_steps, treatments_of
+from invoice.tax_points import tax_point
 from invoice.tax_words import tax_name
 
 _PASSED_ON = {
@@ -80,23 +81,37 @@ def subtract(
                 entry.elsewhere = True
             elif line.charge.service.start < (until or period.end):
                 entry.lines.append(line)
-    names = {document.key: document.number for document in standing}
-    notes = {document.key: document.tax_note for document in standing}
+    answered = {document.key: document for document in standing}
     missing: list[Asked] = []
-    treatment = tax.treatment
     for charge in proposed:
         entry = told[charge.key]
         if entry.lines:
-            missing.extend(_answer(charge.key, entry, charge, tax, names, notes))
+            missing.extend(_answer(charge.key, entry, charge, tax, answered, contract))
         elif not entry.elsewhere:
             asked = _late(charge, standing, contract)
-            taxes = treatment.on(asked.amount) if tax.rounding is TaxRounding.LINE else None
-            missing.append(Asked(charge=asked, treatment=treatment, taxes=taxes))
+            missing.append(_first_asked(asked, tax_point(charge, contract, period.last_day), tax))
     due = {charge.key for charge in proposed}
     for key, entry in told.items():
         if entry.lines and key not in due:
-            missing.extend(_answer(key, entry, None, tax, names, notes))
+            missing.extend(_answer(key, entry, None, tax, answered, contract))
     return missing
+
+
+def _first_asked(charge: Charge, point: date, tax: Tax) -> Asked:
+    """Ask for a charge, taxed as of its own tax point; where that differs, it says so."""
+    treatment, decided = tax.treatment_at(point), tax.decided_at(point)
+    if treatment != tax.treatment:
+        charge = replace(
+            charge,
+            why=f"{charge.why} ({_as_of(point)})",
+            reasons=(*charge.reasons, *decided.reasons),
+        )
+    taxes = treatment.on(charge.amount) if tax.rounding is TaxRounding.LINE else None
+    return Asked(charge=charge, treatment=treatment, taxes=taxes)
+
+
+def _as_of(point: date) -> str:
+    return f"taxed as of {point}"
 
 
 def _same_terms(document: Invoice, contract: BillingContract) -> bool:
@@ -138,21 +153,28 @@ class _Step:
     """The charge whose product and days it is about."""
 
 
-def _answer(  # noqa: PLR0917 - what is told, what is right, and how documents are named
+def _answer(  # noqa: PLR0917 - what is told, what is right, and the documents that are answered
     key: str,
     told: _Told,
     right: Charge | None,
     tax: Tax,
-    names: Mapping[str, str],
-    notes: Mapping[str, str],
+    documents: Mapping[str, Invoice],
+    contract: BillingContract,
 ) -> Iterator[Asked]:
     """Yield the adjustments that a charge needs, if any."""
     lines = sorted(told.lines, key=_place)
+    notes = {line.invoice_key: documents[line.invoice_key].tax_note for line in lines}
+    names = {line.invoice_key: documents[line.invoice_key].number for line in lines}
     taxed = list(zip(lines, treatments_of(lines, tax, notes), strict=True))
     first, treatment = lines[0].charge, taxed[-1][1]
+    as_of = ""
     if right and tax.right_from is not None and first.service.start >= tax.right_from:
-        treatment = tax.treatment
-    steps = [*_other_rates(taxed, treatment), *_changes(lines, right, treatment, names)]
+        asked_by = documents[lines[0].invoice_key]
+        latest = asked_by.tax_point or asked_by.period.last_day
+        point = tax_point(right, contract, latest)
+        treatment = tax.treatment_at(point)
+        as_of = f" ({_as_of(point)})" if treatment != tax.treatment else ""
+    steps = [*_other_rates(taxed, treatment, as_of), *_changes(lines, right, treatment, names)]
     if not steps:
         return
     currency = first.amount.currency
@@ -201,7 +223,7 @@ def _new_cost_lines(lines: Iterable[InvoiceLine], right: Charge | None) -> tuple
 
 
 def _other_rates(
-    taxed: Sequence[tuple[InvoiceLine, Treatment]], right: Treatment
+    taxed: Sequence[tuple[InvoiceLine, Treatment]], right: Treatment, as_of: str
 ) -> Iterator[_Step]:
     """Take back what was taxed in another way than the right one, and ask for it anew."""
     last = taxed[-1][0].charge
@@ -219,7 +241,7 @@ def _other_rates(
             moved += amount
             sentence = (
                 f"Tax rate corrected: {amount} for {last.service} was taxed at {named(wrong)}, "
-                f"{named(right)} is right; taken back at {named(wrong)}"
+                f"{named(right)} is right{as_of}; taken back at {named(wrong)}"
             )
             yield _Step(-amount, wrong, "tax", sentence, last)
     if moved:

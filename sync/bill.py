@@ -12,14 +12,15 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
+from functools import cache
 
 from domain.charge import Charge
-from domain.contract import Alignment, BillingContract
+from domain.contract import Alignment, BillingContract, TaxProfile
 from domain.period import Period
 from domain.problems import Finding, InputError, Severity, WorkerError
 from domain.run import Run, RunStatus, UnitStatus
 from domain.subscription import CostInvoice, CostLine, SubscriptionEvent
-from domain.tax import TaxDecider
+from domain.tax import TaxDecider, TaxDecision
 from invoice.assemble import Tax, assemble, check_bounds
 from invoice.document import DocumentKind, DocumentStatus, Invoice
 from invoice.explain import fingerprint
@@ -215,6 +216,17 @@ def draft(
     result = Draft(document=None, findings=judged(findings, policy, known), standing=others)
     if result.held:
         return result
+    undecided: list[Finding] = []
+
+    @cache
+    def decided(on: date) -> TaxDecision:
+        """What belongs to another month is taxed as of then, or holds the customer."""
+        found = tax.decide(file.tax_profile, customer.id, on, taxing)
+        if isinstance(found, Finding):
+            undecided.append(_of_month(found, on, file.tax_profile))
+            return decision
+        return found
+
     document = assemble(
         customer=customer,
         contract=contract,
@@ -227,10 +239,14 @@ def draft(
             rounding=rounding_of(contract.accounting_target, roundings or {}),
             point=period.last_day,
             right_from=file.tax_profile.right_from if file.tax_profile else None,
+            decide=decided,
         ),
         seller=seller_of(file, decision, period.last_day),
         buyer=buyer_of(file, decision),
     )
+    if undecided:
+        findings.extend(undecided)
+        return replace(result, findings=judged(findings, policy, known))
     if document is None:
         return result
     # What is billed ahead of Microsoft's own invoice cannot be compared with it yet.
@@ -238,6 +254,18 @@ def draft(
     findings.extend(reconcile.check_seats(charges, file.cost_lines, asked, own_periods=own_periods))
     result = replace(result, findings=judged(findings, policy, known))
     return result if result.held else replace(result, document=document)
+
+
+def _of_month(finding: Finding, on: date, profile: TaxProfile | None) -> Finding:
+    """Say of a hold which month it is about, and how to get past it."""
+    month = f"{on:%Y-%m}"
+    hint = f"{finding.hint}; this is about what belongs to {month}, which can be billed by itself"
+    if profile is not None and profile.right_from is not None:
+        hint += (
+            "; if it was taxed rightly, empty the day from which the tax profile corrects what was "
+            "taxed otherwise"
+        )
+    return replace(finding, hint=hint)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

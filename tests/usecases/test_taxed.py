@@ -27,10 +27,10 @@ from domain.tax import (
 )
 from invoice.document import DocumentStatus
 from sync import bill
-from tests.builders import CUSTOMER, SOMEWHERE, an_account, day
+from tests.builders import CUSTOMER, SOMEWHERE, a_line, an_account, day
 from tests.usecases.office import APPROVE, BILL, SYNC, an_office, work
 
-OCTOBER = Period.month("2026-10")
+OCTOBER, NOVEMBER = Period.month("2026-10"), Period.month("2026-11")
 ALWAYS = Period(date.min, date.max)
 FR, DE = "FR61954506077", "DE136695976"
 
@@ -78,9 +78,39 @@ def decided_by(office, decider):
     office.store.save([replace(contract_of(office), tax_decider=decider)])
 
 
-def drafted(office):
-    _, found = bill.propose(office.ports, CUSTOMER, OCTOBER)
+def drafted(office, period=OCTOBER):
+    _, found = bill.propose(office.ports, CUSTOMER, period)
     return found
+
+
+def issued_october(office):
+    work(office, BILL)
+    work(office, APPROVE)
+
+
+def november_comes(office):
+    """Microsoft bills the next month of the seats."""
+    key = "cost/I2/c/2026-11-14/10"
+    line = a_line("cycleCharge", "2026-11-14", "2026-12-14", invoice_id="I2", key=key)
+    office.store.save([line])
+
+
+def rate_from(starts, percent):
+    return TaxRate(
+        country="DE", tax="VAT", starts=day(starts), percent=Decimal(percent), source="law"
+    )
+
+
+def paper_from(first):
+    return ExemptionCertificate(
+        key="certificate/1",
+        customer_id=CUSTOMER,
+        country="DE",
+        number="EX-1",
+        reason="Education",
+        valid=Period(day(first), date.max),
+        verified_by="Ann",
+    )
 
 
 def taxes(document):
@@ -187,6 +217,68 @@ def test_a_rate_that_was_wrong_is_answered_where_the_profile_says_from_when(offi
     assert drafted(office).document is None  # what was invoiced was right in its time
     profile_is(office, right_from=day("2026-10-01"))
     assert taxes(drafted(office).document) == [("-120.00", "-8.40"), ("120.00", "22.80")]
+
+
+def test_what_is_corrected_is_taxed_by_the_law_of_its_own_month(office):
+    """The day from which all is corrected may stay set: a later law does not count backwards."""
+    office.store.save([rate_from("2026-01-01", 19), rate_from("2026-11-01", 25)])
+    issued_october(office)
+    profile_is(office, right_from=day("2026-10-01"))
+    november_comes(office)
+    assert taxes(drafted(office, NOVEMBER).document) == [("120.00", "30.00")]
+
+
+def test_what_was_wrong_becomes_what_was_right_in_its_month(office):
+    office.store.save([rate_from("2026-01-01", 7)])
+    issued_october(office)
+    office.store.save([rate_from("2026-01-01", 19), rate_from("2026-11-01", 25)])
+    profile_is(office, right_from=day("2026-10-01"))
+    november_comes(office)
+    document = drafted(office, NOVEMBER).document
+    assert taxes(document) == [("-120.00", "-8.40"), ("120.00", "22.80"), ("120.00", "30.00")]
+    assert "19 % is right (taxed as of 2026-10-31)" in document.lines[0].charge.why
+
+
+def test_a_paper_that_begins_later_gives_no_tax_back(office):
+    issued_october(office)
+    november_comes(office)
+    office.store.save([paper_from("2026-11-15")])
+    assert taxes(drafted(office, NOVEMBER).document) == [("120.00", "0.00")]
+    # Whether October was wrong cannot be decided by this paper, and a person is asked.
+    profile_is(office, right_from=day("2026-10-01"))
+    found = drafted(office, NOVEMBER)
+    assert (found.held, found.document, checks(found)) == (True, None, ["tax.not_yet_valid"])
+    assert "what belongs to 2026-10" in found.findings[0].hint
+    assert "if it was taxed rightly, empty the day" in found.findings[0].hint
+
+
+def test_what_is_billed_late_is_taxed_as_of_the_month_that_it_belongs_to(office):
+    office.store.save([rate_from("2026-11-01", 25)])
+    november_comes(office)  # October was never billed
+    first, second = drafted(office, NOVEMBER).document.lines
+    assert [str(line.tax.amount) for line in (first, second)] == ["22.80", "30.00"]
+    assert first.charge.why.endswith("(taxed as of 2026-10-31)")
+    assert {"on": "2026-10-31"}.items() <= first.charge.reasons[-1].inputs.items()
+    assert "taxed as of" not in second.charge.why
+
+
+def test_what_is_billed_late_and_taxed_alike_says_nothing_of_it(office):
+    november_comes(office)
+    document = drafted(office, NOVEMBER).document
+    assert taxes(document) == [("120.00", "22.80"), ("120.00", "22.80")]
+    assert not any("taxed as of" in line.charge.why for line in document.lines)
+
+
+def test_what_is_billed_late_waits_where_its_month_cannot_be_decided(office):
+    november_comes(office)
+    registration = office.store.table(TaxRegistration)["registration/de"]
+    valid = Period(day("2026-11-01"), date.max)
+    office.store.save([replace(registration, valid=valid)])
+    found = drafted(office, NOVEMBER)
+    assert (found.document, checks(found)) == (None, ["tax.no_registration"])
+    assert "2026-10-31" in found.findings[0].sentence
+    assert "which can be billed by itself" in found.findings[0].hint
+    assert "empty the day" not in found.findings[0].hint
 
 
 def test_the_accounting_system_gets_amounts_before_tax(office):
