@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 from typing import TYPE_CHECKING, Any
 
-from app.screen import print_json, table
+from app.screen import print_json, readable, table
 from domain.problems import Finding, InputError, Severity
 
 if TYPE_CHECKING:
@@ -185,11 +185,12 @@ def release(
         (one.name for one in worker.store.customers() if one.id == found.customer_id), "the partner"
     )
     if withdraw:
-        print(f"{found.id} holds {whom} again. {found.release_note}")
+        print(readable(f"{found.id} holds {whom} again. {found.release_note}"))
     else:
         last = f" until {found.released_until}" if found.released_until else ""
-        print(
+        said = (
             f"{found.id} of {whom} is released{last} by {found.released_by}: "
             f"{sentence(found.released_reason)} The next run bills what was held."
         )
+        print(readable(said))
     return DONE

@@ -41,10 +41,15 @@ def picture(recorded: Console, title: str) -> str:
     return re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
 
 
+def readable(text: str) -> str:
+    """Return a foreign text without what a terminal would obey; lines stay lines."""
+    return "".join(one if one == "\n" or one.isprintable() else " " for one in text)
+
+
 def note(text: str) -> None:
     """Tell a person how the work goes; the work goes on when nobody listens any more."""
     with suppress(BrokenPipeError):
-        print(text, file=sys.stderr, flush=True)
+        print(readable(text), file=sys.stderr, flush=True)
 
 
 def banner(worker: Worker) -> None:
@@ -106,8 +111,12 @@ def table(
     rows: Sequence[Sequence[str]],
     to: Console | None = None,
 ) -> None:
-    """Print a table; columns whose heading starts with `>` are numbers, at the right."""
+    """Print a table; columns whose heading starts with `>` are numbers, at the right.
+
+    Cells are text as it was typed somewhere: what looks like markup is shown, never obeyed.
+    """
     from rich.table import Table
+    from rich.text import Text
 
     drawn = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for heading in headings:
@@ -116,7 +125,7 @@ def table(
             heading.removeprefix(">"), justify="right" if right else "left", no_wrap=right
         )
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*(Text(readable(cell)) for cell in row))
     (to or console()).print(drawn)
 
 

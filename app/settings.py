@@ -193,6 +193,10 @@ class Settings(BaseModel):
             near = " or ".join(nearest(unknown[0])) or "one of docs/checks.md"
             msg = f"{unknown[0][:60]} is the name of no check; do you mean {near}?"
             raise ValueError(msg)
+        final = [name for name, one in policy.items() if one == "warn" and CHECKS[name].final]
+        if final:
+            msg = f"{final[0]} cannot be warn: {CHECKS[final[0]].final}"
+            raise ValueError(msg)
         return policy
 
     @field_validator("tax_rounding", mode="before")

@@ -38,6 +38,7 @@ __all__ = [
     "judged",
     "nearest",
     "of_rooms",
+    "severity_of",
     "why_final",
 ]
 
@@ -77,6 +78,18 @@ Policy = Mapping[str, Severity]
 """Severity by check name, where it differs from the check's own."""
 
 
+def severity_of(finding: Finding, policy: Policy) -> Severity:
+    """Return the severity of a finding by the partner's policy.
+
+    None makes a warning of what there is nothing to bill with for: what is not proposed would be
+    credited, and never asked for.
+    """
+    wanted = policy.get(finding.check, finding.severity)
+    check = CHECKS.get(finding.check)
+    never = wanted is Severity.WARN and check is not None and check.final
+    return finding.severity if never else wanted
+
+
 def judged(
     findings: Iterable[Finding], policy: Policy, known: Iterable[Finding] = ()
 ) -> tuple[Finding, ...]:
@@ -87,7 +100,7 @@ def judged(
     before = {finding.key: finding for finding in known}
     unique = {finding.key: finding for finding in findings}
     return tuple(
-        _as_released(replace(f, severity=policy.get(f.check, f.severity)), before.get(key))
+        _as_released(replace(f, severity=severity_of(f, policy)), before.get(key))
         for key, f in unique.items()
     )
 
@@ -104,7 +117,7 @@ def in_force(finding: Finding, policy: Policy, day: date) -> Finding:
 
     A release has an end, and no policy or person releases what there is nothing to bill with for.
     """
-    known = replace(finding, severity=policy.get(finding.check, finding.severity)).on(day)
+    known = replace(finding, severity=severity_of(finding, policy)).on(day)
     final = why_final(known)
     return known.with_ended_release(known, day, final) if final else known
 

@@ -104,6 +104,7 @@ GATE = of_room(
         "mapping.contract_ended",
         "whether the contract is in force in the month",
         "renew the contract, or move the subscriptions away",
+        "after its end there is no contract to bill by",
     ),
     warn(
         "mapping.outside_contract",

@@ -17,6 +17,7 @@ from domain.charge import Charge, ChargeType, Reason, charge_of, reason_of
 from domain.contract import Proration
 from domain.money import Money, allocate, minor_units, plain, price_text, round_half_up
 from domain.period import BillingCycle, Grid, Period, TermDuration
+from domain.problems import Finding
 from domain.record import stored_plainly
 from rules.cycles import Instalments, Method, Rounding, divisor, round_unit, share, weighing
 
@@ -33,6 +34,8 @@ class UnitPrice:
     until: date | None = None
     """It holds for the same term and product from the day it was asked for until before this one;
     None: ask again for each cycle."""
+    doubt: Finding | None = None
+    """Why a person should look before anybody is asked for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

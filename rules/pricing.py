@@ -274,27 +274,31 @@ class PriceBook:
         exact = Fraction(wanted.cost) * (Fraction(rate.rate) if rate else 1)
         return round_half_up(exact / wanted.cycles, 10)
 
-    def _judged(self, wanted: Priced, made: UnitPrice) -> UnitPrice | Finding:
-        """Refuse a price that was not made from its cost and lies far from it: a unit mismatch."""
+    def _judged(self, wanted: Priced, made: UnitPrice) -> UnitPrice:
+        """Doubt a price that was not made from its cost and lies far from it.
+
+        One may be for a year and the other for a month. What was meant and released once stays so in later terms, for the same price and cost.
+        """
         if not made.cost or made.cost < 0 or not made.value:
             return made
         cycles = replace(wanted, covers=made.covers).cycles
         ratio = made.value / cycles / Fraction(made.cost)
         if self.policy.least_ratio <= ratio <= self.policy.most_ratio:
             return made
-        return Finding(
+        against = f"{plain(made.value / cycles)} against {plain(made.cost)} {wanted.currency}"
+        doubt = Finding(
             check="price.ratio",
             severity=Severity.HOLD,
             customer_id=wanted.customer_id,
-            record=wanted.record,
+            record=f"{wanted.record} {wanted.sku} {against}",
             sentence=(
-                f"The price of {wanted.sku} on {wanted.on} is {plain(ratio, 2)} times its cost: "
-                f"{plain(made.value / cycles)} against {plain(made.cost)} {wanted.currency} "
+                f"The price of {wanted.sku} is {plain(ratio, 2)} times its cost: {against} "
                 f"for one billing cycle."
             ),
-            hint="check whether one of them is for a year and the other for a month; "
-            "else agree a price nearer to the cost, or a markup rule",
+            hint="check whether one of them is for a year and the other for a month, and correct "
+            "the price; where it is meant, release the finding",
         )
+        return replace(made, doubt=doubt)
 
 
 def rate_reason(rate: ExchangeRate) -> Reason:

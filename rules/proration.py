@@ -22,6 +22,7 @@ from domain.contract import Proration
 from domain.period import Grid, Period
 from domain.problems import Finding, Severity
 from domain.subscription import WINDOW_DAYS, EventType, SubscriptionEvent
+from rules.checks import CHECKS
 from rules.cycles import Method, Side, instalments
 from rules.lines import Charges, Line, UnitPrice, compute
 from rules.questions import PriceFor, PriceQuestion, Prices
@@ -483,7 +484,7 @@ class _Walk:
         check: str,
         fault: str,
         *,
-        hint: str = "run sync; if it stays, compare the subscription's change history with Partner Center",
+        hint: str = "",
         severity: Severity = Severity.HOLD,
     ) -> None:
         self.findings.append(
@@ -493,7 +494,7 @@ class _Walk:
                 customer_id=event.customer_id,
                 record=f"subscription {event.subscription_id} {event.effective}",
                 sentence=f"Subscription {event.subscription_id}: {fault}.",
-                hint=hint,
+                hint=hint or CHECKS[check].to_do,
             )
         )
 

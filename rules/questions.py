@@ -43,7 +43,7 @@ class Prices:
     customer_id: str
     price_for: PriceFor
     findings: list[Finding]
-    """Where it is told why there is no price, once each."""
+    """Where it is told why there is no price, or why one is doubted, once each."""
     _known: dict[tuple[str, date, date, date], UnitPrice | None] = field(default_factory=dict)
     _lasting: tuple[str, date, Period, UnitPrice] | None = None
     """The price that holds on: its product, its term's start, its days and itself."""
@@ -75,6 +75,8 @@ class Prices:
             self.findings.append(answer)
             self._known[memo] = None
             return None
+        if answer.doubt is not None:
+            self.findings.append(answer.doubt)
         self._known[memo] = answer
         if answer.until is not None and on < answer.until:
             self._lasting = (term.sku, term.start, Period(on, answer.until), answer)

@@ -266,7 +266,9 @@ class _Asked:
                 on=max(full.start, term_start),
             )
         )
-        return answer if isinstance(answer, Finding) else _by_cycle(answer, cycle)
+        if isinstance(answer, Finding):
+            return answer
+        return answer.doubt or _by_cycle(answer, cycle)
 
     # --- money --------------------------------------------------------------------------------
 

@@ -69,7 +69,8 @@ def _half(reference: str, legs: Sequence[CostLine], line: CostLine) -> Finding:
             f"Microsoft {there} {abs(legs[0].seats):f} seats of {line.name} for an upgrade on "
             f"{line.falls_on} (reference {reference}), and no line {missing}."
         ),
-        hint="run sync again: both sides of an upgrade stand on one invoice; else ask Microsoft",
+        hint="run sync again: both sides of an upgrade stand on one invoice; else ask Microsoft, or "
+        "release it: what is on the invoice is billed",
     )
 
 

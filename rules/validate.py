@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from domain.problems import Finding
 from rules import address, currency, tax
+from rules.checks import severity_of
 from rules.facts import Demands, Facts, Policy, StandingFacts
 from rules.mapping import in_force, mapping, partner_of_record
 from rules.qualification import qualification
@@ -137,8 +138,7 @@ def validate_standing(facts: StandingFacts, policy: Policy | None = None) -> lis
 
 
 def _judged(findings: Iterable[Finding], policy: Policy | None) -> list[Finding]:
-    policy = policy or {}
-    return [replace(f, severity=policy.get(f.check, f.severity)) for f in findings]
+    return [replace(f, severity=severity_of(f, policy or {})) for f in findings]
 
 
 __all__ = [

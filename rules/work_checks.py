@@ -7,6 +7,8 @@ from rules.check import Room, block, hold, of_room, warn
 
 _NO_PRICE = "without a price there is nothing to ask for"
 _NO_HISTORY = "without it the seats and their days are not known"
+_CHANGES = "run sync; if it stays, compare with Partner Center; an administrator then"
+_UNDO = f"{_CHANGES} sets the wrong one to suspend under Changes, which changes nothing"
 _NO_PARTS = "the usage cannot be split into lines without it"
 
 DRAFT = of_room(
@@ -26,24 +28,25 @@ DRAFT = of_room(
     hold(
         "history.no_start",
         "whether a subscription's history begins with a purchase",
-        "run sync; if it stays, compare the subscription's change history with Partner Center",
+        f"{_CHANGES} enters the purchase under Changes: day, product, term, cycle and seats",
         _NO_HISTORY,
     ),
     hold(
         "history.incomplete",
         "whether product, term and cycle of each term are known",
-        "run sync; if it stays, compare the subscription's change history with Partner Center",
+        f"{_CHANGES} completes the row of that day under Changes: term, cycle, seats and end",
         _NO_HISTORY,
     ),
     hold(
         "history.after_end",
         "whether something happened to a subscription after its end",
-        "run sync; if it stays, compare the subscription's change history with Partner Center",
+        _UNDO,
+        "what comes after the end is not proposed",
     ),
     hold(
         "history.second_purchase",
         "whether a subscription was bought twice",
-        "run sync; if it stays, compare the subscription's change history with Partner Center",
+        f"{_UNDO}; or release it: the first one is billed",
     ),
     warn(
         "history.mismatch",
@@ -53,7 +56,7 @@ DRAFT = of_room(
     hold(
         "history.half_conversion",
         "whether both sides of an upgrade stand on the invoice",
-        "run sync again; if it stays, ask Microsoft",
+        "run sync again; if it stays, ask Microsoft, or release it: what is on the invoice is billed",
     ),
     warn(
         "window.closed",
@@ -87,8 +90,7 @@ DRAFT = of_room(
     hold(
         "price.ratio",
         "whether a price lies far from its cost, as a yearly one taken for a monthly does",
-        "check whether price and cost are for the same time, and correct the price",
-        _NO_PRICE,
+        "correct the price where it and the cost are not for the same time; else release it",
     ),
     warn(
         "price.ahead",
@@ -123,6 +125,7 @@ DRAFT = of_room(
         "subscription.unknown",
         "whether Partner Center lists each subscription that Microsoft bills",
         "run sync again; if it stays, ask Microsoft which customer owns the subscription",
+        "of a subscription that is not known nothing is proposed",
     ),
     warn(
         "subscription.overlap",

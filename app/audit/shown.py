@@ -66,10 +66,8 @@ def tables(found: AuditReport, page: Path) -> None:
 
 def _short(text: str) -> str:
     """Cut a foreign text to its place; what it holds is shown, never obeyed."""
-    from rich.markup import escape
-
     plain = _plain(text)
-    return escape(plain if len(plain) <= 40 else f"{plain[:37]}...")
+    return plain if len(plain) <= 40 else f"{plain[:37]}..."
 
 
 def _cut(text: str) -> str:

@@ -141,6 +141,13 @@ def test_severities_are_a_policy_by_check():
     assert settings.severities == {"gdap.missing": Severity.WARN}
 
 
+def test_what_there_is_nothing_to_bill_with_for_is_no_warning():
+    said = refused(CSP_SEVERITIES='{"gdap.missing": "warn", "price.missing": "warn"}')
+    assert "price.missing cannot be warn: without a price there is nothing to ask for" in said
+    settings = Settings.from_env({"CSP_SEVERITIES": '{"price.missing": "block"}'})
+    assert settings.severities == {"price.missing": Severity.BLOCK}
+
+
 @pytest.mark.parametrize(
     ("said", "meant"),
     [

@@ -136,17 +136,14 @@ def test_a_rule_that_cannot_be_meant_is_told_of_whom_it_was_asked_or_of_its_own_
 
 def test_a_price_far_from_its_cost():
     asked = replace(SEATS, cost=Decimal("2.00"))
-    assert told(PriceBook([a_price("12.00")], []).price(asked)) == (
+    assert told(PriceBook([a_price("12.00")], []).price(asked).doubt) == (
         "price.ratio",
         "c1",
-        "subscription s1",
+        f"subscription s1 {OFFER} 12 against 2 USD",
+        f"The price of {OFFER} is 6 times its cost: 12 against 2 USD for one billing cycle.",
         (
-            f"The price of {OFFER} on 2026-10-14 is 6 times its cost: 12 against 2 USD "
-            "for one billing cycle."
-        ),
-        (
-            "check whether one of them is for a year and the other for a month; "
-            "else agree a price nearer to the cost, or a markup rule"
+            "check whether one of them is for a year and the other for a month, and correct the "
+            "price; where it is meant, release the finding"
         ),
     )
 
@@ -319,7 +316,10 @@ def test_half_of_an_upgrade():
             "Microsoft gives back 10 seats of Business Premium for an upgrade on 2026-10-20 "
             "(reference up-1), and no line charges them."
         ),
-        "run sync again: both sides of an upgrade stand on one invoice; else ask Microsoft",
+        (
+            "run sync again: both sides of an upgrade stand on one invoice; else ask Microsoft, or "
+            "release it: what is on the invoice is billed"
+        ),
     )
 
 

@@ -30,6 +30,7 @@ from tests.builders import (
     a_contract,
     a_line,
     a_pass_on,
+    a_price,
     a_rule,
     a_share,
     an_agreement,
@@ -382,17 +383,26 @@ def test_seats_that_microsoft_billed_otherwise_hold_the_customer(synced):
     assert "Fabrikam Toys draft" not in totals(synced)
 
 
-def test_the_partners_policy_judges_every_check_of_a_draft(office):
-    """Without rules for seats there is a hold; the partner may say that it is only told."""
+def test_the_partners_policy_judges_every_check_of_a_draft(synced):
+    """A price far from its cost holds; the partner may say that it is only told."""
+    synced.store.save([a_price("500")])
+    work(synced, BILL)
+    assert [one.check for one in synced.store.findings()] == ["price.ratio"]
+    assert unit_of(synced).status is UnitStatus.HELD
+    synced.policy = {"price.ratio": Severity.WARN}
+    work(synced, BILL)
+    assert [one.severity for one in synced.store.findings()] == [Severity.WARN]
+    assert unit_of(synced).status is UnitStatus.SETTLED
+    assert totals(synced)["Fabrikam Toys draft"] == "5950.00"
+
+
+def test_no_policy_makes_a_warning_of_a_missing_price(office):
+    """What is not proposed would be credited, and its month settled without it."""
     del office.store.table(MarkupRule)["rule/licences"]
-    work(office, SYNC, BILL)
-    assert [one.check for one in office.store.findings()] == ["price.missing"]
-    assert unit_of(office).status is UnitStatus.HELD
     office.policy = {"price.missing": Severity.WARN}
-    work(office, BILL)
-    found = {one.check: one.severity for one in office.store.findings()}
-    assert found["price.missing"] is Severity.WARN
-    assert unit_of(office).status is UnitStatus.SETTLED
+    work(office, SYNC, BILL)
+    assert [one.severity for one in office.store.findings()] == [Severity.HOLD]
+    assert unit_of(office).status is UnitStatus.HELD
 
 
 # --- approval --------------------------------------------------------------------------------------
