@@ -111,6 +111,7 @@ GDAP_RELATIONSHIP = table(
     day("ActivatedOn", "Activated on", "activated_on"),
     day("EndsOn", "First day without access", "ends_on"),
     flag("AutoExtends", "Extends by itself", "auto_extends"),
+    day("StaleSince", "Not read since", "stale_since"),
     lookups=(CUSTOMER_LINK,),
     label="GDAP relationship",
     plural="GDAP relationships",

@@ -46,7 +46,7 @@ from domain.contract import BillingContract, TaxProfile
 from domain.customer import Account, Address, Agreement, Customer, DelegatedAdminRelationship
 from domain.problems import InputError, NotFound
 from domain.run import Run, UnitOfWork
-from domain.subscription import CostLine, UsageSummary
+from domain.subscription import CostLine, Subscription, UsageSummary
 from domain.tax import TaxNumberCheck
 from domain.usage_alert import AlertState, UsageAlert, UsageBudget
 from invoice.file import CustomerFile, Saved
@@ -100,6 +100,11 @@ class DataverseStore(Documents, Findings):
         """Read the stored agreements of a customer, by key."""
         rows = self._client.read(query_of(AGREEMENT, f"csp_tenantid eq {literal(customer_id)}"))
         return _records(AGREEMENT, rows)
+
+    def subscriptions(self, customer_id: str) -> Sequence[Subscription]:
+        """Read the stored subscriptions of a customer, by key."""
+        where = f"csp_tenantid eq {literal(customer_id)}"
+        return _records(SUBSCRIPTION, self._client.read(query_of(SUBSCRIPTION, where)))
 
     def relationships(self, customer_id: str = "") -> Sequence[DelegatedAdminRelationship]:
         """Read the stored GDAP relationships, or those of one customer, by key."""

@@ -164,6 +164,8 @@ class DelegatedAdminRelationship:
     ends_on: date | None = None
     """First day without access."""
     auto_extends: bool = False
+    stale_since: date | None = None
+    """First day on which it could not be read: what stands here is of before. None: it could."""
 
     @property
     def key(self) -> str:

@@ -134,6 +134,7 @@ class PartnerCenterClient:
         that is no reseller customer nothing else is read.
         """
         path = _customer_path(customer_id)
+        payload: dict[str, Any] | None = None
         try:
             payload = self._object("customers", path)
             ours = _reseller_customer(payload)
@@ -141,7 +142,7 @@ class PartnerCenterClient:
             qualifications = list(asked)
             resellers = self._resellers(customer_id) if ours else ()
         except (NotFound, NotAuthorised) as error:
-            if not _lost(error):
+            if not _lost(error) and not (payload is None and isinstance(error, NotFound)):
                 raise
             return _lost_customer(customer_id, error)
         found: list[Qualification] = []
@@ -215,25 +216,53 @@ class PartnerCenterClient:
         """
         path = _customer_path(customer_id)
         versions: dict[str, int] | None = None
+        attested = False
         # Without the parameter the service lists the old cloud agreement alone.
         listed = self._items("agreements", f"{path}/agreements", {"agreementType": "*"})
-        for item in _while_ours(customer_id, listed):
-            if isinstance(item, Finding):
-                yield item
-                return
-            if versions is None:
-                versions = self._versions()
-            yield read(
-                AgreementWire,
-                item,
-                partial(_agreement, customer_id=customer_id, versions=versions),
-                check="agreement",
-                record=label(f"agreement of {customer_id}", item, "templateid"),
-                customer_id=customer_id,
-            )
+        try:
+            for item in _while_ours(customer_id, listed):
+                if isinstance(item, Finding):
+                    yield item
+                    return
+                if versions is None:
+                    versions = self._versions()
+                one = read(
+                    AgreementWire,
+                    item,
+                    partial(_agreement, customer_id=customer_id, versions=versions),
+                    check="agreement",
+                    record=label(f"agreement of {customer_id}", item, "templateid"),
+                    customer_id=customer_id,
+                )
+                yield one
+                attested |= isinstance(one, Agreement) and one.type == MICROSOFT_CUSTOMER_AGREEMENT
+        except NotFound as error:
+            yield _unknown_agreements(customer_id, "agreements", error, Severity.HOLD)
+            return
+        yield from self._signed_directly(customer_id, attested=attested)
+
+    def _signed_directly(
+        self, customer_id: str, *, attested: bool
+    ) -> Iterator[Agreement | Finding]:
+        """Yield the agreement that the customer signed with Microsoft itself, if it did.
+
+        Beside one that the partner attested a refusal is only told.
+        """
+        name = "directSignedMicrosoftCustomerAgreementStatus"
+        try:
+            answer = self._object("agreements", f"{_customer_path(customer_id)}/{name}")
+        except (NotFound, NotAuthorised) as error:
+            if error.code == _NO_RELATIONSHIP:
+                yield _lost_customer(customer_id, error)
+            elif attested or isinstance(error, NotFound):
+                severity = Severity.WARN if attested else Severity.HOLD
+                yield _unknown_agreements(customer_id, "directly signed agreement", error, severity)
+            else:
+                raise
+            return
         direct = read(
             DirectSignedWire,
-            self._object("agreements", f"{path}/directSignedMicrosoftCustomerAgreementStatus"),
+            answer,
             lambda wire: wire.to_domain(customer_id),
             check="agreement",
             record=f"direct agreement of {customer_id}",
@@ -291,14 +320,13 @@ class PartnerCenterClient:
             path = f"/products/{product}/skus/{sku}/availabilities/{availability}"
             try:
                 answer = self._object("products", _customer_path(customer_id) + path)
-                found = AvailabilityWire.model_validate(answer).segment
+                self._segments[offer] = AvailabilityWire.model_validate(answer).segment
             except ValueError:
-                found = ""
+                return ""
             except ServiceError as error:
                 if error.status not in {400, 403, 404}:
                     raise
-                found = ""
-            self._segments[offer] = found
+                return ""  # it may be allowed, or be there, when it is asked again
         return self._segments[offer]
 
     def subscription_events(
@@ -424,8 +452,11 @@ def _customer_path(customer_id: str) -> str:
 
 
 def _lost(error: NotFound | NotAuthorised) -> bool:
-    """Say whether an answer means this customer, and not us."""
-    return isinstance(error, NotFound) or error.code in {_NO_RELATIONSHIP, _ACCESS_DENIED}
+    """Say whether an answer means this customer, and not us.
+
+    That a part of it is not found does not: a cloud may not offer it at all.
+    """
+    return error.code in {_NO_RELATIONSHIP, _ACCESS_DENIED}
 
 
 def _lost_customer(customer_id: str, error: NotFound | NotAuthorised) -> Finding:
@@ -450,6 +481,22 @@ def _lost_customer(customer_id: str, error: NotFound | NotAuthorised) -> Finding
     )
 
 
+def _unknown_agreements(
+    customer_id: str, what: str, error: ServiceError, severity: Severity
+) -> Finding:
+    return Finding(
+        check="agreement.unknown",
+        severity=severity,
+        customer_id=customer_id,
+        record=what,
+        # Without the id of the request: the sentence of each day would be another.
+        sentence=f"Microsoft does not tell the customer's {what}: "
+        f"it answers {error.status}{f' (code {error.code})' if error.code else ''}.",
+        hint="look the agreement up in Partner Center; where its cloud offers none to programs, "
+        "let agreement.unknown and agreement.missing warn (CSP_SEVERITIES)",
+    )
+
+
 def _while_ours(customer_id: str, items: Iterator[Any]) -> Iterator[Any]:
     """Yield a customer's items; that they may not be read any more is a finding in their place."""
     try:
@@ -462,7 +509,7 @@ def _while_ours(customer_id: str, items: Iterator[Any]) -> Iterator[Any]:
 
 def _reseller_customer(payload: Mapping[str, Any]) -> bool:
     told = next((payload[key] for key in payload if key.lower() == "relationshiptopartner"), None)
-    return str(told or "reseller").lower() == "reseller"
+    return str(told or "").lower() == "reseller"
 
 
 def _agreement(wire: AgreementWire, *, customer_id: str, versions: Mapping[str, int]) -> Agreement:

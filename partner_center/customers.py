@@ -70,7 +70,8 @@ class CustomerWire(Wire):
     id: Id
     company_profile: CompanyProfileWire = CompanyProfileWire()
     billing_profile: BillingProfileWire = BillingProfileWire()
-    relationship_to_partner: Text = "reseller"
+    relationship_to_partner: Text = ""
+    """Left out, it is not taken for one."""
 
     def to_domain(
         self, qualifications: tuple[Qualification, ...] = (), *, details_known: bool = False

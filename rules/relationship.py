@@ -77,32 +77,63 @@ def access(facts: StandingFacts) -> list[Finding]:
     `Demands.stale_days`.
     """
     since = facts.customer.stale_since
+    found = _relationships_unread(facts)
     if since is None and facts.customer.details_known:
-        return []
+        return found
     if since is None:
         return [
+            *found,
             facts.tell(
                 "access.unread",
                 "customer",
                 "The customer is listed in Partner Center, and was never read whole.",
                 "run sync; if it stays, look for the customer in Partner Center",
                 Severity.WARN,
-            )
+            ),
         ]
-    limit = facts.demands.stale_days
-    late = (facts.today - since).days > limit
     return [
-        facts.tell(
-            "access.stale",
+        *found,
+        _stale(
+            facts,
             "customer",
-            # No count of days: the sentence of each day would be another, and undo a release.
-            f"The customer could not be read whole since {since}: what is known is "
-            + (f"older than the {_days(limit)} that are allowed." if late else "of before."),
+            f"The customer could not be read whole since {since}",
+            since,
             "restore the access to the customer (its GDAP relationship or the reseller "
             "relationship), then run sync",
-            Severity.HOLD if late else Severity.WARN,
+        ),
+    ]
+
+
+def _relationships_unread(facts: StandingFacts) -> list[Finding]:
+    """Access that is believed by what was read before alone."""
+    usable = _usable(facts)
+    days = [one.stale_since for one in usable if one.stale_since]
+    if not days or len(days) < len(usable):
+        return []
+    return [
+        _stale(
+            facts,
+            "delegated admin relationship",
+            f"The delegated admin relationships could not be read since {min(days)}",
+            min(days),
+            "give the worker's sign-in the right to read delegated admin relationships in Microsoft "
+            "Graph, then run sync",
         )
     ]
+
+
+def _stale(facts: StandingFacts, record: str, sentence: str, since: date, hint: str) -> Finding:
+    limit = facts.demands.stale_days
+    late = (facts.today - since).days > limit
+    # No count of days: the sentence of each day would be another, and undo a release.
+    age = f"older than the {_days(limit)} that are allowed" if late else "of before"
+    return facts.tell(
+        "access.stale",
+        record,
+        f"{sentence}: what is known is {age}.",
+        hint,
+        Severity.HOLD if late else Severity.WARN,
+    )
 
 
 # --- agreements -----------------------------------------------------------------------------------
@@ -252,12 +283,7 @@ def delegated_admin(facts: StandingFacts) -> list[Finding]:
     for each role the one that ends last counts.
     """
     known = [one for one in facts.relationships if one.status != GONE]
-    usable = [
-        one
-        for one in known
-        if one.status in {"active", "expiring"}
-        and (one.ends_on is None or one.ends_on > facts.today)
-    ]
+    usable = _usable(facts)
     if not usable:
         return [_no_access(facts, known)]
     assigned = [one for one in usable if one.active_assignments]
@@ -274,6 +300,20 @@ def delegated_admin(facts: StandingFacts) -> list[Finding]:
         ]
     missing = _roles_missing(facts, assigned, known)
     return missing or _ending(facts, assigned, known)
+
+
+def _usable(facts: StandingFacts) -> list[DelegatedAdminRelationship]:
+    """Relationships that are active today; of one that extends itself the end moves on that day."""
+    return [
+        one
+        for one in facts.relationships
+        if one.status in {"active", "expiring"}
+        and (
+            one.ends_on is None
+            or one.ends_on > facts.today
+            or (one.ends_on == facts.today and one.auto_extends and one.status == "active")
+        )
+    ]
 
 
 def _no_access(facts: StandingFacts, known: Sequence[DelegatedAdminRelationship]) -> Finding:

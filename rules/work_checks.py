@@ -236,6 +236,11 @@ READING = of_room(
         "whether Partner Center lets us read a customer's data; see access.stale",
         "restore the access to the customer in Partner Center",
     ),
+    hold(
+        "agreement.unknown",
+        "whether Microsoft tells which agreements the customer accepted",
+        "look the agreement up in Partner Center; where its cloud tells none, let it warn",
+    ),
     hold("wire.customer", "whether a customer can be read", _COMPARE),
     hold("wire.qualification", "whether a customer's qualification can be read", _COMPARE),
     hold("wire.agreement", "whether a customer's agreement can be read", _COMPARE),

@@ -170,6 +170,10 @@ class Store(Protocol):
         """Read the stored agreements of a customer, by key."""
         ...
 
+    def subscriptions(self, customer_id: str) -> Sequence[Subscription]:
+        """Read the stored subscriptions of a customer, by key."""
+        ...
+
     def relationships(self, customer_id: str = "") -> Sequence[DelegatedAdminRelationship]:
         """Read the stored GDAP relationships, or those of one customer, by key."""
         ...

@@ -15,11 +15,25 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Literal, TypeVar
 
-from domain.customer import GONE, Agreement, Customer
+from domain.customer import GONE, Agreement, Customer, DelegatedAdminRelationship
 from domain.delivery import Delivery
-from domain.problems import Finding, Incomplete, Severity
+from domain.problems import (
+    Finding,
+    Incomplete,
+    NotAuthorised,
+    NotFound,
+    ServiceError,
+    Severity,
+)
 from domain.run import UnitStatus
-from domain.subscription import CostInvoice, CostKind, CostLine, Subscription, UsageSummary
+from domain.subscription import (
+    CostInvoice,
+    CostKind,
+    CostLine,
+    Subscription,
+    SubscriptionKind,
+    UsageSummary,
+)
 from rules import reconcile
 from sync import alerts, deliveries, gate, tax_numbers, usage_grouping
 from sync.findings import INVOICE_CHECKS, replace_everywhere, unsettled_invoices
@@ -123,9 +137,10 @@ def work(ports: Ports, unit: PullUnit) -> Outcome:
             return alerts.work(ports, unit)
 
 
+_ACCESS_CHECKS = ("customer.unreachable", "access.denied")
 _CUSTOMER_CHECKS = (
-    "customer.unreachable",
-    "access.denied",
+    *_ACCESS_CHECKS,
+    "agreement.unknown",
     "wire.customer",
     "wire.qualification",
     "wire.agreement",
@@ -140,13 +155,25 @@ def _customer(ports: Ports, unit: PullUnit) -> Outcome:
     with the day from which on it is stale.
     """
     stored = ports.store.customer(unit.scope)
-    records, findings = _read_customer(ports, unit, stored)
+    records: list[Record]
+    refused: ServiceError | None = None
+    try:
+        records, findings = _read_customer(ports, unit, stored)
+    except (NotAuthorised, NotFound) as error:
+        refused = error
+        records = [_stale(stored, unit.day)] if stored else []
+        findings = [_refused(unit.scope, error)]
     saved = ports.store.save(records)
-    ports.store.replace_findings(_CUSTOMER_CHECKS, unit.scope, findings)
+    denied = any(one.check == "access.denied" for one in findings)
+    # What could not be read the last time is no better for not being shown now.
+    looked_at = _ACCESS_CHECKS if denied else _CUSTOMER_CHECKS
+    ports.store.replace_findings(looked_at, unit.scope, findings)
     kinds = Counter(type(record) for record in records)
     if stored is not None or kinds[Customer]:
         # Not counted with what was read: it depends on which unit came first, until all are through.
         gate.check_customer(ports, unit.scope)
+    if refused is not None and refused.status in {None, 401}:
+        raise refused  # our own sign-in: the run must not look as if it had been through
     return Outcome(
         counts={
             "customers": kinds[Customer],
@@ -177,7 +204,22 @@ def _read_customer(
         return [_kept(hidden, stored, unit.day)], findings
     if not bad:
         agreements += _withdrawn_agreements(ports, unit, agreements)
+    subscriptions = _with_segments(ports, unit, subscriptions)
     return [_kept(customer, stored, unit.day), *agreements, *subscriptions], findings
+
+
+def _refused(customer_id: str, error: ServiceError) -> Finding:
+    return Finding(
+        check="access.denied",
+        severity=Severity.WARN,
+        customer_id=customer_id,
+        record=f"customer {customer_id}",
+        # Without the id of the request: the sentence of each day would be another.
+        sentence="Partner Center refuses a part of the customer's data: "
+        f"{error.service} {error.status or ''} code {error.code or 'none'}.",
+        hint="give the worker's sign-in the right to read it, or restore the access to the customer; "
+        "until then it is billed by what was read before, for as long as CSP_STALE_DAYS allows",
+    )
 
 
 def _is_lost(findings: Iterable[Finding]) -> bool:
@@ -205,6 +247,25 @@ def _stale(stored: Customer, day: date) -> Customer:
     return replace(stored, stale_since=stored.stale_since or day)
 
 
+def _with_segments(
+    ports: Ports, unit: PullUnit, read: Sequence[Subscription]
+) -> list[Subscription]:
+    """Keep the price segment that was known where the catalogue does not answer now.
+
+    What was bought keeps its segment until it changes to another product.
+    """
+    seats = SubscriptionKind.LICENCE
+    asked = {one.id for one in read if one.kind is seats and one.alive and not one.segment}
+    stored = ports.store.subscriptions(unit.scope) if asked else ()
+    known = {one.id: one for one in stored if one.id in asked and one.segment}
+    return [
+        replace(one, segment=before.segment)
+        if (before := known.get(one.id)) and before.sku == one.sku
+        else one
+        for one in read
+    ]
+
+
 def _withdrawn_agreements(
     ports: Ports, unit: PullUnit, listed: Sequence[Agreement]
 ) -> list[Agreement]:
@@ -220,23 +281,32 @@ def _withdrawn_agreements(
 def _relationships(ports: Ports, unit: PullUnit) -> Outcome:
     """Read delegated administration, of all customers or of one, and ask the checks of whom it changes.
 
-    A relationship that is no longer listed is gone, unless something of the list cannot be read:
-    then it may be that. Customers whose own unit has not begun are checked by it.
+    A relationship that is no longer listed is gone, unless an entry of the list that cannot be read
+    may be it. What was not read stays as it was, with the day from which on it is stale. Customers
+    whose own unit has not begun are checked by it.
     """
-    listed, bad = sift(ports.directory.relationships(unit.scope))
     stored = {one.key: one for one in ports.store.relationships(unit.scope)}
+    refused: ServiceError | None = None
+    listed: list[DelegatedAdminRelationship] = []
+    bad: list[Finding] = []
+    try:
+        listed, bad = sift(ports.directory.relationships(unit.scope))
+    except (NotAuthorised, NotFound) as error:
+        refused = error
     keys = {one.key for one in listed}
-    gone = [
-        replace(one, status=GONE, active_assignments=0, assignments=())
+    unread = [
+        replace(one, stale_since=one.stale_since or unit.day)
+        if refused or any(_may_be(fault, one) for fault in bad)
+        else replace(one, status=GONE, active_assignments=0, assignments=(), stale_since=None)
         for key, one in stored.items()
-        if key not in keys and not bad
+        if key not in keys and one.status != GONE
     ]
-    saved = ports.store.save([*listed, *gone])
-    if unit.scope:
+    saved = ports.store.save([*listed, *unread])
+    if refused is None and unit.scope:
         ports.store.replace_findings(("wire.relationship",), unit.scope, bad)
-    else:
+    elif refused is None:
         replace_everywhere(ports.store, ("wire.relationship",), bad)
-    changed = {one.customer_id for one in [*listed, *gone] if one != stored.get(one.key)}
+    changed = {one.customer_id for one in [*listed, *unread] if one != stored.get(one.key)}
     begun = {
         one.key.split("/")[2]
         for one in ports.store.units(unit.run_key)
@@ -244,6 +314,8 @@ def _relationships(ports: Ports, unit: PullUnit) -> Outcome:
     }
     for customer_id in sorted(changed & begun):
         gate.check_customer(ports, customer_id)
+    if refused is not None:
+        raise refused
     return Outcome(
         counts={
             "gdap": len(listed),
@@ -251,6 +323,16 @@ def _relationships(ports: Ports, unit: PullUnit) -> Outcome:
             "written": saved.created + saved.updated,
         }
     )
+
+
+def _may_be(fault: Finding, relationship: DelegatedAdminRelationship) -> bool:
+    """Say whether an entry that cannot be read may be this relationship: by its id, else its customer."""
+    named = fault.record.removeprefix("relationship ")
+    if named == relationship.id:
+        return True
+    if named != fault.record and not named.startswith("#"):
+        return False  # it has an id, of another one
+    return fault.customer_id in {"", relationship.customer_id}
 
 
 def _save(

@@ -116,6 +116,9 @@ class MemoryStore:
     def agreements(self, customer_id: str) -> Sequence[Agreement]:
         return self._own(Agreement, customer_id)
 
+    def subscriptions(self, customer_id: str) -> Sequence[Subscription]:
+        return self._own(Subscription, customer_id)
+
     def relationships(self, customer_id: str = "") -> Sequence[DelegatedAdminRelationship]:
         rows = [row for _, row in sorted(self.table(DelegatedAdminRelationship).items())]
         return [row for row in rows if customer_id in {"", row.customer_id}]

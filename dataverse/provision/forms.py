@@ -233,7 +233,7 @@ FORMS: tuple[Form, ...] = (
         _tab(
             "Relationship",
             _section("Access", "name customerid status activeassignments autoextends"),
-            _section("Days", "activatedon endson"),
+            _section("Days", "activatedon endson stalesince"),
             _section("Roles", "roles assignments relationshipref tenantid"),
         ),
         header="status endson autoextends",

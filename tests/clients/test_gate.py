@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from domain.customer import Agreement, Customer, DelegatedAdminRelationship, IndirectReseller
-from domain.problems import Finding, NotAuthorised, ServiceError, Severity
+from domain.problems import Finding, NotAuthorised, NotFound, ServiceError, Severity
 from domain.subscription import SubscriptionKind
 from emulator import Emulator
 from emulator.scenarios import STORIES
@@ -257,6 +257,67 @@ def test_a_refusal_of_ourselves_is_a_failure(emulator, client):
         list(client.subscriptions(id_of(emulator, "seat-changes")))
 
 
+def refusal(code):
+    return {"code": code, "description": "no", "data": [], "source": "PartnerFD"}
+
+
+def test_agreements_that_a_cloud_does_not_offer_are_unknown_and_the_customer_is_not_lost(
+    emulator, client
+):
+    path = "/v1/customers/[^/]+/agreements"
+    emulator.control.fail_next("partner_center", path=path, status=404, body=refusal("1000"))
+    (found,) = client.agreements(id_of(emulator, "seat-changes"))
+    assert (found.check, found.severity) == ("agreement.unknown", Severity.HOLD)
+    assert "404 (code 1000)" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("story", "status", "expected"),
+    [
+        ("seat-changes", 404, ("agreement.unknown", Severity.WARN)),
+        ("seat-changes", 403, ("agreement.unknown", Severity.WARN)),
+        ("direct-signed", 404, ("agreement.unknown", Severity.HOLD)),
+    ],
+)
+def test_a_direct_signature_that_is_not_told_matters_where_nothing_was_attested(
+    emulator, client, story, status, expected
+):
+    path = "/v1/customers/[^/]+/directSigned"
+    emulator.control.fail_next("partner_center", path=path, status=status, body=refusal("1000"))
+    *others, found = client.agreements(id_of(emulator, story))
+    assert (found.check, found.severity) == expected
+    assert bool(others) == (story == "seat-changes")
+
+
+def test_a_direct_signature_that_is_refused_is_a_refusal_where_nothing_was_attested(
+    emulator, client
+):
+    path = "/v1/customers/[^/]+/directSigned"
+    emulator.control.fail_next("partner_center", path=path, status=403, body=refusal("2032"))
+    with pytest.raises(NotAuthorised):
+        list(client.agreements(id_of(emulator, "direct-signed")))
+
+
+def test_qualifications_that_are_not_found_are_no_lost_customer(emulator, client):
+    path = "/v1/customers/[^/]+/qualifications"
+    emulator.control.fail_next("partner_center", path=path, status=404, body=refusal("1000"))
+    with pytest.raises(NotFound):
+        client.customer(id_of(emulator, "seat-changes"))
+
+
+@pytest.mark.parametrize(
+    "told", [{}, {"relationshipToPartner": None}, {"relationshipToPartner": ""}]
+)
+def test_a_relationship_that_is_not_told_is_not_taken_for_one(emulator, client, told):
+    customer_id = id_of(emulator, "seat-changes")
+    shown = dict(emulator.world.customer(customer_id))
+    shown.pop("relationshipToPartner", None)
+    emulator.control.fail_next(
+        "partner_center", path=f"/v1/customers/{customer_id}$", status=200, body=shown | told
+    )
+    assert client.customer(customer_id).relationship == ""
+
+
 # --- qualifications and segments -------------------------------------------------------------------------
 
 
@@ -288,6 +349,20 @@ def test_a_product_that_the_catalogue_does_not_know_has_no_segment(emulator, cli
     )
     found = sorted_out(client.subscriptions(id_of(emulator, "education")))
     assert {one.segment for one in found} == {""}
+
+
+def test_a_catalogue_that_refused_once_is_asked_again(emulator, client):
+    customer_id = id_of(emulator, "education")
+    path = "/v1/customers/[^/]+/products/"
+    emulator.control.fail_next(
+        "partner_center", path=path, status=403, body=refusal("900308"), count=99
+    )
+    assert {one.segment for one in client.subscriptions(customer_id)} == {""}
+    emulator.control.reset()
+    emulator.control.fail_next(
+        "partner_center", path=path, status=200, body={"segment": "education"}, count=99
+    )
+    assert "education" in {one.segment for one in client.subscriptions(customer_id)}
 
 
 def test_usage_has_no_segment_and_the_catalogue_is_not_asked(emulator, client):

@@ -89,7 +89,12 @@ def test_something_holds_exactly_where_a_required_role_is_not_held_now(others, r
     held = {
         role
         for one in others
-        if one.status in {"active", "expiring"} and (one.ends_on is None or one.ends_on > TODAY)
+        if one.status in {"active", "expiring"}
+        and (
+            one.ends_on is None
+            or one.ends_on > TODAY
+            or (one.ends_on == TODAY and one.auto_extends and one.status == "active")
+        )
         for each in one.assignments
         if each.gives_access
         for role in each.roles or ("?",)

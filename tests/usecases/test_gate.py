@@ -8,12 +8,20 @@ from datetime import timedelta
 import pytest
 
 from domain.customer import Account, Address, Customer, DelegatedAdminRelationship
-from domain.problems import NotFound, Severity
+from domain.problems import NotAuthorised, NotFound, Severity
 from domain.subscription import Subscription
 from rules.facts import Demands
 from sync import gate, pull
 from sync.messages import PullUnit, StartRun
-from tests.builders import a_contract, a_customer, a_relationship, an_account, an_agreement, day
+from tests.builders import (
+    a_contract,
+    a_customer,
+    a_relationship,
+    a_subscription,
+    an_account,
+    an_agreement,
+    day,
+)
 from tests.usecases.office import (
     BILL,
     CUSTOMER,
@@ -132,7 +140,29 @@ def test_a_relationship_that_cannot_be_read_is_not_taken_for_gone(office):
     office.directory.known = [a_fault("wire.relationship"), office.directory.known[1]]
     next_day(office)
     assert office.store.rows[DelegatedAdminRelationship][GDAP].status == "active"
-    assert told(office) == [("wire.relationship", "hold")]
+    assert told(office) == [("access.stale", "warn"), ("wire.relationship", "hold")]
+
+
+def test_one_that_cannot_be_read_keeps_no_others_that_are_gone(office):
+    work(office, SYNC)
+    unread = a_fault("wire.relationship", NORTHWIND, record="relationship gdap-77")
+    office.directory.known = [office.directory.known[1], unread]
+    next_day(office)
+    assert office.store.rows[DelegatedAdminRelationship][GDAP].status == "gone"
+    assert told(office) == [("gdap.missing", "hold")]
+    assert told(office, NORTHWIND) == [("wire.relationship", "hold")]
+
+
+def test_of_two_of_one_customer_the_one_that_cannot_be_read_may_be_neither_other(office):
+    office.directory.known.append(a_relationship(id="gdap-3"))
+    work(office, SYNC)
+    office.directory.known = [
+        a_fault("wire.relationship", record="relationship gdap-3"),
+        office.directory.known[1],
+    ]
+    next_day(office)
+    kept = office.store.rows[DelegatedAdminRelationship]
+    assert (kept[GDAP].status, kept["gdap/gdap-3"].status) == ("gone", "active")
 
 
 def test_a_customer_that_was_read_before_its_relationships_is_checked_again_with_them(office):
@@ -227,6 +257,101 @@ def test_a_customer_whose_subscriptions_alone_are_refused_is_stale_too(office):
     next_day(office)
     assert told(office) == [("access.denied", "warn"), ("access.stale", "warn")]
     assert office.store.rows[Subscription]["subscription/s1"].quantity == 10
+
+
+def refusing(office, part, status=403, code="900308"):
+    """Partner Center refuses one part of Fabrikam's data, and shows everything else."""
+    real = getattr(office.partner_center, part)
+
+    def refused(customer_id):
+        if customer_id == CUSTOMER:
+            raise NotAuthorised(
+                "Too few privileges", service="Partner Center", status=status, code=code
+            )
+        return real(customer_id)
+
+    setattr(office.partner_center, part, refused)
+    return lambda: setattr(office.partner_center, part, real)
+
+
+@pytest.mark.parametrize("part", ["customer", "agreements", "subscriptions"])
+def test_whatever_part_is_refused_the_data_go_stale_and_hold_after_a_week(office, part):
+    work(office, SYNC)
+    shown_again = refusing(office, part)
+    next_day(office)
+    assert told(office) == [("access.denied", "warn"), ("access.stale", "warn")]
+    assert office.store.customer(CUSTOMER) == a_customer(stale_since=day("2026-11-10"))
+    assert office.store.rows[Subscription]["subscription/s1"].quantity == 10
+    next_day(office, days=8)
+    assert told(office) == [("access.denied", "warn"), ("access.stale", "hold")]
+    work(office, BILL)
+    assert list(totals(office)) == ["Northwind Traders draft"]
+    shown_again()
+    next_day(office)
+    assert told(office) == []
+
+
+def test_what_could_not_be_read_before_the_refusal_still_holds(office):
+    office.partner_center.running.append(a_fault("wire.subscription"))
+    work(office, SYNC)
+    refusing(office, "agreements")
+    next_day(office)
+    assert ("wire.subscription", "hold") in told(office)
+
+
+def test_a_sign_in_of_ours_that_fails_is_no_success_and_makes_the_data_stale(office):
+    work(office, SYNC)
+    refusing(office, "agreements", status=401, code="AADSTS700082")
+    message = StartRun(kind="sync", day=day("2026-11-10"))
+    office.clock.advance(timedelta(days=1))
+    unit = next(u for u in pull.plan(office.ports, message) if u.scope == CUSTOMER)
+    with pytest.raises(NotAuthorised):
+        pull.work(office.ports, unit)
+    assert told(office) == [("access.denied", "warn"), ("access.stale", "warn")]
+
+
+def test_relationships_that_may_not_be_read_go_stale_and_hold_after_a_week(office):
+    work(office, SYNC)
+    listed = office.directory.relationships
+
+    def refused(customer_id=""):
+        raise NotAuthorised("Forbidden", service="Microsoft Graph", status=403)
+
+    office.directory.relationships = refused
+
+    def another_day(days=1):
+        office.clock.advance(timedelta(days=days))
+        today = office.clock.moment.date()
+        for unit in pull.plan(office.ports, StartRun(kind="sync", day=today)):
+            if unit.part == "relationships":
+                with pytest.raises(NotAuthorised):
+                    pull.work(office.ports, unit)
+            elif unit.part == "customer":
+                pull.work(office.ports, unit)
+
+    another_day()
+    assert told(office) == [("access.stale", "warn")]
+    another_day(days=8)
+    assert told(office) == [("access.stale", "hold")]
+    assert told(office, NORTHWIND) == [("access.stale", "hold")]
+    work(office, BILL)
+    assert totals(office) == {}
+    office.directory.relationships = listed
+    next_day(office)
+    assert told(office) == []
+
+
+def test_a_segment_that_was_known_stays_where_the_catalogue_does_not_answer(office):
+    office.partner_center.running[0] = a_subscription(segment="Education")
+    work(office, SYNC)
+    office.partner_center.running[0] = a_subscription(quantity=12)
+    next_day(office)
+    kept = office.store.rows[Subscription]["subscription/s1"]
+    assert (kept.segment, kept.quantity) == ("Education", 12)
+    assert told(office) == [("qualification.missing", "hold")]
+    office.partner_center.running[0] = a_subscription(sku_id="0099")
+    next_day(office)
+    assert office.store.rows[Subscription]["subscription/s1"].segment == ""
 
 
 # --- what is repaired is billed --------------------------------------------------------------------------
