@@ -306,7 +306,7 @@ def _usable(facts: StandingFacts) -> list[DelegatedAdminRelationship]:
     """Relationships that are active today; of one that extends itself the end moves on that day."""
     return [
         one
-        for one in facts.relationships
+        for one in sorted(facts.relationships, key=lambda one: one.id)
         if one.status in {"active", "expiring"}
         and (
             one.ends_on is None
