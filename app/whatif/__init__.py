@@ -10,18 +10,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from app.whatif.reading import read_file
-from app.whatif.scenario import Scenario, Tax
+from app.whatif.scenario import Scenario
 from app.whatif.seats import BESIDE, rate_subscription
+from app.whatif.tax import decide_tax
 from app.whatif.usage import rate_usage
 from domain.charge import Charge, ChargeType
 from domain.contract import Timing
 from domain.money import Money, plain, price_text
 from domain.problems import Finding
+from invoice.document import tax_on
 from rules.cycles import Side
 from rules.tax import TaxDecision
 
@@ -76,10 +77,10 @@ def _told(finding: Finding) -> dict[str, Any]:
 
 
 def _tax(charge: Charge, decision: TaxDecision | None) -> Decimal:
-    """Return the tax of a line, rounded once; what is held has none, and the finding says so."""
-    percent = decision.percent if decision else 0
-    exact = Fraction(charge.amount.amount) * Fraction(percent) / 100
-    return Money.rounded(exact, charge.amount.currency).amount
+    """Return the tax of a line, each of its taxes rounded; what is held has none, and is told."""
+    parts = decision.parts if decision else ()
+    taxes = (tax_on(charge.amount, part.effective).amount for part in parts)
+    return sum(taxes, Money.zero(charge.amount.currency).amount)
 
 
 def _line(
@@ -132,39 +133,13 @@ def _taxed(
     """Return the tax decision of each charge (None: no tax), and what stands in the way of others."""
     if scenario.tax is None:
         return [None] * len(charges), []
-    decisions: dict[date, TaxDecision | None] = {}
-    findings: list[Finding] = []
     points = [_tax_point(scenario, charge) for charge in charges]
-    for day in dict.fromkeys(points):
-        decision = _decide(scenario.tax, day)
-        if isinstance(decision, Finding):
-            findings.append(decision)
-            # Whose exemption has lapsed is held, and shown what is due without a new one.
-            lapsed = scenario.tax.exempt_until is not None and day >= scenario.tax.exempt_until
-            unexempt = scenario.tax.model_copy(update={"exempt_until": None})
-            decision = _decide(unexempt, day) if lapsed else decision
-        decisions[day] = None if isinstance(decision, Finding) else decision
-    return [decisions[day] for day in points], findings
+    answers = {day: decide_tax(scenario.tax, day) for day in dict.fromkeys(points)}
+    findings = [finding for _, finding in answers.values() if finding]
+    return [answers[day][0] for day in points], findings
 
 
 def _tax_point(scenario: Scenario, charge: Charge) -> date:
     """Return the day whose tax rate counts: when a charge falls due, the last day for usage."""
     late = scenario.contract.timing is Timing.ARREARS or charge.type is ChargeType.USAGE
     return charge.service.last_day if late and charge.service.days else charge.service.start
-
-
-def _decide(tax: Tax, day: date) -> TaxDecision | Finding:
-    from app.vat import valid_vat
-    from rules.tax_supply import decide_supply
-
-    return decide_supply(
-        seller_country=tax.seller_country,
-        seller_region=tax.seller_region or "",
-        buyer_country=tax.buyer_country,
-        buyer_region=tax.buyer_region or "",
-        buyer_vat_id=tax.buyer_vat_id,
-        exempt_until=tax.exempt_until,
-        certificate=tax.certificate or "",
-        on=day,
-        check_vat=valid_vat,
-    )

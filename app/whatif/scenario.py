@@ -441,6 +441,7 @@ class Tax(Part):
     buyer_country: Country
     seller_region: Name | None = None
     buyer_region: Name | None = None
+    buyer_city: Name | None = None
     buyer_vat_id: Name | None = None
     certificate: Name | None = None
     exempt_until: Day | None = None
