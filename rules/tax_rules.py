@@ -277,7 +277,7 @@ def _proof(case: Case) -> dict[str, str]:
     """Return what shows that the number is the customer's."""
     answer = case.known.check_of(case.number)
     if answer is None or not answer.by_register or answer.checked_at is None:
-        return {"number_checked": FORM_ONLY}
+        return {"number_checked": FORM_ONLY if case.well_formed else "no"}
     told = {
         "number_checked": answer.source,
         "number_answered_on": str(answer.checked_at.date()),

@@ -33,9 +33,7 @@ from rules.tax_evidence import Known
 from rules.tax_places import FIRST_DAY, country_of, territory_of
 from rules.tax_rates import Taxes, in_force, with_own
 
-_EXCUSED = frozenset(
-    {"tax.no_vat_number", "tax.no_rate", "tax.unmapped_region", "tax.no_locality"}
-)
+_EXCUSED = frozenset({"tax.no_vat_number", "tax.no_rate", "tax.unmapped_region", "tax.no_locality"})
 """What need not be known of a customer that is exempt."""
 _HINTS = {
     "tax.unmapped_country": "give seller_country and buyer_country by the two letters of ISO 3166, "
@@ -60,7 +58,7 @@ def decide_tax(tax: Tax, on: date) -> tuple[TaxDecision | None, Finding | None]:
     if tax.exempt_until is not None and _may_be_exempt(due, tax, table, on):
         exempt = decide(_exempted(profile, tax, tax.exempt_until), "", on, known)
         if isinstance(exempt, TaxDecision):
-            return _told(exempt, known), None
+            return replace(exempt, reasons=(_exemption(tax, tax.exempt_until, on),)), None
         lapsed = _lapsed(exempt, tax, tax.exempt_until, on)
         return (None if isinstance(due, Finding) else _told(due, known)), lapsed
     if isinstance(due, Finding):
@@ -131,7 +129,9 @@ def _told(decision: TaxDecision, known: Known) -> TaxDecision:
     assumed = {"customer": "a business"}
     if places:
         assumed["seller_registered_in"] = ", ".join(places)
-    return replace(decision, reasons=(*decision.reasons, Reason(rule="tax.assumed", inputs=assumed)))
+    return replace(
+        decision, reasons=(*decision.reasons, Reason(rule="tax.assumed", inputs=assumed))
+    )
 
 
 # An exemption -------------------------------------------------------------------------------------
@@ -156,6 +156,13 @@ def _exempted(profile: TaxProfile, tax: Tax, until: date) -> TaxProfile:
         valid_until=last,
         wording=f"Exempt from tax: certificate{_named(tax)} valid until {last}.",
     )
+
+
+def _exemption(tax: Tax, until: date, on: date) -> Reason:
+    facts = {"supply": _supply(tax), "on": str(on), "exempt_until": str(until)}
+    if tax.certificate:
+        facts["certificate"] = tax.certificate.strip()
+    return Reason(rule="tax.exempt", inputs=facts)
 
 
 def _lapsed(found: Finding, tax: Tax, until: date, on: date) -> Finding:

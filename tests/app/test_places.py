@@ -16,13 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.places import World
+from app.whatif.scenario import Tax
+from app.whatif.tax import decide_tax
 from domain.customer import Account, Address
 from domain.tax import TaxRate, TaxTreatment
 from partner_center.customers import AddressWire, CustomerWire
 from rules import address
 from rules.places import Atlas, Codes, Gazetteer, bare, tax_areas
 from rules.tax_rates import shipped_rates
-from rules.tax_supply import decide_supply
 from tests.builders import a_customer, a_tax_profile, day
 
 WORLD = World()
@@ -317,16 +318,13 @@ def test_the_table_of_rates_has_no_ordinary_rate_for_an_area():
     for area in tax_areas():
         if area.country not in {rate.country for rate in RATES} or area.own_country:
             continue
-        decided = decide_supply(
+        tax = Tax(
             seller_country=area.country,
             buyer_country=area.country,
             buyer_region=area.names[0],
-            buyer_vat_id=None,
-            exempt_until=None,
-            on=day("2026-10-31"),
-            check_vat=lambda _country, _number: True,
         )
-        assert getattr(decided, "check", "") == "tax.own_rules", area.names[0]
+        _, found = decide_tax(tax, day("2026-10-31"))
+        assert getattr(found, "check", "") == "tax.own_rules", area.names[0]
 
 
 def test_which_countries_tax_by_region_is_told_by_the_rates():

@@ -221,6 +221,19 @@ def as_dict(told):
     return {name: getattr(told, name) for name in Known.__slots__}
 
 
+@given(profiles, DAYS, facts)
+def test_no_number_is_printed_that_its_check_refuses(profile, on, told):
+    refusing = Known(**{**as_dict(told), "check_number": lambda _country, _number: False})
+    found = decide(profile, "c1", on, refusing)
+    assert isinstance(found, Finding) or not found.buyer_tax_id
+
+
+def test_a_number_of_a_country_without_a_known_check_is_said_to_be_unchecked():
+    found = decide(by_rules("SG", tax_number="M2-1234567-8"), "c1", ON, known())
+    assert found.buyer_tax_id == "M2-1234567-8"
+    assert found.reasons[0].inputs["number_checked"] == "no"
+
+
 # --- proof of numbers ------------------------------------------------------------------------------
 
 
