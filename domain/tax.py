@@ -123,6 +123,8 @@ class TaxDecision:
     buyer_tax_id: str = ""
     decided_by: TaxDecider = TaxDecider.RULES
     reasons: tuple[Reason, ...] = ()
+    pending: bool = False
+    """Nobody has decided yet: for the question to who will, and never stored."""
 
     @property
     def percent(self) -> Decimal:

@@ -49,6 +49,8 @@ def numbers_in(tax_ids: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, (one.strip() for one in tax_ids.split(",")))))
 
 
+BY_ACCOUNTING = "accounting"
+"""Such lines bear no tax here, whatever the accounting system adds to them."""
 ADDED_BY_ACCOUNTING = "Amounts before tax; tax is added by the accounting system."
 
 
@@ -71,12 +73,14 @@ class Treatment:
     parts: tuple[TaxPart, ...] = ()
     note: str = ""
     """Wording that it demands."""
+    apart: str = ""
+    """What tells it from others of its rate: that accounting adds the tax, or none is decided yet."""
 
     @property
     def rate(self) -> tuple[object, ...]:
         """What lines have in common that are taxed alike, whatever the words for it."""
         parts = ((one.jurisdiction, one.percent, one.taxable_percent) for one in self.parts)
-        return self.category, self.percent, *parts
+        return self.category, self.percent, self.apart, *parts
 
     def on(self, amount: Money) -> tuple[PartTax, ...]:
         """Return the taxes on one amount, each rounded half up once: each is a tax of its own."""
@@ -113,12 +117,15 @@ class Tax:
         decided = self.decided_at(on)
         if decided.decided_by is TaxDecider.ACCOUNTING:
             note = "\n".join(filter(None, (decided.note, ADDED_BY_ACCOUNTING)))
-            return Treatment(category=decided.category, percent=Decimal(0), note=note)
+            return Treatment(
+                category=decided.category, percent=Decimal(0), note=note, apart=BY_ACCOUNTING
+            )
         return Treatment(
             category=decided.category,
             percent=decided.percent,
             parts=decided.parts,
             note=decided.note,
+            apart="pending" if decided.pending else "",
         )
 
 

@@ -163,9 +163,8 @@ def _answer(  # noqa: PLR0917 - what is told, what is right, and the documents t
 ) -> Iterator[Asked]:
     """Yield the adjustments that a charge needs, if any."""
     lines = sorted(told.lines, key=_place)
-    notes = {line.invoice_key: documents[line.invoice_key].tax_note for line in lines}
     names = {line.invoice_key: documents[line.invoice_key].number for line in lines}
-    taxed = list(zip(lines, treatments_of(lines, tax, notes), strict=True))
+    taxed = list(zip(lines, treatments_of(lines, tax, documents), strict=True))
     first, treatment = lines[0].charge, taxed[-1][1]
     as_of = ""
     if right and tax.right_from is not None and first.service.start >= tax.right_from:

@@ -17,8 +17,16 @@ from fractions import Fraction
 
 from domain.charge import Charge
 from domain.money import Money, minor_units, round_half_up, total
-from domain.tax import TaxCategory, TaxPart, TaxRounding
-from invoice.document import InvoiceLine, PartTax, Tax, Treatment, tax_on
+from domain.tax import TaxCategory, TaxDecider, TaxPart, TaxRounding
+from invoice.document import (
+    BY_ACCOUNTING,
+    Invoice,
+    InvoiceLine,
+    PartTax,
+    Tax,
+    Treatment,
+    tax_on,
+)
 
 Taxes = tuple[PartTax, ...]
 Roundings = Mapping[str, TaxRounding]
@@ -42,20 +50,25 @@ class Asked:
 
 
 def treatments_of(
-    lines: Sequence[InvoiceLine], tax: Tax, notes: Mapping[str, str]
+    lines: Sequence[InvoiceLine], tax: Tax, documents: Mapping[str, Invoice]
 ) -> list[Treatment]:
     """Return how each line of one charge was taxed.
 
     A line of before categories were kept is told in the words of another line of the charge or of
-    today's decision, where they are of its rate. `notes` are those of the documents, by key.
+    today's decision, where they are of its rate. `documents` are those of the lines, by key.
     """
-    known = {line.tax_percent: _as_told(line) for line in lines if line.tax_category is not None}
+    known = {
+        line.tax_percent: _as_told(line, documents[line.invoice_key])
+        for line in lines
+        if line.tax_category is not None
+    }
     found: list[Treatment] = []
     for line in lines:
+        document = documents[line.invoice_key]
         if line.tax_category is not None:
-            found.append(_as_told(line))
+            found.append(_as_told(line, document))
             continue
-        percent, note = line.tax_percent, notes.get(line.invoice_key, "")
+        percent, note = line.tax_percent, document.tax_note
         today = tax.treatment
         alike = percent == today.percent and bool(
             percent or tax.right_from is not None or note == today.note
@@ -74,12 +87,14 @@ def treatments_of(
     return found
 
 
-def _as_told(line: InvoiceLine) -> Treatment:
+def _as_told(line: InvoiceLine, document: Invoice) -> Treatment:
+    by_accounting = document.tax_decided_by is TaxDecider.ACCOUNTING and not line.taxes
     return Treatment(
         category=line.tax_category,
         percent=line.tax_percent,
         parts=tuple(one.part for one in line.taxes),
         note=line.tax_note,
+        apart=BY_ACCOUNTING if by_accounting else "",
     )
 
 

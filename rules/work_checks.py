@@ -149,6 +149,18 @@ DRAFT = of_room(
         "compare the subscription's history with Partner Center",
     ),
     hold(
+        "correction.other_seller",
+        "whether what is corrected was sold by the company that sells now",
+        "give each selling company a billing contract of its own",
+        "no company corrects what another one billed",
+    ),
+    hold(
+        "correction.other_decider",
+        "whether the tax of what is corrected was decided by who decides it now",
+        "let the other decide this bill, too; or enter another billing contract",
+        "only who decided the tax knows what to give back",
+    ),
+    hold(
         "seats.no_cost",
         "whether Microsoft bills the seats that are about to be billed",
         "compare the subscription's changes with Microsoft's invoice; then run sync",

@@ -15,12 +15,13 @@ from decimal import Decimal
 from functools import cache
 
 from domain.charge import Charge
-from domain.contract import Alignment, BillingContract, TaxProfile
+from domain.contract import Alignment, BillingContract
 from domain.period import Period
 from domain.problems import Finding, InputError, Severity, WorkerError
 from domain.run import Run, RunStatus, UnitStatus
 from domain.subscription import CostInvoice, CostLine, SubscriptionEvent
 from domain.tax import TaxDecider, TaxDecision
+from invoice.answers import check_answers
 from invoice.assemble import Tax, assemble, check_bounds
 from invoice.document import DocumentKind, DocumentStatus, Invoice
 from invoice.explain import fingerprint
@@ -223,7 +224,7 @@ def draft(
         """What belongs to another month is taxed as of then, or holds the customer."""
         found = tax.decide(file.tax_profile, customer.id, on, taxing)
         if isinstance(found, Finding):
-            undecided.append(_of_month(found, on, file.tax_profile))
+            undecided.append(_of_month(found, on, file))
             return decision
         return found
 
@@ -252,20 +253,25 @@ def draft(
     # What is billed ahead of Microsoft's own invoice cannot be compared with it yet.
     asked = [line.charge for line in document.lines if line.charge.service.start < period.end]
     findings.extend(reconcile.check_seats(charges, file.cost_lines, asked, own_periods=own_periods))
+    findings.extend(check_answers(document, file.documents))
     result = replace(result, findings=judged(findings, policy, known))
     return result if result.held else replace(result, document=document)
 
 
-def _of_month(finding: Finding, on: date, profile: TaxProfile | None) -> Finding:
+def _of_month(finding: Finding, on: date, file: CustomerFile) -> Finding:
     """Say of a hold which month it is about, and how to get past it."""
-    month = f"{on:%Y-%m}"
-    hint = f"{finding.hint}; this is about what belongs to {month}, which can be billed by itself"
-    if profile is not None and profile.right_from is not None:
+    hint = f"{finding.hint}; this is about what belongs to {on:%Y-%m}"
+    if all(on not in one.period or one.status in _OPEN for one in file.documents):
+        hint += ", which can be billed before"
+    if file.tax_profile is not None and file.tax_profile.right_from is not None:
         hint += (
             "; if it was taxed rightly, empty the day from which the tax profile corrects what was "
             "taxed otherwise"
         )
     return replace(finding, hint=hint)
+
+
+_OPEN = {DocumentStatus.DRAFT, DocumentStatus.VOID}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

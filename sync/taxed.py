@@ -25,6 +25,7 @@ NOT_DECIDED_YET = TaxDecision(
     category=TaxCategory.OUT_OF_SCOPE,
     note="Tax is not decided yet.",
     decided_by=TaxDecider.ENGINE,
+    pending=True,
 )
 """With it a draft is made whose lines the engine is asked about; it is never stored."""
 

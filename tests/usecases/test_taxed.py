@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from app.vat import valid_vat
-from domain.contract import BillingContract, TaxProfile
+from domain.contract import BillingContract, MarkupRule, TaxProfile
 from domain.customer import Account, Address
 from domain.period import Period
 from domain.problems import Finding, Severity
@@ -27,7 +27,7 @@ from domain.tax import (
 )
 from invoice.document import DocumentStatus
 from sync import bill
-from tests.builders import CUSTOMER, SOMEWHERE, a_line, an_account, day
+from tests.builders import CUSTOMER, SOMEWHERE, a_line, an_account, day, issued
 from tests.usecases.office import APPROVE, BILL, SYNC, an_office, work
 
 OCTOBER, NOVEMBER = Period.month("2026-10"), Period.month("2026-11")
@@ -277,7 +277,7 @@ def test_what_is_billed_late_waits_where_its_month_cannot_be_decided(office):
     found = drafted(office, NOVEMBER)
     assert (found.document, checks(found)) == (None, ["tax.no_registration"])
     assert "2026-10-31" in found.findings[0].sentence
-    assert "which can be billed by itself" in found.findings[0].hint
+    assert "which can be billed before" in found.findings[0].hint
     assert "empty the day" not in found.findings[0].hint
 
 
@@ -287,6 +287,125 @@ def test_the_accounting_system_gets_amounts_before_tax(office):
     assert taxes(document) == [("120.00", "0.00")]
     assert document.tax_decided_by is TaxDecider.ACCOUNTING
     assert document.tax_note == "Amounts before tax; tax is added by the accounting system."
+
+
+def cheaper(office):
+    """October's price was wrong: 11.00 and not 12.00 for a seat."""
+    rule = office.store.table(MarkupRule)["rule/licences"]
+    office.store.save([replace(rule, value=Decimal(10))])
+
+
+@pytest.mark.parametrize(
+    ("then", "now"),
+    [
+        (TaxDecider.ACCOUNTING, TaxDecider.RULES),
+        (TaxDecider.RULES, TaxDecider.ACCOUNTING),
+    ],
+)
+def test_a_correction_is_taxed_by_whoever_taxed_what_it_corrects(office, then, now):
+    decided_by(office, then)
+    issued_october(office)
+    decided_by(office, now)
+    november_comes(office)
+    assert not drafted(office, NOVEMBER).held  # nothing is wrong
+    cheaper(office)
+    found = drafted(office, NOVEMBER)
+    assert (found.document, checks(found)) == (None, ["correction.other_decider"])
+    (finding,) = found.findings
+    assert "decide the tax of this bill, too" in finding.hint
+    # As the hint says.
+    decided_by(office, then)
+    document = drafted(office, NOVEMBER).document
+    given, asked = ("-1.90", "20.90") if then is TaxDecider.RULES else ("0.00", "0.00")
+    assert taxes(document) == [("-10.00", given), ("110.00", asked)]
+    office.store.save_document(issued(document))
+    decided_by(office, now)
+    # Nothing of October is left; Microsoft has not billed December yet.
+    assert checks(drafted(office, Period.month("2026-12"))) == ["seats.no_cost"]
+
+
+def test_what_accounting_taxed_is_not_taxed_again_by_an_engine(office):
+    decided_by(office, TaxDecider.ACCOUNTING)
+    issued_october(office)
+    decided_by(office, TaxDecider.ENGINE)
+    office.tax_engine = Engine(TAXED_BY_ENGINE)
+    profile_is(office, right_from=day("2026-10-01"))
+    found = drafted(office)
+    assert checks(found) == ["correction.other_decider"]
+    assert "empty it" in found.findings[0].hint
+    assert "corrected in the accounting system" in found.findings[0].hint
+    profile_is(office, right_from=None)
+    november_comes(office)
+    assert taxes(drafted(office, NOVEMBER).document) == [("120.00", "22.80")]
+
+
+def test_an_engine_is_asked_whether_no_tax_was_wrong(office):
+    """What it answered before is of the category of what is not decided yet."""
+    decided_by(office, TaxDecider.ENGINE)
+    no_tax = TaxDecision(
+        category=TaxCategory.OUT_OF_SCOPE, note="Not here.", decided_by=TaxDecider.ENGINE
+    )
+    office.tax_engine = Engine(no_tax)
+    issued_october(office)
+    profile_is(office, right_from=day("2026-10-01"))
+    assert drafted(office).document is None
+    office.tax_engine = Engine(TAXED_BY_ENGINE)
+    assert taxes(drafted(office).document) == [("-120.00", "0.00"), ("120.00", "22.80")]
+
+
+def another_seller(office):
+    check = TaxNumberCheck(
+        number=DE,
+        country="DE",
+        state=NumberState.VALID,
+        checked_at=datetime(2026, 11, 8, 5, tzinfo=UTC),
+        source="VIES",
+    )
+    registration = TaxRegistration(
+        key="registration/fr", seller_key="seller/fr", country="FR", number=FR, valid=ALWAYS
+    )
+    seller = Seller(key="seller/fr", name="Contoso SARL", address=Address(country="FR"))
+    office.store.save([seller, registration, check])
+    profile_is(office, tax_number=DE)
+
+
+def sold_by(office, key):
+    office.store.save([replace(contract_of(office), seller_key=key)])
+
+
+def test_a_company_corrects_what_it_billed_itself(office):
+    issued_october(office)
+    another_seller(office)
+    sold_by(office, "seller/fr")
+    cheaper(office)
+    november_comes(office)
+    found = drafted(office, NOVEMBER)
+    assert (found.document, checks(found)) == (None, ["correction.other_seller"])
+    (finding,) = found.findings
+    assert "was sold by Contoso GmbH" in finding.sentence
+    # As the hint says.
+    first = replace(contract_of(office), seller_key="seller/contoso", ends=day("2026-11-01"))
+    then = replace(
+        first, key="contract/c1/fr", seller_key="seller/fr", starts=day("2026-11-01"), ends=None
+    )
+    office.store.save([first, then])
+    document = drafted(office, NOVEMBER).document
+    assert (document.seller.name, taxes(document)) == ("Contoso SARL", [("110.00", "0.00")])
+
+
+def test_a_company_of_another_name_is_the_same_by_its_numbers(office):
+    issued_october(office)
+    seller = office.store.table(Seller)["seller/contoso"]
+    office.store.save([replace(seller, name="Contoso Deutschland GmbH")])
+    cheaper(office)
+    assert taxes(drafted(office).document) == [("-10.00", "-1.90")]
+
+
+TAXED_BY_ENGINE = TaxDecision(
+    category=TaxCategory.STANDARD,
+    parts=(TaxPart(name="VAT", jurisdiction="DE", percent=Decimal(19)),),
+    decided_by=TaxDecider.ENGINE,
+)
 
 
 class Engine:
