@@ -127,6 +127,8 @@ Seats = Annotated[
 ]
 Flag = Annotated[bool, Field(strict=True)]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+TaxPlace = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]
+"""Of a country's own tax, or of its region's: DE, CA-QC, US-TX."""
 
 
 class Part(BaseModel):
@@ -440,6 +442,7 @@ class Tax(Part):
     seller_country: Country
     buyer_country: Country
     seller_region: Name | None = None
+    seller_registered_in: tuple[TaxPlace, ...] | None = None
     buyer_region: Name | None = None
     buyer_city: Name | None = None
     buyer_vat_id: Name | None = None

@@ -1,7 +1,7 @@
 """The tax of a scenario, by the rules of billing: what those are told, and what is assumed.
 
 A scenario has no registrations, papers or answers of registers. So the seller is taken to be
-registered wherever its own country taxes the service, the customer to be a business, and a number
+registered wherever its own country taxes the service (or where it says), the customer to be a business, and a number
 to be the customer's when its form and check digits are right; each line's reasons say so.
 `exempt_until` is an exemption as a person states it: it counts wherever the customer is, but it
 excuses no wrong number, no unknown country and no place with rules of its own.
@@ -43,6 +43,9 @@ _HINTS = {
     "tax.unmapped_region": "give the customer's state or province as buyer_region",
     "tax.no_locality": "give the customer's city or county as buyer_city; for one without a rate "
     "ask your accountant",
+    "tax.no_registration": "add the place to seller_registered_in, or leave that out",
+    "tax.bad_registration": "correct seller_registered_in: a country, or a state of the tables of "
+    "rates, for example US-TX",
 }
 """What to do about a finding of the rules: in a scenario, not in Dynamics."""
 
@@ -90,7 +93,7 @@ def _known(tax: Tax, table: Taxes) -> Known:
         seller=seller,
         registrations=tuple(
             TaxRegistration(
-                key=f"assumed/{country}/{region}",
+                key=f"registration/{country}/{region}",
                 seller_key=seller.key,
                 country=country,
                 region=region,
@@ -98,15 +101,18 @@ def _known(tax: Tax, table: Taxes) -> Known:
                 number="assumed",
                 valid=FOREVER,
             )
-            for country, region in _assumed(tax, table)
+            for country, region in _registered(tax, table)
         ),
         policy=TaxPolicy(number_proof=NumberProof.FORM),
         check_number=valid_vat,
     )
 
 
-def _assumed(tax: Tax, table: Taxes) -> tuple[tuple[str, str], ...]:
-    """Return where the seller is taken to be registered: at home, for each tax that may be due."""
+def _registered(tax: Tax, table: Taxes) -> tuple[tuple[str, str], ...]:
+    """Return where the seller is registered; unless it says, at home for each tax that may be due."""
+    if tax.seller_registered_in is not None:
+        told = (place.partition("-") for place in tax.seller_registered_in)
+        return tuple((country, region) for country, _, region in told)
     home = country_of(tax.seller_country)
     region = tax.buyer_region if _inland(tax) else tax.seller_region
     return tuple(

@@ -287,6 +287,8 @@ FAULTS = [
     (taxed(buyer_country="de"), "tax.buyer_country: "),
     (taxed(seller_country=None), "tax.seller_country: must be text"),
     (taxed(rate="19"), "tax.rate: is not a field"),
+    (taxed(seller_registered_in=["Texas"]), "tax.seller_registered_in[0]: "),
+    (taxed(seller_registered_in="DE"), "tax.seller_registered_in: "),
     (taxed(exempt_until="soon"), "tax.exempt_until: must be a date"),
     (taxed(certificate="NV-17"), "tax: a certificate needs exempt_until"),
 ]

@@ -28,7 +28,17 @@ EL, XI, GB, AT = "EL094259216", "XI980780684", "GB980780684", "ATU13585627"
 CH, NO = "CHE-107.787.577 IVA", "NO 995 525 828 MVA"
 
 
-def asked(seller, buyer, *, vat=None, exempt=None, regions=("", ""), city=None, certificate=None):
+def asked(
+    seller,
+    buyer,
+    *,
+    vat=None,
+    exempt=None,
+    regions=("", ""),
+    city=None,
+    certificate=None,
+    registered=None,
+):
     return Tax.model_validate(
         {
             "seller_country": seller,
@@ -39,6 +49,7 @@ def asked(seller, buyer, *, vat=None, exempt=None, regions=("", ""), city=None, 
             "buyer_vat_id": vat,
             "exempt_until": exempt,
             "certificate": certificate,
+            "seller_registered_in": registered,
         }
     )
 
@@ -417,6 +428,36 @@ def test_where_no_tax_needs_it_no_registration_is_taken_for_granted():
     assert told.inputs == {"customer": "a business"}
 
 
+@pytest.mark.parametrize(
+    ("seller", "buyer", "regions", "registered", "rate"),
+    [
+        ("DE", "CH", ("", ""), ["DE", "CH"], "8.1"),
+        ("DE", "CA", ("", "ON"), ["DE", "CA"], "13"),
+        ("DE", "CA", ("", "QC"), ["DE", "CA"], "5"),
+        ("CA", "CA", ("ON", "QC"), ["CA"], "5"),
+        ("CA", "CA", ("ON", "QC"), ["CA", "CA-QC"], "14.975"),
+        ("DE", "US", ("", "TX"), ["US-TX"], "6.60"),
+        ("US", "US", ("NY", "TX"), ["US-NY"], "0"),
+        ("US", "US", ("NY", "TX"), [], "0"),
+        ("DE", "DE", ("", ""), ["DE"], "19"),
+    ],
+)
+def test_a_seller_that_says_where_it_is_registered_charges_there(
+    seller, buyer, regions, registered, rate
+):
+    assert percent(seller, buyer, regions=regions, registered=registered, city="Houston") == rate
+
+
+def test_a_seller_that_is_not_registered_where_tax_is_due_is_held():
+    found = supply("DE", "DE", registered=["CH"])
+    assert (found.check, found.hint) == (
+        "tax.no_registration",
+        "add the place to seller_registered_in, or leave that out",
+    )
+    assert held("DE", "FR", vat=FR, registered=[]) == "no_registration"
+    assert held("US", "US", regions=("NY", "TX"), registered=["US-ZZ"]) == "bad_registration"
+
+
 def a_scenario(**tax):
     return Scenario.model_validate(
         {
@@ -625,6 +666,7 @@ TAXES = st.builds(
     city=CITIES,
     vat=NUMBERS,
     exempt=st.none() | DAYS.map(str),
+    registered=st.none() | st.lists(st.sampled_from(["DE", "CA", "CA-QC", "US-TX", "US-XX", "US"])),
 )
 
 
