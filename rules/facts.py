@@ -81,7 +81,7 @@ class Facts(StandingFacts):
     """The same with the month that is billed."""
 
     cost_lines: Sequence[CostLine]
-    """The lines of the month."""
+    """The lines of the month, and of earlier ones that were left unbilled: the bill asks for them."""
     taxing: Known = field(default_factory=Known)
     """What decides the tax besides the profile."""
     period: Period

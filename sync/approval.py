@@ -142,7 +142,8 @@ def approvable(ports: Ports, message: StartRun) -> list[Invoice]:
     )
     found = current(ports)
     if message.period:
-        found = concerning(ports.store, found, Period.month(message.period))
+        asked = {key for d in drafts for line in d.lines for key in line.charge.cost_lines}
+        found = concerning(ports.store, found, Period.month(message.period), asked=asked)
     held = held_customers(found)
     return sorted(
         (d for d in drafts if d.customer_id not in held), key=lambda d: (d.customer_name, d.key)

@@ -41,6 +41,14 @@ from rules.validate import validate
 from sync import tax_numbers
 from sync.findings import concerning, current, held_customers, replace_everywhere
 from sync.ledger import Ledger, Outcome
+from sync.looks import (
+    AFTER_THE_CHARGES,
+    asked_so_far,
+    lines_asked_for,
+    unasked,
+    unbilled_before,
+    with_unasked,
+)
 from sync.messages import BillUnit, StartRun
 from sync.ports import Ports
 from sync.taxed import NOT_DECIDED_YET, ask_engine, known_of
@@ -86,7 +94,8 @@ def propose(ports: Ports, customer_id: str, period: Period) -> tuple[CustomerFil
             f"A row that decides the bill cannot be read: {fault}.",
             hint,
         )
-    known = concerning(ports.store, found, period, file.cost_lines)
+    asked = {line.key for line in unbilled_before(file, period)}
+    known = concerning(ports.store, found, period, file.cost_lines, asked=asked)
     today = ports.now().date()
     taxing = tax.Known(policy=ports.tax_policy, check_number=ports.check_number)
 
@@ -174,13 +183,14 @@ def draft(
     customer, contract = file.customer, file.contract
     taxing = known_of(file, taxing or tax.Known(), today)
     billed = [line for line in file.cost_lines if (day := line.falls_on) and day in period]
+    asked_for = lines_asked_for(file, period)
     findings = validate(
         Facts(
             customer=customer,
             agreements=file.agreements,
             relationships=file.relationships,
             subscriptions=file.subscriptions,
-            cost_lines=billed,
+            cost_lines=asked_for,
             contract=contract,
             contracts=file.contracts,
             account=file.account,
@@ -196,11 +206,16 @@ def draft(
     )
     decision = tax.decide(file.tax_profile, customer.id, period.last_day, taxing)
     due = contract.due(period) if contract else None
+    early = Draft(
+        document=None,
+        findings=with_unasked(judged(findings, policy, known), known, unasked(contract)),
+        standing=others,
+    )
     if contract is None or isinstance(decision, Finding) or due is None:
-        return Draft(document=None, findings=judged(findings, policy, known), standing=others)
+        return early
     until = min(contract.ends or due.end, due.end)
     if contract.starts >= until:
-        return Draft(document=None, findings=judged(findings, policy, known), standing=others)
+        return early
     told = _told(file)
     proposed = charges_of(file, contract, period, until, today)
     if proposed.until < until:
@@ -211,12 +226,12 @@ def draft(
     expected = shadow.predict(file.subscriptions, told, file.cost_lines, period)
     findings.extend(proposed.findings)
     findings.extend(shadow.check(expected, billed))
-    findings.extend(succession.check_conversions(billed))
+    findings.extend(succession.check_conversions(asked_for))
     findings.extend(succession.overlaps(file.subscriptions, today, charges))
     findings.extend(check_bounds(charges))
     result = Draft(document=None, findings=judged(findings, policy, known), standing=others)
     if result.held:
-        return result
+        return replace(result, findings=with_unasked(result.findings, known, AFTER_THE_CHARGES))
     undecided: list[Finding] = []
 
     @cache
@@ -247,7 +262,8 @@ def draft(
     )
     if undecided:
         findings.extend(undecided)
-        return replace(result, findings=judged(findings, policy, known))
+        held = judged(findings, policy, known)
+        return replace(result, findings=with_unasked(held, known, AFTER_THE_CHARGES))
     if document is None:
         return result
     # What is billed ahead of Microsoft's own invoice cannot be compared with it yet.
@@ -289,7 +305,7 @@ def charges_of(
 ) -> Proposed:
     """Rate a customer from the start of the contract up to a day, for the bill of a month."""
     told = _told(file)
-    groupings = grouping.as_billed(_asked_so_far(file.documents, period))
+    groupings = grouping.as_billed(asked_so_far(file.documents, period))
     rated = _rated(file, contract, told, until, today, groupings)
     if until > period.end > contract.starts and _unpriced(rated.findings):
         # What lies ahead of Microsoft's invoices may hang on a cost that nobody knows yet.
@@ -303,14 +319,6 @@ def charges_of(
 
 def _told(file: CustomerFile) -> list[SubscriptionEvent]:
     return [*file.events, *succession.migrations(file.subscriptions)]
-
-
-def _asked_so_far(documents: Iterable[Invoice], period: Period) -> Iterable[Charge]:
-    """Yield what documents ask for, under whatever contract; this month's draft is made anew."""
-    for document in documents:
-        redone = document.status is DocumentStatus.DRAFT and document.period == period
-        if document.status is not DocumentStatus.VOID and not redone:
-            yield from (line.charge for line in document.lines)
 
 
 def _rated(  # noqa: PLR0917 - what decides a bill
@@ -483,8 +491,9 @@ def close(ports: Ports, run: Run) -> Run:
         if document.status is not DocumentStatus.VOID
     ]
     standing = [document for document in answering if document.period == period]
-    found = concerning(ports.store, current(ports, customer_id=run.scope), period)
-    held = held_customers(found)
+    asked = {key for d in standing for line in d.lines for key in line.charge.cost_lines}
+    found = concerning(ports.store, current(ports, customer_id=run.scope), period, asked=asked)
+    held = held_customers(found) | held_units(ports, run.key)
     sold: dict[str, Decimal] = defaultdict(Decimal)
     for document in standing:
         sold[document.currency] += document.subtotal.amount
@@ -516,6 +525,15 @@ def close(ports: Ports, run: Run) -> Run:
             "residual_findings": len(residual),
         },
     )
+
+
+def held_units(ports: Ports, run_key: str) -> set[str]:
+    """Return the customers that a bill run left out, also where nothing holds them any more."""
+    return {
+        unit.key.split("/")[1]
+        for unit in ports.store.units(run_key)
+        if unit.status is UnitStatus.HELD
+    }
 
 
 def compared(

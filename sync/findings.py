@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
 from domain.period import Period
 from domain.problems import Finding, Severity
@@ -40,28 +41,35 @@ def unsettled_invoices(findings: Iterable[Finding], *, checks: Sequence[str]) ->
 
 
 def concerning(
-    store: Store, findings: Iterable[Finding], period: Period, known: Iterable[CostLine] = ()
+    store: Store,
+    findings: Iterable[Finding],
+    period: Period,
+    known: Iterable[CostLine] = (),
+    *,
+    asked: AbstractSet[str] = frozenset(),
 ) -> list[Finding]:
-    """Leave out what was found in reading an invoice that has lines, and none of this month's.
+    """Leave out what was found in reading an invoice that this month's bill asks nothing of.
 
-    Of an invoice that has no lines it is not known of which month they would be: it holds every
-    one. `known` are lines that need not be read again.
+    It asks for the lines of the month, and for those `asked`, by key, which an earlier month left
+    unbilled. Of an invoice that has no lines it is not known of which month they would be: it holds
+    every one. `known` are lines that need not be read again.
     """
     findings = list(findings)
     faulty = unsettled_invoices(findings, checks=INVOICE_CHECKS)
-    lines = store.cost_lines(sorted(faulty - _of_month(known, period))) if faulty else ()
-    elsewhere = {line.invoice_id for line in lines} - _of_month(lines, period)
+    lines = [line for line in known if line.invoice_id in faulty]
+    unread = faulty - {line.invoice_id for line in lines if (d := line.falls_on) and d in period}
+    lines += store.cost_lines(sorted(unread)) if unread else ()
+    of_month = {line.invoice_id for line in lines if (d := line.falls_on) and d in period}
+    asked_of = {(line.customer_id, line.invoice_id) for line in lines if line.key in asked}
+    elsewhere = {line.invoice_id for line in lines} - of_month
     return [
         one
         for one in findings
         if one.check not in INVOICE_CHECKS
         or not (match := _INVOICE.match(one.record))
         or match[1] not in elsewhere
+        or (one.customer_id, match[1]) in asked_of
     ]
-
-
-def _of_month(lines: Iterable[CostLine], period: Period) -> set[str]:
-    return {line.invoice_id for line in lines if (day := line.falls_on) and day in period}
 
 
 def held_customers(findings: Iterable[Finding]) -> set[str]:

@@ -100,7 +100,9 @@ def _begin(ports: Ports, message: StartRun) -> tuple[Run | None, bool]:
         return run, run is not None and run.status is RunStatus.DONE
     found = ports.store.run(message.run_key)
     drafted = bill.drafted(ports, message.period or "") if message.kind == "bill" else set()
-    if found is not None and found.status is RunStatus.DONE and not drafted:
+    done = found is not None and found.status is RunStatus.DONE
+    left = message.kind == "bill" and done and bill.held_units(ports, message.run_key)
+    if found is not None and done and not (drafted or left):
         return found, True
     units: Sequence[PullUnit | BillUnit] = (
         pull.plan(ports, message) if message.kind == "sync" else bill.plan(ports, message)
