@@ -351,14 +351,19 @@ class TaxRate:
     """First day; the rate ends where the next one of the same place and tax starts."""
     percent: Decimal | None = None
     """None: the place has rules of its own that are not decided here."""
-    taxable_percent: Decimal = Decimal(100)
-    """How much of the charge is taxed."""
+    taxable_percent: Decimal | None = None
+    """How much of the charge is taxed; None: as much as the shipped rows of the tax say, or all."""
     regional: bool = False
     """The region's own tax: charged only by who is registered in the region."""
     local_taxes: bool = False
     """Cities or counties of the place add taxes of theirs: the customer's must have a row."""
     source: str
     note: str = ""
+
+    @property
+    def taxed_part(self) -> Decimal:
+        """Percent of the charge that is taxed."""
+        return Decimal(100) if self.taxable_percent is None else self.taxable_percent
 
     @property
     def regions(self) -> tuple[str, ...]:

@@ -364,6 +364,11 @@ TAX = of_room(
         "ask the customer for a new certificate and enter it",
     ),
     warn(
+        "tax.registration_ending",
+        "whether a registration that tax is charged by ends within 30 days",
+        "enter the registration that follows under Tax registrations",
+    ),
+    warn(
         "tax.certificate_unverified",
         "whether somebody verified a certificate in use",
         "look at the paper, and enter who verified it and when",

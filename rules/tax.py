@@ -21,6 +21,7 @@ from domain.tax import (
     TaxDecider,
     TaxDecision,
     TaxPart,
+    TaxRegistration,
     TaxTreatment,
 )
 from rules.number_checks import is_refuted, refuted
@@ -189,6 +190,19 @@ def warnings(
         for one in papers
         if not one.verified_by
     ]
+    found += [
+        Finding(
+            check="tax.registration_ending",
+            severity=Severity.WARN,
+            customer_id=customer_id,
+            record=f"tax registration {one.number or one.key}",
+            sentence=f"The selling company's registration {one.number or one.key} in "
+            f"{_place(one)} ends on {one.valid.last_day}; later bills are held without another.",
+            hint="enter the registration that follows, or correct its end, under Tax registrations",
+        )
+        for one in _charging(decision, known)
+        if one.valid.last_day <= soon and not _registered_next(one, known)
+    ]
     check = known.check_of(decision.buyer_tax_id)
     if check is not None and check.checked_at is not None and "number_answered_on" in told:
         left = known.policy.number_days - (known.today - check.checked_at.date()).days
@@ -207,6 +221,35 @@ def warnings(
                 )
             )
     return found
+
+
+def _charging(decision: TaxDecision, known: Known) -> list[TaxRegistration]:
+    """Return the registrations by whose numbers a document is taxed, or states a reverse charge."""
+    printed = decision.seller_tax_id.split(", ")
+    used = decision.category in {TaxCategory.STANDARD, TaxCategory.REVERSE_CHARGE}
+    return [
+        one
+        for one in known.registrations
+        if used
+        and one.valid.end < date.max
+        and (one.number in printed if one.number else _place(one) in _jurisdictions(decision))
+    ]
+
+
+def _jurisdictions(decision: TaxDecision) -> set[str]:
+    return {part.jurisdiction for part in decision.parts}
+
+
+def _place(one: TaxRegistration) -> str:
+    return "-".join(filter(None, (country_of(one.country), one.region.strip())))
+
+
+def _registered_next(one: TaxRegistration, known: Known) -> bool:
+    """Say whether another registration of the place is in force on the day on which this one ends."""
+    return any(
+        one.valid.end in other.valid and _place(other) == _place(one)
+        for other in known.registrations
+    )
 
 
 def _followed(one: ExemptionCertificate, known: Known) -> bool:

@@ -27,19 +27,16 @@ class Case:
     seller: str
     seller_region: str
     buyer: str
+    region: str
+    """The buyer's, as the rates name it, else as it was entered."""
     number: str = ""
     """The buyer's, as it is printed; empty: none."""
     well_formed: bool = False
 
     @property
-    def region(self) -> str:
-        """The buyer's, as it was entered."""
-        return self.profile.region.strip()
-
-    @property
     def place(self) -> str:
         """Where the buyer is, as a person reads it."""
-        parts = (self.buyer, self.region, self.profile.locality.strip())
+        parts = (self.buyer, self.profile.region.strip(), self.profile.locality.strip())
         return ", ".join(part for part in parts if part)
 
     @property

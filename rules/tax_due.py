@@ -42,12 +42,15 @@ def taxed(case: Case) -> TaxDecision | Finding:
     due: list[_Due] = []
     left_out: list[str] = []
     for rate in rates:
-        if rate.percent == 0:
+        if rate.percent == 0 or not rate.taxed_part:
             left_out.append(rate.note or f"No {rate.tax}: its rate in {_jurisdiction(rate)} is 0.")
             continue
         region = rate.regions[0] if rate.regional and rate.regions else ""
         mine = _registration(case, rate)
         if mine is None and region:
+            missing = _should_be_registered(case, rate)
+            if missing is not None:
+                return missing
             left_out.append(
                 f"No {rate.tax}: the seller is not registered in {rate.country}-{region}."
             )
@@ -62,13 +65,30 @@ def taxed(case: Case) -> TaxDecision | Finding:
             )
         else:
             due.append(_Due(rate, mine))
-    return _less_exempt(case, due, left_out)
+    return _less_exempt(case, due, left_out, regional=any(rate.regional for rate in rates))
 
 
 def _registration(case: Case, rate: TaxRate) -> TaxRegistration | None:
     names = rate.regions if rate.regional else ("",)
     found = (case.known.registration(rate.country, name, case.on) for name in names)
     return next((one for one in found if one), None)
+
+
+def _should_be_registered(case: Case, rate: TaxRate) -> Finding | None:
+    """A region where the seller was registered, or is at home, is not taken to be untaxed."""
+    ends = (case.known.ended(rate.country, name, case.on) for name in rate.regions)
+    before = next((one for one in ends if one), None)
+    if before is not None:
+        return case.held(
+            "tax.no_registration",
+            f"The selling company's registration {before.number} in {_jurisdiction(rate)} ended on "
+            f"{before.valid.last_day}, and the tax point is {case.on}.",
+            "enter the one that follows under Tax registrations; if no tax is due there any more, "
+            "deactivate the old one",
+        )
+    if case.seller == rate.country and named(case.seller_region, rate.regions, rate.country):
+        return not_registered(case, _jurisdiction(rate), rate.tax)
+    return None
 
 
 def _jurisdiction(rate: TaxRate) -> str:
@@ -128,7 +148,9 @@ def _no_rate(case: Case, rows: Sequence[TaxRate]) -> Finding:
 # Certificates -------------------------------------------------------------------------------------
 
 
-def _less_exempt(case: Case, due: list[_Due], left_out: list[str]) -> TaxDecision | Finding:
+def _less_exempt(
+    case: Case, due: list[_Due], left_out: list[str], *, regional: bool
+) -> TaxDecision | Finding:
     placeless = [one for one in case.known.certificates if country_of(one.country) not in ISO_3166]
     if due and placeless:
         return case.held(
@@ -136,10 +158,19 @@ def _less_exempt(case: Case, due: list[_Due], left_out: list[str]) -> TaxDecisio
             f"The exemption certificate {placeless[0].number} does not say of which country it is.",
             "enter its country under Exemption certificates by its two letters",
         )
+    nowhere = next((one for one in case.known.certificates if _of_no_region(case, one)), None)
+    if due and nowhere is not None:
+        return case.held(
+            "tax.no_evidence",
+            f"The exemption certificate {nowhere.number} is for {case.buyer}, "
+            f"{nowhere.region.strip()}, which the tax rates do not know.",
+            "correct its region under Exemption certificates by its code or name, or leave it empty "
+            "where the certificate counts in the whole country",
+        )
     charged: list[_Due] = []
     papers: dict[str, ExemptionCertificate] = {}
     for one in due:
-        found = _paper(case, one.rate, any(other.rate.regional for other in due))
+        found = _paper(case, one.rate, regional)
         if isinstance(found, Finding):
             return found
         if found is None:
@@ -167,7 +198,7 @@ def _less_exempt(case: Case, due: list[_Due], left_out: list[str]) -> TaxDecisio
             name=one.rate.tax,
             jurisdiction=_jurisdiction(one.rate),
             percent=one.rate.percent or Decimal(0),
-            taxable_percent=one.rate.taxable_percent,
+            taxable_percent=one.rate.taxed_part,
         )
         for one in charged
     )
@@ -184,6 +215,17 @@ def _less_exempt(case: Case, due: list[_Due], left_out: list[str]) -> TaxDecisio
             "source": ", ".join(dict.fromkeys(one.rate.source for one in charged)),
             **told,
         },
+    )
+
+
+def _of_no_region(case: Case, paper: ExemptionCertificate) -> bool:
+    """Whether a certificate for the buyer's country names a region that nobody knows."""
+    region = paper.region.strip()
+    return bool(
+        region
+        and country_of(paper.country) == case.buyer
+        and case.on in paper.valid
+        and not case.table.has_region(case.buyer, region)
     )
 
 
@@ -216,7 +258,7 @@ def _paper(case: Case, rate: TaxRate, regional: bool) -> ExemptionCertificate | 
         return case.held(
             "tax.no_evidence",
             f"An exemption certificate for {_jurisdiction(rate)} has no number.",
-            "enter its number under Exemption certificates, or delete it to charge tax",
+            "enter its number under Exemption certificates; to charge tax, deactivate it",
         )
     last = max(own, key=lambda one: one.valid.end)
     later = min((one for one in own if one.valid.start > case.on), default=None, key=_start)
@@ -225,13 +267,14 @@ def _paper(case: Case, rate: TaxRate, regional: bool) -> ExemptionCertificate | 
             "tax.not_yet_valid",
             f"The exemption certificate {later.number} is valid from {later.valid.start} on, "
             f"and the tax point is {case.on}.",
-            "correct its first day, or wait; delete it to charge tax until then",
+            "correct its first day, or wait; to charge tax until then, deactivate it",
         )
     return case.held(
         "tax.lapsed",
         f"The exemption certificate {last.number} ended on {last.valid.last_day}, "
         f"and the tax point is {case.on}.",
-        "ask the customer for a new certificate and enter it, or delete the old one to charge tax",
+        "ask the customer for a new certificate and enter it; to charge tax, deactivate the old one "
+        "(the row stays as evidence)",
     )
 
 

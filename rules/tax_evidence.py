@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date
 
+from domain.customer import Address
 from domain.problems import Finding, Severity
 from domain.tax import (
     ExemptionCertificate,
@@ -19,7 +20,7 @@ from domain.tax import (
     TaxTreatment,
     printed_number,
 )
-from rules.tax_places import CheckVat, country_of, territory_of
+from rules.tax_places import CheckVat, country_of, folded, territory_of
 
 CATEGORY_OF = {
     TaxTreatment.STANDARD: TaxCategory.STANDARD,
@@ -39,6 +40,8 @@ class Known:
     """Of the seller."""
     certificates: tuple[ExemptionCertificate, ...] = ()
     """Of the customer."""
+    buyer_address: Address | None = None
+    """Where the account is; its town and postal code tell islands and enclaves. None: not known."""
     number_checks: tuple[TaxNumberCheck, ...] = ()
     rates: tuple[TaxRate, ...] = ()
     """The partner's own; they go before those that ship with the product."""
@@ -62,16 +65,23 @@ class Known:
 
         Of several the one that began last. Countries that are one VAT territory share theirs.
         """
+        found = [one for one in self._registrations(country, region) if on in one.valid]
+        return max(found, key=lambda one: one.valid.start, default=None)
+
+    def ended(self, country: str, region: str, on: date) -> TaxRegistration | None:
+        """Return the seller's registration there that ended last before a day, or on it."""
+        found = [one for one in self._registrations(country, region) if one.valid.end <= on]
+        return max(found, key=lambda one: one.valid.end, default=None)
+
+    def _registrations(self, country: str, region: str) -> list[TaxRegistration]:
         home = territory_of(country_of(country))
-        found = [
+        return [
             one
             for one in self.registrations
-            if on in one.valid
-            and territory_of(country_of(one.country)) == home
-            and one.region.strip().casefold().removeprefix(f"{home.casefold()}-")
-            == region.casefold()
+            if territory_of(country_of(one.country)) == home
+            and folded(one.region.strip().casefold().removeprefix(f"{home.casefold()}-"))
+            == folded(region)
         ]
-        return max(found, key=lambda one: one.valid.start, default=None)
 
     def number_in(self, country: str, on: date) -> str:
         """Return the seller's tax number in a country on a day; empty where there is none."""

@@ -6,9 +6,11 @@ Limits: a number is looked at by its form and its check digits alone; whether a 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 
 from domain.countries import COUNTRIES
 
@@ -58,6 +60,13 @@ class Wrong:
     check: str
     sentence: str
     hint: str
+
+
+@lru_cache(maxsize=4096)
+def folded(name: str) -> str:
+    """Return what is left of a name without case, accents, blanks and signs."""
+    plain = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(letter for letter in plain if letter.isalnum())
 
 
 def country_of(code: str) -> str:

@@ -12,14 +12,16 @@ company of its own. Marketplaces, one-stop-shop and withholding taxes are not de
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 
 from domain.contract import TaxProfile
 from domain.countries import country_in_words
+from domain.customer import Address
 from domain.problems import Finding
 from domain.tax import FORM_ONLY, NumberProof, NumberState, TaxCategory, TaxDecision, TaxRate
 from rules.number_checks import is_refuted, refuted
+from rules.places import Area, Gazetteer, tax_areas
 from rules.tax_case import Case, no_seller, not_registered
 from rules.tax_due import taxed
 from rules.tax_evidence import Known
@@ -35,12 +37,14 @@ from rules.tax_places import (
     look_at_number,
     territory_of,
 )
-from rules.tax_rates import in_force, named, rate_fault, repeated, with_own
+from rules.tax_rates import Taxes, in_force, named, rate_fault, repeated, with_own
 
 _CHARGED_IF_REGISTERED = frozenset({"US", "CA", "CH", "LI"})
 """Where a registered seller from abroad charges businesses, too; elsewhere they account themselves."""
 _ZERO_RATED = frozenset({"AU", "NZ", "CA", "SG", "JP", "ZA"})
 """Countries that tax services to abroad at zero; in the others they are outside the scope."""
+_GAZETTEER = Gazetteer()
+"""By codes alone: whether names and addresses agree is looked at before (rules.address)."""
 
 
 def decide_by_rules(
@@ -52,23 +56,28 @@ def decide_by_rules(
     company = known.seller
     if company is None:
         return no_seller(customer_id)
-    # People write countries in any case.
-    own_rates = tuple(replace(one, country=country_of(one.country)) for one in known.rates)
-    known = replace(known, rates=own_rates)
     buyer = country_of(profile.country)
     seller = country_of(company.address.country)
+    # People write countries in any case.
+    own_rates = tuple(replace(one, country=country_of(one.country)) for one in known.rates)
+    known = replace(known, rates=tuple(map(_of_area, own_rates)))
+    table = with_own([r for r in known.rates if r.country in {seller, buyer} and not rate_fault(r)])
+    sold_from = _located(company.address, seller, table)
+    sold_to = _located(_buyer_address(profile, known), buyer, table)
     case = Case(
         profile=profile,
         customer_id=customer_id,
         on=on,
         known=known,
-        table=with_own(
-            [r for r in own_rates if r.country in {seller, buyer} and not rate_fault(r)]
-        ),
+        table=table,
         seller=seller,
-        seller_region=company.address.region.strip(),
+        seller_region=sold_from.region,
         buyer=buyer,
+        region=sold_to.region,
     )
+    for located in (sold_from, sold_to):
+        if located.area is not None:
+            return _own_rules_of_area(case, located.area)
     for look in (_unmapped, _bad_rate, _bad_registration, _own_rules_of_place):
         found = look(case)
         if found is not None:
@@ -79,11 +88,44 @@ def decide_by_rules(
     return _decide(numbered)
 
 
+@dataclass(frozen=True, slots=True)
+class _Located:
+    """Where somebody is, as the rates name it."""
+
+    region: str
+    area: Area | None = None
+    """A place with rules of its own, for which there is no rate."""
+
+
+def _located(address: Address, country: str, table: Taxes) -> _Located:
+    """Find a place among the rates: islands and enclaves by any name, postal code or town."""
+    region = address.region.strip()
+    area = _GAZETTEER.locate(replace(address, country=country)).area
+    if area is None or territory_of(country_of(area.own_country)) == territory_of(country):
+        return _Located(region)
+    known = (name for name in (region, *area.names) if table.has_region(country, name))
+    found = next(known, None)
+    return _Located(region, area) if found is None else _Located(found)
+
+
+def _buyer_address(profile: TaxProfile, known: Known) -> Address:
+    """Return what the tax profile says, with town and postal code of the account."""
+    there = known.buyer_address or Address()
+    return replace(there, region=profile.region, city=profile.locality.strip() or there.city)
+
+
+def _of_area(rate: TaxRate) -> TaxRate:
+    """Return a row of the partner's with all names of its region, where that is an area of its own."""
+    areas = (area for area in tax_areas() if area.country == rate.country and rate.regions)
+    area = next((one for one in areas if any(map(one.named, rate.regions))), None)
+    return replace(rate, region="|".join((*area.names, rate.region))) if area else rate
+
+
 def _decide(case: Case) -> TaxDecision | Finding:
     if case.at_home:
         return taxed(case)
     abroad = _registered(case)
-    if abroad and case.buyer in _CHARGED_IF_REGISTERED:
+    if case.buyer in _CHARGED_IF_REGISTERED and (abroad or _registered(case, before=True)):
         return taxed(case)
     if in_eu(case.buyer, case.on):
         return _to_eu(case, registered=abroad)
@@ -134,7 +176,7 @@ def _bad_rate(case: Case) -> Finding | None:
                 f"The row {rate.key} of the tax rates cannot be meant: {fault}.",
                 "correct the row under Tax rates, or delete it",
             )
-    twice = repeated(own)
+    twice = repeated([rate for rate in case.table.own if rate.country == case.buyer])
     if twice is not None:
         return case.held(
             "tax.bad_rate",
@@ -142,6 +184,16 @@ def _bad_rate(case: Case) -> Finding | None:
             f"from {twice.starts} on.",
             "delete one of them under Tax rates",
         )
+    city = case.profile.locality
+    for rate in in_force(case.table.own_of(case.buyer, case.region, city), case.on):
+        doubt = case.table.doubt(rate, case.on)
+        if doubt:
+            return case.held(
+                "tax.bad_rate",
+                f"The row {rate.key} of the tax rates cannot be meant: {doubt}.",
+                "give the row the name of that tax and the day from which it counts (From) under "
+                "Tax rates, or delete it",
+            )
     return None
 
 
@@ -162,11 +214,28 @@ def _bad_registration(case: Case) -> Finding | None:
                 "correct country and region under Tax registrations: a country by its two letters, "
                 "a state by its code or name",
             )
+        if country == case.buyer == "US" and not region and case.on in one.valid:
+            return case.held(
+                "tax.bad_registration",
+                f"The selling company's registration {one.number or one.key} is for US and names "
+                "no state; sales tax is charged by who is registered in the state.",
+                "enter its state under Tax registrations; if it is no registration for sales tax, "
+                "deactivate it",
+            )
     return None
 
 
 def _where(rate: TaxRate) -> str:
     return ", ".join((rate.country, *rate.regions[:1], *rate.localities[:1]))
+
+
+def _own_rules_of_area(case: Case, area: Area) -> Finding:
+    own = f"give the tax profile the country {area.own_country}, or " if area.own_country else ""
+    return case.held(
+        "tax.own_rules",
+        f"{case.place} has tax rules of its own: {area.why}.",
+        f"ask your accountant; {own}add the rate of {area.country}, {area.names[0]} under Tax rates",
+    )
 
 
 def _own_rules_of_place(case: Case) -> Finding | None:
@@ -243,11 +312,12 @@ def _unproved(case: Case) -> Finding | None:
 # Across a border ----------------------------------------------------------------------------------
 
 
-def _registered(case: Case) -> bool:
-    """Whether the seller is registered anywhere in the buyer's country."""
+def _registered(case: Case, *, before: bool = False) -> bool:
+    """Whether the seller is registered anywhere in the buyer's country, or was at any time before."""
     home = territory_of(case.buyer)
     return any(
-        case.on in one.valid and territory_of(country_of(one.country)) == home
+        (case.on in one.valid or (before and one.valid.end <= case.on))
+        and territory_of(country_of(one.country)) == home
         for one in case.known.registrations
     )
 
@@ -264,6 +334,14 @@ def _to_eu(case: Case, *, registered: bool) -> TaxDecision | Finding:
     own = case.known.registration(case.seller, "", case.on)
     if own is None or not own.number:
         return not_registered(case, case.seller, case.table.named(case.seller))
+    looked = look_at_number(case.seller, own.number, case.known.check_number or _unknown)
+    if isinstance(looked, Wrong):
+        return case.held(
+            "tax.bad_registration",
+            f"The selling company's number {own.number} is not a VAT number of {case.seller}: a "
+            "reverse charge is stated with the numbers of both.",
+            "correct the number under Tax registrations",
+        )
     return case.decide(
         "tax.reverse_charge",
         TaxCategory.REVERSE_CHARGE,

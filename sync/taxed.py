@@ -38,6 +38,7 @@ def known_of(file: CustomerFile, taxing: Known, today: date) -> Known:
         seller=file.seller,
         registrations=file.registrations,
         certificates=file.certificates,
+        buyer_address=file.account.address if file.account else None,
         number_checks=file.number_checks,
         rates=file.tax_rates,
         faults=file.tax_faults,

@@ -168,7 +168,7 @@ def test_what_people_key_in_and_link_counts_without_any_key_of_ours(store, clien
     assert (certificate.customer_id, certificate.number) == ("c1", "MTC-1")
     assert certificate.valid == ALWAYS
     (rate,) = file.tax_rates
-    assert (rate.percent, rate.taxable_percent, rate.starts) == (None, Decimal(100), date.min)
+    assert (rate.percent, rate.taxable_percent, rate.starts) == (None, None, date.min)
 
 
 def test_a_change_in_dynamics_counts_in_the_next_draft(store, client):

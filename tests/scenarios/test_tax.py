@@ -252,7 +252,7 @@ class Case:
             tax=tax,
             source=more[0] if more else "ours",
             locality=more[1] if len(more) > 1 else "",
-            taxable_percent=Decimal(more[2]) if len(more) > 2 else Decimal(100),
+            taxable_percent=Decimal(more[2]) if more[2:] and more[2] else None,
             regional=more[3:4] == ["regional"],
         )
 

@@ -1,5 +1,7 @@
 """What is true of every decision by rules, whoever sells to whom with whatever evidence."""
 
+import sys
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -457,6 +459,99 @@ def test_a_row_of_ours_decides_what_the_table_leaves_open_and_nothing_else():
     colorado = a_rate(country="US", region="CO", tax="sales and use tax", percent=Decimal("2.9"))
     assert charged(colorado, place=("US", "CO")) == {"sales and use tax": "2.9"}
     assert charged(colorado, place=("US", "AZ")) == {"sales tax": "None"}
+
+
+@pytest.mark.parametrize(
+    ("country", "region", "city", "postal_code"),
+    [
+        ("ES", "Islas Canarias", "Las Palmas", "35001"),
+        ("ES", "", "Las Palmas", "35001"),
+        ("IT", "SO", "Livigno", "23041"),
+        ("DE", "BY", "", "78266"),
+        ("DE", "BW", "Busingen", ""),
+        ("PT", "Região Autónoma da Madeira", "Funchal", "9000-018"),
+        ("FI", "", "Mariehamn", "22100"),
+        ("FR", "La Reunion", "Saint-Denis", "97400"),
+    ],
+)
+def test_a_place_with_rules_of_its_own_is_known_by_name_town_and_postal_code(
+    country, region, city, postal_code
+):
+    there = Address(country=country, city=city, postal_code=postal_code)
+    registered = (a_registration(country),)
+
+    def bill(**fields):
+        told = known(seller=a_seller(country), registrations=registered, **fields)
+        return decide(by_rules(country, region=region), "c1", ON, told)
+
+    assert bill(buyer_address=there).check == "tax.own_rules"
+    mainland = replace(there, city="", postal_code="")
+    by_name = region not in {"", "SO", "BY", "BW"}
+    assert isinstance(bill(buyer_address=mainland), Finding) is by_name
+    # The seller's own place, too.
+    told = known(seller=replace(a_seller(country), address=there), registrations=registered)
+    held = decide(by_rules(country), "c1", ON, told)
+    assert isinstance(held, Finding)
+
+
+def test_a_row_of_ours_says_the_rate_of_islands_whoever_calls_them_what():
+    row = a_rate(country="ES", region="Canary Islands", tax="IGIC", percent=Decimal(7))
+    told = known(
+        seller=a_seller("ES"),
+        registrations=(a_registration("ES"),),
+        rates=(row,),
+        buyer_address=Address(country="ES", postal_code="35001"),
+    )
+    for region in ("", "GC", "Islas Canarias"):
+        assert decide(by_rules("ES", region=region), "c1", ON, told).percent == 7
+
+
+def test_what_a_row_of_ours_leaves_open_it_takes_from_its_tax_or_its_region():
+    def own(**fields):
+        row = a_rate(country="US", region="Texas", tax="sales tax", **fields)
+        (found,) = with_own([row]).own
+        return found.taxed_part, found.regional, found.local_taxes
+
+    assert own() == (80, True, True)
+    assert own(locality="Marfa") == (80, True, False)
+    assert own(taxable_percent=Decimal(100)) == (100, True, True)
+
+
+def test_names_of_one_place_are_one_place_in_whatever_order_rows_come():
+    rows = [
+        a_rate(country="US", region="TX", tax="sales tax", locality=names, percent=Decimal(n))
+        for n, names in enumerate(["Marfa", "City of Marfa|Presidio", "presidio", "Alpine"])
+    ]
+    rows = [replace(row, starts=day(f"2026-0{n + 1}-01")) for n, row in enumerate(rows)]
+    for order in (rows, rows[::-1]):
+        found = in_force(with_own(order).own, ON)
+        assert {row.percent for row in found} == {2, 3}
+
+
+def test_a_decision_with_thousands_of_own_rows_takes_no_longer_for_each():
+    def steps(count):
+        rows = [
+            a_rate(country="US", region="TX", tax="sales tax", locality=f"Town {n} of {count}")
+            for n in range(count)
+        ]
+        told = known(
+            seller=a_seller("US", "TX"), registrations=(a_registration("US", "TX"),), rates=rows
+        )
+        taken = 0
+
+        def count_calls(_frame, event, _argument):
+            nonlocal taken
+            taken += event == "call"
+
+        sys.setprofile(count_calls)
+        try:
+            found = decide(by_rules("US", region="TX", locality="Town 1 of 9"), "c1", ON, told)
+        finally:
+            sys.setprofile(None)
+        assert found.check == "tax.no_locality"
+        return taken
+
+    assert steps(1600) < 5 * steps(400)
 
 
 def test_a_rate_of_nothing_without_a_note_is_explained_all_the_same():
