@@ -35,6 +35,8 @@ from rules.tax_rates import Taxes, in_force, with_own
 
 _EXCUSED = frozenset({"tax.no_vat_number", "tax.no_rate", "tax.unmapped_region", "tax.no_locality"})
 """What need not be known of a customer that is exempt."""
+_ASSUMED = "0"
+"""The seller's number. It is not printed: an answer names none."""
 _HINTS = {
     "tax.unmapped_country": "give seller_country and buyer_country by the two letters of ISO 3166, "
     "for example DE; sales from a country without a tax rate are not taxed here",
@@ -97,15 +99,18 @@ def _known(tax: Tax, table: Taxes) -> Known:
                 seller_key=seller.key,
                 country=country,
                 region=region,
-                # It is not printed: an answer names no number of the seller.
-                number="assumed",
+                number=_ASSUMED,
                 valid=FOREVER,
             )
             for country, region in _registered(tax, table)
         ),
         policy=TaxPolicy(number_proof=NumberProof.FORM),
-        check_number=valid_vat,
+        check_number=_valid,
     )
+
+
+def _valid(country: str, number: str) -> bool | None:
+    return None if number == _ASSUMED else valid_vat(country, number)
 
 
 def _registered(tax: Tax, table: Taxes) -> tuple[tuple[str, str], ...]:
