@@ -6,6 +6,7 @@ meant is found by `rules.metering.fault_of` and `rules.pricing.item_fault` and t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -207,6 +208,19 @@ class BillingContract:
         if first >= beyond:
             return None
         return Period(grid.nth(first).start, grid.nth(beyond - 1).end)
+
+
+def counting(contracts: Iterable[BillingContract], on: date) -> dict[str, BillingContract]:
+    """Return by customer the contract that counts on a day: of those begun the one that starts last.
+
+    Where none has begun, the one that begins first.
+    """
+    found: dict[str, BillingContract] = {}
+    for one in sorted(contracts, key=lambda one: (one.starts, one.key)):
+        lasts = one.ends is None or one.ends > one.starts
+        if one.customer_id not in found or (lasts and one.starts <= on):
+            found[one.customer_id] = one
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

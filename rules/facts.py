@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -84,6 +85,8 @@ class Facts(StandingFacts):
     """The lines of the month, and of earlier ones that were left unbilled: the bill asks for them."""
     taxing: Known = field(default_factory=Known)
     """What decides the tax besides the profile."""
+    answered: AbstractSet[str] = frozenset()
+    """Keys of Microsoft's lines, of any month, that documents ask for already."""
     period: Period
 
 

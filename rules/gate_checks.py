@@ -114,7 +114,12 @@ GATE = of_room(
     hold(
         "mapping.several_contracts",
         "whether one contract alone is in force on each day",
-        "end the older contract on the day on which the newer one starts",
+        "let the older contract end, and the newer one begin, on the first of a month",
+    ),
+    hold(
+        "mapping.contract_changed",
+        "whether a contract that follows another within a month leaves days unbilled",
+        "let the older contract end, and the newer one begin, on the first of a month",
     ),
     hold(
         "mapping.account_gone",

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import timedelta
 from decimal import Decimal
 
-from domain.contract import BillingContract
+from domain.contract import Alignment, BillingContract
+from domain.period import Period, add_months
 from domain.problems import Finding, Severity
 from domain.subscription import CostLine
 from rules.facts import Facts, StandingFacts
+from rules.reconcile import due_until
 
 
 def mapping(facts: StandingFacts) -> list[Finding]:
@@ -56,7 +59,8 @@ def _several(facts: StandingFacts) -> list[Finding]:
                     f"billing contract {other.key}",
                     f"The billing contracts {one.key} and {other.key} are both in force from "
                     f"{other.starts} on ({', '.join(who)}).",
-                    "end the older contract on the day on which the newer one starts, or remove one",
+                    "let the older contract end, and the newer one begin, on the first of a month "
+                    "(a month is billed by one contract), or remove one",
                 )
             )
     return found
@@ -133,13 +137,15 @@ def in_force(facts: Facts) -> list[Finding]:
                 "renew the contract, or move the subscriptions away",
             )
         ]
-    outside = [line for line in facts.cost_lines if _outside(line, contract)]
+    told = {line.key for _, _, lines in _left_behind(facts, contract) for line in lines}
+    outside = [
+        line
+        for line in facts.cost_lines
+        if _outside(line, contract) and line.key not in told and line.key not in facts.answered
+    ]
     if not outside:
         return []
-    sums: dict[str, Decimal] = defaultdict(Decimal)
-    for line in outside:
-        sums[line.currency] += line.subtotal
-    worth = " and ".join(f"{amount} {currency}" for currency, amount in sorted(sums.items()))
+    worth = _worth(outside)
     until = f" to {contract.ends}" if contract.ends else ""
     lines, are, they = (
         ("1 line", "is", "it is")
@@ -156,6 +162,91 @@ def in_force(facts: Facts) -> list[Finding]:
             Severity.WARN,
         )
     ]
+
+
+def changed(facts: Facts) -> list[Finding]:
+    """A month is billed by one contract: what the one before leaves behind is held, not lost.
+
+    That is the contract in force on the month's last day. Limit: of an older contract with periods of
+    its own the days are told in the month of the change alone, whatever was asked for them.
+    """
+    contract = facts.contract
+    if contract is None:
+        return []
+    found = []
+    for older, left, lines in _left_behind(facts, contract):
+        newer = _follower(facts, older)
+        count = "1 line" if len(lines) == 1 else f"{len(lines)} lines"
+        what = f"{count} of Microsoft, worth {_worth(lines)}," if lines else "What was served"
+        first = newer.starts.replace(day=1)
+        where = (
+            f"on the first of a month ({f'{first} or ' if older.starts < first else ''}"
+            f"{add_months(first, 1)})"
+            if newer.starts != first
+            else f"on the first of a month with which a billing period of {older.key} ends"
+        )
+        found.append(
+            facts.tell(
+                "mapping.contract_changed",
+                f"billing contracts {older.key} and {newer.key}",
+                f"{what} from {left} would not be billed: these are days of the billing contract "
+                f"{older.key}, and no month's bill asks for them, as {newer.key} follows on "
+                f"{newer.starts}.",
+                f"let {older.key} end, and {newer.key} begin, {where}, then bill the months from "
+                f"{left.start:%Y-%m} on again; or bill these days in another way, and release this",
+            )
+        )
+    return found
+
+
+def _left_behind(
+    facts: Facts, contract: BillingContract
+) -> list[tuple[BillingContract, Period, list[CostLine]]]:
+    """Return older contracts with days that no month's bill asks for, and Microsoft's lines of them."""
+    found = []
+    for older in sorted(facts.contracts, key=lambda one: (one.starts, one.key)):
+        if older.starts >= contract.starts or (older.ends and older.ends <= older.starts):
+            continue
+        newer = _follower(facts, older)
+        counted = newer.starts.replace(day=1) - timedelta(days=1)
+        asked = due_until(older, Period.month(f"{counted:%Y-%m}"))
+        start = max(older.starts, asked or older.starts)
+        end = min(older.ends or newer.starts, newer.starts, facts.period.end)
+        if start >= end:
+            continue
+        left = Period(start, end)
+        lines = [
+            line
+            for line in facts.history
+            if (day := line.falls_on)
+            and day in left
+            and line.key not in facts.answered
+            and line.sku not in older.excluded_skus
+        ]
+        own_periods = older.alignment is Alignment.CONTRACT and end > facts.period.start
+        if lines or (own_periods and facts.subscriptions):
+            found.append((older, left, lines))
+    return found
+
+
+def _follower(facts: Facts, older: BillingContract) -> BillingContract:
+    """Return the contract that counts after an older one."""
+    return min(
+        (
+            one
+            for one in facts.contracts
+            if one.starts > older.starts and (one.ends is None or one.ends > one.starts)
+        ),
+        key=lambda one: (one.starts, one.key),
+        default=facts.contract or older,
+    )
+
+
+def _worth(lines: Sequence[CostLine]) -> str:
+    sums: dict[str, Decimal] = defaultdict(Decimal)
+    for line in lines:
+        sums[line.currency] += line.subtotal
+    return " and ".join(f"{amount} {currency}" for currency, amount in sorted(sums.items()))
 
 
 def _outside(line: CostLine, contract: BillingContract) -> bool:

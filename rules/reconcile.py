@@ -244,9 +244,13 @@ def reconcile(
             answered, undone = line.key in by_line, False
         if answered:
             outcome = _settled(line)
-        elif excluded(line, contracts.get(line.customer_id)):
+        elif excluded_sku(line, contract := contracts.get(line.customer_id)):
             outcome = Outcome.EXCLUDED
-        elif line.customer_id in held or not_yet(line.falls_on, line.customer_id):
+        elif line.customer_id in held:
+            outcome = Outcome.HELD
+        elif excluded(line, contract):
+            outcome = Outcome.EXCLUDED
+        elif not_yet(line.falls_on, line.customer_id):
             outcome = Outcome.HELD
         else:
             outcome = _settled(line) if undone else Outcome.UNEXPLAINED
@@ -291,9 +295,14 @@ def excluded(line: CostLine, contract: BillingContract | None) -> bool:
     """Say whether a line is not passed on by agreement, or was served before the contract began."""
     if contract is None:
         return False
-    if line.sku in contract.excluded_skus:
+    if excluded_sku(line, contract):
         return True
     return line.falls_on is not None and line.falls_on < contract.starts
+
+
+def excluded_sku(line: CostLine, contract: BillingContract | None) -> bool:
+    """Say whether a line's product is not passed on by agreement."""
+    return contract is not None and line.sku in contract.excluded_skus
 
 
 def due_until(contract: BillingContract, period: Period) -> date | None:

@@ -15,7 +15,7 @@ from domain.problems import Finding
 from rules import address, currency, tax
 from rules.checks import severity_of
 from rules.facts import Demands, Facts, Policy, StandingFacts
-from rules.mapping import in_force, mapping, partner_of_record
+from rules.mapping import changed, in_force, mapping, partner_of_record
 from rules.qualification import qualification
 from rules.relationship import (
     access,
@@ -122,6 +122,7 @@ def tax_profile(facts: Facts) -> list[Finding]:
 CHECKS: Mapping[str, Callable[[Facts], list[Finding]]] = {
     **STANDING,
     "contract": in_force,
+    "contract_changed": changed,
     "partner_of_record": partner_of_record,
     "tax": tax_profile,
 }

@@ -15,7 +15,7 @@ from decimal import Decimal
 from functools import cache
 
 from domain.charge import Charge
-from domain.contract import Alignment, BillingContract
+from domain.contract import Alignment, BillingContract, counting
 from domain.period import Period
 from domain.problems import Finding, InputError, Severity, WorkerError
 from domain.run import Run, RunStatus, UnitStatus
@@ -43,6 +43,7 @@ from sync.findings import concerning, current, held_customers, replace_everywher
 from sync.ledger import Ledger, Outcome
 from sync.looks import (
     AFTER_THE_CHARGES,
+    answered,
     asked_so_far,
     lines_asked_for,
     unasked,
@@ -202,6 +203,7 @@ def draft(
             today=today,
             demands=demands,
             taxing=taxing,
+            answered=answered(file, period),
         ),
     )
     decision = tax.decide(file.tax_profile, customer.id, period.last_day, taxing)
@@ -497,7 +499,7 @@ def close(ports: Ports, run: Run) -> Run:
     sold: dict[str, Decimal] = defaultdict(Decimal)
     for document in standing:
         sold[document.currency] += document.subtotal.amount
-    contracts = {contract.customer_id: contract for contract in ports.store.contracts()}
+    contracts = counting(ports.store.contracts(), period.last_day)
     result = reconcile.reconcile(
         lines=lines,
         charges=[line.charge for document in answering for line in document.lines],

@@ -7,6 +7,7 @@ month that was held is asked for by the next bill, and what holds its lines must
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
 from domain.charge import Charge
 from domain.contract import BillingContract
@@ -95,3 +96,15 @@ def asked_so_far(documents: Iterable[Invoice], period: Period) -> Iterable[Charg
         redone = document.status is DocumentStatus.DRAFT and document.period == period
         if document.status is not DocumentStatus.VOID and not redone:
             yield from (line.charge for line in document.lines)
+
+
+def answered(file: CustomerFile, period: Period) -> AbstractSet[str]:
+    """Return the keys of Microsoft's lines that documents ask for, this month's draft left out."""
+    charges = list(asked_so_far(file.documents, period))
+    keys = {key for charge in charges for key in charge.cost_lines}
+    places = {(charge.subscription_id, charge.service) for charge in charges}
+    return {
+        line.key
+        for line in file.cost_lines
+        if line.key in keys or (line.subscription_id, line.charged) in places
+    }

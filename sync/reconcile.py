@@ -90,7 +90,7 @@ def of_month(
     held = held_customers(concerning(ports.store, found, period))
     sides = _Sides(period=period, today=today, lines=lines, held=held)
     for one in customers:
-        file = ports.store.customer_file(one)
+        file = ports.store.customer_file(one, period.last_day)
         if then is None:
             sides.add(file)
             continue

@@ -143,6 +143,7 @@ def test_every_check_of_the_gate_has_its_three_cases():
 def test_what_the_standing_checks_may_find_is_what_the_gate_replaces():
     month_alone = {
         "mapping.contract_ended",
+        "mapping.contract_changed",
         "mapping.outside_contract",
         "partner_of_record.drift",
         "partner_of_record.differs",

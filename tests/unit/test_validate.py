@@ -45,7 +45,7 @@ def found(**fields):
 
 def test_a_customer_in_order_has_no_findings():
     assert found() == []
-    assert len(CHECKS) == 12
+    assert len(CHECKS) == 13
 
 
 # --- relationship ----------------------------------------------------------------------------------
