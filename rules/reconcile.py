@@ -200,12 +200,14 @@ def reconcile(
     held: AbstractSet[str],
     sold: Mapping[str, Decimal],
     period: Period | None = None,
+    began: Mapping[str, date] | None = None,
 ) -> Reconciliation:
     """Give every line of the period's invoices its outcome.
 
     `charges` are those on documents that stand, `held` the customers on hold, `sold` what the
     documents ask for by currency. With the `period` of the bill, lines that a contract asks for
-    with a later one wait, and are held. What a line is answered with is compared in `rules.four_way`.
+    with a later one wait, and are held. `began` is by customer the first day of its first contract.
+    What a line is answered with is compared in `rules.four_way`.
     """
     all_charges = list(charges)
     standing = _standing(all_charges)
@@ -244,13 +246,9 @@ def reconcile(
             answered, undone = line.key in by_line, False
         if answered:
             outcome = _settled(line)
-        elif excluded_sku(line, contract := contracts.get(line.customer_id)):
+        elif excluded(line, contracts.get(line.customer_id), (began or {}).get(line.customer_id)):
             outcome = Outcome.EXCLUDED
-        elif line.customer_id in held:
-            outcome = Outcome.HELD
-        elif excluded(line, contract):
-            outcome = Outcome.EXCLUDED
-        elif not_yet(line.falls_on, line.customer_id):
+        elif line.customer_id in held or not_yet(line.falls_on, line.customer_id):
             outcome = Outcome.HELD
         else:
             outcome = _settled(line) if undone else Outcome.UNEXPLAINED
@@ -291,18 +289,16 @@ def _settled(line: CostLine) -> Outcome:
     return Outcome.CREDITED if line.subtotal < 0 else Outcome.BILLED
 
 
-def excluded(line: CostLine, contract: BillingContract | None) -> bool:
-    """Say whether a line is not passed on by agreement, or was served before the contract began."""
+def excluded(line: CostLine, contract: BillingContract | None, began: date | None = None) -> bool:
+    """Say whether a line is not passed on by agreement, or was served before the contract began.
+
+    `began` is the first day of the customer's first contract, where one went before.
+    """
     if contract is None:
         return False
-    if excluded_sku(line, contract):
+    if line.sku in contract.excluded_skus:
         return True
-    return line.falls_on is not None and line.falls_on < contract.starts
-
-
-def excluded_sku(line: CostLine, contract: BillingContract | None) -> bool:
-    """Say whether a line's product is not passed on by agreement."""
-    return contract is not None and line.sku in contract.excluded_skus
+    return line.falls_on is not None and line.falls_on < (began or contract.starts)
 
 
 def due_until(contract: BillingContract, period: Period) -> date | None:

@@ -499,7 +499,8 @@ def close(ports: Ports, run: Run) -> Run:
     sold: dict[str, Decimal] = defaultdict(Decimal)
     for document in standing:
         sold[document.currency] += document.subtotal.amount
-    contracts = counting(ports.store.contracts(), period.last_day)
+    known = ports.store.contracts()
+    contracts = counting(known, period.last_day)
     result = reconcile.reconcile(
         lines=lines,
         charges=[line.charge for document in answering for line in document.lines],
@@ -507,6 +508,7 @@ def close(ports: Ports, run: Run) -> Run:
         held=held,
         sold=sold,
         period=period,
+        began={one.customer_id: one.starts for one in sorted(known, key=_latest_first)},
     )
     residual = [*result.findings, *compared(lines, answering, contracts, held, period)]
     if run.scope:
@@ -536,6 +538,10 @@ def held_units(ports: Ports, run_key: str) -> set[str]:
         for unit in ports.store.units(run_key)
         if unit.status is UnitStatus.HELD
     }
+
+
+def _latest_first(contract: BillingContract) -> int:
+    return -contract.starts.toordinal()
 
 
 def compared(

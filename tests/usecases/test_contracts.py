@@ -121,7 +121,9 @@ def test_days_that_are_billed_in_another_way_are_released_and_told_as_not_billed
     releases.release(office.ports, finding.id, reason="billed by hand", by="Ana")
     work(office, BILL)
     assert held(office) == []
-    assert of_october(office) == {"billed": "50.00", "held": "0.00", "excluded": "100.00"}
+    assert of_october(office) == {"billed": "50.00", "held": "0.00", "excluded": "0.00"}
+    told = [f.check for f in office.store.findings(customer_id=CUSTOMER)]
+    assert told == ["mapping.contract_changed", "reconcile.not_billed"]
 
 
 def test_what_the_older_contract_does_not_pass_on_is_not_left_behind(office):
