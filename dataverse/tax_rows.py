@@ -21,6 +21,8 @@ from domain.tax import ExemptionCertificate, Seller, TaxRate, TaxRegistration
 
 SELLER_LINK = "_csp_sellerid_value"
 _CUSTOMER_LINK = "_csp_customerid_value"
+_ACTIVE = "statecode eq 0"
+"""A row that a person deactivated stays as evidence, and decides nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +38,14 @@ class TaxRows:
 
 def tax_queries(own: str) -> list[Query]:
     """Return what `tax_rows` reads; `own` is the condition of a customer's rows."""
-    # A certificate that a person linked to the customer may lack the tenant id as text.
-    mine = f"({own} or csp_tenantid eq null)"
+    # A certificate that a person linked may name another customer as text, or none.
+    nobodys = f"(csp_tenantid eq null and {_CUSTOMER_LINK} eq null)"
+    mine = f"({own} or csp_CustomerId/{own} or {nobodys}) and {_ACTIVE}"
     return [
-        query_of(SELLER, "", SELLER.primary_id),
-        query_of(TAX_REGISTRATION, "", TAX_REGISTRATION.primary_id, SELLER_LINK),
+        query_of(SELLER, _ACTIVE, SELLER.primary_id),
+        query_of(TAX_REGISTRATION, _ACTIVE, TAX_REGISTRATION.primary_id, SELLER_LINK),
         query_of(TAX_CERTIFICATE, mine, TAX_CERTIFICATE.primary_id, _CUSTOMER_LINK),
-        query_of(TAX_RATE, "", TAX_RATE.primary_id),
+        query_of(TAX_RATE, _ACTIVE, TAX_RATE.primary_id),
     ]
 
 
@@ -84,8 +87,16 @@ def tax_rows(
     papers = [
         one
         for one in certificates
-        if one["csp_tenantid"] or one[_CUSTOMER_LINK] == customer[CUSTOMER.primary_id]
+        if (
+            one[_CUSTOMER_LINK] == customer[CUSTOMER.primary_id]
+            if one[_CUSTOMER_LINK]
+            else one["csp_tenantid"]
+        )
     ]
+    for one in certificates:
+        if not one[_CUSTOMER_LINK] and not one["csp_tenantid"]:
+            nobody = InputError("the customer is missing")
+            faults.append(_fault(customer_id, TAX_CERTIFICATE, one, nobody))
     return TaxRows(
         seller=seller,
         registrations=tuple(own),
@@ -119,5 +130,5 @@ def _fault(customer_id: str, table: Table, row: Row, fault: InputError) -> Findi
         customer_id=customer_id,
         record=f"{table.label.lower()} {row.get(EXTERNAL_KEY) or row[table.primary_id]}",
         sentence=f"A row under {table.plural} cannot be read: {fault}.",
-        hint=f"correct the row under {table.plural}, or delete it",
+        hint=f"correct the row under {table.plural}, or deactivate it",
     )

@@ -342,7 +342,7 @@ TAX = of_room(
     hold(
         "tax.bad_rate",
         "whether the partner's own rows of tax rates can be meant",
-        "correct or delete the row under Tax rates",
+        "correct or deactivate the row under Tax rates",
         _NO_TAX,
     ),
     hold(
@@ -354,7 +354,7 @@ TAX = of_room(
     hold(
         "tax.unreadable_row",
         "whether the rows that decide tax can be read",
-        "correct or delete the row",
+        "correct or deactivate the row",
         _NO_TAX,
     ),
     hold(

@@ -174,7 +174,7 @@ def _bad_rate(case: Case) -> Finding | None:
             return case.held(
                 "tax.bad_rate",
                 f"The row {rate.key} of the tax rates cannot be meant: {fault}.",
-                "correct the row under Tax rates, or delete it",
+                "correct the row under Tax rates, or deactivate it",
             )
     twice = repeated([rate for rate in case.table.own if rate.country == case.buyer])
     if twice is not None:
@@ -182,7 +182,7 @@ def _bad_rate(case: Case) -> Finding | None:
             "tax.bad_rate",
             f"Two rows of the tax rates say what {twice.tax} is in {_where(twice)} "
             f"from {twice.starts} on.",
-            "delete one of them under Tax rates",
+            "deactivate one of them under Tax rates",
         )
     city = case.profile.locality
     for rate in in_force(case.table.own_of(case.buyer, case.region, city), case.on):
@@ -192,7 +192,7 @@ def _bad_rate(case: Case) -> Finding | None:
                 "tax.bad_rate",
                 f"The row {rate.key} of the tax rates cannot be meant: {doubt}.",
                 "give the row the name of that tax and the day from which it counts (From) under "
-                "Tax rates, or delete it",
+                "Tax rates, or deactivate it",
             )
     return None
 

@@ -201,7 +201,7 @@ def test_a_row_that_cannot_be_read_is_a_finding_and_no_crash(store, client):
         "A row under Tax registrations cannot be read: csp_taxregistration registration/de: "
         "a period cannot end (2019-12-31) before it starts (2020-01-01)."
     )
-    assert fault.hint == "correct the row under Tax registrations, or delete it"
+    assert fault.hint == "correct the row under Tax registrations, or deactivate it"
 
 
 def test_a_registration_of_nobody_is_told(store, client):
@@ -210,6 +210,50 @@ def test_a_registration_of_nobody_is_told(store, client):
     (fault,) = read(store).tax_faults
     assert fault.sentence == (
         "A row under Tax registrations cannot be read: the selling company is missing."
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "field"),
+    [
+        ("csp_seller", "seller"),
+        ("csp_taxregistration", "registrations"),
+        ("csp_taxcertificate", "certificates"),
+        ("csp_taxrate", "tax_rates"),
+    ],
+)
+def test_a_row_that_is_deactivated_stays_and_decides_nothing(store, client, table, field):
+    store.save([a_customer(), SELLER, REGISTRATION, CERTIFICATE, RATE, PROFILE, CONTRACT])
+    assert getattr(read(store), field)
+    row = client.id_path(table, id_of(client, table))
+    client.call("PATCH", row, body={"statecode": 1, "statuscode": 2})
+    assert not getattr(read(store), field)
+    assert read(store).tax_faults == ()
+    client.call("PATCH", row, body={"statecode": 0, "statuscode": 1})
+    assert getattr(read(store), field)
+
+
+def test_a_certificate_is_of_the_customer_that_it_is_linked_to_whatever_its_text_says(
+    store, client
+):
+    other = a_customer(id="c2", name="Other", domain="other.example")
+    store.save([a_customer(), other, SELLER, CERTIFICATE, CONTRACT])
+    c2 = id_of(client, "csp_customer", "csp_tenantid eq 'c2'")
+    link = {"csp_CustomerId@odata.bind": f"/{client.id_path('csp_customer', c2)}"}
+    paper = client.id_path("csp_taxcertificate", id_of(client, "csp_taxcertificate"))
+    client.call("PATCH", paper, body=link)
+    assert store.customer_file("c1").certificates == ()
+    (found,) = store.customer_file("c2").certificates
+    assert (found.customer_id, found.number) == ("c2", CERTIFICATE.number)
+
+
+def test_a_certificate_of_nobody_is_told(store, client):
+    store.save([a_customer(), SELLER, CONTRACT])
+    client.create("csp_taxcertificate", {"csp_country": "US", "csp_number": "MTC-1"})
+    (fault,) = read(store).tax_faults
+    assert (fault.check, fault.sentence) == (
+        "tax.unreadable_row",
+        "A row under Exemption certificates cannot be read: the customer is missing.",
     )
 
 

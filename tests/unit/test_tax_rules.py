@@ -420,6 +420,21 @@ def test_each_of_two_certificates_in_use_is_told_of():
     assert len(ending) == 2
 
 
+def test_a_certificate_that_ended_need_not_be_destroyed_to_charge_tax():
+    old = ExemptionCertificate(
+        key="certificate/1",
+        customer_id="c1",
+        country="DE",
+        number="EX-1",
+        valid=Period(date.min, day("2026-01-01")),
+    )
+    held = decide(by_rules("DE"), "c1", ON, known(certificates=(old,)))
+    assert held.check == "tax.lapsed"
+    assert "deactivate the old one (the row stays as evidence)" in held.hint
+    # A deactivated row is not read: tests/clients/test_dataverse_tax.py.
+    assert decide(by_rules("DE"), "c1", ON, known()).percent == 19
+
+
 # --- the partner's own rates -------------------------------------------------------------------------
 
 
