@@ -13,6 +13,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from domain.addresses import town_and_country
 from domain.charge import Reason
 from domain.customer import Address
 from domain.period import Period
@@ -92,11 +93,10 @@ class Party:
     def lines(self) -> tuple[str, ...]:
         """The block as it is printed: name, address, tax numbers, registration."""
         at = self.address
-        town = " ".join(filter(None, (at.postal_code, at.city)))
         told = (
             self.name,
             ", ".join(filter(None, (at.line1, at.line2))),
-            ", ".join(filter(None, (town, at.region, at.country))),
+            town_and_country(at),
             *(f"Tax number {number}" for number in self.tax_numbers),
             f"Registration number {self.registration_number}" if self.registration_number else "",
             self.email,
