@@ -53,9 +53,12 @@ class TaxProfile:
 
     @property
     def checked_number(self) -> str:
-        """The tax number that it rests on, as its check is kept; empty: none."""
+        """The tax number that it rests on, as its check is kept; empty: none.
+
+        A stated reverse charge rests on its evidence, which is also what the invoice prints.
+        """
         stated = self.evidence if self.treatment is TaxTreatment.REVERSE_CHARGE else ""
-        return printed_number(self.tax_number or stated)
+        return printed_number(stated or self.tax_number)
 
     @property
     def check_key(self) -> str:

@@ -2,13 +2,15 @@
 
 What other documents already hold is subtracted by charge key (`invoice.repair`); only the
 difference is drafted. Billing twice therefore bills once, and the sum over all documents equals
-what one correct document would have said.
+what one correct document would have said (tax: see `invoice.rounding` for what a document's rounding
+leaves).
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from itertools import pairwise
 
@@ -18,8 +20,15 @@ from domain.customer import Customer
 from domain.money import total
 from domain.period import Period
 from domain.problems import Finding, Severity
-from domain.tax import Party
-from invoice.document import DocumentKind, DocumentStatus, Invoice, InvoiceLine, Tax
+from domain.tax import Party, TaxDecision
+from invoice.document import (
+    DocumentKind,
+    DocumentStatus,
+    Invoice,
+    InvoiceLine,
+    Tax,
+    numbers_in,
+)
 from invoice.repair import subtract
 from invoice.rounding import Asked, settled
 
@@ -113,6 +122,7 @@ def assemble(
     missing = subtract(proposed, others, contract=contract, period=period, tax=tax, until=until)
     if not missing:
         return None
+    told = _buyer_tax_id(missing, tax.decision)
     month = f"{period.start:%Y-%m}"
     key = f"invoice/{customer.id}/{month}/{contract.currency}/{len(same) - len(replaced) + 1}"
     ordered = _in_order(missing)
@@ -147,15 +157,33 @@ def assemble(
         currency=contract.currency,
         lines=lines,
         tax_note="\n".join(dict.fromkeys(line.tax_note for line in lines if line.tax_note)),
-        buyer_tax_id=tax.decision.buyer_tax_id,
+        buyer_tax_id=told,
         seller_tax_id=tax.decision.seller_tax_id,
         seller=seller,
-        buyer=buyer,
+        buyer=_numbered(buyer, told, tax.decision),
         tax_point=tax.point,
         tax_decided_by=tax.decision.decided_by,
         tax_rounding=tax.rounding,
         tax_reasons=tax.decision.reasons,
     )
+
+
+def _buyer_tax_id(missing: Sequence[Asked], decision: TaxDecision) -> str:
+    """Name the buyer by every number that a line rests on, that of today first.
+
+    A reverse charge is corrected under the number by which the buyer accounted for it.
+    """
+    own = {one.buyer_tax_id for one in missing if one.buyer_tax_id} - {decision.buyer_tax_id}
+    if not own:
+        return decision.buyer_tax_id
+    today = any(one.buyer_tax_id in {"", decision.buyer_tax_id} for one in missing)
+    return ", ".join(filter(None, (decision.buyer_tax_id if today else "", *sorted(own))))
+
+
+def _numbered(buyer: Party | None, told: str, decision: TaxDecision) -> Party | None:
+    if buyer is None or told == decision.buyer_tax_id:
+        return buyer
+    return replace(buyer, tax_numbers=numbers_in(told))
 
 
 def _in_order(missing: Sequence[Asked]) -> list[Asked]:

@@ -4,7 +4,8 @@ A charge that changed since it was billed, or that should not have been, is answ
 adjustment for each cause that can be seen: the price, the quantity, the days, the usage, the tax, or
 that it was withdrawn. Each names the charge it answers and the document that asked for it, and ends
 where the next begins, so that all documents together say what one correct document would have
-said, tax included. A rate of tax is corrected by taking the line back at the old rate and asking
+said: before tax always, and in tax where it is rounded by line; rounded by document, tax may be a
+cent off for each document, and less than one for each line that is taken back (`invoice.rounding`). A rate of tax is corrected by taking the line back at the old rate and asking
 for it at the right one: a tax on nothing would be refused by every electronic invoice.
 
 Limit: changes that are entangled (the days and the price, a price that is no plain product) are
@@ -24,7 +25,7 @@ from domain.charge import Charge, ChargeType, Reason
 from domain.contract import BillingContract
 from domain.money import Money, plain, price_text, total
 from domain.period import Period
-from domain.tax import TaxRounding
+from domain.tax import TaxCategory, TaxRounding
 from invoice.document import DocumentStatus, Invoice, InvoiceLine, Tax, Treatment
 from invoice.rounding import Asked, taxes_of_steps, treatments_of
 from invoice.tax_points import tax_point
@@ -107,7 +108,13 @@ def _first_asked(charge: Charge, point: date, tax: Tax) -> Asked:
             reasons=(*charge.reasons, *decided.reasons),
         )
     taxes = treatment.on(charge.amount) if tax.rounding is TaxRounding.LINE else None
-    return Asked(charge=charge, treatment=treatment, taxes=taxes)
+    number = _number_of(treatment, decided.buyer_tax_id)
+    return Asked(charge=charge, treatment=treatment, taxes=taxes, buyer_tax_id=number)
+
+
+def _number_of(treatment: Treatment, buyer_tax_id: str) -> str:
+    """Return by which number the buyer accounts for the tax itself; empty where it does not."""
+    return buyer_tax_id if treatment.category is TaxCategory.REVERSE_CHARGE else ""
 
 
 def _as_of(point: date) -> str:
@@ -167,11 +174,13 @@ def _answer(  # noqa: PLR0917 - what is told, what is right, and the documents t
     taxed = list(zip(lines, treatments_of(lines, tax, documents), strict=True))
     first, treatment = lines[0].charge, taxed[-1][1]
     as_of = ""
+    numbers = {told.rate: documents[line.invoice_key].buyer_tax_id for line, told in taxed}
     if right and tax.right_from is not None and first.service.start >= tax.right_from:
         asked_by = documents[lines[0].invoice_key]
         latest = asked_by.tax_point or asked_by.period.last_day
         point = tax_point(right, contract, latest)
         treatment = tax.treatment_at(point)
+        numbers.setdefault(treatment.rate, tax.decided_at(point).buyer_tax_id)
         as_of = f" ({_as_of(point)})" if treatment != tax.treatment else ""
     steps = [*_other_rates(taxed, treatment, as_of), *_changes(lines, right, treatment, names)]
     if not steps:
@@ -207,7 +216,12 @@ def _answer(  # noqa: PLR0917 - what is told, what is right, and the documents t
             answers=key,
             cost_lines=cost_lines if n == len(steps) - 1 else (),
         )
-        yield Asked(charge=adjustment, treatment=step.treatment, taxes=its_taxes)
+        yield Asked(
+            charge=adjustment,
+            treatment=step.treatment,
+            taxes=its_taxes,
+            buyer_tax_id=_number_of(step.treatment, numbers[step.treatment.rate]),
+        )
 
 
 def _place(line: InvoiceLine) -> tuple[int, str]:

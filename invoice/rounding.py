@@ -47,6 +47,8 @@ class Asked:
     treatment: Treatment
     taxes: Taxes | None
     """None: it is rounded with the other lines of its rate, once all of them are known."""
+    buyer_tax_id: str = ""
+    """By which number the buyer accounts for the tax itself; empty: by that of the decision."""
 
 
 def treatments_of(

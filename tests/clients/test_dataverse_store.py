@@ -867,12 +867,12 @@ def test_a_document_keeps_who_sells_who_buys_and_why_it_is_taxed_so(environment,
     assert row["csp_sellertext"].splitlines() == [
         "Contoso Distribution Inc.",
         "1 Main Street",
-        "Ottawa, ON, CA",
+        "Ottawa ON, Canada",
         "Tax number 9 RT0001",
         "Tax number 9 TQ0001",
         "Registration number 77",
     ]
-    assert row["csp_buyertext"] == "Contoso Account\nCA"
+    assert row["csp_buyertext"] == "Contoso Account\nCanada"
 
 
 def test_a_line_is_linked_to_its_document(environment, store):

@@ -80,9 +80,10 @@ def test_greece_is_one_country_by_either_code(country):
         ({"treatment": TaxTreatment.BY_RULES, "tax_number": "DE 136695976"}, "DE136695976"),
         ({"treatment": TaxTreatment.REVERSE_CHARGE, "evidence": "DE 136695976"}, "DE136695976"),
         (
-            {"treatment": TaxTreatment.REVERSE_CHARGE, "evidence": "x", "tax_number": "FR1"},
-            "FR1",
+            {"treatment": TaxTreatment.REVERSE_CHARGE, "evidence": "FR2", "tax_number": "FR1"},
+            "FR2",  # it is what the invoice prints
         ),
+        ({"treatment": TaxTreatment.REVERSE_CHARGE, "tax_number": "FR1"}, "FR1"),
         ({"treatment": TaxTreatment.EXEMPT, "evidence": "certificate 7"}, ""),
         ({"treatment": TaxTreatment.STANDARD, "evidence": "DE136695976"}, ""),
         ({"treatment": TaxTreatment.BY_RULES}, ""),

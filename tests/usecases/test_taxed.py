@@ -169,6 +169,26 @@ def test_an_answer_of_the_register_makes_the_reverse_charge_and_its_age_holds(of
         assert [one for one in checks(told) if one.startswith("tax.")] == expected, on
 
 
+def test_a_stated_reverse_charge_rests_on_the_number_that_it_prints(office):
+    """Another number of the customer, however valid, does not help a refuted one onto an invoice."""
+
+    def answer(number, state):
+        asked = datetime(2026, 11, 8, 5, tzinfo=UTC)
+        return TaxNumberCheck(
+            number=number, country="FR", state=state, checked_at=asked, source="VIES"
+        )
+
+    stated = {"treatment": TaxTreatment.REVERSE_CHARGE, "country": "FR", "tax_number": FR}
+    refuted = "FR53901821074"
+    profile_is(office, **stated, evidence=refuted, wording="Reverse charge")
+    office.store.save([answer(refuted, NumberState.INVALID), answer(FR, NumberState.VALID)])
+    found = drafted(office)
+    assert (found.document, found.held) == (None, True)
+    assert refuted in found.findings[0].sentence
+    profile_is(office, evidence=FR)
+    assert drafted(office).document.buyer.tax_numbers == (FR,)
+
+
 def test_a_certificate_counts_from_the_draft_after_it_was_entered(office):
     paper = ExemptionCertificate(
         key="certificate/1",
@@ -406,6 +426,29 @@ TAXED_BY_ENGINE = TaxDecision(
     parts=(TaxPart(name="VAT", jurisdiction="DE", percent=Decimal(19)),),
     decided_by=TaxDecider.ENGINE,
 )
+
+
+def test_a_correction_of_a_reverse_charge_names_whose_it_was(office):
+    """The customer has moved since, and is no longer billed by that number."""
+    answered = datetime(2026, 11, 8, 5, tzinfo=UTC)
+    check = TaxNumberCheck(
+        number=FR, country="FR", state=NumberState.VALID, checked_at=answered, source="VIES"
+    )
+    office.store.save([check])
+    profile_is(office, country="FR", tax_number=FR)
+    issued_october(office)
+    profile_is(office, country="DE", tax_number="")
+    cheaper(office)
+    credit = drafted(office).document
+    assert credit.lines[0].tax_category is TaxCategory.REVERSE_CHARGE
+    assert (credit.buyer_tax_id, credit.buyer.tax_numbers) == (FR, (FR,))
+    # Beside what is taxed as of today both are told, the one of today first.
+    profile_is(office, tax_number="DE136695976")
+    november_comes(office)
+    both = drafted(office, NOVEMBER).document
+    assert [line.tax_category for line in both.lines] == ["AE", "S"]
+    assert both.buyer_tax_id == f"{DE}, {FR}"
+    assert both.buyer.tax_numbers == (DE, FR)
 
 
 class Engine:
