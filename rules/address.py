@@ -9,8 +9,8 @@ Limits: cities and streets are not compared, and a city's own tax is not looked 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, replace
 from datetime import date
 
 from domain.contract import TaxProfile
@@ -48,7 +48,6 @@ def check(
     billed = profile = None
     if account is not None:
         billed = _Side(who=f"the account {account.name}", place=gazetteer.locate(account.address))
-        findings += looked.account(billed)
     if tax_profile is not None:
         # A city is what an area may be known by; that of a US rate is no concern of a region.
         stated = Address(
@@ -63,6 +62,13 @@ def check(
         )
         if customer.details_known and address.country.strip()
     ]
+    if billed is not None and profile is not None and not billed.place.stated.country.strip():
+        agreed = looked.agreed(billed, profile, witnesses)
+        if agreed is not None:
+            findings.append(looked.by_microsoft(billed, witnesses))
+            billed = agreed if _parts(billed.place.stated) else None
+    if billed is not None:
+        findings += looked.account(billed)
     if billed is not None and profile is not None and tax_profile is not None:
         by_rules = tax_profile.treatment is TaxTreatment.BY_RULES
         findings += looked.tax_profile(billed, profile, witnesses, by_rules=by_rules)
@@ -79,10 +85,35 @@ class _Look:
     gazetteer: Gazetteer
     today: date
 
+    def agreed(self, billed: _Side, profile: _Side, witnesses: Sequence[_Side]) -> _Side | None:
+        """Read an address without a country in that on which tax profile and Microsoft agree.
+
+        None where they do not, or where another part of the address tells another tax.
+        """
+        place = self.gazetteer.locate(replace(billed.place.stated, country=profile.place.country))
+        sides = [one.place for one in witnesses]
+        if _parts(billed.place.stated):
+            sides.append(place)
+        if not witnesses or not all(self._same_tax(one, profile.place) for one in sides):
+            return None
+        return replace(billed, place=place)
+
+    def by_microsoft(self, billed: _Side, witnesses: Sequence[_Side]) -> Finding:
+        """Tell what is missing where nobody says another place than the tax profile."""
+        lacks = "country" if _parts(billed.place.stated) else "address"
+        return self._find(
+            Severity.WARN,
+            "address.by_microsoft",
+            "account",
+            f"{_begin(billed.who)} has no {lacks}; the tax profile and {_names(list(witnesses))} say "
+            f"{witnesses[0].place}{self._elsewhere() if lacks == 'address' else ''}.",
+            f"enter the {lacks} of the account in Dynamics (Address 1): it stands on the invoice",
+        )
+
     def account(self, billed: _Side) -> list[Finding]:
         """The account's address alone: there, complete, understood, and of one piece."""
         place, stated = billed.place, billed.place.stated
-        if not any(part.strip() for part in astuple(stated)):
+        if not _parts(stated):
             return [
                 self._find(
                     Severity.HOLD,
@@ -331,6 +362,10 @@ _AT_MICROSOFT = (
     "correct the profile at Microsoft (the billing profile in Partner Center; the company profile "
     "is the customer's own)"
 )
+
+
+def _parts(stated: Address) -> list[str]:
+    return [part for part in astuple(stated) if part.strip()]
 
 
 def _record(sides: list[_Side]) -> str:

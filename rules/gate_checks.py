@@ -171,6 +171,11 @@ ADDRESS = of_room(
         "whether the account that is billed has an address",
         "enter the address of the account in Dynamics (Address 1)",
     ),
+    warn(
+        "address.by_microsoft",
+        "whether an account has an address with a country, where tax profile and Microsoft agree on one",
+        "enter the address of the account in Dynamics (Address 1)",
+    ),
     hold(
         "address.incomplete",
         "whether the account's address has what its country's invoices and taxes need",

@@ -93,6 +93,7 @@ STANDING_CHECKS = (
     "qualification.missing",
     "qualification.unknown",
     "address.none",
+    "address.by_microsoft",
     "address.incomplete",
     "address.unmapped",
     "address.region_differs",

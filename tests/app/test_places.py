@@ -346,8 +346,8 @@ def test_a_partners_rate_of_one_place_asks_nobody_else_for_a_region(country, reg
         source="own",
     )
     assert Gazetteer.of(WORLD, [entered]).needs_region(country) is needed
-    provincial = replace(entered, regional=True)
-    assert Gazetteer.of(WORLD, [provincial]).needs_region(country)
+    provincial = replace(entered, country="DE", region="BY|Bayern", regional=True)
+    assert Gazetteer.of(WORLD, [provincial]).needs_region("DE")
     canaries = replace(provincial, country="ES", region="CN")
     assert not Gazetteer.of(WORLD, [canaries]).needs_region("ES")
 
