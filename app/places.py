@@ -16,7 +16,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from rules.places import CITY, LINE1, POSTAL_CODE, bare, fold
+from rules.places import CITY, LINE1, POSTAL_CODE, bare
+from rules.tax_places import fold
 
 _PARTS = {"A": LINE1, "C": CITY, "Z": POSTAL_CODE}
 """Google's letters of the parts of an address."""

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import csv
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 from domain.customer import Address
 from domain.tax import TaxRate
+from rules.tax_places import fold
 from rules.tax_rates import shipped_rates
 
 _TAXED_AS = {"IM": "GB", "MC": "FR"}
@@ -89,13 +89,6 @@ def _is_letters(text: str, count: int) -> bool:
 
 
 CODES = Codes()
-
-
-@lru_cache(maxsize=4096)
-def fold(text: str) -> str:
-    """Return what is left of a name without case, accents, blanks and signs."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(letter for letter in plain if letter.isalnum())
 
 
 def bare(postal_code: str, country: str) -> str:

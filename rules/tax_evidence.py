@@ -20,7 +20,7 @@ from domain.tax import (
     TaxTreatment,
     printed_number,
 )
-from rules.tax_places import CheckVat, country_of, folded, territory_of
+from rules.tax_places import CheckVat, country_of, fold, territory_of
 
 CATEGORY_OF = {
     TaxTreatment.STANDARD: TaxCategory.STANDARD,
@@ -79,8 +79,8 @@ class Known:
             one
             for one in self.registrations
             if territory_of(country_of(one.country)) == home
-            and folded(one.region.strip().casefold().removeprefix(f"{home.casefold()}-"))
-            == folded(region)
+            and fold(one.region.strip().casefold().removeprefix(f"{home.casefold()}-"))
+            == fold(region)
         ]
 
     def number_in(self, country: str, on: date) -> str:

@@ -63,7 +63,7 @@ class Wrong:
 
 
 @lru_cache(maxsize=4096)
-def folded(name: str) -> str:
+def fold(name: str) -> str:
     """Return what is left of a name without case, accents, blanks and signs."""
     plain = unicodedata.normalize("NFKD", name.casefold())
     return "".join(letter for letter in plain if letter.isalnum())

@@ -18,7 +18,7 @@ from itertools import product
 from pathlib import Path
 
 from domain.tax import TaxRate
-from rules.tax_places import ISO_3166, folded
+from rules.tax_places import ISO_3166, fold
 
 _FIELDS = ["country", "region", "from", "percent", "tax", "source", "note"]
 _MORE = ["locality", "taxable", "regional", "local"]
@@ -59,8 +59,8 @@ def named(name: str, names: Sequence[str], country: str = "") -> bool:
 def _plain(name: str, country: str = "") -> str:
     name = name.strip().casefold()
     if country:
-        return folded(name.removeprefix(f"{country.casefold()}-"))
-    return folded(name.removeprefix("city of "))
+        return fold(name.removeprefix(f"{country.casefold()}-"))
+    return fold(name.removeprefix("city of "))
 
 
 @dataclass(frozen=True, slots=True)
