@@ -175,6 +175,18 @@ class Documents:
             lines += self._client.read(query_of(INVOICE_LINE, where))
         return documents_of(heads, lines)
 
+    def numbers(self, period: str) -> Sequence[str]:
+        """Return the numbers of a month's documents, also of those that cannot be read."""
+        month = Period.month(period)
+        query = Query(
+            table=INVOICE.name,
+            select=("csp_number",),
+            where=f"{OURS} and csp_number ne null and (csp_periodstart ge {month.start}"
+            f" and csp_periodstart lt {month.end}"
+            f" or contains(csp_number,{literal(f'-{month.start:%Y%m}-')}))",
+        )
+        return sorted(row["csp_number"] for row in self._client.read(query))
+
     def unattached(self, period: str) -> Sequence[str]:
         """Return the keys of the numbered documents of a month whose file is missing."""
         month = Period.month(period)

@@ -6,18 +6,42 @@ has accepted it (`sync.releases`): until then the finding is read as it was.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
 from dataverse.client import etag, literal, one_of
 from dataverse.documents import slices
 from dataverse.mapping import FORMATTED, from_row
-from dataverse.rows import REFUSED, Rows, finding_of, state_of
+from dataverse.rows import REFUSED, Rows, finding_of, readable, state_of
 from dataverse.schema import EXTERNAL_KEY, ROW_HASH, Row, external_key
 from dataverse.tables import FINDING
-from domain.problems import Decision, Finding, FindingState
+from domain.problems import Decision, Finding, FindingState, InputError, Severity
 from invoice.file import Saved
+
+UNREADABLE = "finding.unreadable"
+
+
+def _told(row: Row) -> Finding:
+    """Return the finding of a row; one that cannot be read holds, as what it said may have."""
+    try:
+        return finding_of(row)
+    except InputError as fault:
+        return Finding(
+            check=UNREADABLE,
+            severity=Severity.HOLD,
+            customer_id=row["csp_tenantid"] or "",
+            record=f"row {row[FINDING.primary_id]}",
+            sentence=f"The row of a finding cannot be read: {fault}.",
+            hint="correct the row under All findings, or delete it: what is still there is found again",
+        )
+
+
+def _records(rows: Iterable[Row]) -> Iterator[tuple[Row, Finding]]:
+    for row in rows:
+        with suppress(InputError):
+            yield row, from_row(FINDING, row)
 
 
 class Findings:
@@ -28,7 +52,7 @@ class Findings:
     def findings(self, *, customer_id: str = "") -> Sequence[Finding]:
         """Read the findings whose cause is there, released ones included, by key."""
         where = f"csp_tenantid eq {literal(customer_id)}" if customer_id else ""
-        found = [finding_of(row) for row in self._rows.open_findings(where)]
+        found = [_told(row) for row in self._rows.open_findings(where)]
         return tuple(sorted(found, key=lambda one: one.key))
 
     def replace_findings(
@@ -42,10 +66,14 @@ class Findings:
         known: dict[str, Row] = {}
         for some in slices(checks):
             rows = self._rows.open_findings(f"{tenant} and {one_of('csp_check', some)}")
-            known |= {row[EXTERNAL_KEY]: row for row in rows}
+            known |= {row[EXTERNAL_KEY]: row for row in rows if row[EXTERNAL_KEY]}
         kept = self._with_their_past([self._rows.after(one, known) for one in findings], known)
         saved = self._rows.save(kept)
-        gone = known.keys() - {external_key(finding.key) for finding in findings}
+        broken = known.keys() - {row[EXTERNAL_KEY] for row, _ in readable(known.values())}
+        for finding in kept:
+            if external_key(finding.key) in broken:
+                self.put_finding(finding)  # its hash says that it is as it was written
+        gone = known.keys() - broken - {external_key(finding.key) for finding in findings}
         for key in sorted(gone):
             self._rows.close_finding(known[key])
         return saved + Saved(updated=len(gone))
@@ -83,13 +111,13 @@ class Findings:
         )
         found = [
             Decision(
-                finding=from_row(FINDING, row),
+                finding=finding,
                 state=state_of(row),
                 by=row.get("_modifiedby_value" + FORMATTED) or "",
                 on=datetime.fromisoformat(row["modifiedon"]).date(),
                 version=etag(row),
             )
-            for row in self._rows.read_findings(where)
+            for row, finding in _records(self._rows.read_findings(where))
         ]
         return tuple(sorted(found, key=lambda one: one.finding.key))
 

@@ -25,7 +25,14 @@ from dataverse.mirror import Mirror
 from dataverse.schema import EXTERNAL_KEY, KEY, OVERFLOW, ROW_HASH, Row, Table, external_key
 from dataverse.tables import CLOSED, FINDING, TABLE_OF, TABLES
 from dataverse.usage_tables import USAGE_ALERT
-from domain.problems import ConfigurationError, Finding, FindingState, NotFound, Severity
+from domain.problems import (
+    ConfigurationError,
+    Finding,
+    FindingState,
+    InputError,
+    NotFound,
+    Severity,
+)
 from invoice.file import Saved
 
 REFUSED = "store.refused"
@@ -251,7 +258,7 @@ class Rows:
         """Return the open findings about refused rows by what they were seen on, as of a minute ago."""
         if _is_over(self._refusals_until):
             rows = self.open_findings(f"csp_check eq {literal(REFUSED)}")
-            self._refusals = {finding_of(row).record: row for row in rows}
+            self._refusals = {told.record: row for row, told in readable(rows)}
             self._refusals_until = time.monotonic() + REMEMBERED
         return self._refusals
 
@@ -268,13 +275,13 @@ class Rows:
 
     def read_findings(self, where: str) -> list[Row]:
         """Read rows of findings, with who changed them last and when."""
-        more = (EXTERNAL_KEY, "csp_state", "modifiedon", "_modifiedby_value")
+        more = (EXTERNAL_KEY, FINDING.primary_id, "csp_state", "modifiedon", "_modifiedby_value")
         return self.client.read(replace(query_of(FINDING, where, *more), names=True))
 
     def after(self, finding: Finding, known: Mapping[str, Row]) -> Finding:
         """Return what is kept of a finding, given the open rows by their keys."""
         row = known.get(external_key(finding.key))
-        if row is None:
+        if row is None or not list(readable([row])):
             return finding.after(None, self.now().date())
         before = finding_of(row)
         after = finding.after(before, self.now().date())
@@ -288,8 +295,8 @@ class Rows:
         return replace(after, release_note=said)
 
     def close_finding(self, row: Row) -> None:
-        """Close a finding, and end its release."""
-        with suppress(NotFound):  # a person deleted it
+        """Close a finding, and end its release; of one that cannot be read the row stays as it is."""
+        with suppress(NotFound, InputError):  # a person deleted it, or broke it
             self.put_finding(finding_of(row).closed(self.now().date()))
 
     def put_finding(self, finding: Finding, version: str = "*") -> None:
@@ -312,6 +319,13 @@ def finding_of(row: Row) -> Finding:
     return replace(
         finding, released_by="", released_on=None, released_reason="", released_until=None
     )
+
+
+def readable(rows: Iterable[Row]) -> Iterator[tuple[Row, Finding]]:
+    """Yield the rows that are findings: one that a person broke stops nobody else."""
+    for row in rows:
+        with suppress(InputError):
+            yield row, finding_of(row)
 
 
 def _is_pending(row: Row) -> bool:

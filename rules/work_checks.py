@@ -370,6 +370,12 @@ STORE = of_room(
         "whether Dataverse takes a row",
         "correct the source or the table; the next run writes the row again",
     ),
+    hold(
+        "finding.unreadable",
+        "whether the row of a finding can be read",
+        "correct the row under All findings, or delete it: what is still there is found again",
+        "what it says is not known",
+    ),
 )
 
 ANSWER = of_room(

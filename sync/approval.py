@@ -5,8 +5,7 @@ From here on a document never changes: what was wrong in it is answered by a lat
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -18,6 +17,7 @@ from invoice.document import DocumentKind, DocumentStatus, Invoice
 from invoice.explain import fingerprint
 from invoice.render import to_html
 from sync import projection
+from sync.documents import readable
 from sync.findings import concerning, current, held_customers, replace_everywhere
 from sync.ledger import Ledger, Outcome
 from sync.messages import StartRun
@@ -67,12 +67,12 @@ def _issue(ports: Ports, message: StartRun) -> list[Invoice]:
         drafts = approvable(ports, message)
         for document in drafts:
             _refuse_unfit(ports, document, terms)
-        numbers = Counter(d.kind for d in ports.store.documents(period=period) if d.number)
+        taken = list(ports.store.numbers(period))
         for document in drafts:
-            numbers[document.kind] += 1
+            taken.append(_number(document, taken))
             final = replace(
                 document,
-                number=_number(document, numbers[document.kind]),
+                number=taken[-1],
                 status=DocumentStatus.ISSUED,
                 issued_on=today,
                 due_on=today + timedelta(days=terms[document.contract_key].payment_days),
@@ -80,13 +80,13 @@ def _issue(ports: Ports, message: StartRun) -> list[Invoice]:
             )
             ports.store.settle_document(final)
             issued.append(final)
-        return Outcome(counts={"issued": numbers.total()})
+        return Outcome(counts={"issued": len(taken)})
 
     started = ports.now()
     Ledger(ports.store, ports.now).run_once(
         f"approve/{period}", "approve", message.run_key, settle, repeatable=True
     )
-    documents = ports.store.documents(period=period, customer_id=message.customer_id or "")
+    documents, _ = readable(ports.store, period=period, customer_id=message.customer_id or "")
     run = Run(
         key=message.run_key,
         kind="approve",
@@ -107,7 +107,7 @@ def _attach_files(ports: Ports, period: str) -> None:
     A page that is refused is a finding, which stands until the document has its file.
     """
     missing = set(ports.store.unattached(period))
-    documents = ports.store.documents(period=period) if missing else ()
+    documents = readable(ports.store, period=period)[0] if missing else ()
     mine = f"document of {period}: "
     refused: list[Finding] = []
     for document in documents:
@@ -135,7 +135,8 @@ def _attach_files(ports: Ports, period: str) -> None:
 
 def approvable(ports: Ports, message: StartRun) -> list[Invoice]:
     """Return the drafts of a month that an approval would issue: those of nobody on hold."""
-    drafts = ports.store.documents(
+    drafts, _ = readable(
+        ports.store,
         period=message.period or "",
         status=DocumentStatus.DRAFT,
         customer_id=message.customer_id or "",
@@ -145,8 +146,14 @@ def approvable(ports: Ports, message: StartRun) -> list[Invoice]:
         asked = {key for d in drafts for line in d.lines for key in line.charge.cost_lines}
         found = concerning(ports.store, found, Period.month(message.period), asked=asked)
     held = held_customers(found)
+    # Whether a charge stands on another document is not known where one cannot be read.
     return sorted(
-        (d for d in drafts if d.customer_id not in held), key=lambda d: (d.customer_name, d.key)
+        (
+            d
+            for d in drafts
+            if d.customer_id not in held and not readable(ports.store, customer_id=d.customer_id)[1]
+        ),
+        key=lambda d: (d.customer_name, d.key),
     )
 
 
@@ -169,6 +176,10 @@ def _refuse_unfit(ports: Ports, document: Invoice, terms: Mapping[str, BillingCo
             )
 
 
-def _number(document: Invoice, n: int) -> str:
+def _number(document: Invoice, taken: Iterable[str]) -> str:
+    """Return the next number of its kind and month; gaps that were left stay."""
     prefix = "CN" if document.kind is DocumentKind.CREDIT_NOTE else "INV"
-    return f"{prefix}-{document.period.start:%Y%m}-{n:04d}"
+    head = f"{prefix}-{document.period.start:%Y%m}-"
+    own = [one.removeprefix(head) for one in taken if one.startswith(head)]
+    last = max((int(one) for one in own if one.isdecimal()), default=0)
+    return f"{head}{last + 1:04d}"

@@ -39,6 +39,7 @@ from rules.pricing import PriceBook
 from rules.rating import Rated, rate_customer
 from rules.validate import validate
 from sync import tax_numbers
+from sync.documents import readable
 from sync.findings import concerning, current, held_customers, replace_everywhere
 from sync.ledger import Ledger, Outcome
 from sync.looks import (
@@ -137,9 +138,9 @@ def propose(ports: Ports, customer_id: str, period: Period) -> tuple[CustomerFil
 
 
 def _bare(ports: Ports, customer_id: str) -> CustomerFile:
-    """Return what is left of a file that cannot be read: who it is, and the documents."""
+    """Return what is left of a file that cannot be read: who it is, and documents that can be."""
     customer = next(one for one in ports.store.customers() if one.id == customer_id)
-    documents = ports.store.documents(customer_id=customer_id)
+    documents, _ = readable(ports.store, customer_id=customer_id)
     return CustomerFile(customer=customer, documents=tuple(documents))
 
 
@@ -462,11 +463,11 @@ def work(ports: Ports, unit: BillUnit) -> None:
 
 
 def drafted(ports: Ports, period: str, customer_id: str = "") -> set[str]:
-    """Return the customers whose document of a month is still a draft."""
-    drafts = ports.store.documents(
-        period=period, status=DocumentStatus.DRAFT, customer_id=customer_id
+    """Return the customers whose document of a month is still a draft, or cannot be read."""
+    drafts, faulty = readable(
+        ports.store, period=period, status=DocumentStatus.DRAFT, customer_id=customer_id
     )
-    return {draft.customer_id for draft in drafts}
+    return {draft.customer_id for draft in drafts} | faulty
 
 
 def _drafts(documents: Iterable[Invoice], period: Period) -> list[Invoice]:
@@ -489,7 +490,7 @@ def close(ports: Ports, run: Run) -> Run:
     # A month may be billed late, by a later month's document: all that stand may answer its lines.
     answering = [
         document
-        for document in ports.store.documents(customer_id=run.scope)
+        for document in readable(ports.store, customer_id=run.scope)[0]
         if document.status is not DocumentStatus.VOID
     ]
     standing = [document for document in answering if document.period == period]

@@ -89,6 +89,7 @@ def _worth(ports: Ports, customer_id: str) -> Mapping[str, Decimal] | None:
         contracts={customer_id: file.contract} if file.contract else {},
         held={customer_id},
         sold={},
+        began={customer_id: min(one.starts for one in file.contracts)} if file.contracts else None,
     ).outcomes
     sums: dict[str, Decimal] = defaultdict(Decimal)
     for line in file.cost_lines:

@@ -228,6 +228,10 @@ class Store(Protocol):
         """Read documents with their lines, by number and key; `period` is YYYY-MM."""
         ...
 
+    def numbers(self, period: str) -> Sequence[str]:
+        """Return the numbers of a month's documents, also of those that cannot be read."""
+        ...
+
     def settle_document(self, document: Invoice) -> None:
         """Move a document along its life (status, number, dates, fingerprint), lines untouched."""
         ...

@@ -4,8 +4,11 @@ Everything that came after the day is left out: Microsoft's invoices and newer v
 documents, changes of subscriptions. So a closed month gives the same answer as on the day on which
 it was closed. A version that is no longer the last one is read from the archive.
 
-Limits: prices, rules and contracts are read as they are now, with the days for which they are
-valid; what the system of record keeps one version of cannot be seen as it was before.
+Limits: prices, rules, contracts and what the partner demands are read as they are now, with the
+days for which they are valid. Who was on hold is computed anew; of what a bill does not find itself
+(a line that could not be read) those holds count that stand today and stood then, not those that
+have ended since. A tax engine is not asked again. What the system of record keeps one version of
+cannot be seen as it was before.
 """
 
 from __future__ import annotations
@@ -26,14 +29,17 @@ from domain.problems import Finding, InputError
 from domain.reconciliation import BookedLine, FourWay, SoldLine
 from domain.run import ControlTotal
 from domain.subscription import CostInvoice, CostKind, CostLine
+from domain.tax import TaxDecider
 from invoice.document import DocumentStatus, Invoice
 from invoice.file import CustomerFile
 from invoice.sold import sold_lines
-from rules import reconcile, shadow, succession
+from rules import reconcile, shadow, succession, tax
 from rules.four_way import four_way
 from sync import bill, deliveries, usage_grouping
 from sync.findings import concerning, current, held_customers
+from sync.looks import unbilled_before
 from sync.ports import Ports
+from sync.taxed import NOT_DECIDED_YET
 from usage import load as usage
 
 
@@ -80,7 +86,7 @@ def of_month(
             hint="give the tenant id; run sync first if the customer is new",
         )
     then = _Then(ports, as_of) if as_of else None
-    released = _released_by(ports, as_of) if as_of else []
+    known = _known_by(ports, as_of) if as_of else []
     stored = list(ports.store.cost_lines([head.id for head in heads]))
     if then:
         stored = then.lines(stored, {head.id for head in heads})
@@ -96,9 +102,10 @@ def of_month(
             continue
         file = then.file(file)
         sides.add(file)
-        # Findings are those of today: who was on hold is computed anew, but for what was released.
-        own = [finding for finding in released if finding.customer_id == one]
-        if bill.draft(file, period, today, ports.policy, own).held:
+        asked = {line.key for line in unbilled_before(file, period)}
+        own = [finding for finding in known if finding.customer_id == one]
+        own = concerning(ports.store, own, period, file.cost_lines, asked=asked)
+        if _held_then(ports, file, period, today, own):
             sides.held.add(one)
     return Month(
         period=period,
@@ -122,12 +129,36 @@ def of_month(
     )
 
 
-def _released_by(ports: Ports, day: date) -> list[Finding]:
-    """Return the findings whose release was given by a day and still counts."""
+def _held_then(
+    ports: Ports, file: CustomerFile, period: Period, day: date, known: Sequence[Finding]
+) -> bool:
+    """Say whether a customer was on hold on a day: its bill is computed anew, by today's policy."""
+    by_engine = file.contract is not None and file.contract.tax_decider is TaxDecider.ENGINE
+    return bill.draft(
+        file,
+        period,
+        day,
+        ports.policy,
+        known,
+        roundings=ports.tax_rounding,
+        demands=ports.demands,
+        atlas=ports.atlas,
+        taxing=tax.Known(
+            policy=ports.tax_policy,
+            check_number=ports.check_number,
+            answer=NOT_DECIDED_YET if by_engine else None,
+        ),
+    ).held
+
+
+def _known_by(ports: Ports, day: date) -> list[Finding]:
+    """Return the findings of today that were open on a day, released where they were by then."""
     return [
         finding
+        if not finding.released_on or finding.released_on <= day
+        else finding.with_ended_release(finding, day, "it came later")
         for finding in current(ports)
-        if finding.is_released and finding.released_on and finding.released_on <= day
+        if finding.since is None or finding.since <= day
     ]
 
 

@@ -15,6 +15,7 @@ from domain.period import Period, add_months
 from domain.subscription import CostKind, CostLine
 from invoice.document import DocumentStatus
 from rules.grouping import as_billed
+from sync.documents import readable
 from sync.ports import Ports
 
 Asked = Mapping[str, list[UsageGrouping]]
@@ -33,7 +34,7 @@ def asked(ports: Ports, billed: Period, lines: Iterable[CostLine] = ()) -> Asked
     used = {line.falls_on.replace(day=1) for line in lines if _is_metered(line) and line.falls_on}
     month, today = min({billed.start.replace(day=1), *used}), ports.now().date()
     while month <= max(today, billed.start):
-        for document in ports.store.documents(period=f"{month:%Y-%m}"):
+        for document in readable(ports.store, period=f"{month:%Y-%m}")[0]:
             if document.status is not DocumentStatus.VOID:
                 months = as_billed(line.charge for line in document.lines)
                 found[document.customer_id] += [

@@ -233,6 +233,10 @@ class MemoryStore:
         self._write(f"discard {document_key}")
         del self.papers[document_key]
 
+    def numbers(self, period: str) -> Sequence[str]:
+        own = (one for one in self.papers.values() if f"{one.period.start:%Y-%m}" == period)
+        return sorted(one.number for one in own if one.number)
+
     def documents(
         self, *, period: str = "", status: DocumentStatus | None = None, customer_id: str = ""
     ) -> Sequence[Invoice]:
@@ -254,7 +258,11 @@ class MemoryStore:
         self.papers[document.key] = document
 
     def unattached(self, period: str) -> Sequence[str]:
-        numbered = [one.key for one in self.documents(period=period) if one.number]
+        numbered = [
+            one.key
+            for one in self.papers.values()
+            if f"{one.period.start:%Y-%m}" == period and one.number
+        ]
         return [key for key in numbered if key not in self.files]
 
     def attach(self, document_key: str, name: str, content: bytes) -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from dataverse import files
 from dataverse.files import download, upload
+from dataverse.schema import external_key
 from domain.period import Period
-from domain.problems import NotFound, ServiceError
+from domain.problems import InputError, NotFound, ServiceError
 from invoice.document import DocumentStatus
 from tests.clients.dataverse_environment import NOW, a_line, an_invoice, new_environment
 
@@ -124,6 +125,22 @@ def test_a_row_added_by_hand_is_no_document_that_waits_for_its_file(environment)
     store.save_document(other)
     store.settle_document(replace(other, number="INV-1", status=DocumentStatus.ISSUED))
     assert store.unattached("2026-08") == [other.key]
+
+
+def test_the_numbers_of_a_month_are_known_of_documents_that_cannot_be_read_too():
+    """None is given twice: the rows are read for their numbers alone."""
+    environment = new_environment()
+    store, client = environment.store(), environment.client()
+    numbered = replace(an_invoice(), number="INV-202610-0001", status=DocumentStatus.ISSUED)
+    store.save_document(an_invoice())
+    assert store.numbers("2026-10") == []  # a draft has none
+    store.settle_document(numbered)
+    assert (store.numbers("2026-10"), store.numbers("2026-11")) == (["INV-202610-0001"], [])
+    key = external_key(numbered.key)
+    client.write("csp_invoice", key, {"csp_periodstart": None}, version="*")
+    with pytest.raises(InputError):
+        store.documents()
+    assert store.numbers("2026-10") == ["INV-202610-0001"]
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 413])

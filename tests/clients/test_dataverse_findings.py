@@ -262,3 +262,40 @@ def test_closing_a_refusal_by_hand_says_that_the_row_is_not_wanted(environment, 
     refused = the_one(store)
     a_person_sets(environment, refused, csp_state=option("closed"))
     assert (store.findings(), store.decisions()) == ((), ())
+
+
+# --- rows that a hand broke ------------------------------------------------------------------------
+
+
+def test_a_row_that_cannot_be_read_holds_its_customer_and_stops_nobody_else(environment, store):
+    other = a_finding(customer_id="c2", record="customer c2")
+    store.save([a_finding(), other])
+    a_person_sets(environment, csp_severity=None)
+    (broken, whole) = sorted(store.findings(), key=lambda one: one.customer_id)
+    assert (broken.check, broken.customer_id, broken.holds) == ("finding.unreadable", "c1", True)
+    assert "csp_severity is empty" in broken.sentence
+    assert whole.key == other.key
+    assert [one.check for one in store.findings(customer_id="c1")] == ["finding.unreadable"]
+
+
+def test_a_broken_row_is_written_again_where_its_cause_is_there(environment, store):
+    store.save([a_finding()])
+    a_person_sets(environment, csp_severity=None)
+    store.replace_findings(CHECKS, "c1", [a_finding()])
+    assert [one.check for one in store.findings()] == CHECKS
+
+
+def test_a_broken_row_holds_until_somebody_looked_at_it(environment, store):
+    store.save([a_finding()])
+    a_person_sets(environment, csp_severity=None)
+    store.replace_findings(CHECKS, "c1", [])
+    assert [one.check for one in store.findings()] == ["finding.unreadable"]
+    a_person_sets(environment, csp_severity=FINDING.column("csp_severity").option("hold"))
+    store.replace_findings(CHECKS, "c1", [])
+    assert store.findings() == ()
+
+
+def test_what_a_person_set_on_a_broken_row_waits(environment, store):
+    store.save([a_finding()])
+    a_person_sets(environment, csp_severity=None, csp_state=option("released"))
+    assert store.decisions() == ()

@@ -6,20 +6,24 @@ from decimal import Decimal
 
 import pytest
 
+from domain.contract import BillingContract
 from domain.problems import InputError
 from domain.reconciliation import BookedLine, Comparison
 from domain.subscription import CostKind
+from rules.facts import Demands
 from sync import releases
 from sync.findings import current
+from sync.holds import holds
 from sync.messages import StartRun
 from sync.reconcile import of_month
-from tests.builders import CUSTOMER, a_line, a_pass_on, a_rule, day
+from tests.builders import CUSTOMER, a_line, a_pass_on, a_rule, an_agreement, day
 from tests.usecases.office import (
     APPROVE,
     BILL,
     NORTHWIND,
     OCTOBER,
     SYNC,
+    a_fault,
     an_invoice_head,
     an_office,
     work,
@@ -118,6 +122,62 @@ def test_who_was_released_by_the_day_was_not_on_hold(office):
     for as_of, amount in held.items():
         (total,) = of_month(office.ports, OCTOBER, as_of=as_of).totals
         assert total.held == amount
+
+
+def held_on(office, as_of):
+    (total,) = of_month(office.ports, OCTOBER, as_of=as_of).totals
+    assert total.residual == 0
+    return total.held
+
+
+def test_what_the_partner_demands_held_on_a_past_day_too(office):
+    office.demands = Demands(required_roles=("f2ef992c-3afb-46b9-b7cf-a126ee74c451",))
+    work(office, SYNC, BILL)
+    assert held_on(office, None) == held_on(office, day("2026-11-09")) == 150
+
+
+def test_what_others_found_by_the_day_and_still_stands_held_then(office):
+    work(office, SYNC)
+    found = a_fault("wire.subscription")
+    office.store.replace_findings(("wire.subscription",), CUSTOMER, [found])
+    work(office, BILL, APPROVE)
+    assert held_on(office, None) == held_on(office, day("2026-11-09")) == 100
+
+
+def test_what_was_found_after_the_day_did_not_hold_then(office):
+    work(office, SYNC, BILL, APPROVE)
+    office.clock.advance(timedelta(days=5))
+    found = a_fault("wire.subscription")
+    office.store.replace_findings(("wire.subscription",), CUSTOMER, [found])
+    assert held_on(office, day("2026-11-09")) == 0
+
+
+def renewed(office):
+    """Fabrikam's contract of October ended with it; another one goes on."""
+    old = office.store.table(BillingContract)["contract/c1"]
+    new = replace(old, key="contract/new", starts=day("2026-11-01"))
+    office.store.save([replace(old, ends=day("2026-11-01")), new])
+
+
+def test_a_line_is_judged_by_the_contract_of_its_day(office):
+    """Held under the old contract, it is not left out because a newer one begins later."""
+    office.partner_center.signed = [an_agreement(customer_id=NORTHWIND)]
+    work(office, SYNC)
+    renewed(office)
+    work(office, BILL, APPROVE)
+    total = office.store.run(BILL.run_key).totals[0]
+    assert (total.held, total.excluded, total.residual) == (100, 0, 0)
+    assert [hold.worth for hold in holds(office.ports)] == [{"USD": Decimal("100.00")}]
+    assert held_on(office, None) == held_on(office, day("2026-11-09")) == 100
+
+
+def test_a_renewed_contract_leaves_the_month_before_it_as_it_was(office):
+    work(office, SYNC, BILL, APPROVE)
+    renewed(office)
+    for as_of in (None, day("2026-11-09")):
+        month = of_month(office.ports, OCTOBER, as_of=as_of)
+        assert told(month) == []
+        assert (month.totals[0].billed, month.totals[0].residual) == (150, 0)
 
 
 def test_a_price_that_was_mended_after_the_invoice_is_still_to_ask_for(billed):

@@ -1,0 +1,31 @@
+"""Documents over all customers, where one that cannot be read stops nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from domain.problems import InputError
+from invoice.document import DocumentStatus, Invoice
+from sync.ports import Store
+
+
+def readable(
+    store: Store, *, period: str = "", status: DocumentStatus | None = None, customer_id: str = ""
+) -> tuple[Sequence[Invoice], set[str]]:
+    """Read documents, leaving out customers with one that cannot be read; and those customers.
+
+    Only where one cannot be read each customer is asked for: that is slow, and seldom.
+    """
+    try:
+        return store.documents(period=period, status=status, customer_id=customer_id), set()
+    except InputError:
+        if customer_id:
+            return (), {customer_id}
+    found: list[Invoice] = []
+    faulty: set[str] = set()
+    for customer in store.customers():
+        try:
+            found += store.documents(period=period, status=status, customer_id=customer.id)
+        except InputError:
+            faulty.add(customer.id)
+    return sorted(found, key=lambda one: (one.number, one.key)), faulty
