@@ -94,7 +94,13 @@ class _Look:
         sides = [one.place for one in witnesses]
         if _parts(billed.place.stated):
             sides.append(place)
-        if not witnesses or not all(self._same_tax(one, profile.place) for one in sides):
+        if not witnesses or not profile.place.country:
+            return None
+        if any(
+            one.contradicted or self._taxed_otherwise(one, other)
+            for one in sides
+            for other in (profile.place, sides[0])
+        ):
             return None
         return replace(billed, place=place)
 
@@ -105,8 +111,9 @@ class _Look:
             Severity.WARN,
             "address.by_microsoft",
             "account",
-            f"{_begin(billed.who)} has no {lacks}; the tax profile and {_names(list(witnesses))} say "
-            f"{witnesses[0].place}{self._elsewhere() if lacks == 'address' else ''}.",
+            f"{_begin(billed.who)} has no {lacks}; {_names(list(witnesses))} "
+            f"{_says(list(witnesses))} {witnesses[0].place}, and the tax profile agrees"
+            f"{self._elsewhere() if lacks == 'address' else ''}.",
             f"enter the {lacks} of the account in Dynamics (Address 1): it stands on the invoice",
         )
 
