@@ -81,16 +81,19 @@ def check_bounds(charges: Sequence[Charge]) -> list[Finding]:
     for (subscription_id, day), count in sorted(days.items()):
         if subscription_id and count > MAX_LINES_A_DAY:
             charge = next(c for c in charges if c.subscription_id == subscription_id)
-            findings.append(_bound(charge, "bounds.too_many", f"{count} charges start on {day}"))
+            findings.append(
+                _bound(charge, "bounds.too_many", f"{count} charges start on {day}", day)
+            )
     return findings
 
 
-def _bound(charge: Charge, check: str, fault: str) -> Finding:
+def _bound(charge: Charge, check: str, fault: str, day: date | None = None) -> Finding:
+    """Make a finding of its own for each day: one that is released says nothing of another."""
     return Finding(
         check=check,
         severity=Severity.HOLD,
         customer_id=charge.customer_id,
-        record=f"subscription {charge.subscription_id}",
+        record=f"subscription {charge.subscription_id} from {day or charge.service.start}",
         sentence=f"Safety bound on {charge.name}: {fault}.",
         hint="compare the subscription's changes with Partner Center, as they contradict each other; then run sync",
     )

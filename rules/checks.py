@@ -95,14 +95,23 @@ def judged(
 ) -> tuple[Finding, ...]:
     """Return each finding once, with the severity of the partner's policy, released as it was.
 
-    Of the `known` ones those count that say the same.
+    Of two with one key both sentences are told. Of the `known` ones those count that say the same.
     """
     before = {finding.key: finding for finding in known}
-    unique = {finding.key: finding for finding in findings}
+    unique: dict[str, Finding] = {}
+    for finding in findings:
+        unique[finding.key] = _joined(unique.get(finding.key, finding), finding)
     return tuple(
         _as_released(replace(f, severity=severity_of(f, policy)), before.get(key))
         for key, f in unique.items()
     )
+
+
+def _joined(one: Finding, other: Finding) -> Finding:
+    if other.sentence in one.sentence:
+        return one
+    severity = max(one.severity, other.severity, key=list(Severity).index)
+    return replace(one, sentence=f"{one.sentence} {other.sentence}", severity=severity)
 
 
 def _as_released(finding: Finding, known: Finding | None) -> Finding:

@@ -287,7 +287,7 @@ def _strangers(facts: Facts, expected: str) -> list[Finding]:
         facts.tell(
             "partner_of_record.drift",
             f"partner {partner}",
-            f"Partner {partner} stands on {len(subscriptions)} of the customer's subscriptions; "
+            f"Partner {partner} stands on the customer's {_named(subscriptions)}; "
             f"{expected} is expected.",
             "correct the partner of record in Partner Center, or the contract's expectation",
         )
@@ -318,6 +318,13 @@ def _differing(facts: Facts) -> list[Finding]:
         )
         for (on_line, known), ids in sorted(found.items())
     ]
+
+
+def _named(ids: set[str]) -> str:
+    """Name them all: who releases the finding has seen these, and no others."""
+    known = sorted(ids - {""})
+    names = [f"subscription{'s' if known[1:] else ''} {', '.join(known)}"] if known else []
+    return " and ".join([*names, *(["lines without a subscription"] if "" in ids else [])])
 
 
 def _subscriptions(ids: Sequence[str] | set[str]) -> str:

@@ -56,7 +56,12 @@ def qualification(facts: StandingFacts) -> list[Finding]:
         claims = [one for one in customer.qualifications if entitled(one) == segment]
         if segment == COMMERCIAL or any(map(approved, claims)):
             continue
-        names = sorted({one.name for one in running if _written(one.segment) == segment})
+        # With ids and seats: a release counts for these, and not for what is bought after it.
+        names = sorted(
+            f"{one.name} ({one.id}, {one.quantity} seat{'s' if one.quantity != 1 else ''})"
+            for one in running
+            if _written(one.segment) == segment
+        )
         wanted = _QUALIFIES.get(segment, segment.lower())
         state = "; ".join(_state(one) for one in claims) or "the customer has none"
         found.append(

@@ -286,12 +286,12 @@ def test_what_was_saved_adds_up():
 # --- safety bounds -------------------------------------------------------------------------------------------
 
 
-def bound(check, fault):
+def bound(check, fault, day="2026-10-14"):
     return Finding(
         check=check,
         severity=Severity.HOLD,
         customer_id="c1",
-        record="subscription s1",
+        record=f"subscription s1 from {day}",
         sentence=f"Safety bound on Business Premium: {fault}.",
         hint="compare the subscription's changes with Partner Center, as they contradict each other; then run sync",
     )
@@ -306,11 +306,23 @@ def test_the_bounds_in_full():
             "bounds.overlap",
             "2026-10-20 to 2026-11-19 is billed although 2026-10-14 to 2026-11-13 covers part "
             "of it",
+            "2026-10-20",
         )
     ]
     many = [a_charge(key=str(n), type=ChargeType.ADD_QUANTITY) for n in range(MAX_LINES_A_DAY + 1)]
     assert check_bounds(many) == [bound("bounds.too_many", "41 charges start on 2026-10-14")]
     assert check_bounds(many[1:]) == []
+
+
+def test_each_overlap_is_a_finding_of_its_own():
+    """Of one that was released a further one is not let through."""
+    first = a_charge(key="a", service=period("2026-10-14", "2026-11-14"))
+    second = a_charge(key="b", service=period("2026-10-20", "2026-11-14"))
+    third = a_charge(key="c", service=period("2026-11-01", "2026-12-01"))
+    seen = check_bounds([first, second])
+    both = check_bounds([first, second, third])
+    assert both[:1] == seen
+    assert len({one.key for one in both}) == 2
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,15 @@ def test_nobody_releases_a_block():
     assert released(a_finding(severity=Severity.BLOCK)).holds
 
 
+def test_two_with_one_name_are_told_both_and_a_release_of_one_lets_neither_through():
+    one = a_finding()
+    (alone,) = judged([one, one], {})
+    assert alone == one
+    (both,) = judged([one, a_finding(sentence="And another.")], {}, [released()])
+    assert both.sentence == f"{one.sentence} And another."
+    assert both.holds
+
+
 # --- as it counts by the list of checks and the policy ---------------------------------------------
 
 

@@ -29,7 +29,7 @@ from invoice.document import DocumentStatus
 from rules.checks import CHECKS
 from sync import bill, releases
 from sync.findings import current
-from tests.builders import CUSTOMER, an_agreement, day
+from tests.builders import CUSTOMER, a_subscription, an_agreement, day
 from tests.usecases.office import (
     APPROVE,
     BILL,
@@ -146,6 +146,51 @@ def test_a_release_ends_when_the_finding_says_something_else(office):
     found = the_hold(office)
     assert "(only MicrosoftCloudAgreement)" in found.sentence
     assert found.release_note.endswith("the finding says something else now.")
+
+
+@pytest.mark.parametrize(
+    ("check", "seen", "then"),
+    [
+        (
+            "partner_of_record.drift",
+            [("s1", 10, "999", "")],
+            [("s1", 10, "111", ""), ("s2", 10, "999", "")],
+        ),
+        (
+            "qualification.missing",
+            [("s1", 10, "111", "Education")],
+            [("s1", 10, "111", "Education"), ("s2", 5000, "111", "Education")],
+        ),
+        (
+            "qualification.missing",
+            [("s1", 10, "111", "Education")],
+            [("s1", 5000, "111", "Education")],
+        ),
+    ],
+)
+def test_a_release_counts_for_the_subscriptions_that_were_seen_and_no_others(
+    tmp_path, check, seen, then
+):
+    office = an_office(tmp_path)
+    work(office, SYNC)
+
+    def has(rows):
+        office.store.save(
+            [
+                a_subscription(id=name, quantity=seats, partner_of_record=partner, segment=segment)
+                for name, seats, partner, segment in rows
+            ]
+        )
+        work(office, BILL)
+        return [one.holds for one in current(office.ports) if one.check == check]
+
+    contract = office.store.table(BillingContract)["contract/c1"]
+    office.store.save([replace(contract, expected_partner_id="111")])
+    assert has(seen) == [True]
+    (found,) = (one for one in current(office.ports) if one.check == check)
+    releases.release(office.ports, found.id, **ANNA)
+    assert has(seen) == [False]
+    assert has(then) == [True]
 
 
 def test_a_release_ends_with_the_finding_and_is_not_there_when_it_opens_anew(office):
