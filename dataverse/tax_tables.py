@@ -86,7 +86,9 @@ TAX_RATE = table(
     text("Tax", "Tax: VAT, GST, sales tax, ...", "tax", 100),
     day("ValidFrom", "From", "starts", open_end=date.min),
     number("RatePercent", "Percent (empty: not decided here)", "percent"),
-    number("TaxablePercent", "Taxed part in percent (empty: as shipped, else all)", "taxable_percent"),
+    number(
+        "TaxablePercent", "Taxed part in percent (empty: as shipped, else all)", "taxable_percent"
+    ),
     flag("Regional", "The region's own tax", "regional"),
     flag("LocalTaxes", "Cities or counties add theirs", "local_taxes"),
     text("Source", "Source", "source"),

@@ -287,7 +287,8 @@ def _strangers(facts: Facts, expected: str) -> list[Finding]:
         facts.tell(
             "partner_of_record.drift",
             f"partner {partner}",
-            f"Partner {partner} stands on the customer's {_named(subscriptions)}; "
+            f"Partner {partner} stands on {len(subscriptions)} of the customer's subscriptions "
+            f"({_named(subscriptions)}); "
             f"{expected} is expected.",
             "correct the partner of record in Partner Center, or the contract's expectation",
         )
@@ -322,9 +323,7 @@ def _differing(facts: Facts) -> list[Finding]:
 
 def _named(ids: set[str]) -> str:
     """Name them all: who releases the finding has seen these, and no others."""
-    known = sorted(ids - {""})
-    names = [f"subscription{'s' if known[1:] else ''} {', '.join(known)}"] if known else []
-    return " and ".join([*names, *(["lines without a subscription"] if "" in ids else [])])
+    return ", ".join(one[:8] or "none" for one in sorted(ids))
 
 
 def _subscriptions(ids: Sequence[str] | set[str]) -> str:

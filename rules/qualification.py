@@ -58,7 +58,7 @@ def qualification(facts: StandingFacts) -> list[Finding]:
             continue
         # With ids and seats: a release counts for these, and not for what is bought after it.
         names = sorted(
-            f"{one.name} ({one.id}, {one.quantity} seat{'s' if one.quantity != 1 else ''})"
+            f"{one.name} ({one.id[:8]}, {one.quantity} seat{'s' if one.quantity != 1 else ''})"
             for one in running
             if _written(one.segment) == segment
         )

@@ -18,7 +18,13 @@ from invoice.explain import fingerprint
 from invoice.render import to_html
 from sync import projection
 from sync.documents import readable
-from sync.findings import concerning, current, held_customers, replace_everywhere
+from sync.findings import (
+    concerning,
+    current,
+    held_customers,
+    of_their_contracts,
+    replace_everywhere,
+)
 from sync.ledger import Ledger, Outcome
 from sync.messages import StartRun
 from sync.ports import Ports
@@ -145,7 +151,7 @@ def approvable(ports: Ports, message: StartRun) -> list[Invoice]:
     if message.period:
         asked = {key for d in drafts for line in d.lines for key in line.charge.cost_lines}
         found = concerning(ports.store, found, Period.month(message.period), asked=asked)
-    held = held_customers(found)
+    held = held_customers(of_their_contracts(found, drafts))
     # Whether a charge stands on another document is not known where one cannot be read.
     return sorted(
         (

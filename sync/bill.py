@@ -40,7 +40,14 @@ from rules.rating import Rated, rate_customer
 from rules.validate import validate
 from sync import tax_numbers
 from sync.documents import readable
-from sync.findings import concerning, current, held_customers, replace_everywhere
+from sync.findings import (
+    concerning,
+    current,
+    held_customers,
+    of_another_contract,
+    of_their_contracts,
+    replace_everywhere,
+)
 from sync.ledger import Ledger, Outcome
 from sync.looks import (
     AFTER_THE_CHARGES,
@@ -65,6 +72,8 @@ class Draft:
     """What the checks of a draft found."""
     standing: tuple[Finding, ...] = ()
     """What others found before, and what still stands: a record that could not be read."""
+    elsewhere: tuple[Finding, ...] = ()
+    """What is known of another contract of the customer: it stands, and holds no bill by this one."""
 
     @property
     def told(self) -> tuple[Finding, ...]:
@@ -98,11 +107,13 @@ def propose(ports: Ports, customer_id: str, period: Period) -> tuple[CustomerFil
         )
     asked = {line.key for line in unbilled_before(file, period)}
     known = concerning(ports.store, found, period, file.cost_lines, asked=asked)
+    by = file.contract.key if file.contract else ""
+    elsewhere = tuple(one for one in known if by and of_another_contract(one, by))
     today = ports.now().date()
     taxing = tax.Known(policy=ports.tax_policy, check_number=ports.check_number)
 
     def make(taxing: tax.Known) -> Draft:
-        return draft(
+        made = draft(
             file,
             period,
             today,
@@ -113,6 +124,7 @@ def propose(ports: Ports, customer_id: str, period: Period) -> tuple[CustomerFil
             atlas=ports.atlas,
             taxing=taxing,
         )
+        return replace(made, elsewhere=elsewhere)
 
     try:
         if file.contract is not None and file.contract.tax_decider is TaxDecider.ENGINE:
@@ -432,7 +444,8 @@ def work(ports: Ports, unit: BillUnit) -> None:
     if settled and not drafted(ports, unit.period, unit.customer_id):
         return
     file, result = propose(ports, unit.customer_id, period)
-    saved = ports.store.replace_findings(_CHECKS, unit.customer_id, result.findings)
+    kept = (*result.findings, *result.elsewhere)
+    saved = ports.store.replace_findings(_CHECKS, unit.customer_id, kept)
     found = ports.store.unit(unit.key)
     stale = _drafts(file.documents, period)
     told = [fingerprint(document) for document in stale]
@@ -496,7 +509,7 @@ def close(ports: Ports, run: Run) -> Run:
     standing = [document for document in answering if document.period == period]
     asked = {key for d in standing for line in d.lines for key in line.charge.cost_lines}
     found = concerning(ports.store, current(ports, customer_id=run.scope), period, asked=asked)
-    held = held_customers(found) | held_units(ports, run.key)
+    held = held_customers(of_their_contracts(found, standing)) | held_units(ports, run.key)
     sold: dict[str, Decimal] = defaultdict(Decimal)
     for document in standing:
         sold[document.currency] += document.subtotal.amount

@@ -15,12 +15,14 @@ from collections.abc import Set as AbstractSet
 from domain.period import Period
 from domain.problems import Finding, Severity
 from domain.subscription import CostLine
+from invoice.document import Invoice
 from rules.checks import Room, in_force, of_rooms
 from sync.ports import Ports, Store
 
 INVOICE_CHECKS = of_rooms(Room.INVOICE)
 """What is found in reading one of Microsoft's invoices; the record begins with which."""
 
+_CONTRACT = re.compile(r"billing contract ([^,]+)")
 _INVOICE = re.compile(r"(?:usage of )?invoice ([^:]+)(?::|$)")
 
 
@@ -69,6 +71,25 @@ def concerning(
         or not (match := _INVOICE.match(one.record))
         or match[1] not in elsewhere
         or (one.customer_id, match[1]) in asked_of
+    ]
+
+
+def of_another_contract(finding: Finding, *contract_keys: str) -> bool:
+    """Say whether a finding is about the account or currency of another contract than these."""
+    about = finding.check.startswith(("mapping.no_account", "mapping.account_", "currency."))
+    match = _CONTRACT.match(finding.record) if about else None
+    return match is not None and match[1] not in contract_keys
+
+
+def of_their_contracts(findings: Iterable[Finding], documents: Iterable[Invoice]) -> list[Finding]:
+    """Leave out what is wrong with a customer's contract by which none of its documents is made."""
+    keys: dict[str, set[str]] = defaultdict(set)
+    for document in documents:
+        keys[document.customer_id].add(document.contract_key)
+    return [
+        one
+        for one in findings
+        if one.customer_id not in keys or not of_another_contract(one, *keys[one.customer_id])
     ]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from domain.problems import Finding
+from invoice.document import DocumentStatus
 from invoice.file import CustomerFile
 from rules.checks import judged
 from rules.facts import StandingFacts
@@ -27,8 +28,26 @@ def check_customer(ports: Ports, customer_id: str) -> Sequence[Finding]:
     """
     file = ports.store.customer_file(customer_id, ports.now().date())
     known = current(ports, customer_id=customer_id)
-    found = judged(validate_standing(standing_facts(ports, file)), ports.policy, known)
+    seen = [*validate_standing(standing_facts(ports, file)), *_of_drafts(ports, file)]
+    found = judged(seen, ports.policy, known)
     ports.store.replace_findings(STANDING_CHECKS, customer_id, found)
+    return found
+
+
+def _of_drafts(ports: Ports, file: CustomerFile) -> list[Finding]:
+    """Look at the other contracts by which drafts are made: an approval rests on them too."""
+    asked = {file.contract.key} if file.contract else set()
+    found: list[Finding] = []
+    for document in file.documents:
+        if document.status is not DocumentStatus.DRAFT or document.contract_key in asked:
+            continue
+        asked.add(document.contract_key)
+        then = ports.store.customer_file(file.customer.id, document.period.last_day)
+        if then.contract is None:
+            continue
+        record = f"billing contract {then.contract.key}"
+        seen = validate_standing(standing_facts(ports, then))
+        found += [one for one in seen if one.record.startswith(record)]
     return found
 
 

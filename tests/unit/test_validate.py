@@ -182,7 +182,7 @@ def test_a_strange_partner_is_told_with_where_it_stands():
     (finding,) = validate(strange)
     assert (finding.check, finding.severity) == ("partner_of_record.drift", Severity.HOLD)
     assert finding.sentence == (
-        "Partner 222 stands on the customer's subscriptions s1, s3; 111 is expected."
+        "Partner 222 stands on 2 of the customer's subscriptions (s1, s3); 111 is expected."
     )
 
 
@@ -312,7 +312,7 @@ WORDS = [
         },
         "partner_of_record.drift",
         "partner 222",
-        "Partner 222 stands on the customer's subscription s1; 111 is expected.",
+        "Partner 222 stands on 1 of the customer's subscriptions (s1); 111 is expected.",
         "correct the partner of record in Partner Center, or the contract's expectation",
     ),
 ]
@@ -337,12 +337,14 @@ def test_partners_are_told_in_their_order_each_with_its_own_subscriptions():
         cost_lines=[],
     )
     assert [f.record for f in validate(several)] == ["partner 222", "partner 333"]
-    assert "222 stands on the customer's subscriptions s2, s3;" in validate(several)[0].sentence
+    assert (
+        "222 stands on 2 of the customer's subscriptions (s2, s3);" in validate(several)[0].sentence
+    )
 
 
 def test_each_subscription_of_a_strange_partner_counts_once_and_no_contract_expects_nobody():
     lines = [a_line(subscription_id=name, partner_id="222") for name in ("s1", "s2", "s2")]
     strange = facts(contract=a_contract(expected_partner_id="111"), cost_lines=lines)
     (finding,) = validate(strange)
-    assert "222 stands on the customer's subscriptions s1, s2;" in finding.sentence
+    assert "222 stands on 2 of the customer's subscriptions (s1, s2);" in finding.sentence
     assert found(contract=None, cost_lines=lines) == [("mapping.no_contract", "hold")]

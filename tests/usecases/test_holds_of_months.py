@@ -8,14 +8,14 @@ from datetime import timedelta
 import pytest
 
 from domain.contract import BillingContract
-from domain.customer import Agreement
+from domain.customer import Account, Agreement
 from domain.period import Period
 from domain.run import RunStatus, UnitStatus
 from domain.subscription import CostLine, EventSource, EventType, SubscriptionEvent
 from sync import gate, releases, runs
 from sync.findings import current
 from sync.messages import StartRun
-from tests.builders import CUSTOMER, an_agreement, day
+from tests.builders import CUSTOMER, an_account, an_agreement, day
 from tests.usecases.office import (
     APPROVE,
     BILL,
@@ -151,6 +151,60 @@ def test_what_is_wrong_with_a_month_that_was_billed_does_not_hold_the_next(offic
     november_comes(office, reseller_id="111")
     work(office, BILL_NOVEMBER)
     assert of(office) == {"2026-10": ["2026-10"], "2026-11": ["2026-11"]}
+
+
+# --- another contract --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def moved(office):
+    """From November on another contract bills another account; October is billed by the old one."""
+    contract = office.store.table(BillingContract)["contract/c1"]
+    first = day("2026-11-01")
+    office.store.save(
+        [
+            replace(contract, ends=first, account_id="acc-old"),
+            replace(contract, key="contract/new", starts=first, account_id="acc-new"),
+        ]
+    )
+    for name in ("acc-old", "acc-new"):
+        office.store.table(Account)[name] = an_account(id=name)
+    work(office, BILL)
+    return office
+
+
+def goes_inactive(office, name):
+    office.store.table(Account)[name] = an_account(id=name, active=False)
+    gate.check_customer(office.ports, CUSTOMER)
+
+
+def test_a_draft_is_not_issued_when_its_own_contract_has_lost_its_account(moved):
+    goes_inactive(moved, "acc-old")
+    work(moved, APPROVE)
+    assert "Fabrikam Toys draft" in totals(moved)
+    (found,) = current(moved.ports)
+    assert (found.check, found.record) == (
+        "mapping.account_inactive",
+        "billing contract contract/c1",
+    )
+
+
+def test_a_release_about_a_drafts_contract_outlives_the_daily_look_at_todays(moved):
+    goes_inactive(moved, "acc-old")
+    (found,) = current(moved.ports)
+    releases.release(moved.ports, found.id, **ANNA)
+    gate.check_customer(moved.ports, CUSTOMER)
+    work(moved, BILL, APPROVE)
+    assert "Fabrikam Toys INV-202610-0001" in totals(moved)
+
+
+def test_what_is_wrong_with_todays_contract_neither_stops_an_older_draft_nor_is_forgotten(moved):
+    goes_inactive(moved, "acc-new")
+    (before,) = current(moved.ports)
+    work(moved, BILL)
+    assert current(moved.ports) == [before]
+    work(moved, APPROVE)
+    assert "Fabrikam Toys INV-202610-0001" in totals(moved)
 
 
 # --- not looked at is not gone -------------------------------------------------------------------
