@@ -19,9 +19,15 @@ bp = func.Blueprint()  # type: ignore[no-untyped-call]
 
 
 def _handle(queue: str, message: func.QueueMessage) -> None:
+    """Work a message; one that comes too early is sent anew, so that waiting uses up no try."""
     from app.wiring import worker
+    from sync.ledger import Later
 
-    worker().handle(queue, message.get_body())
+    try:
+        worker().handle(queue, message.get_body())
+    except Later as early:
+        log.info("message %s of queue %s comes again: %s", message.id, queue, early)
+        worker().postpone(queue, message.get_body(), early)
 
 
 def _give_up(queue: str, message: func.QueueMessage, problem: str = "") -> None:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from domain.problems import ConfigurationError, InputError, WorkerError
 from partner_center.webhooks import ORGANISATION, verified
 from sync import notices
@@ -70,7 +72,10 @@ def answer(worker: Worker, headers: Mapping[str, str], body: bytes) -> Response:
 def hear(worker: Worker, headers: Mapping[str, str], body: bytes) -> str:
     """Leave a message for a signed event; returns its key. Untrusted when its sender is not proved."""
     notice = verified(worker.signers(), headers, body)
-    message = TakeNotice(received_at=worker.ports.now(), **asdict(notice))
+    try:
+        message = TakeNotice(received_at=worker.ports.now(), **asdict(notice))
+    except ValidationError:
+        raise InputError("what the event names has no form that is known") from None
     worker.ports.queue.send("event", [message.model_dump_json()])
     _log.info("took %s", message.key)
     return message.key

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -43,7 +43,7 @@ from registers.vies import Vies
 from rules.facts import Demands
 from sync import requests as requests_of_people
 from sync import runs
-from sync.ledger import Busy
+from sync.ledger import Busy, Later
 from sync.messages import StartRun, TakeRequest
 from sync.ports import NumberRegister, Ports, Queue
 from transport import exact_json
@@ -73,6 +73,8 @@ EMBEDDED_DATABASE = "dataverse.sqlite"
 NOT_AN_EMULATOR = (NotFound, ValueError, KeyError, TypeError)
 """What reading an overview comes to where something else answers: no such page, other content."""
 ANSWER_SECONDS = 15.0
+BUSY_WAIT = timedelta(minutes=2)
+"""After this a message looks again whether what another worker held is free."""
 """What answers one small question is not waited for longer without a byte."""
 TOKEN_SECRET = "partner-refresh-token"  # noqa: S105 - the name of the secret, not the secret
 
@@ -157,6 +159,14 @@ class Worker:
         """Work one message."""
         runs.handle(self.ports, queue, body)
 
+    def postpone(self, queue: str, body: str | bytes, early: Later) -> None:
+        """Send a message anew that came too early; one whose unit is held looks again soon."""
+        wait = early.until - self.ports.now()
+        if isinstance(early, Busy):
+            wait = min(wait, BUSY_WAIT)
+        text = body if isinstance(body, str) else body.decode()
+        self.ports.queue.send(queue, [text], after=max(wait, timedelta(seconds=5)))
+
     def give_up(self, queue: str, body: str | bytes, problem: str = "") -> None:
         """Note that a message is not tried again, and why."""
         runs.give_up(self.ports, queue, body, problem or "its message failed too often")
@@ -171,7 +181,7 @@ class Worker:
         queue = self.ports.queue
         assert isinstance(queue, MemoryQueue)
         done = 0
-        busy: Busy | None = None
+        busy: Later | None = None
         while len(queue):
             message = next((m for kind in KINDS if (m := queue.receive(kind)) is not None), None)
             if message is None:
@@ -179,7 +189,7 @@ class Worker:
                 continue
             try:
                 self.handle(message.kind, message.body)
-            except Busy as error:
+            except Later as error:
                 busy = error
                 queue.release(message, after=error.until - self.ports.now())
                 continue
@@ -195,8 +205,8 @@ class Worker:
             done += 1
             on_progress(Progress(message.kind, message.body, done, len(queue)))
 
-    def _wait_for(self, busy: Busy | None) -> None:
-        """Wait for the end of a lease; embedded, time passes without waiting."""
+    def _wait_for(self, busy: Later | None) -> None:
+        """Wait for the end of a lease or a pause; embedded, time passes without waiting."""
         assert busy is not None, "only a busy unit's message is out of sight"
         seconds = (busy.until - self.ports.now()).total_seconds()
         if self.systems.sleep is None and seconds > self.settings.patience_seconds:

@@ -301,6 +301,11 @@ class DataverseStore(Documents, Findings):
             for row in self._client.read(query):
                 yield from_row(USAGE_SUMMARY, row)
 
+    def has_usage(self, azure_subscription_id: str) -> bool:
+        """Say whether usage of this Azure subscription was ever billed."""
+        where = f"csp_entitlementref eq {literal(azure_subscription_id)}"
+        return any(self._client.read(replace(query_of(USAGE_SUMMARY, where), top=1)))
+
     def usage_budgets(self) -> Sequence[UsageBudget]:
         """Read every usage budget, by key."""
         found: list[UsageBudget] = self._read(USAGE_BUDGET)

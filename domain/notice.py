@@ -25,5 +25,7 @@ class Notice:
     """Of a GDAP relationship; it does not tell whose that is."""
     invoice_id: str = ""
     azure_subscription_id: str = ""
+    status: str = ""
+    """Of a suspicion of fraud, as written: Active, Investigating or Resolved; else empty."""
     correlation: str = ""
     """Of a test event: which test."""

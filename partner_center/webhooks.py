@@ -30,14 +30,19 @@ ORGANISATION = "Microsoft Corporation"
 
 _GUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,79}")
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)?")
+_MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)?",
+    re.ASCII,  # else a digit is any digit of any script
+)
 _CUSTOMER = re.compile(rf"/v1/customers/({_GUID})(?:/subscriptions/({_GUID}))?")
-_INVOICE = re.compile(r"/v1/invoices/([a-z0-9-]{1,40})", re.IGNORECASE)
+_INVOICE = re.compile(r"/v1/invoices/([a-z0-9-]{1,40})", re.IGNORECASE | re.ASCII)
 _RELATIONSHIP = re.compile(
     rf".*/granularadminrelationships/({_GUID}-{_GUID})(?:/accessassignments/({_GUID}))?"
 )
 _TEST = re.compile(rf"/webhooks/v1/registration/validationevents/({_GUID})")
-_AUDIT = re.compile(rf"/auditactivity/v1/auditrecords/{_GUID}_({_GUID})_[a-z_]{{1,100}}_\d{{1,20}}")
+_AUDIT = re.compile(
+    rf"/auditactivity/v1/auditrecords/{_GUID}_({_GUID})_[a-z_]{{1,100}}_[0-9]{{1,20}}"
+)
 
 
 class _Event(Wire):
@@ -125,6 +130,8 @@ def _ids(audit: str, resource: str) -> dict[str, str]:
         subscription = asked.get("subscriptionid", "")
         if re.fullmatch(_GUID, subscription):
             found["azure_subscription_id"] = found["resource"] = subscription
+            if re.fullmatch(r"[a-z]{1,40}", status := asked.get("eventstatus", "")):
+                found["status"] = status
     return found
 
 

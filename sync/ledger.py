@@ -24,12 +24,16 @@ to settle wins.
 """
 
 
-class Busy(WorkerError):  # noqa: N818 - it is a state, not a fault
-    """Another worker holds the unit until then (aware UTC): leave the message for later."""
+class Later(WorkerError):  # noqa: N818 - it is a state, not a fault
+    """It is too early for this message: let it come again then (aware UTC). No try is used up."""
 
     def __init__(self, message: str, until: datetime) -> None:
         super().__init__(message, hint="run the command again after that")
         self.until = until
+
+
+class Busy(Later):
+    """Another worker holds the unit, at most until then; it may be through much sooner."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +83,7 @@ class Ledger:
         work: Callable[[], Outcome],
         *,
         repeatable: bool = False,
+        lease: timedelta = LEASE,
     ) -> UnitOfWork:
         """Claim a unit, work it, settle it; a settled unit is returned as it is.
 
@@ -111,7 +116,7 @@ class Ledger:
             attempt=unit.attempt + 1,
             started_at=now,
             finished_at=None,
-            lease_until=now + LEASE,
+            lease_until=now + lease,
             problem="",
         )
         try:

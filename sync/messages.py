@@ -99,6 +99,8 @@ class TakeNotice(_Message):
     relationship_id: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z-]{0,80}$")] = ""
     invoice_id: Guid | Literal[""] = ""
     azure_subscription_id: Guid | Literal[""] = ""
+    status: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{0,40}$")] = ""
+    """Of a suspicion of fraud: Active, Investigating or Resolved."""
     correlation: Guid | Literal[""] = ""
     """Of a test event: which test."""
 

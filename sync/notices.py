@@ -5,13 +5,15 @@ lead to another look at what is there now. Two rows of the ledger keep this chea
 
 - one for each event, made of its meaning: the same event again stops there;
 - one for each thing that is looked at, which is a lock, and knows when the last look began. An event
-  that came in before a look began has been seen by it, and is done. So a burst leads to one look, or
-  to a second where it went on during the first, and the last event is always followed by a look
-  that began after it. Buckets of time would either lose the end of a burst or look too often.
+  that came in before a look began has been seen by it, and is done. So a burst leads to one look, and
+  to a second a minute later, and the last event is always followed by a look that began after it.
+  Buckets of time would either lose the end of a burst or look too often.
 
-Equal moments do not count as after: the store keeps whole seconds, cut off, which errs towards a look
-more. A look that fails raises, so its message comes again; those that it would have served may end
-meanwhile, because it is repeated until it succeeds or is parked with its reason.
+The clocks of two hosts differ, so a look has seen what came in a minute before it began; where it is
+less, the event waits for that minute. What comes too early (`Later`) is no failure: the message is
+sent anew, so that waiting does not use up its tries. A look that fails raises, so its message comes
+again; those that it would have served may end meanwhile, because it is repeated until it succeeds or
+is parked with its reason.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ from datetime import timedelta
 from domain.problems import Conflict, Finding, Severity, WorkerError
 from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
 from rules.checks import judged
-from sync import alerts, pull
+from sync import alerts, disturbance, pull
 from sync.findings import replace_everywhere
-from sync.ledger import Busy, Ledger, Outcome
+from sync.ledger import Later, Ledger, Outcome
 from sync.messages import PullUnit, TakeNotice
 from sync.ports import Ports
 
@@ -54,59 +56,99 @@ _CUSTOMER = (
 UNDERSTOOD = (TEST, *_CUSTOMER, _INVOICE, _USAGE, _FRAUD)
 """The events that lead to something, in lower case; of all others it is noted that they came."""
 
-_ENDED = {UnitStatus.SETTLED, UnitStatus.HELD}
+SKEW = timedelta(minutes=1)
+"""By this much the clocks of two hosts may differ."""
+LEASE = timedelta(minutes=30)
+"""Of a look: as long as the host lets one last (host.json), so that it is never taken over alive."""
+SHOWN = timedelta(minutes=10)
+"""Until then a new customer or relationship may not be shown yet by those who read it."""
+INVOICE_AGAIN, INVOICE_SHOWN = timedelta(minutes=15), timedelta(hours=2)
+"""How often, and until when, an invoice is asked for that is ready and not listed or not whole."""
+USAGE_AGAIN = timedelta(hours=1)
+"""From one look at the usage that is not billed yet to the next: each is an export per currency."""
+SUMMED = 100
+"""Units of a day that its row may read for each minute: a busy day is summed up more seldom."""
+_THROUGH = {UnitStatus.SETTLED, UnitStatus.HELD}
 _LOST = {UnitStatus.FAILED, UnitStatus.PARKED}
 _log = logging.getLogger(__name__)
 
 
 def take(ports: Ports, notice: TakeNotice) -> None:
-    """Follow one event. Busy while another worker looks at the same: leave the message for later."""
+    """Follow one event. Later: it is too early for it, send the message anew."""
     found = ports.store.unit(notice.key)
-    if found is not None and found[0].status is UnitStatus.SETTLED:
+    before = found[0].status if found else None
+    if before in _THROUGH:
         return
     _open_day(ports, notice)
     try:
         counts = _follow(ports, notice)
-    except Busy:
+    except Later as early:
+        if before is not UnitStatus.QUEUED:
+            _end(ports, notice, UnitStatus.QUEUED, problem=str(early))
         raise
     except Exception as error:
         # Where the store is what failed, the note fails too.
         with suppress(WorkerError):
             _end(ports, notice, UnitStatus.FAILED, problem=f"{type(error).__name__}: {error}")
         raise
-    _end(ports, notice, UnitStatus.SETTLED, counts={"events": 1, **counts})
+    if "not_there" in counts:
+        reason = (
+            f"{notice.invoice_id} is not listed or not delivered whole: the daily sync imports it"
+        )
+        _end(ports, notice, UnitStatus.HELD, counts={"events": 1, **counts}, problem=reason)
+    else:
+        _end(ports, notice, UnitStatus.SETTLED, counts={"events": 1, **counts})
     if "seen_already" not in counts:
-        _sum_up(ports, notice)
+        _sum_up(ports, notice, at_once=before in _LOST)
 
 
 def _follow(ports: Ports, notice: TakeNotice) -> dict[str, int]:
     """Look at what an event names, unless that was looked at since it came in."""
     if notice.relationship_id and not notice.customer_id:
         owner = _owner(ports, notice.relationship_id)
+        if not owner:
+            return _nobodys(ports, notice, f"relationship {notice.relationship_id}", "Graph")
         notice = notice.model_copy(update={"customer_id": owner})
     look = _look(ports, notice)
     if look is None:
-        if notice.name != TEST:
-            _log.warning("%s leads to nothing: its name or its record is not known", notice.name)
-        return {"unknown": 1} if notice.name not in UNDERSTOOD else {}
+        if notice.name == TEST:
+            return {}
+        _log.warning("%s leads to nothing: its name or its record is not known", notice.name)
+        return {"unknown": 1}
     if _seen(ports, notice):
         return {"seen_already": 1}
+    if notice.name in _CUSTOMER and not _ours(ports, notice.customer_id):
+        return _nobodys(ports, notice, f"customer {notice.customer_id}", "Partner Center")
     unit = Ledger(ports.store, ports.now).run_once(
-        _key(notice), "event", notice.run_key, look, repeatable=True
+        _key(notice), "event", notice.run_key, look, repeatable=True, lease=LEASE
     )
     _log.info("%s: looked at %s: %s", notice.name, unit.key, dict(unit.counts))
-    return {"looks": 1}
+    if unit.status is not UnitStatus.HELD:
+        return {"looks": 1}
+    again = ports.now() + INVOICE_AGAIN
+    if again <= notice.received_at + INVOICE_SHOWN:
+        raise Later(f"{notice.invoice_id} is not there, or not whole yet", again)
+    return {"looks": 1, "not_there": 1}
+
+
+def _nobodys(ports: Ports, notice: TakeNotice, record: str, who: str) -> dict[str, int]:
+    """Wait for what is not shown (yet); in the end it is another partner's, or an invented id."""
+    until = notice.received_at + SHOWN
+    if ports.now() < until:
+        raise Later(f"{who} does not show {record} yet", min(until, ports.now() + SHOWN / 5))
+    _log.warning("%s leads to nothing: %s does not show %s", notice.name, who, record)
+    return {"unknown": 1}
 
 
 def give_up(ports: Ports, notice: TakeNotice, problem: str) -> None:
     """Park an event whose message failed too often, with the reason of the last time."""
     found = ports.store.unit(notice.key)
-    if found is not None and found[0].status is UnitStatus.SETTLED:
+    if found is not None and found[0].status in _THROUGH:
         return
     _open_day(ports, notice)
     reason = (found[0].problem if found else "") or problem
     _end(ports, notice, UnitStatus.PARKED, counts={"events": 1}, problem=reason)
-    _sum_up(ports, notice)
+    _sum_up(ports, notice, at_once=True)
 
 
 def tested(ports: Ports, day: str, correlation: str) -> bool:
@@ -138,30 +180,36 @@ def _key(notice: TakeNotice) -> str:
         _USAGE: "unbilled",
         _FRAUD: f"azure/{notice.azure_subscription_id}",
     }
-    return f"look/{scope.get(notice.name, f'customer/{notice.customer_id}')}"
+    where = scope.get(notice.name)
+    return f"look/{where}" if where else disturbance.key(notice.customer_id)
 
 
 def _seen(ports: Ports, notice: TakeNotice) -> bool:
-    """Say whether a look began after the event came in, and has ended or is still under way."""
+    """Say whether a look began after the event came in, and has ended or is still under way.
+
+    Later: it began so soon after that this is not certain, or too recently to look anew.
+    """
     found = ports.store.unit(_key(notice))
-    if found is None or found[0].started_at is None or found[0].started_at <= notice.received_at:
+    if found is None or found[0].started_at is None:
         return False
-    unit = found[0]
+    unit, began, now = found[0], found[0].started_at, ports.now()
     lease = unit.lease_until
-    running = unit.status is UnitStatus.RUNNING and lease is not None and lease > ports.now()
-    return unit.status in _ENDED or running
+    running = unit.status is UnitStatus.RUNNING and lease is not None and lease > now
+    if not running and unit.status is not UnitStatus.SETTLED:
+        return False
+    if began > notice.received_at + SKEW:
+        return True
+    certain = notice.received_at + SKEW + timedelta(seconds=1)
+    if began > notice.received_at and now < certain:
+        raise Later(f"{unit.key} was looked at as the event came in", certain)
+    if notice.name == _USAGE and not running and now < began + USAGE_AGAIN:
+        raise Later(f"{unit.key} was looked at in this hour", began + USAGE_AGAIN)
+    return False
 
 
 def _customer(ports: Ports, notice: TakeNotice) -> Outcome:
-    """Read one customer whole, with who may administer it and what changed, and check it at once.
-
-    A customer that we do not know and Partner Center does not show leaves no trace: the id in an
-    event may be anything.
-    """
+    """Read one customer whole, with who may administer it and what changed, and check it at once."""
     customer_id = notice.customer_id
-    if not _ours(ports, customer_id):
-        _log.warning("%s names a customer that Partner Center does not show", notice.name)
-        return Outcome(counts={"unknown_customers": 1})
     today = ports.now().date()
     since, until = today - timedelta(days=pull.AUDIT_DAYS), today + timedelta(days=1)
     changes, bad = pull.sift(ports.partner_center.subscription_events(since, until, customer_id))
@@ -188,10 +236,10 @@ def _owner(ports: Ports, relationship_id: str) -> str:
 
 
 def _ours(ports: Ports, customer_id: str) -> bool:
-    """Say whether a customer is shown by Partner Center, or was and is stored."""
-    if not isinstance(ports.partner_center.customer(customer_id), Finding):
+    """Say whether a customer is stored, or shown by Partner Center: the id may be anything."""
+    if ports.store.customer(customer_id) is not None:
         return True
-    return ports.store.customer(customer_id) is not None
+    return not isinstance(ports.partner_center.customer(customer_id), Finding)
 
 
 def _costs(ports: Ports, notice: TakeNotice) -> Outcome:
@@ -213,17 +261,24 @@ def _unbilled(ports: Ports, notice: TakeNotice) -> Outcome:
 
 
 def _fraud(ports: Ports, notice: TakeNotice) -> Outcome:
-    """Tell a person, who closes the finding; whose subscription it is, Partner Center knows.
+    """Tell a person, who closes the finding. What Microsoft says is settled opens none.
 
-    Its sentence has the day, so that another event on a later one opens it again.
+    Its sentence has the day, so that another event on a later one opens it again. Of subscriptions
+    that never had usage there is one finding in all: they may be new, or another partner's.
     """
-    record = f"Azure subscription {notice.azure_subscription_id}"
+    if notice.status.lower() == "resolved":
+        return Outcome(counts={"resolved": 1})
+    known = ports.store.has_usage(notice.azure_subscription_id)
+    named = f"Azure subscription {notice.azure_subscription_id}"
+    record = named if known else "Azure subscriptions without usage"
+    sentence = f"Microsoft suspects fraud in the {named} ({notice.received_at:%Y-%m-%d})"
+    told = "." if known else ", of which no usage was ever billed: it is new, or not yours."
     finding = Finding(
         check="azure.fraud_event",
         severity=Severity.WARN,
         customer_id="",
         record=record,
-        sentence=f"Microsoft suspects fraud in the {record} ({notice.received_at:%Y-%m-%d}).",
+        sentence=sentence + told,
         hint="Look at the security alerts in Partner Center now: its usage is billed to you. "
         "Set the finding to closed when it is settled.",
     )
@@ -275,7 +330,7 @@ def _end(
         status=status,
         attempt=1 + (found[0].attempt if found else 0),
         started_at=notice.received_at,
-        finished_at=ports.now(),
+        finished_at=None if status is UnitStatus.QUEUED else ports.now(),
         counts=counts or {},
         problem=problem[:1000],
     )
@@ -283,19 +338,38 @@ def _end(
         ports.store.put_unit(unit, found[1] if found else None)
 
 
-def _sum_up(ports: Ports, notice: TakeNotice) -> None:
-    """Bring the day's row up to its units."""
-    units = ports.store.units(notice.run_key)
+def _sum_up(ports: Ports, notice: TakeNotice, *, at_once: bool = False) -> None:
+    """Bring the day's row up to its units, unless that was done a moment ago; the sync does it too."""
+    day = ports.store.run(notice.run_key)
+    if day is not None and day.finished_at is not None and not at_once:
+        units_read = sum(day.counts.get(name, 0) for name in ("events", "looks"))
+        if ports.now() < day.finished_at + timedelta(minutes=1 + units_read / SUMMED):
+            return
+    sum_up(ports, day or _day(notice))
+
+
+def sum_up_days(ports: Ports) -> None:
+    """Bring the rows of today and yesterday up: what came in last may not be counted yet."""
+    today = ports.now().date()
+    for day in (today - timedelta(days=1), today):
+        if found := ports.store.run(f"event/{day}"):
+            sum_up(ports, found)
+
+
+def sum_up(ports: Ports, before: Run) -> None:
+    """Bring a day's row up to its units."""
+    units = ports.store.units(before.key)
     counts: dict[str, int] = {}
     for unit in units:
         for name, count in unit.counts.items():
             counts[name] = counts.get(name, 0) + count
     lost = [unit for unit in units if unit.status in _LOST]
     problem = f"{len(lost)} units failed, first {lost[0].key}: {lost[0].problem}" if lost else ""
-    before = ports.store.run(notice.run_key) or _day(notice)
+    held = any(unit.kind == "event" and "not_there" in unit.counts for unit in units)
+    ended = RunStatus.DONE_WITH_HOLDS if held else RunStatus.DONE
     after = replace(
         before,
-        status=RunStatus.FAILED if lost else RunStatus.DONE,
+        status=RunStatus.FAILED if lost else ended,
         counts=dict(sorted(counts.items())),
         problem=problem[:1000],
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -200,6 +200,10 @@ class Store(Protocol):
         self, currency: str, since: date, customer_ids: Sequence[str]
     ) -> Iterator[UsageSummary]:
         """Yield the billed usage of customers from a day on, in no order."""
+        ...
+
+    def has_usage(self, azure_subscription_id: str) -> bool:
+        """Say whether usage of this Azure subscription was ever billed."""
         ...
 
     def usage_budgets(self) -> Sequence[UsageBudget]:
@@ -401,8 +405,8 @@ class Archive(Protocol):
 class Queue(Protocol):
     """Where the messages of units of work wait."""
 
-    def send(self, kind: str, messages: Iterable[str]) -> int:
-        """Put JSON messages on the queue of their kind; returns how many."""
+    def send(self, kind: str, messages: Iterable[str], *, after: timedelta = timedelta(0)) -> int:
+        """Put JSON messages on the queue of their kind, to be seen after a while; returns how many."""
         ...
 
 

@@ -35,7 +35,7 @@ from domain.subscription import (
     UsageSummary,
 )
 from rules import reconcile
-from sync import alerts, deliveries, gate, tax_numbers, usage_grouping
+from sync import alerts, deliveries, disturbance, gate, tax_numbers, usage_grouping
 from sync.findings import INVOICE_CHECKS, replace_everywhere, unsettled_invoices
 from sync.ledger import Outcome
 from sync.messages import PullUnit, StartRun
@@ -121,7 +121,7 @@ def work(ports: Ports, unit: PullUnit) -> Outcome:
     """Read one part of Microsoft's side and save it."""
     match unit.part:
         case "customer":
-            return _customer(ports, unit)
+            return disturbance.undisturbed(ports, unit, _customer)
         case "relationships":
             return _relationships(ports, unit)
         case "changes":
@@ -148,7 +148,7 @@ _CUSTOMER_CHECKS = (
 )
 
 
-def _customer(ports: Ports, unit: PullUnit) -> Outcome:
+def _customer(ports: Ports, unit: PullUnit, watch: disturbance.Watch) -> Outcome:
     """Read one customer whole, then ask its checks: details, agreements, subscriptions.
 
     Only of a reseller customer more is read than what it is. What cannot be read stays as it was,
@@ -163,6 +163,7 @@ def _customer(ports: Ports, unit: PullUnit) -> Outcome:
         refused = error
         records = [_stale(stored, unit.day)] if stored else []
         findings = [_refused(unit.scope, error)]
+    watch.stop()
     saved = ports.store.save(records)
     denied = any(one.check == "access.denied" for one in findings)
     # What could not be read the last time is no better for not being shown now.
@@ -283,8 +284,9 @@ def _relationships(ports: Ports, unit: PullUnit) -> Outcome:
 
     A relationship that is no longer listed is gone, unless an entry of the list that cannot be read
     may be it. What was not read stays as it was, with the day from which on it is stale. Customers
-    whose own unit has not begun are checked by it.
+    whose own unit has not begun are checked by it; whom an event had read meanwhile is read again.
     """
+    watch = disturbance.Watch(ports, unit)
     stored = {one.key: one for one in ports.store.relationships(unit.scope)}
     refused: ServiceError | None = None
     listed: list[DelegatedAdminRelationship] = []
@@ -293,13 +295,15 @@ def _relationships(ports: Ports, unit: PullUnit) -> Outcome:
         listed, bad = sift(ports.directory.relationships(unit.scope))
     except (NotAuthorised, NotFound) as error:
         refused = error
+    late = watch.disturbed()
+    listed = [one for one in listed if one.customer_id not in late]
     keys = {one.key for one in listed}
     unread = [
         replace(one, stale_since=one.stale_since or unit.day)
         if refused or any(_may_be(fault, one) for fault in bad)
         else replace(one, status=GONE, active_assignments=0, assignments=(), stale_since=None)
         for key, one in stored.items()
-        if key not in keys and one.status != GONE
+        if key not in keys and one.status != GONE and one.customer_id not in late
     ]
     saved = ports.store.save([*listed, *unread])
     if refused is None and unit.scope:
@@ -316,6 +320,8 @@ def _relationships(ports: Ports, unit: PullUnit) -> Outcome:
         gate.check_customer(ports, customer_id)
     if refused is not None:
         raise refused
+    for customer_id in sorted(late | watch.disturbed()):
+        _relationships(ports, unit.model_copy(update={"scope": customer_id}))
     return Outcome(
         counts={
             "gdap": len(listed),

@@ -164,6 +164,7 @@ def _close(ports: Ports, run_key: str) -> Run:
             status=RunStatus.DONE_WITH_HOLDS if held else RunStatus.DONE,
             counts=_sums(units),
         )
+        notices.sum_up_days(ports)
     projection.catch_up(ports)
     ended = replace(ended, problem="")
     lost = [unit for unit in units if unit.status in {UnitStatus.FAILED, UnitStatus.PARKED}]

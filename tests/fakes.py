@@ -204,6 +204,10 @@ class MemoryStore:
             if row.currency == currency and row.day >= since and row.customer_id in customer_ids:
                 yield row
 
+    def has_usage(self, azure_subscription_id: str) -> bool:
+        rows = self.table(UsageSummary).values()
+        return any(row.entitlement_id == azure_subscription_id for row in rows)
+
     def usage_budgets(self) -> Sequence[UsageBudget]:
         return [row for _, row in sorted(self.table(UsageBudget).items())]
 
@@ -463,7 +467,7 @@ class ListQueue:
     waiting: deque[tuple[str, str]] = field(default_factory=deque)
     sent: list[tuple[str, str]] = field(default_factory=list)
 
-    def send(self, kind: str, messages: Iterable[str]) -> int:
+    def send(self, kind: str, messages: Iterable[str], *, after: timedelta = timedelta(0)) -> int:
         bodies = [(kind, message) for message in messages]
         self.waiting.extend(bodies)
         self.sent.extend(bodies)

@@ -60,14 +60,14 @@ class MemoryQueue:
         self._lines = {kind: _MemoryLine() for kind in KINDS}
         self._lock = threading.Lock()
 
-    def send(self, kind: str, messages: Iterable[str]) -> int:
-        """Put JSON messages on the queue of their kind; returns how many."""
+    def send(self, kind: str, messages: Iterable[str], *, after: timedelta = timedelta(0)) -> int:
+        """Put JSON messages on the queue of their kind, to be seen after a while; returns how many."""
         line = self._lines[_known(kind)]
         bodies = [_checked(message) for message in messages]
         with self._lock:
             for body in bodies:
                 self._number += 1
-                line.waiting.append(_Waiting(f"{kind}-{self._number}", body, self._now()))
+                line.waiting.append(_Waiting(f"{kind}-{self._number}", body, self._now() + after))
         return len(bodies)
 
     def receive(self, kind: str, *, lease: timedelta = LEASE) -> Message | None:
@@ -144,15 +144,17 @@ class AzureQueue:
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
 
-    def send(self, kind: str, messages: Iterable[str]) -> int:
-        """Put JSON messages on the queue of their kind; returns how many."""
+    def send(self, kind: str, messages: Iterable[str], *, after: timedelta = timedelta(0)) -> int:
+        """Put JSON messages on the queue of their kind, to be seen after a while; returns how many."""
         from azure.core.exceptions import AzureError  # noqa: PLC0415 - heavy
 
         count = 0
         try:
             client = self._client(_known(kind))
             for message in messages:
-                client.send_message(_checked(message))
+                client.send_message(
+                    _checked(message), visibility_timeout=int(after.total_seconds()) or None
+                )
                 count += 1
         except AzureError as error:
             raise Unavailable(

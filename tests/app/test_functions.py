@@ -7,6 +7,7 @@ import logging
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import azure.functions as func
@@ -16,7 +17,7 @@ from app import wiring
 from app.settings import Settings
 from domain.problems import ConfigurationError, Unavailable
 from domain.run import RunStatus, UnitStatus
-from sync.ledger import Busy
+from sync.ledger import Busy, Later
 from tests.app.conftest import functions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -497,10 +498,39 @@ def test_the_worker_of_the_host_needs_a_queue_and_is_built_once(monkeypatch, tmp
         wiring.worker.cache_clear()
 
 
-def test_what_another_worker_holds_comes_again(worker, monkeypatch):
-    def busy(self, queue, body):
-        raise Busy("bill/c1/2026-10 is being worked until 06:10 UTC", self.ports.now())
+def test_what_another_worker_holds_is_sent_anew_until_it_is_free(worker, monkeypatch):
+    """The host would try it five times, and give it up before the lease ends."""
+    left = timedelta(minutes=9)
 
+    def busy(self, queue, body):
+        if left > timedelta(0):
+            raise Busy("bill/c1/2026-10 is being worked", self.ports.now() + left)
+        done.append(queue)
+
+    done, tries = [], 0
     monkeypatch.setattr(type(worker), "handle", busy)
-    with pytest.raises(Busy):
-        body_of("bill_customer")(message(UNIT))
+    queue = worker.ports.queue
+    body_of("bill_customer")(message(UNIT))
+    while not done:
+        worker.systems.emulator.clock.advance(timedelta(minutes=2))
+        left -= timedelta(minutes=2)
+        found = queue.receive("bill")
+        assert found.dequeue_count == 1
+        queue.delete(found)
+        body_of("bill_customer")(message(found.body))
+        tries += 1
+    assert tries == 5
+    assert len(queue) == 0
+
+
+def test_what_comes_too_early_is_out_of_sight_until_it_is_time(worker, monkeypatch):
+    def early(self, queue, body):
+        raise Later("not listed yet", self.ports.now() + timedelta(minutes=15))
+
+    monkeypatch.setattr(type(worker), "handle", early)
+    body_of("take_event")(message("{}"))
+    queue, clock = worker.ports.queue, worker.systems.emulator.clock
+    clock.advance(timedelta(minutes=14))
+    assert queue.receive("event") is None
+    clock.advance(timedelta(minutes=1))
+    assert queue.receive("event").body == "{}"

@@ -383,7 +383,7 @@ def test_a_suspicion_of_fraud_is_a_finding_that_a_person_closes(connected, store
         listen_on(connected)
         return [(one.check, one.record) for one in connected.store.findings()]
 
-    expected = [("azure.fraud_event", f"Azure subscription {subscription}")]
+    expected = [("azure.fraud_event", "Azure subscriptions without usage")]
     assert suspect() == expected
     dataverse = connected.dataverse
     (row,) = dataverse.read(Query(table="csp_finding", select=("csp_findingid",)))

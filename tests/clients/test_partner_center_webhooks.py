@@ -155,8 +155,13 @@ def test_a_subscription_and_its_customer():
         ),
         (
             f"{API}/v1/fraudEvents?SubscriptionId={SUBSCRIPTION}&EventStatus=Active",
-            {"azure_subscription_id": SUBSCRIPTION, "resource": SUBSCRIPTION},
+            {
+                "azure_subscription_id": SUBSCRIPTION,
+                "resource": SUBSCRIPTION,
+                "status": "active",
+            },
         ),
+        (f"{API}/v1/invoices/G\u212a1", {}),
         (f"{API}/v1/fraudEvents?SubscriptionId=1'--&EventStatus=Active", {}),
         (f"{API}/v1/customers/../customers/{CUSTOMER}", {}),
         (f"{API}/v1/customers/{CUSTOMER}/orders/1", {}),

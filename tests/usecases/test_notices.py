@@ -16,9 +16,10 @@ from domain.problems import Conflict, InputError, Severity, Unavailable
 from domain.run import RunStatus, UnitStatus
 from domain.subscription import CostLine, Subscription, SubscriptionEvent
 from sync import notices, runs
-from sync.ledger import LEASE, Busy
+from sync.ledger import Busy, Later
 from sync.messages import TakeNotice
 from tests.builders import CUSTOMER, a_customer, a_subscription, seats
+from tests.builders import day as day_of
 from tests.fakes import Crash
 from tests.usecases.office import BILL, NORTHWIND, SYNC, an_office, totals, usage_row, work
 
@@ -85,10 +86,25 @@ def a_notice(office, name="subscription-updated", number=0, **fields):
 
 
 def take(office, *sent, pause=SECOND):
-    """Work events, each a moment after it came in."""
+    """Work events, each a moment after it came in; one that is too early comes again when it is time."""
+    early = []
     for notice in sent:
         office.clock.advance(pause)
+        early += deliver(office, notice)
+    while early:
+        early.sort(key=lambda one: one[0])
+        until, notice = early.pop(0)
+        office.clock.moment = max(office.clock(), until)
+        early += deliver(office, notice)
+
+
+def deliver(office, notice):
+    """Deliver a message once; returns it with its time where it is to come again."""
+    try:
         runs.handle(office.ports, "event", notice.model_dump_json())
+    except Later as error:
+        return [(error.until, notice)]
+    return []
 
 
 def unit(office, notice):
@@ -146,10 +162,29 @@ def test_of_a_relationship_that_graph_has_no_more_the_stored_one_tells_whose_it_
     assert "gdap.missing" in {one.check for one in office.store.findings(customer_id=CUSTOMER)}
 
 
-def test_a_relationship_of_nobody_leads_to_nothing(office):
+def test_a_relationship_of_nobody_is_asked_for_some_minutes_and_counted(office):
     name = "granular-admin-relationship-approved"
-    take(office, a_notice(office, name, relationship_id="gdap-666", resource="gdap-666"))
+    notice = a_notice(office, name, relationship_id="gdap-666", resource="gdap-666")
+    ((again, _),) = deliver(office, notice)
+    assert again - office.clock() == timedelta(minutes=2)
+    assert unit(office, notice).status is UnitStatus.QUEUED
+    assert unit(office, notice).problem == "Graph does not show relationship gdap-666 yet"
+    take(office, notice)
+    assert office.clock() - notice.received_at >= notices.SHOWN
     assert office.asked == {}
+    assert day(office).counts == {"events": 1, "unknown": 1}
+    assert unit(office, notice).status is UnitStatus.SETTLED
+
+
+def test_a_relationship_that_graph_shows_a_moment_later_is_followed(office):
+    late = office.directory.known[0]
+    office.directory.known = []
+    office.store.rows.pop(DelegatedAdminRelationship)
+    notice = a_notice(office, "granular-admin-relationship-approved", relationship_id=late.id)
+    assert deliver(office, notice)
+    office.directory.known = [late]
+    take(office, notice, pause=timedelta(minutes=2))
+    assert office.asked["subscriptions"] == 1
 
 
 def test_an_event_parks_with_the_reason_of_whatever_could_not_be_asked(office):
@@ -179,7 +214,20 @@ def test_a_customer_that_nobody_knows_leaves_no_trace_but_the_event(office):
         k: v for k, v in rows.items() if k.__name__ != "Run"
     }
     assert office.store.found == findings
-    assert day(office).counts["unknown_customers"] == 1
+    assert day(office).counts["unknown"] == 1
+    assert "look/customer/c666" not in office.store.ledger
+
+
+def test_a_new_customer_that_partner_center_shows_a_moment_later_is_brought_in(office):
+    center = office.partner_center
+    center.details["c3"] = unreachable("c3")
+    name = "reseller-relationship-accepted-by-customer"
+    notice = a_notice(office, name, customer_id="c3", resource="c3")
+    assert deliver(office, notice)
+    del center.details["c3"]
+    center.people.append(a_customer(id="c3", name="Litware"))
+    take(office, notice, pause=timedelta(minutes=2))
+    assert "customer/c3" in office.store.table(Customer)
 
 
 def unreachable(customer_id):
@@ -212,6 +260,31 @@ def test_an_invoice_that_is_not_there_writes_nothing(office):
     assert office.store.found == {}
 
 
+def test_an_invoice_that_is_ready_and_not_listed_yet_is_asked_for_again(tmp_path):
+    office = an_office(tmp_path)
+    heads, office.partner_center.heads = office.partner_center.heads, []
+    notice = a_notice(office, "invoice-ready", invoice_id="I1", resource="I1")
+    ((again, _),) = deliver(office, notice)
+    assert again - office.clock() == timedelta(minutes=15)
+    office.partner_center.heads = heads
+    take(office, notice, pause=timedelta(minutes=15))
+    assert len(office.store.table(CostLine)) == 2
+    assert unit(office, notice).status is UnitStatus.SETTLED
+
+
+def test_an_invoice_that_stays_away_is_left_to_the_daily_sync_and_the_day_says_so(office):
+    notice = a_notice(office, "invoice-ready", invoice_id="I666", resource="I666")
+    take(office, notice)
+    assert unit(office, notice).status is UnitStatus.HELD
+    assert unit(office, notice).problem == (
+        "I666 is not listed or not delivered whole: the daily sync imports it"
+    )
+    assert day(office).status is RunStatus.DONE_WITH_HOLDS
+    assert office.asked["invoices"] == 8
+    take(office, notice)
+    assert office.asked["invoices"] == 8
+
+
 def test_usage_over_a_threshold_has_the_unbilled_usage_looked_at(office):
     office.partner_center.unbilled["USD", "current"].append(
         usage_row("azure-1", "900", UsageDate="2026-11-08T00:00:00Z")
@@ -232,11 +305,67 @@ def test_a_suspicion_of_fraud_is_told_with_its_subscription(office):
 
 
 def test_a_second_suspicion_stands_beside_the_first(office):
-    for number in range(3):
-        fields = {"azure_subscription_id": f"azure-{number}", "resource": f"azure-{number}"}
-        take(office, a_notice(office, "azure-fraud-event-detected", number, **fields))
+    suspect(office, "azure-1", "azure-2")
     work(office, SYNC.model_copy(update={"day": office.clock().date() + timedelta(days=1)}))
-    assert len([one for one in office.store.findings() if one.check == "azure.fraud_event"]) == 3
+    assert len(suspicions(office)) == 2
+
+
+def suspect(office, *subscriptions, status="active"):
+    for number, one in enumerate(subscriptions):
+        fields = {"azure_subscription_id": one, "resource": one, "status": status}
+        take(office, a_notice(office, "azure-fraud-event-detected", number, **fields))
+
+
+def suspicions(office):
+    return [one for one in office.store.findings() if one.check == "azure.fraud_event"]
+
+
+def test_of_subscriptions_that_never_had_usage_there_is_one_finding_and_none_is_hidden(office):
+    """They are a customer's newest, or those of another partner, whose events somebody sends here."""
+    suspect(office, *[f"foreign-{number:02}" for number in range(20)], "azure-1")
+    unknown, known = sorted(suspicions(office), key=lambda one: one.record, reverse=True)
+    assert known.record == "Azure subscription azure-1"
+    assert unknown.sentence == (
+        "Microsoft suspects fraud in the Azure subscription foreign-19 (2026-11-09), "
+        "of which no usage was ever billed: it is new, or not yours."
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "told"), [("resolved", 0), ("active", 1), ("investigating", 1), ("", 1)]
+)
+def test_a_suspicion_that_is_resolved_is_no_suspicion(office, status, told):
+    suspect(office, "azure-1", status=status)
+    assert len(suspicions(office)) == told
+
+
+def test_what_is_resolved_is_still_closed_by_a_person(office):
+    suspect(office, "azure-1")
+    suspect(office, "azure-2", "azure-1", status="Resolved")
+    assert len(suspicions(office)) == 1
+
+
+def test_the_unbilled_usage_is_looked_at_once_an_hour_and_after_the_last_event(office):
+    """Each look is an export for each currency."""
+    begun = []
+    look = notices.alerts.work
+    asked = [
+        a_notice(office, "usagerecords-thresholdexceeded", number).model_copy(
+            update={"received_at": office.clock() + 2 * number * SECOND}
+        )
+        for number in range(20)
+    ]
+
+    def counted(ports, part):
+        begun.append(office.clock())
+        return look(ports, part)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(notices.alerts, "work", counted)
+        take(office, *asked, pause=2 * SECOND)
+    first, last = begun
+    assert last - first == timedelta(hours=1)
+    assert {unit(office, one).status for one in asked} == {UnitStatus.SETTLED}
 
 
 def test_the_partners_policy_decides_what_a_suspicion_does(office):
@@ -262,9 +391,11 @@ def test_an_event_that_leads_to_nothing_is_counted_and_nothing_is_asked(office, 
     assert day(office).counts == counts
 
 
-def test_an_event_without_a_record_leads_to_nothing(office):
+def test_an_event_without_a_record_leads_to_nothing_and_is_counted(office):
+    """As Microsoft publishes those of DAP: without an address."""
     take(office, a_notice(office, "dap-admin-relationship-terminated", customer_id="", resource=""))
     assert office.asked == {}
+    assert day(office).counts == {"events": 1, "unknown": 1}
 
 
 def test_a_test_event_is_found_again(office):
@@ -309,17 +440,28 @@ def test_two_changes_in_one_second_are_two_events(office):
     assert first.key != second.key
 
 
-def test_a_burst_leads_to_one_look(office):
+def test_a_burst_leads_to_one_look_and_to_another_a_minute_later(office):
     burst = [a_notice(office, number=number) for number in range(100)]
     take(office, *burst)
-    assert office.asked["subscriptions"] == 1
+    assert office.asked["subscriptions"] == 2
     assert all(unit(office, one).status is UnitStatus.SETTLED for one in burst)
     assert day(office).status is RunStatus.DONE
 
 
-def test_a_burst_of_every_kind_about_one_customer_leads_to_one_look(office):
+def test_a_burst_of_every_kind_about_one_customer_leads_to_two_looks(office):
     take(office, *[a_notice(office, name) for name in OF_A_CUSTOMER])
-    assert office.asked["subscriptions"] == 1
+    assert office.asked["subscriptions"] == 2
+
+
+def test_a_change_that_came_after_the_look_is_seen_though_its_host_is_slow(office):
+    """The clock of the host that received it is three seconds behind: the look seems to be newer."""
+    take(office, a_notice(office))
+    office.partner_center.running[0] = a_subscription(quantity=99)
+    late = a_notice(office, number=2).model_copy(
+        update={"received_at": office.clock() - 3 * SECOND}
+    )
+    take(office, late)
+    assert office.store.table(Subscription)["subscription/s1"].quantity == 99
 
 
 def test_two_customers_are_two_looks(office):
@@ -355,7 +497,7 @@ def test_whatever_the_order_what_is_stored_is_what_was_last_true(tmp_path_factor
         office.clock.advance(timedelta(seconds=data.draw(st.integers(0, 2))))
         waiting.append(a_notice(office, number=number))
         for notice in data.draw(st.lists(st.sampled_from(waiting), max_size=3)):
-            take(office, notice, pause=timedelta(0))
+            deliver(office, notice)
     for notice in data.draw(st.permutations(waiting)):
         take(office, notice, pause=timedelta(seconds=data.draw(st.integers(0, 1))))
     stored = office.store.table(Subscription)["subscription/s1"]
@@ -383,7 +525,10 @@ def test_while_another_worker_looks_the_message_waits_or_is_served_by_it(office)
         return office.partner_center.subscriptions(customer_id)
 
     office.partner_center.subscriptions = meanwhile
+    office.clock.advance(notices.SKEW)
     runs.handle(office.ports, "event", early.model_dump_json())
+    assert unit(office, inside[0]).status is UnitStatus.QUEUED
+    assert unit(office, inside[0]).problem.startswith("look/customer/c1 is being worked until")
     office.partner_center.running[0] = a_subscription(quantity=14)
     take(office, *inside)
     assert office.store.table(Subscription)["subscription/s1"].quantity == 14
@@ -410,7 +555,7 @@ def test_a_look_whose_worker_died_serves_nobody(office):
     with pytest.raises(Crash):
         take(office, first)
     office.partner_center.subscriptions = ask
-    office.clock.advance(LEASE)
+    office.clock.advance(notices.LEASE)
     take(office, second)
     assert office.asked["subscriptions"] == 1
 
@@ -442,21 +587,24 @@ def test_a_crash_at_any_write_converges(tmp_path_factory):
             store.run("event/2026-11-09").status,
         )
 
-    whole = an_office(tmp_path_factory.mktemp("whole"))
-    start = len(whole.store.writes)
-    for body in month(whole):
-        runs.handle(whole.ports, "event", body)
-    for k in range(start + 1, len(whole.store.writes) + 1):
-        office = an_office(tmp_path_factory.mktemp("crash"))
-        office.store.fault, office.store.fault_at = Crash(), k
-        waiting = month(office)
+    def work_all(office, waiting):
         while waiting:
             try:
                 runs.handle(office.ports, "event", waiting[0])
                 waiting.pop(0)
+            except Later as early:
+                office.clock.moment = max(office.clock(), early.until)
             except Crash:
                 office.store.fault = None
-                office.clock.advance(LEASE)
+                office.clock.advance(notices.LEASE)
+
+    whole = an_office(tmp_path_factory.mktemp("whole"))
+    start = len(whole.store.writes)
+    work_all(whole, month(whole))
+    for k in range(start + 1, len(whole.store.writes) + 1):
+        office = an_office(tmp_path_factory.mktemp("crash"))
+        office.store.fault, office.store.fault_at = Crash(), k
+        work_all(office, month(office))
         assert result(office) == result(whole), f"after a crash before write {k}"
 
 
@@ -506,6 +654,84 @@ def test_two_workers_with_the_same_event_end_well(office):
     office.store.put_unit = faster
     take(office, notice)
     assert unit(office, notice).status is UnitStatus.SETTLED
+
+
+def test_a_busy_day_is_summed_up_now_and_then_and_wholly_by_the_sync(office):
+    """Summing up reads every unit of the day: after each event that would be quadratic."""
+    read = []
+    units = office.store.units
+
+    def counted(run_key):
+        found = units(run_key)
+        read.append(len(found))
+        return found
+
+    office.store.units = counted
+    sent = [a_notice(office, "referral-created", number) for number in range(400)]
+    take(office, *sent)
+    assert sum(read) < 4 * len(sent)
+    office.store.units = units
+    work(office, SYNC.model_copy(update={"day": day_of("2026-11-10")}))
+    assert day(office).counts == {"events": 400, "unknown": 400}
+
+
+# --- while the daily sync reads the same customer -----------------------------------------------------
+
+
+def another_day(office):
+    office.clock.advance(timedelta(days=1))
+    return SYNC.model_copy(update={"day": office.clock().date()})
+
+
+def meanwhile(source, name, happens):
+    """Let something happen once, after a list was read and before it is saved."""
+    read = getattr(source, name)
+
+    def slow(*arguments):
+        found = list(read(*arguments))
+        setattr(source, name, read)
+        happens()
+        return iter(found)
+
+    setattr(source, name, slow)
+
+
+def checks_of(office):
+    return {one.check for one in office.store.findings(customer_id=CUSTOMER) if one.holds}
+
+
+def test_the_sync_does_not_save_a_customer_that_it_read_before_an_event_did(office):
+    center = office.partner_center
+
+    def withdrawn():
+        center.signed = [one for one in center.signed if one.customer_id != CUSTOMER]
+        take(office, a_notice(office))
+        assert checks_of(office) == {"agreement.missing"}
+
+    meanwhile(center, "agreements", withdrawn)
+    work(office, another_day(office))
+    assert checks_of(office) == {"agreement.missing"}
+    work(office, BILL)
+    assert "Fabrikam Toys draft" not in totals(office)
+
+
+def test_the_sync_does_not_save_relationships_that_it_read_before_an_event_did(office):
+    def terminated():
+        (mine,) = [one for one in office.directory.known if one.customer_id == CUSTOMER]
+        at = office.directory.known.index(mine)
+        office.directory.known[at] = replace(mine, status="terminated")
+        take(office, a_notice(office, "granular-admin-relationship-terminated"))
+
+    meanwhile(office.directory, "relationships", terminated)
+    work(office, another_day(office))
+    stored = {one.customer_id: one.status for one in office.store.relationships()}
+    assert stored == {CUSTOMER: "terminated", NORTHWIND: "active"}
+    assert "gdap.missing" in checks_of(office)
+
+
+def test_without_events_the_sync_reads_each_customer_once(office):
+    work(office, another_day(office))
+    assert office.asked["subscriptions"] == 2
 
 
 # --- messages -----------------------------------------------------------------------------------------
