@@ -35,8 +35,8 @@ from rules.tax_rates import Taxes, in_force, with_own
 
 _EXCUSED = frozenset({"tax.no_vat_number", "tax.no_rate", "tax.unmapped_region", "tax.no_locality"})
 """What need not be known of a customer that is exempt."""
-_ASSUMED = "0"
-"""The seller's number. It is not printed: an answer names none."""
+_ASSUMED = "0" * 101
+"""The seller's number, longer than any that a scenario may give. An answer prints none of the seller."""
 _HINTS = {
     "tax.unmapped_country": "give seller_country and buyer_country by the two letters of ISO 3166, "
     "for example DE; sales from a country without a tax rate are not taxed here",

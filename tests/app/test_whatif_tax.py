@@ -176,6 +176,7 @@ def test_without_a_number_a_customer_in_the_eu_is_held_and_told_what_a_consumer_
         ("DE", "136695976", "vat_invalid"),  # no prefix
         ("DE", "DE", "vat_invalid"),
         ("DE", "-", "vat_invalid"),
+        ("DE", "0", "vat_invalid"),
         ("DE", "DE²36695976", "vat_invalid"),
         ("DE", FR, "vat_country"),
         ("DE", GB, "vat_country"),
