@@ -75,9 +75,9 @@ def decide_by_rules(
         buyer=buyer,
         region=sold_to.region,
     )
-    for located in (sold_from, sold_to):
+    for located, whose in ((sold_from, "selling company"), (sold_to, "tax profile")):
         if located.area is not None:
-            return _own_rules_of_area(case, located.area)
+            return _own_rules_of_area(case, located.area, whose)
     for look in (_unmapped, _bad_rate, _bad_registration, _own_rules_of_place):
         found = look(case)
         if found is not None:
@@ -229,11 +229,12 @@ def _where(rate: TaxRate) -> str:
     return ", ".join((rate.country, *rate.regions[:1], *rate.localities[:1]))
 
 
-def _own_rules_of_area(case: Case, area: Area) -> Finding:
-    own = f"give the tax profile the country {area.own_country}, or " if area.own_country else ""
+def _own_rules_of_area(case: Case, area: Area, whose: str) -> Finding:
+    own = f"give the {whose} the country {area.own_country}, or " if area.own_country else ""
+    place = case.place if whose == "tax profile" else f"The selling company's {area.names[0]}"
     return case.held(
         "tax.own_rules",
-        f"{case.place} has tax rules of its own: {area.why}.",
+        f"{place} has tax rules of its own: {area.why}.",
         f"ask your accountant; {own}add the rate of {area.country}, {area.names[0]} under Tax rates",
     )
 

@@ -509,6 +509,14 @@ def test_a_place_with_rules_of_its_own_is_known_by_name_town_and_postal_code(
     assert isinstance(held, Finding)
 
 
+def test_a_seller_in_a_place_of_its_own_is_told_of_the_sellers_place():
+    told = known(seller=a_seller("GB", "Jersey"), registrations=(a_registration("GB"),))
+    held = decide(by_rules("GB"), "c1", ON, told)
+    assert held.check == "tax.own_rules"
+    assert held.sentence.startswith("The selling company's JE has tax rules of its own")
+    assert "give the selling company the country JE" in held.hint
+
+
 def test_a_row_of_ours_says_the_rate_of_islands_whoever_calls_them_what():
     row = a_rate(country="ES", region="Canary Islands", tax="IGIC", percent=Decimal(7))
     told = known(
