@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from domain.contract import BillingContract
 from domain.customer import Account, Agreement
 from domain.period import Period
+from domain.problems import Decision, FindingState
 from domain.run import RunStatus, UnitStatus
 from domain.subscription import CostLine, EventSource, EventType, SubscriptionEvent
+from invoice.document import DocumentStatus
 from sync import gate, releases, runs
 from sync.findings import current
 from sync.messages import StartRun
@@ -285,3 +291,101 @@ def test_a_run_that_ended_as_done_beside_a_held_unit_is_taken_up_again(office):
     assert totals(office)["Fabrikam Toys draft"] == "142.80"
     unit, _ = office.store.unit(f"bill/{CUSTOMER}/2026-10")
     assert unit.status is UnitStatus.SETTLED
+
+
+# --- the invariant -----------------------------------------------------------------------------------
+
+
+class TwoMonths:
+    """October and November with three faults: nothing that holds a line lets any bill ask for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.office = an_office(folder)
+        work(self.office, SYNC)
+        contract = self.office.store.table(BillingContract)["contract/c1"]
+        self.office.store.save([replace(contract, expected_partner_id="111")])
+        november_comes(self.office, reseller_id="111")
+        self.there: set[str] = set()
+
+    def fault(self, check: str) -> None:
+        self.there.add(check)
+        match check:
+            case "agreement.missing":
+                self.office.store.table(Agreement).pop(an_agreement().key, None)
+            case "partner_of_record.drift":
+                self.office.store.save([replace(october_line(self.office), reseller_id="999")])
+            case _:
+                an_unreadable_october(self.office)
+
+    def mended(self, check: str) -> None:
+        self.there.discard(check)
+        self.office.store.save([an_agreement()] if check == "agreement.missing" else [])
+        if check == "partner_of_record.drift":
+            self.office.store.save([replace(october_line(self.office), reseller_id="")])
+        if check == "wire.cost_line":
+            self.office.store.replace_findings((check,), CUSTOMER, [])
+
+    def found(self, check: str):
+        return next((one for one in current(self.office.ports) if one.check == check), None)
+
+    def release(self, check: str) -> None:
+        if found := self.found(check):
+            releases.release(self.office.ports, found.id, **ANNA)
+
+    def close(self, check: str) -> None:
+        if found := self.found(check):
+            self.office.store.decided[found.key] = Decision(
+                finding=found,
+                state=FindingState.CLOSED,
+                by="Carla",
+                on=day("2026-12-10"),
+                version="1",
+            )
+
+    def bill(self, month: str) -> None:
+        work(self.office, StartRun(kind="bill", period=month))
+        mine = [one for one in self.office.store.documents() if one.customer_id == CUSTOMER]
+        for document in mine:
+            if document.status is not DocumentStatus.DRAFT or document.period.start != day(
+                f"{month}-01"
+            ):
+                continue
+            october = any(line.charge.service.start.month == 10 for line in document.lines)
+            for check in self.there & (FAULTS if october else {"agreement.missing"}):
+                found = self.found(check)
+                assert found is not None, f"{check} is asked for, and nobody knows of it"
+                assert found.is_released, f"{check} holds, and is asked for"
+        run = self.office.store.run(f"bill/{month}")
+        held = [u for u in self.office.store.units(run.key) if u.status is UnitStatus.HELD]
+        assert (run.status is RunStatus.DONE_WITH_HOLDS) >= bool(held)
+        assert all(total.residual == 0 for total in run.totals)
+        if not self.there:
+            lines = [line.charge.key for document in mine for line in document.lines]
+            assert lines, "nothing is wrong, and nothing is billed"
+
+    def approve(self, month: str) -> None:
+        work(self.office, StartRun(kind="approve", period=month))
+        keys = [line.charge.key for one in self.office.store.documents() for line in one.lines]
+        assert len(keys) == len(set(keys)), "a charge was asked for twice"
+
+
+FAULTS = {"agreement.missing", "partner_of_record.drift", "wire.cost_line"}
+MONTHS = st.sampled_from(["2026-10", "2026-11"])
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["fault", "fault", "mended", "release", "close"]),
+        st.sampled_from(sorted(FAULTS)),
+    )
+    | st.tuples(st.sampled_from(["bill", "bill", "approve"]), MONTHS),
+    max_size=12,
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(steps=STEPS)
+def test_over_two_months_nothing_is_asked_for_that_a_finding_holds(steps):
+    with tempfile.TemporaryDirectory() as folder:
+        story = TwoMonths(Path(folder))
+        last = [("bill", "2026-11"), ("approve", "2026-11"), ("bill", "2026-10")]
+        for name, argument in [*steps, *last]:
+            getattr(story, name)(argument)
