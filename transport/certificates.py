@@ -45,7 +45,10 @@ STEPS = 3
 LEAST_BITS = 2048
 LIFE = timedelta(days=1)
 AGAIN = timedelta(minutes=5)
-"""Where a signature does not fit, its certificate may have been renewed: asked for again after this."""
+"""Where a signature does not fit, its certificate may have been renewed: asked for again after this.
+An address where nothing to believe stood is not asked for again sooner either."""
+AFTER_OUTAGE = timedelta(seconds=30)
+MOST_FAILURES = 256
 
 _UNREADABLE = (
     ValueError,
@@ -93,6 +96,8 @@ class Signers:
         self._http = {origin: http(origin) for origin in sorted(origins)}
         self._now = now
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._failed: OrderedDict[str, tuple[WorkerError, datetime]] = OrderedDict()
+        """What was wrong with an address, and until when it is not asked again."""
         self._lock = threading.Lock()
 
     def check(self, address: str, signature: bytes, content: bytes) -> None:
@@ -103,18 +108,36 @@ class Signers:
         """
         origin = self._origin(address)
         known = self._remembered(address)
-        found = known or self._fetch(origin, address)
+        found = known or self._obtain(origin, address)
         try:
-            self._believe(address, found, signature, content)
+            self._believe(found, signature, content)
         except Untrusted:
             if known is None or self._now() - known.fetched_at < AGAIN:
                 raise
             # It may have been renewed at the same address.
-            self._believe(address, self._fetch(origin, address), signature, content)
+            self._believe(self._obtain(origin, address), signature, content)
 
-    def _believe(self, address: str, found: _Known, signature: bytes, content: bytes) -> None:
-        proved = self._proved(found)
+    def _obtain(self, origin: str, address: str) -> _Known:
+        """Fetch what is to be believed; where that failed of late it fails again, and nothing is asked."""
+        with self._lock:
+            error, until = self._failed.get(address, (None, self._now()))
+        if error is not None and self._now() < until:
+            raise error.with_traceback(None)
+        try:
+            proved = self._proved(self._fetch(origin, address))
+        except WorkerError as failure:
+            pause = AGAIN if isinstance(failure, Untrusted) else AFTER_OUTAGE
+            with self._lock:
+                self._failed[address] = (failure, self._now() + pause)
+                self._failed.move_to_end(address)
+                while len(self._failed) > MOST_FAILURES:
+                    self._failed.popitem(last=False)
+            raise
         self._remember(address, proved)
+        return proved
+
+    def _believe(self, found: _Known, signature: bytes, content: bytes) -> None:
+        proved = self._proved(found)
         key = proved.certificate.public_key()
         if not isinstance(key, rsa.RSAPublicKey):
             raise Untrusted("the certificate's key is no RSA key")
@@ -139,7 +162,12 @@ class Signers:
         origin = f"{parts.scheme}://{host}"
         if origin not in self._trust.origins:
             raise Untrusted(f"certificates are not taken from {origin[:100]!r}")
-        plain = address.isascii() and address.isprintable() and " " not in address
+        # One place has one spelling: each would be asked for and remembered by itself.
+        odd = any(part in parts.path for part in ("//", "/.", "%", ";")) or parts.netloc not in {
+            host,
+            f"{host}:443",
+        }
+        plain = address.isascii() and address.isprintable() and " " not in address and not odd
         if not plain or parts.query or parts.fragment or len(address) > 500 or "\\" in address:
             raise Untrusted("the certificate's address is not a plain one")
         return origin

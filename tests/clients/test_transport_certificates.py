@@ -30,7 +30,7 @@ from tests.clients.signing import (
     trust_of,
     usage,
 )
-from transport.certificates import LIMIT, MOST, Signers, Untrusted
+from transport.certificates import AGAIN, LIMIT, MOST, Signers, Untrusted
 from transport.session import Http, Patience
 
 BODY = b'{"EventName": "test-created"}'
@@ -428,13 +428,45 @@ def test_wrong_signatures_do_not_make_us_fetch_each_time(web):
     assert web.asked == [PLACE]
 
 
-def test_what_is_not_believed_is_not_remembered(web):
-    web.pages[PLACE] = issue("stranger").der
+@pytest.mark.parametrize("page", [404, issue("stranger").der, b"no certificate"])
+def test_what_is_not_believed_is_asked_for_again_after_some_minutes(web, page):
+    web.pages[PLACE] = page
     signers = web.signers()
-    with pytest.raises(Untrusted):
-        signers.check(PLACE, leaf().sign(BODY), BODY)
+    for _ in range(50):
+        with pytest.raises(Untrusted):
+            signers.check(PLACE, leaf().sign(BODY), BODY)
+    assert web.asked == [PLACE]
     web.pages[PLACE] = bundle(leaf(), between())
+    web.now += AGAIN
     signers.check(PLACE, leaf().sign(BODY), BODY)
+
+
+def test_a_known_certificate_that_is_gone_from_its_place_is_not_asked_for_each_time(web):
+    signers = web.signers()
+    signers.check(PLACE, leaf().sign(BODY), BODY)
+    web.now += AGAIN
+    web.pages[PLACE] = 404
+    for _ in range(50):
+        with pytest.raises(Untrusted):
+            signers.check(PLACE, b"x" * 256, BODY)
+    assert web.asked == [PLACE, PLACE]
+    signers.check(PLACE, leaf().sign(BODY), BODY)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        PLACE.replace("/cert/", "//cert/"),
+        PLACE.replace("/cert/", "/./cert/"),
+        PLACE.replace("/cert/", "/cert/../cert/"),
+        PLACE.replace("/cert/", "/%63ert/"),
+        PLACE.replace("3ps", "3PS"),
+    ],
+)
+def test_another_spelling_of_a_good_place_is_refused(web, place):
+    with pytest.raises(Untrusted):
+        web.signers().check(place, leaf().sign(BODY), BODY)
+    assert web.asked == []
 
 
 def test_few_addresses_are_remembered(web):

@@ -331,3 +331,10 @@ def test_it_is_asked_about_our_own_number_where_there_is_one():
     desk = a_desk(said(), requester="ATU13585627")
     desk.vies.reach()
     assert desk.register.asked == [("GET", "/ms/AT/vat/U13585627", None)]
+
+
+def test_a_number_is_not_in_the_log_of_requests(caplog):
+    with caplog.at_level("DEBUG"):
+        a_desk({"isValid": True, "userError": "VALID", "vatNumber": "136695976"}).ask()
+    assert "/ms/DE/vat/..." in caplog.text
+    assert "136695976" not in caplog.text
