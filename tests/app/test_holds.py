@@ -81,10 +81,10 @@ def test_the_table_says_whom_how_much_since_when_why_and_what_to_do(demo):
 
 
 def test_one_customer_is_asked_for_by_its_id(demo):
-    tenant = next(one for one, name in demo.names.items() if name == "Vinos Antiguos SL")
+    tenant = next(one for one, name in demo.names.items() if name == "Grachten Groep BV")
     answer = command("holds", "--json", "--all", "--customer", tenant, state=demo.state)
-    assert [one["customer"] for one in answer.data["holds"]] == ["Vinos Antiguos SL"]
-    assert {one["customer"] for one in answer.data["warnings"]} <= {"Vinos Antiguos SL"}
+    assert [one["customer"] for one in answer.data["holds"]] == ["Grachten Groep BV"]
+    assert {one["customer"] for one in answer.data["warnings"]} <= {"Grachten Groep BV"}
     billed = next(d for d in demo.documents if d.number)
     free = command("holds", "--customer", billed.customer_id, state=demo.state)
     assert (free.code, free.out) == (0, "Nobody is on hold.\n")
@@ -93,7 +93,7 @@ def test_one_customer_is_asked_for_by_its_id(demo):
 
 
 def test_a_released_customer_is_billed_by_the_next_run_and_taken_back_it_is_not(copy):
-    customer = "Vinos Antiguos SL"
+    customer = "Grachten Groep BV"
     name = finding_of(copy, customer)
     held = hold_of(copy, customer)["worth"]
     answer = command(
@@ -150,7 +150,7 @@ def test_a_released_customer_is_billed_by_the_next_run_and_taken_back_it_is_not(
 )
 def test_a_release_that_cannot_be_is_one_sentence(demo, arguments, said):
     answer = command(
-        "release", finding_of(demo.state, "Vinos Antiguos SL"), *arguments, state=demo.state
+        "release", finding_of(demo.state, "Grachten Groep BV"), *arguments, state=demo.state
     )
     assert answer.code == 2
     assert said in answer.complaint
@@ -173,7 +173,7 @@ def test_what_cannot_be_released_says_why_and_what_to_do(demo):
 
 def test_who_releases_is_who_is_signed_in_unless_said(copy, monkeypatch):
     monkeypatch.setattr("getpass.getuser", lambda: "finance-pc")
-    name = finding_of(copy, "Vinos Antiguos SL")
+    name = finding_of(copy, "Grachten Groep BV")
     answer = command("release", name, "--reason", WHY, "--json", state=copy)
     assert answer.data["release"]["by"] == "finance-pc"
 
