@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
@@ -166,6 +167,15 @@ def mount_rehosted(session: requests.Session, public: str, actual: str) -> None:
     """Send requests for the public base URL to the actual one."""
     prefix = f"{public.rstrip('/')}/"
     session.mount(prefix, RehostingAdapter(session, prefix, f"{actual.rstrip('/')}/"))
+
+
+def in_time(raw: Any, seconds: float) -> Iterator[bytes]:
+    """Yield a body as it comes in; ReadTimeout where all of it does not come in time, drop by drop."""
+    ends = time.monotonic() + seconds
+    while chunk := raw.read1(1 << 16, decode_content=True):
+        yield chunk
+        if time.monotonic() > ends:
+            raise requests.ReadTimeout("the body was not whole in time")
 
 
 def _joined(answer: Iterable[bytes], head: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:

@@ -39,6 +39,7 @@ from domain.problems import (
     Unavailable,
 )
 from transport import exact_json
+from transport.mounts import in_time
 from transport.pace import Pace, StillClosed, Turn
 from transport.redaction import redact
 
@@ -251,7 +252,10 @@ class Http:
         tokens = tokens or self._tokens
 
         def read(response: requests.Response) -> Answer:
-            content = b"".join(_bounded(response.iter_content(MEGABYTE), limit, self.service))
+            chunks = response.iter_content(MEGABYTE)
+            if self._timeout is not None:
+                chunks = in_time(response.raw, self._timeout)
+            content = b"".join(_bounded(chunks, limit, self.service))
             answer = Answer(
                 response.status_code, response.headers, content, response.url, self.service
             )

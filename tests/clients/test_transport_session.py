@@ -438,3 +438,18 @@ def test_a_download_without_token_is_over_https_alone(http_for, tmp_path):
     http, _ = http_for(ok())
     with pytest.raises(ServiceError, match="not https"):
         http.download("http://store.example/f", tmp_path / "f")
+
+
+def test_a_body_that_comes_drop_by_drop_is_not_waited_for():
+    import time
+    from types import SimpleNamespace
+
+    from transport.mounts import in_time
+
+    def drop(*_, **__):
+        time.sleep(0.02)
+        return b" "
+
+    read = []
+    with pytest.raises(requests.ReadTimeout):
+        read.extend(in_time(SimpleNamespace(read1=drop), 0.1))
