@@ -88,7 +88,15 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("out"), help="folder for the results")
     demo.add_argument("--fresh", action="store_true", help="forget the state of earlier demos")
 
-    with_json(add("sync", _sync, "pull customers, subscriptions, agreements, GDAP and costs"))
+    syncing = with_json(
+        add("sync", _sync, "pull customers, subscriptions, agreements, GDAP and costs")
+    )
+    syncing.add_argument(
+        "--customer",
+        type=_customer,
+        metavar="ID",
+        help="only this customer (tenant id), without Microsoft's invoices",
+    )
 
     bill = with_json(add("bill", _bill, "draft the invoices of a month"))
     _add_period(bill)
@@ -332,10 +340,34 @@ def _sync(options: argparse.Namespace) -> int:
     from sync.messages import StartRun
 
     with _opened(options) as worker:
+        if options.customer:
+            return _sync_one(worker, options.customer.lower(), as_json=options.json)
         key = worker.request(StartRun(kind="sync", day=worker.today()))
         with screen.progress("sync") as show:
             worker.drain(show)
         return output.run(worker, key, as_json=options.json)
+
+
+def _sync_one(worker: Worker, customer_id: str, *, as_json: bool) -> int:
+    """Read one customer anew, whatever the day's sync has read, and tell what is found."""
+    from app import output_holds
+    from domain.customer import Customer
+    from domain.problems import InputError
+    from sync import pull
+    from sync.messages import StartRun
+
+    ports = worker.ports
+    if ports.store.customer(customer_id) is None and not isinstance(
+        ports.partner_center.customer(customer_id), Customer
+    ):
+        raise InputError(
+            f"there is no customer {customer_id}",
+            hint="give the tenant id as Partner Center shows it",
+        )
+    message = StartRun(kind="sync", day=worker.today(), customer_id=customer_id)
+    for unit in pull.plan(ports, message):
+        pull.work(ports, unit)
+    return output_holds.listed(worker, warnings=True, customer_id=customer_id, as_json=as_json)
 
 
 def _bill(options: argparse.Namespace) -> int:

@@ -79,10 +79,10 @@ def shown(found: Sequence[Hold], to: Console | None = None) -> None:
 
 
 def _said(finding: Finding) -> tuple[str, str, str]:
-    parts = [finding.sentence, f"To do: {sentence(finding.hint)}", finding.link]
+    said = f"{finding.sentence} To do: {sentence(finding.hint)}"
     return (
         str(finding.since or ""),
-        "\n".join(filter(None, (" ".join(parts[:2]), parts[2]))),
+        "\n".join(filter(None, (said, lost(finding), finding.link))),
         finding.id,
     )
 
@@ -100,6 +100,12 @@ def money(worth: Mapping[str, Decimal] | None) -> str:
     if worth is None:
         return "not known"
     return "\n".join(f"{amount:,f} {currency}" for currency, amount in worth.items())
+
+
+def lost(finding: Finding) -> str:
+    """Say what each day costs, where that is known."""
+    each = " and ".join(f"{one.amount:,f} {one.currency}" for one in finding.lost_per_day)
+    return f"Lost each day: about {each} of partner earned credit." if each else ""
 
 
 def sentence(text: str) -> str:
@@ -143,6 +149,8 @@ def as_data(finding: Finding) -> dict[str, Any]:
         "since": day(finding.since),
         "changed": day(finding.seen),
     }
+    if finding.lost_per_day:
+        data["lost_per_day"] = {one.currency: f"{one.amount:f}" for one in finding.lost_per_day}
     if finding.released_by:
         data["release"] = {
             "by": finding.released_by,

@@ -116,7 +116,7 @@ class DataverseStore(Documents, Findings):
 
         The account is that of the contract, else the one that the customer is mapped to. Of several
         contracts the one that starts last counts, of those that have begun by the day `on` if any
-        has. NotFound when the customer is not stored.
+        has, else the one that begins next. NotFound when the customer is not stored.
         """
         own = f"csp_tenantid eq {literal(customer_id)}"
         shared = f"({own} or csp_tenantid eq null)"
@@ -161,6 +161,7 @@ class DataverseStore(Documents, Findings):
             _records(table, next(answers))
             for table in (PRICE_LIST_ITEM, MARKUP_RULE, EXCHANGE_RATE)
         )
+        mapped = customers[0].get("csp_AccountId")
         taxing = tax_rows(answers, customers[0], customer_id, row)
         return CustomerFile(
             customer=from_row(CUSTOMER, customers[0]),
@@ -172,6 +173,7 @@ class DataverseStore(Documents, Findings):
             contract=contract,
             contracts=_records(BILLING_CONTRACT, rows),
             account=self._account(account_row) if account_row else None,
+            mapped_account=self._account(mapped) if mapped else None,
             tax_profile=tax_profile,
             seller=taxing.seller,
             registrations=taxing.registrations,
@@ -382,14 +384,17 @@ def _readable(table: Table, rows: Iterable[Row]) -> Iterator[tuple[Row, Any]]:
 
 
 def _counting(contracts: Sequence[Row], on: date | None) -> Row | None:
-    """Return the contract that counts: of those begun on a day the one that starts last."""
+    """Return the contract that counts: of those begun on a day the one that starts last.
+
+    Where none has begun it is the one that begins next.
+    """
     lasting = [r for r in contracts if not r["csp_ends"] or r["csp_ends"] > (r["csp_starts"] or "")]
     begun = [r for r in lasting if on is None or (r["csp_starts"] or "") <= on.isoformat()]
-    return max(
-        begun or contracts,
-        key=lambda row: (row["csp_starts"] or "", row[KEY] or ""),
-        default=None,
-    )
+
+    def order(row: Row) -> tuple[str, str]:
+        return row["csp_starts"] or "", row[KEY] or ""
+
+    return max(begun, key=order) if begun else min(lasting or contracts, key=order, default=None)
 
 
 def _records(table: Table, rows: Iterable[Row]) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from domain.tax import (
     TaxRate,
     TaxRegistration,
 )
-from invoice.document import Invoice
+from invoice.document import DocumentStatus, Invoice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,8 @@ class CustomerFile:
     """Every billing contract that names the customer; `contract` is the one that counts."""
     account: Account | None = None
     """The row that is billed; None where none is chosen, or it was deleted."""
+    mapped_account: Account | None = None
+    """The row that the customer itself is mapped to; a contract may name another."""
     tax_profile: TaxProfile | None = None
     seller: Seller | None = None
     """Who sells under the contract; None where nobody entered one."""
@@ -57,6 +59,17 @@ class CustomerFile:
     """Every exchange rate that is stored."""
     documents: tuple[Invoice, ...] = ()
     """Every document so far, drafts and void ones included, with their lines."""
+
+    @property
+    def invoiced(self) -> frozenset[str]:
+        """Keys of Microsoft's lines that documents beyond a draft ask for."""
+        return frozenset(
+            key
+            for document in self.documents
+            if document.status not in {DocumentStatus.DRAFT, DocumentStatus.VOID}
+            for line in document.lines
+            for key in line.charge.cost_lines
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,15 +42,46 @@ class StandingFacts:
     """Every contract that names the customer; `contract` is the one that counts."""
     account: Account | None = None
     """The row that is billed; None: not read."""
+    mapped_account: Account | None = None
+    """The row that the customer itself is mapped to; None: it is mapped to none."""
     tax_profile: TaxProfile | None = None
     history: Sequence[CostLine] = ()
     """Every stored line of Microsoft's invoices."""
+    invoiced: AbstractSet[str] = frozenset()
+    """Keys of Microsoft's lines, of any month, that documents beyond a draft ask for."""
+    unreachable: bool = False
+    """Whether Partner Center knows the customer as ours no more."""
     exchange: Sequence[ExchangeRate] = ()
     """Every exchange rate that is stored."""
     gazetteer: Gazetteer = field(default_factory=Gazetteer)
     """Reads addresses."""
     today: date
     demands: Demands = field(default_factory=Demands)
+
+    @property
+    def running(self) -> Sequence[Subscription]:
+        """Subscriptions that are alive; what was read of a customer that left is of before."""
+        left = self.unreachable or self.customer.relationship.lower() in _LEFT
+        return () if left else [one for one in self.subscriptions if one.alive]
+
+    @property
+    def nothing_left(self) -> bool:
+        """Whether nothing of the customer is left to bill: every contract ended, every line answered.
+
+        What Microsoft charges for outside of the days of a contract is not billed by it.
+        """
+        if self.running:
+            return False
+        if self.contract is None:
+            return not self.history
+        rows = (self.contract, *self.contracts)
+        if any(one.ends is None or one.ends > self.today for one in rows):
+            return False
+        return all(
+            line.key in self.invoiced
+            or ((day := line.falls_on) and not any(_bills(one, day) for one in rows))
+            for line in self.history
+        )
 
     def tell(
         self,
@@ -75,6 +106,14 @@ class StandingFacts:
             link=link,
             lost_per_day=lost_per_day,
         )
+
+
+_LEFT = frozenset({"none"})
+"""Microsoft's word for a tenant with which there is no relationship any more."""
+
+
+def _bills(contract: BillingContract, day: date) -> bool:
+    return contract.starts <= day and (contract.ends is None or day < contract.ends)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -132,6 +132,11 @@ GATE = of_room(
         "whether the account that is billed is active",
         "activate the account, or choose another one on the billing contract",
     ),
+    hold(
+        "mapping.account_differs",
+        "whether contract and customer name the same account",
+        "choose the same account on the billing contract and on the CSP customer",
+    ),
     warn(
         "mapping.no_subscriptions",
         "whether the customer of a contract has anything to bill",

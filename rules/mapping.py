@@ -28,7 +28,7 @@ def mapping(facts: StandingFacts) -> list[Finding]:
 
 
 def _no_contract(facts: StandingFacts) -> list[Finding]:
-    running = [one for one in facts.subscriptions if one.alive]
+    running = facts.running
     if not running and not facts.history:
         return []  # nothing to bill: it is no customer of finance's yet
     count = f" for {len(running)} running subscriptions" if len(running) > 1 else ""
@@ -45,6 +45,10 @@ def _no_contract(facts: StandingFacts) -> list[Finding]:
 def _several(facts: StandingFacts) -> list[Finding]:
     """Two contracts that are in force on one day: which one bills that day is not known."""
     rows = sorted(facts.contracts, key=lambda one: (one.starts, one.key))
+    # What both billed longer ago than the month that is billed is no question any more.
+    first = (facts.today.replace(day=1) - timedelta(days=1)).replace(day=1)
+    if isinstance(facts, Facts):
+        first = min(first, facts.period.start)
     found = []
     for place, one in enumerate(rows):
         for other in rows[place + 1 :]:
@@ -52,6 +56,8 @@ def _several(facts: StandingFacts) -> list[Finding]:
                 continue
             if other.ends is not None and other.ends <= other.starts:
                 continue  # it is in force on no day
+            if any(each.ends is not None and each.ends <= first for each in (one, other)):
+                continue
             who = sorted({each.account_name or "no account" for each in (one, other)})
             found.append(
                 facts.tell(
@@ -96,6 +102,18 @@ def _account(facts: StandingFacts, contract: BillingContract) -> list[Finding]:
                 "activate the account, or choose another one on the billing contract",
             )
         ]
+    mapped = facts.mapped_account
+    if mapped is not None and mapped.id != facts.account.id:
+        return [
+            facts.tell(
+                "mapping.account_differs",
+                record,
+                f"The billing contract bills the account {facts.account.name}; the customer is "
+                f"mapped to the account {mapped.name}.",
+                "choose the same account on both; where another company is meant to pay, release "
+                "the finding, or let this check warn (CSP_SEVERITIES)",
+            )
+        ]
     return []
 
 
@@ -125,7 +143,7 @@ def in_force(facts: Facts) -> list[Finding]:
     if contract is None or not contract.account_id:
         return []
     record = f"billing contract {contract.key}"
-    nothing = not facts.cost_lines and not any(one.alive for one in facts.subscriptions)
+    nothing = not facts.cost_lines and not facts.running
     if contract.ends is not None and contract.ends <= facts.period.start:
         if nothing:
             return []
@@ -265,7 +283,8 @@ def partner_of_record(facts: Facts) -> list[Finding]:
 def _strangers(facts: Facts, expected: str) -> list[Finding]:
     seen: dict[str, set[str]] = defaultdict(set)
     for subscription in facts.subscriptions:
-        if subscription.partner_of_record:
+        # One that was deleted keeps the partner of its time.
+        if subscription.alive and subscription.partner_of_record:
             seen[subscription.partner_of_record].add(subscription.id)
     for line in facts.cost_lines:
         partner = line.reseller_id or line.partner_id

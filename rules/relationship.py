@@ -19,7 +19,7 @@ from domain.customer import (
 )
 from domain.money import Money
 from domain.problems import Finding, Severity
-from rules.earned_credit import CreditOfMonth, newest_credit
+from rules.earned_credit import newest_credit
 from rules.facts import StandingFacts
 
 APPROVAL_PAGE = (
@@ -52,7 +52,12 @@ _ROLES = {
 _ANY = ""
 """The role of a relationship whose roles are not known."""
 
+_EVERY = "62e90394-69f5-4237-9190-012177145e10"
+"""Global Administrator: who holds it may do what any other role allows."""
+
 _ON_THE_WAY = frozenset({"approved", "activating"})
+_REQUESTED = frozenset({"created", "approvalPending", *_ON_THE_WAY})
+"""What never gave access yet."""
 
 
 def reseller_relationship(facts: StandingFacts) -> list[Finding]:
@@ -292,9 +297,12 @@ def delegated_admin(facts: StandingFacts) -> list[Finding]:
             facts.tell(
                 "gdap.no_assignment",
                 f"delegated admin relationship {usable[0].id}",
-                f"The relationship {usable[0].name} is active, but no group has access by it."
-                + _loss(facts),
-                "assign a security group to the relationship in Partner Center",
+                f"The relationship {usable[0].name} is active, but no group has access by it.",
+                "wait until Microsoft has activated the assignment of a group, then run sync"
+                if any(
+                    each.status.lower() == "pending" for one in usable for each in one.assignments
+                )
+                else "assign a security group to the relationship in Partner Center",
                 lost_per_day=_lost(facts),
             )
         ]
@@ -317,25 +325,30 @@ def _usable(facts: StandingFacts) -> list[DelegatedAdminRelationship]:
 
 
 def _no_access(facts: StandingFacts, known: Sequence[DelegatedAdminRelationship]) -> Finding:
-    last = max(
-        (one.ends_on for one in facts.relationships if one.ends_on and one.ends_on <= facts.today),
+    newest = max(
+        (one for one in facts.relationships if one.ends_on and one.status not in _REQUESTED),
+        key=lambda one: (one.ends_on or date.min, one.id),
         default=None,
     )
-    sentence = (
-        f"The delegated admin relationship ended on {last}."
-        if last
-        else "There is no active delegated admin relationship."
-    )
+    ended = newest.ends_on if newest else None
+    sentence = "There is no active delegated admin relationship."
+    if newest and ended and ended <= facts.today:
+        sentence = f"The delegated admin relationship ended on {ended}."
+    elif newest:
+        ended = None  # before its end, and the day is not told
+        sentence = f"The delegated admin relationship {newest.name} is " + (
+            "no longer listed." if newest.status == GONE else f"{newest.status}."
+        )
     sentence, hint, link = _wait(
         known, sentence, "send the customer a new GDAP request and have it approved"
     )
     return facts.tell(
         "gdap.missing",
         "delegated admin relationship",
-        sentence + _loss(facts),
+        sentence,
         hint,
         link=link,
-        lost_per_day=_lost(facts),
+        lost_per_day=_lost(facts, ended),
     )
 
 
@@ -368,7 +381,7 @@ def _roles_missing(
     wanted = facts.demands.required_roles
     held = {role for one in assigned for role in _roles_of(one)}
     missing = [role for role in wanted if role not in held]
-    if not missing:
+    if not missing or _EVERY in held:
         return []
     if _ANY in held:
         return [
@@ -392,7 +405,7 @@ def _roles_missing(
         facts.tell(
             "gdap.roles_missing",
             "delegated admin relationship",
-            sentence + _loss(facts),
+            sentence,
             hint,
             link=link,
             lost_per_day=_lost(facts),
@@ -409,7 +422,8 @@ def _ending(
     wanted = set(facts.demands.required_roles)
     latest: dict[str, DelegatedAdminRelationship] = {}
     for one in assigned:
-        for role in _roles_of(one):
+        gives = _roles_of(one)
+        for role in gives | wanted if _EVERY in gives else gives:
             if (not wanted or role in wanted) and (
                 role not in latest or _until(one) > _until(latest[role])
             ):
@@ -491,21 +505,15 @@ def _named(roles: Iterable[str]) -> str:
 # --- what it costs ---------------------------------------------------------------------------------
 
 
-def _credit(facts: StandingFacts) -> CreditOfMonth | None:
-    return newest_credit(facts.history)
+def _lost(facts: StandingFacts, ended: date | None = None) -> tuple[Money, ...]:
+    """Return what having access was worth each day; nothing where credit was earned after its end.
 
-
-def _lost(facts: StandingFacts) -> tuple[Money, ...]:
-    credit = _credit(facts)
-    return credit.per_day if credit else ()
-
-
-def _loss(facts: StandingFacts) -> str:
-    credit = _credit(facts)
-    if credit is None:
-        return ""
-    each = " and ".join(f"{money.amount} {money.currency}" for money in credit.per_day)
-    return f" About {each} of partner earned credit a day are lost (as earned in {credit.month})."
+    It stands beside the sentence: an amount that is another each month would undo a release.
+    """
+    credit = newest_credit(facts.history)
+    if credit is None or (ended is not None and credit.month > f"{ended:%Y-%m}"):
+        return ()
+    return credit.per_day
 
 
 def _days(count: int) -> str:

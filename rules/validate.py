@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from domain.problems import Finding
+from domain.problems import Finding, Severity
 from rules import address, currency, tax
 from rules.checks import severity_of
 from rules.facts import Demands, Facts, Policy, StandingFacts
@@ -54,12 +54,27 @@ def money(facts: StandingFacts) -> list[Finding]:
     )
 
 
-STANDING: Mapping[str, Callable[[StandingFacts], list[Finding]]] = {
-    "relationship": reseller_relationship,
-    "access": access,
-    "agreement": customer_agreement,
+Check = Callable[[StandingFacts], list[Finding]]
+
+
+def _of_whom_something_is_left(check: Check) -> Check:
+    """Let a check hold nobody of whom nothing is left to bill: who left is told, and not held for ever."""
+
+    def asked(facts: StandingFacts) -> list[Finding]:
+        found = check(facts)
+        if all(one.severity is Severity.WARN for one in found) or not facts.nothing_left:
+            return found
+        return [one for one in found if one.severity is Severity.WARN]
+
+    return asked
+
+
+STANDING: Mapping[str, Check] = {
+    "relationship": _of_whom_something_is_left(reseller_relationship),
+    "access": _of_whom_something_is_left(access),
+    "agreement": _of_whom_something_is_left(customer_agreement),
     "reseller_agreement": reseller_agreement,
-    "gdap": delegated_admin,
+    "gdap": _of_whom_something_is_left(delegated_admin),
     "mapping": mapping,
     "qualification": qualification,
     "address": place,
@@ -89,6 +104,7 @@ STANDING_CHECKS = (
     "mapping.no_account",
     "mapping.account_gone",
     "mapping.account_inactive",
+    "mapping.account_differs",
     "mapping.no_subscriptions",
     "qualification.missing",
     "qualification.unknown",

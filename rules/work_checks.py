@@ -243,6 +243,11 @@ READING = of_room(
         "whether Partner Center still shows the customer",
         "check in Partner Center whether the reseller relationship still exists",
     ),
+    hold(
+        "customer.unreadable",
+        "whether the rows can be read that decide a customer's bill",
+        "correct the row that is named",
+    ),
     warn(
         "access.denied",
         "whether Partner Center lets us read a customer's data; see access.stale",

@@ -7,9 +7,10 @@ a hold lifts itself on the day its cause is gone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from domain.problems import Finding
+from domain.problems import Finding, InputError, NotFound, Severity
 from invoice.document import DocumentStatus
 from invoice.file import CustomerFile
 from rules.checks import judged
@@ -23,15 +24,24 @@ from sync.ports import Ports
 def check_customer(ports: Ports, customer_id: str) -> Sequence[Finding]:
     """Ask the checks of one customer on what is stored now, and keep what they find.
 
-    Asked twice, it writes nothing. NotFound when the customer is not stored; InputError names a row
-    of it that cannot be read.
+    Asked twice, it writes nothing. A row that cannot be read is a finding, and what was found before
+    stands. NotFound when the customer is not stored.
     """
-    file = ports.store.customer_file(customer_id, ports.now().date())
     known = current(ports, customer_id=customer_id)
-    seen = [*validate_standing(standing_facts(ports, file)), *_of_drafts(ports, file)]
+    try:
+        file = ports.store.customer_file(customer_id, ports.now().date())
+        facts = standing_facts(ports, file, unreachable=_is_unreachable(known))
+        seen = [*validate_standing(facts), *_of_drafts(ports, file)]
+    except InputError as fault:
+        found = judged([_unreadable(customer_id, fault)], ports.policy, known)
+        ports.store.replace_findings(UNREADABLE, customer_id, found)
+        return found
     found = judged(seen, ports.policy, known)
-    ports.store.replace_findings(STANDING_CHECKS, customer_id, found)
+    ports.store.replace_findings((*STANDING_CHECKS, *UNREADABLE), customer_id, found)
     return found
+
+
+UNREADABLE = ("customer.unreadable",)
 
 
 def _of_drafts(ports: Ports, file: CustomerFile) -> list[Finding]:
@@ -51,7 +61,40 @@ def _of_drafts(ports: Ports, file: CustomerFile) -> list[Finding]:
     return found
 
 
-def standing_facts(ports: Ports, file: CustomerFile) -> StandingFacts:
+def _unreadable(customer_id: str, fault: InputError) -> Finding:
+    return Finding(
+        check="customer.unreadable",
+        severity=Severity.HOLD,
+        customer_id=customer_id,
+        record=f"customer {customer_id}",
+        sentence=f"A row that decides the bill cannot be read: {fault}.",
+        hint=fault.hint or "correct the row",
+    )
+
+
+def _is_unreachable(findings: Iterable[Finding]) -> bool:
+    return any(one.check == "customer.unreachable" for one in findings)
+
+
+def without_needless_holds(
+    ports: Ports, customer_id: str, findings: Sequence[Finding]
+) -> Sequence[Finding]:
+    """Only warn that a customer is not shown any more where nothing of it is left to bill."""
+    if not _is_unreachable(findings):
+        return findings
+    try:
+        file = ports.store.customer_file(customer_id, ports.now().date())
+    except (InputError, NotFound):
+        return findings
+    if not standing_facts(ports, file, unreachable=True).nothing_left:
+        return findings
+    return [
+        replace(one, severity=Severity.WARN) if one.check == "customer.unreachable" else one
+        for one in findings
+    ]
+
+
+def standing_facts(ports: Ports, file: CustomerFile, *, unreachable: bool = False) -> StandingFacts:
     """Lay out what is stored of a customer for the checks."""
     return StandingFacts(
         customer=file.customer,
@@ -61,6 +104,9 @@ def standing_facts(ports: Ports, file: CustomerFile) -> StandingFacts:
         contract=file.contract,
         contracts=file.contracts,
         account=file.account,
+        mapped_account=file.mapped_account,
+        invoiced=file.invoiced,
+        unreachable=unreachable,
         tax_profile=file.tax_profile,
         history=file.cost_lines,
         exchange=file.rates,

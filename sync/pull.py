@@ -168,7 +168,8 @@ def _customer(ports: Ports, unit: PullUnit, watch: disturbance.Watch) -> Outcome
     denied = any(one.check == "access.denied" for one in findings)
     # What could not be read the last time is no better for not being shown now.
     looked_at = _ACCESS_CHECKS if denied else _CUSTOMER_CHECKS
-    ports.store.replace_findings(looked_at, unit.scope, findings)
+    told = gate.without_needless_holds(ports, unit.scope, findings)
+    ports.store.replace_findings(looked_at, unit.scope, told)
     kinds = Counter(type(record) for record in records)
     if stored is not None or kinds[Customer]:
         # Not counted with what was read: it depends on which unit came first, until all are through.

@@ -130,7 +130,9 @@ class MemoryStore:
         contracts = self._own(BillingContract, customer_id)
         lasting = [one for one in contracts if one.ends is None or one.ends > one.starts]
         begun = [one for one in lasting if on is None or one.starts <= on]
-        contract = max(begun or contracts, key=lambda one: (one.starts, one.key), default=None)
+        begun.sort(key=lambda one: (one.starts, one.key))
+        chosen = sorted(begun[-1:] or lasting or contracts, key=lambda one: (one.starts, one.key))
+        contract = chosen[0] if chosen else None
         profile = self.table(TaxProfile).get(contract.tax_profile_key) if contract else None
         check = self.table(TaxNumberCheck).get(profile.check_key) if profile else None
         return CustomerFile(
@@ -145,6 +147,7 @@ class MemoryStore:
             contract=contract,
             contracts=contracts,
             account=self._account(contract) if contract else None,
+            mapped_account=self.table(Account).get(f"of {customer_id}"),
             tax_profile=profile,
             seller=self._seller(contract),
             registrations=tuple(

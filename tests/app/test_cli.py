@@ -111,6 +111,19 @@ def test_wrong_usage_is_told_with_the_usage(arguments, complaint):
 # --- every command, with and without --json ----------------------------------------------------------
 
 
+def test_a_sync_of_one_customer_reads_it_again_on_the_same_day(copy):
+    holds = command("holds", "--all", "--json", state=copy).data
+    held = holds["holds"][0]
+    customer_id = held["customer_id"]
+    again = command("sync", "--customer", customer_id.upper(), "--json", state=copy)
+    assert [one["customer"] for one in again.data["holds"]] == [held["customer"]]
+    assert again.data["holds"][0]["since"] == held["since"]
+    assert again.code == 3
+    nobody = command("sync", "--customer", NOBODY, state=copy)
+    assert nobody.code == 2
+    assert nobody.complaint.startswith(f"there is no customer {NOBODY} (give the tenant id")
+
+
 def test_sync_again_is_done(copy):
     plain, data = command("sync", state=copy), command("sync", "--json", state=copy)
     assert (plain.code, data.code) == (0, 0)

@@ -471,6 +471,15 @@ def test_the_account_of_a_mapped_customer_is_read_with_and_without_a_contract(en
     assert store.customer_file("c1").account.address == REDMOND
 
 
+def test_the_account_of_the_customer_is_read_beside_that_of_the_contract(environment, store):
+    own, payer = an_account(environment), a_located_account(environment)
+    store.save([a_customer(), replace(EVERYTHING[6], account_id=payer)])
+    assert store.customer_file("c1").mapped_account is None
+    store.map_account("c1", own)
+    file = store.customer_file("c1")
+    assert (file.account.id, file.mapped_account.id) == (payer, own)
+
+
 def test_an_account_without_an_address_has_empty_parts_and_a_deleted_one_is_none(
     environment, store
 ):
@@ -567,7 +576,7 @@ def test_a_contract_that_is_entered_ahead_does_not_count_before_its_day(store):
     store.save([a_customer(), running, ahead, never])
     assert store.customer_file("c1", date(2026, 12, 31)).contract == running
     assert store.customer_file("c1", date(2027, 1, 1)).contract == ahead
-    assert store.customer_file("c1", date(2025, 1, 1)).contract == ahead  # none has begun
+    assert store.customer_file("c1", date(2025, 1, 1)).contract == running  # it begins next
     assert store.customer_file("c1").contracts == (ahead, running, never)
 
 

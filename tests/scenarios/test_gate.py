@@ -44,6 +44,7 @@ KINDS = ("it fires", "it must not", "the data is missing")
 MAKERS: dict[str, tuple[type, Any]] = {
     "customer": (Customer, a_customer),
     "account": (Account, an_account),
+    "mapped_account": (Account, an_account),
     "contract": (BillingContract, a_contract),
     "contracts": (BillingContract, a_contract),
     "agreements": (Agreement, an_agreement),

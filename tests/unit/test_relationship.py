@@ -148,6 +148,35 @@ def test_the_newest_month_counts_in_which_any_was_earned():
     assert newest_credit(lines).month == "2026-10"
 
 
+def told_without_access(*history):
+    ended = a_relationship(status="terminated", ends_on=day("2026-10-15"))
+    (finding,) = delegated_admin(facts([ended], history=history))
+    return finding
+
+
+def test_the_amount_stands_beside_the_sentence_so_that_a_release_stands_each_month():
+    october = told_without_access(usage("2026-10", "15.0"))
+    dearer = told_without_access(usage("2026-10", "15.0", "170.00"))
+    assert october.lost_per_day != dearer.lost_per_day
+    assert october.sentence == dearer.sentence
+
+
+def test_credit_that_is_earned_after_the_end_is_not_lost():
+    assert told_without_access(usage("2026-10", "15.0")).lost_per_day
+    assert told_without_access(usage("2026-11", "15.0")).lost_per_day == ()
+
+
+def test_a_pending_group_is_waited_for():
+    pending = AccessAssignment(group_id="g", status="pending", roles=ROLES)
+    (waits,) = delegated_admin(
+        facts([a_relationship(active_assignments=0, assignments=(pending,))])
+    )
+    (nobody,) = delegated_admin(facts([a_relationship(active_assignments=0)]))
+    assert waits.check == nobody.check == "gdap.no_assignment"
+    assert waits.hint.startswith("wait until Microsoft has activated")
+    assert nobody.hint.startswith("assign a security group")
+
+
 def test_currencies_are_not_added():
     found = newest_credit([usage("2026-10", "15.0"), usage("2026-10", "15.0", currency="EUR")])
     assert [str(one.currency) for one in found.per_day] == ["EUR", "USD"]

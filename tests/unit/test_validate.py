@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from domain.problems import Severity
-from rules.validate import CHECKS, Facts, validate
+from rules.validate import CHECKS, Facts, validate, validate_standing
 from tests.builders import (
     a_contract,
     a_customer,
@@ -186,6 +186,58 @@ def test_a_strange_partner_is_told_with_where_it_stands():
     )
 
 
+def test_a_deleted_subscription_keeps_its_former_partner_and_nobody_is_held():
+    moved = facts(
+        contract=a_contract(expected_partner_id="111"),
+        subscriptions=[
+            a_subscription(partner_of_record="111"),
+            a_subscription(id="s2", partner_of_record="222", status="deleted"),
+        ],
+        cost_lines=[a_line(reseller_id="111")],
+    )
+    assert validate(moved) == []
+
+
+def left(**fields):
+    """Who left: no relationship, no agreement, no access, and a contract that has ended."""
+    return facts(
+        **{
+            "customer": a_customer(relationship="none"),
+            "agreements": [],
+            "relationships": [],
+            "subscriptions": [a_subscription(status="deleted")],
+            "contract": a_contract(starts=day("2026-01-01"), ends=day("2026-10-01")),
+            "cost_lines": [],
+            "history": [a_line("earlier", charged=period("2026-09-01", "2026-10-01"))],
+            **fields,
+        }
+    )
+
+
+def test_who_left_is_held_as_long_as_something_is_left_to_bill():
+    (line,) = left().history
+    held = ["relationship.not_reseller", "agreement.missing", "gdap.missing"]
+    assert checks(validate_standing(left())) == held
+    assert validate_standing(left(answered={line.key})) == []
+    assert checks(validate_standing(left(answered={line.key}, contract=a_contract()))) == held
+    ours = left(answered={line.key}, customer=a_customer(), subscriptions=[a_subscription()])
+    assert checks(validate_standing(ours)) == held[1:]
+    gone = left(answered={line.key}, customer=a_customer(stale_since=day("2026-01-01")))
+    assert validate_standing(replace(gone, unreachable=True)) == []
+
+
+def test_what_microsoft_bills_after_the_end_of_the_contract_is_not_left_to_bill():
+    later = a_line("later", charged=period("2026-10-01", "2026-11-01"))
+    assert validate_standing(left(history=[later])) == []
+
+
+def test_a_tenant_that_never_bought_is_not_held():
+    nobody = {"contract": None, "contracts": [], "history": [], "subscriptions": []}
+    assert validate_standing(left(customer=a_customer(), **nobody)) == []
+    some = nobody | {"subscriptions": [a_subscription()]}
+    assert "agreement.missing" in checks(validate_standing(left(customer=a_customer(), **some)))
+
+
 @pytest.mark.parametrize(
     ("expected", "line"),
     [
@@ -342,7 +394,7 @@ def test_partners_are_told_in_their_order_each_with_its_own_subscriptions():
     )
 
 
-def test_each_subscription_of_a_strange_partner_counts_once_and_no_contract_expects_nobody():
+def test_one_more_subscription_of_a_strange_partner_says_the_same_and_no_contract_expects_nobody():
     lines = [a_line(subscription_id=name, partner_id="222") for name in ("s1", "s2", "s2")]
     strange = facts(contract=a_contract(expected_partner_id="111"), cost_lines=lines)
     (finding,) = validate(strange)

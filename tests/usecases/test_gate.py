@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from domain.customer import Account, Address, Customer, DelegatedAdminRelationship
-from domain.problems import NotAuthorised, NotFound, Severity
+from domain.problems import InputError, NotAuthorised, NotFound, Severity
+from domain.run import RunStatus
 from domain.subscription import Subscription
 from rules.facts import Demands
 from sync import gate, pull
@@ -23,6 +24,7 @@ from tests.builders import (
     day,
 )
 from tests.usecases.office import (
+    APPROVE,
     BILL,
     CUSTOMER,
     NORTHWIND,
@@ -195,6 +197,33 @@ def test_a_sync_of_one_customer_reads_its_own_relationships_alone(office):
     assert office.store.rows[DelegatedAdminRelationship][GDAP].status == "active"
 
 
+def test_a_row_that_cannot_be_read_is_a_finding_and_what_was_found_before_stands(office):
+    office.directory.known = office.directory.known[1:]
+    work(office, SYNC)
+    real = office.store.customer_file
+
+    def unreadable(customer_id, on=None):
+        if customer_id == CUSTOMER:
+            raise InputError("billing contract contract/c1: starts is empty")
+        return real(customer_id, on)
+
+    office.store.customer_file = unreadable
+    next_day(office)
+    assert told(office) == [("customer.unreadable", "hold"), ("gdap.missing", "hold")]
+    assert office.store.runs(1)[0].status is RunStatus.DONE
+    office.store.customer_file = real
+    next_day(office)
+    assert told(office) == [("gdap.missing", "hold")]
+
+
+def test_of_contracts_that_lie_ahead_the_next_one_is_asked_about(office):
+    soon = a_contract(tax_profile_key="tax/de", starts=day("2026-12-01"), ends=day("2027-12-01"))
+    far = a_contract(key="contract/c1-far", starts=day("2027-12-01"), account_id="")
+    office.store.save([soon, far])
+    work(office, SYNC)
+    assert told(office) == []
+
+
 # --- access that was lost ------------------------------------------------------------------------------
 
 
@@ -352,6 +381,32 @@ def test_a_segment_that_was_known_stays_where_the_catalogue_does_not_answer(offi
     office.partner_center.running[0] = a_subscription(sku_id="0099")
     next_day(office)
     assert office.store.rows[Subscription]["subscription/s1"].segment == ""
+
+
+def test_who_left_is_held_until_all_is_billed_and_then_no_more(office):
+    work(office, SYNC)
+    office.store.save([a_contract(tax_profile_key="tax/de", ends=day("2026-11-01"))])
+    office.partner_center.details[CUSTOMER] = a_fault("customer.unreachable")
+    office.directory.known = office.directory.known[1:]
+    office.partner_center.signed = office.partner_center.signed[1:]
+    next_day(office)
+    assert told(office) == [
+        ("access.stale", "warn"),
+        ("customer.unreachable", "hold"),
+        ("gdap.missing", "hold"),
+    ]
+    office.store.save([a_relationship()])
+    office.partner_center.details[CUSTOMER] = a_customer()
+    office.partner_center.signed.append(an_agreement())
+    office.directory.known.append(a_relationship())
+    next_day(office)
+    work(office, BILL, APPROVE)
+    assert office.store.customer_file(CUSTOMER).answered
+    office.partner_center.details[CUSTOMER] = a_fault("customer.unreachable")
+    office.directory.known.remove(a_relationship())
+    next_day(office, days=20)
+    assert told(office) == [("access.stale", "warn"), ("customer.unreachable", "warn")]
+    assert office.written(lambda: gate.check_customer(office.ports, CUSTOMER)) == []
 
 
 # --- what is repaired is billed --------------------------------------------------------------------------
