@@ -218,11 +218,11 @@ def test_who_left_is_held_as_long_as_something_is_left_to_bill():
     (line,) = left().history
     held = ["relationship.not_reseller", "agreement.missing", "gdap.missing"]
     assert checks(validate_standing(left())) == held
-    assert validate_standing(left(answered={line.key})) == []
-    assert checks(validate_standing(left(answered={line.key}, contract=a_contract()))) == held
-    ours = left(answered={line.key}, customer=a_customer(), subscriptions=[a_subscription()])
+    assert validate_standing(left(invoiced={line.key})) == []
+    assert checks(validate_standing(left(invoiced={line.key}, contract=a_contract()))) == held
+    ours = left(invoiced={line.key}, customer=a_customer(), subscriptions=[a_subscription()])
     assert checks(validate_standing(ours)) == held[1:]
-    gone = left(answered={line.key}, customer=a_customer(stale_since=day("2026-01-01")))
+    gone = left(invoiced={line.key}, customer=a_customer(stale_since=day("2026-01-01")))
     assert validate_standing(replace(gone, unreachable=True)) == []
 
 

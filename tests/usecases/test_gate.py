@@ -401,7 +401,7 @@ def test_who_left_is_held_until_all_is_billed_and_then_no_more(office):
     office.directory.known.append(a_relationship())
     next_day(office)
     work(office, BILL, APPROVE)
-    assert office.store.customer_file(CUSTOMER).answered
+    assert office.store.customer_file(CUSTOMER).invoiced
     office.partner_center.details[CUSTOMER] = a_fault("customer.unreachable")
     office.directory.known.remove(a_relationship())
     next_day(office, days=20)
