@@ -121,7 +121,7 @@ def test_a_customer_that_cannot_be_read_does_not_hide_the_others():
     first, second = client_of(Pages(body)).customers()
     assert isinstance(first, Finding)
     assert (first.check, first.severity) == ("wire.customer", Severity.WARN)
-    assert second == Customer(id="b", name="", domain="", details_known=False)
+    assert second == Customer(id="b", name="", domain="", relationship="", details_known=False)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,11 @@ def test_an_answer_without_the_data_is_an_error(body, said):
 
 
 def test_qualifications_come_as_an_array_or_as_one():
-    customer = {"id": "a", "companyProfile": {"companyName": "A"}}
+    customer = {
+        "id": "a",
+        "companyProfile": {"companyName": "A"},
+        "relationshipToPartner": "reseller",
+    }
     several = [
         {"qualification": "Education", "vettingStatus": "InReview"},
         {"qualification": "none"},
