@@ -207,19 +207,20 @@ def printed_number(number: str) -> str:
     return f"EL{plain[2:]}" if plain.startswith("GR") else plain
 
 
-_NUMBERED_AS = {"EL": "GR", "UK": "GB", "XI": "GB", "IM": "GB", "MC": "FR"}
-"""Other codes of a country, and countries whose businesses have another one's numbers."""
+_TAXED_AS = {"EL": "GR", "UK": "GB", "XI": "GB", "IM": "GB", "MC": "FR"}
+"""Other codes of a country, and countries in another's VAT area (Directive 2006/112/EC, art. 7).
+Northern Ireland is inside the EU's for goods alone; its services follow the United Kingdom's rules."""
 
 
-def number_country(code: str) -> str:
-    """Return the country (ISO 3166) whose numbers a place has, from whatever code it is given by."""
+def vat_country(code: str) -> str:
+    """Return the country (ISO 3166) by whose VAT rules a place is taxed, and whose numbers it has."""
     code = code.strip().upper()
-    return _NUMBERED_AS.get(code, code)
+    return _TAXED_AS.get(code, code)
 
 
 def number_key(country: str, number: str) -> str:
     """Return the key of what is known of a number of a country."""
-    return f"taxnumber/{number_country(country)}/{number}"
+    return f"taxnumber/{vat_country(country)}/{number}"
 
 
 class NumberState(StrEnum):

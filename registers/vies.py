@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 from domain.problems import NotAuthorised, ServiceError, Throttled, Unavailable
-from domain.tax import NumberState, TaxNumberCheck, number_country, printed_number
+from domain.tax import NumberState, TaxNumberCheck, printed_number, vat_country
 from registers.form import FormRegister
 from transport.session import Answer, Http
 
@@ -162,7 +162,7 @@ class Vies:
 
 def _is_asked_for(country: str, number: str) -> bool:
     """Say whether a number has a prefix that VIES answers for, and it is its country's."""
-    return number[:2] in MEMBER_STATES and number_country(number[:2]) == country
+    return number[:2] in MEMBER_STATES and vat_country(number[:2]) == country
 
 
 def _members(answer: Answer) -> Mapping[str, Any]:

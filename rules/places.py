@@ -18,12 +18,9 @@ from pathlib import Path
 from typing import Protocol
 
 from domain.customer import Address
-from domain.tax import TaxRate
+from domain.tax import TaxRate, vat_country
 from rules.tax_places import fold
-from rules.tax_rates import shipped_rates
-
-_TAXED_AS = {"IM": "GB", "MC": "FR"}
-"""Countries in the VAT area of another (Directive 2006/112/EC, art. 7)."""
+from rules.tax_rates import shipped_taxes
 
 LINE1, CITY, POSTAL_CODE = "line1", "city", "postal_code"
 
@@ -189,7 +186,7 @@ class Gazetteer:
     @classmethod
     def of(cls, atlas: Atlas, entered: Sequence[TaxRate] = ()) -> Gazetteer:
         """Make one with the rates that the partner entered, and those that ship with the product."""
-        return cls(atlas=atlas, rates=(*entered, *shipped_rates().rates))
+        return cls(atlas=atlas, rates=(*entered, *shipped_taxes()))
 
     def locate(self, address: Address) -> Place:
         """Return where an address is; nothing is guessed, what is not known stays empty."""
@@ -246,7 +243,7 @@ class Gazetteer:
         """Return what decides the tax of a place, in codes; None where that is not known."""
         if not place.country or place.contradicted:
             return None
-        country = _TAXED_AS.get(place.country, place.country)
+        country = vat_country(place.country)
         if self.needs_region(country):
             return (country, place.region) if place.region else None
         return (country, place.region if place.area and not place.area.own_country else "")
@@ -261,9 +258,7 @@ class Gazetteer:
     def same_country(self, one: Place, other: Place) -> bool:
         """Tell whether two places are in the tax of one country; True where one is not known."""
         known = one.country and other.country
-        return not known or _TAXED_AS.get(one.country, one.country) == _TAXED_AS.get(
-            other.country, other.country
-        )
+        return not known or vat_country(one.country) == vat_country(other.country)
 
     def _lost_zeros(self, postal_code: str, country: str) -> bool:
         """Tell whether a code is one of the country's only with zeros in front.

@@ -23,11 +23,12 @@ from domain.tax import (
     TaxPart,
     TaxRegistration,
     TaxTreatment,
+    vat_country,
 )
 from rules.number_checks import is_refuted, refuted
 from rules.tax_case import no_seller
 from rules.tax_evidence import CATEGORY_OF, Known, tax_hold
-from rules.tax_places import Wrong, country_of, look_at_number
+from rules.tax_places import Wrong, look_at_number
 from rules.tax_rules import decide_by_rules
 
 __all__ = ["Known", "TaxDecision", "decide", "warnings"]
@@ -120,7 +121,7 @@ def _stated(profile: TaxProfile, customer_id: str, on: date, known: Known) -> Ta
     answer = known.check_of(profile.checked_number) if profile.checked_number else None
     if answer is not None and is_refuted(answer):
         return refuted(answer, customer_id)
-    country = country_of(profile.country)
+    country = vat_country(profile.country)
     if treatment is TaxTreatment.REVERSE_CHARGE and known.check_number is not None:
         looked = look_at_number(country, profile.evidence, known.check_number)
         if isinstance(looked, Wrong):
@@ -241,7 +242,7 @@ def _jurisdictions(decision: TaxDecision) -> set[str]:
 
 
 def _place(one: TaxRegistration) -> str:
-    return "-".join(filter(None, (country_of(one.country), one.region.strip())))
+    return "-".join(filter(None, (vat_country(one.country), one.region.strip())))
 
 
 def _registered_next(one: TaxRegistration, known: Known) -> bool:
@@ -256,7 +257,7 @@ def _followed(one: ExemptionCertificate, known: Known) -> bool:
     """Say whether another certificate is valid on the day on which this one ends."""
     return any(
         one.valid.end in other.valid
-        and country_of(other.country) == country_of(one.country)
+        and vat_country(other.country) == vat_country(one.country)
         and other.region.strip().casefold() in {"", one.region.strip().casefold()}
         for other in known.certificates
     )

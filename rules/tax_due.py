@@ -20,9 +20,10 @@ from domain.tax import (
     TaxPart,
     TaxRate,
     TaxRegistration,
+    vat_country,
 )
 from rules.tax_case import Case, not_registered
-from rules.tax_places import ISO_3166, country_of
+from rules.tax_places import ISO_3166
 from rules.tax_rates import in_force, named
 
 
@@ -151,7 +152,7 @@ def _no_rate(case: Case, rows: Sequence[TaxRate]) -> Finding:
 def _less_exempt(
     case: Case, due: list[_Due], left_out: list[str], *, regional: bool
 ) -> TaxDecision | Finding:
-    placeless = [one for one in case.known.certificates if country_of(one.country) not in ISO_3166]
+    placeless = [one for one in case.known.certificates if vat_country(one.country) not in ISO_3166]
     if due and placeless:
         return case.held(
             "tax.no_evidence",
@@ -223,7 +224,7 @@ def _of_no_region(case: Case, paper: ExemptionCertificate) -> bool:
     region = paper.region.strip()
     return bool(
         region
-        and country_of(paper.country) == case.buyer
+        and vat_country(paper.country) == case.buyer
         and case.on in paper.valid
         and not case.table.has_region(case.buyer, region)
     )
@@ -241,7 +242,7 @@ def _paper(case: Case, rate: TaxRate, regional: bool) -> ExemptionCertificate | 
     own = [
         one
         for one in case.known.certificates
-        if country_of(one.country) == rate.country
+        if vat_country(one.country) == rate.country
         and (
             not one.region.strip()
             or not (rate.regions or regional)

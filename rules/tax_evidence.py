@@ -19,8 +19,9 @@ from domain.tax import (
     TaxRegistration,
     TaxTreatment,
     printed_number,
+    vat_country,
 )
-from rules.tax_places import CheckVat, country_of, fold, territory_of
+from rules.tax_places import CheckVat, fold, territory_of
 
 CATEGORY_OF = {
     TaxTreatment.STANDARD: TaxCategory.STANDARD,
@@ -74,11 +75,11 @@ class Known:
         return max(found, key=lambda one: one.valid.end, default=None)
 
     def _registrations(self, country: str, region: str) -> list[TaxRegistration]:
-        home = territory_of(country_of(country))
+        home = territory_of(vat_country(country))
         return [
             one
             for one in self.registrations
-            if territory_of(country_of(one.country)) == home
+            if territory_of(vat_country(one.country)) == home
             and fold(one.region.strip().casefold().removeprefix(f"{home.casefold()}-"))
             == fold(region)
         ]

@@ -26,10 +26,6 @@ EU = frozenset(
 _LEFT_EU = {"GB": date(2021, 1, 1)}
 """First day outside of the EU's VAT area; the others have been members since before FIRST_DAY."""
 
-_TAXED_AS = {"EL": "GR", "UK": "GB", "XI": "GB", "IM": "GB", "MC": "FR"}
-"""Other codes of a country, and countries in another's VAT area. Northern Ireland is inside the EU's
-for goods alone; its services follow the rules of the United Kingdom."""
-
 _PREFIXES = {**{country: (country,) for country in EU}, "GR": ("EL", "GR"), "GB": ("GB", "XI")}
 _PREFIXES |= {"CH": ("CH",), "NO": ("NO",)}
 _TERRITORY = {"LI": "CH"}
@@ -67,12 +63,6 @@ def fold(name: str) -> str:
     """Return what is left of a name without case, accents, blanks and signs."""
     plain = unicodedata.normalize("NFKD", name.casefold())
     return "".join(letter for letter in plain if letter.isalnum())
-
-
-def country_of(code: str) -> str:
-    """Return the ISO 3166 code of the country by whose VAT rules a place is taxed."""
-    code = code.strip().upper()
-    return _TAXED_AS.get(code, code)
 
 
 def territory_of(country: str) -> str:

@@ -9,7 +9,7 @@ rates of cloud services only.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal, InvalidOperation
@@ -23,26 +23,6 @@ from rules.tax_places import ISO_3166, fold
 _FIELDS = ["country", "region", "from", "percent", "tax", "source", "note"]
 _MORE = ["locality", "taxable", "regional", "local"]
 """Columns that a table may have besides, and that a row may leave out at its end."""
-
-
-@dataclass(frozen=True, slots=True)
-class RateTable:
-    """The rates of all places, the taxes of one place put together."""
-
-    rates: tuple[TaxRate, ...]
-
-    def find(self, country: str, region: str, on: date) -> TaxRate | None:
-        """Return the rate of a place on a day; None where the table says nothing."""
-        begun = [rate for rate in self.of_place(country, region) if rate.starts <= on]
-        return max(begun, key=lambda rate: rate.starts, default=None)
-
-    def of_place(self, country: str, region: str) -> tuple[TaxRate, ...]:
-        """Return the rows of a region, or those of its whole country where it has none of its own."""
-        return _of_region([rate for rate in self.rates if rate.country == country], region)
-
-    def has(self, country: str) -> bool:
-        """Tell whether the table knows anything of a country."""
-        return any(rate.country == country for rate in self.rates)
 
 
 def _of_region(rows: Sequence[TaxRate], region: str) -> tuple[TaxRate, ...]:
@@ -146,7 +126,7 @@ def with_own(own: Sequence[TaxRate]) -> Taxes:
 
 @lru_cache(maxsize=64)
 def _with_own(own: tuple[TaxRate, ...]) -> Taxes:
-    rows = _named_alike((*_shipped_taxes(), *own))
+    rows = _named_alike((*shipped_taxes(), *own))
     shipped, entered = rows[: len(rows) - len(own)], rows[len(rows) - len(own) :]
     alike: dict[_Place, list[TaxRate]] = {}
     for row in shipped:
@@ -261,20 +241,15 @@ def repeated(rows: Sequence[TaxRate]) -> TaxRate | None:
 
 @cache
 def _by_region(country: str) -> bool:
-    own = [row for row in _shipped_taxes() if row.country == country]
+    own = [row for row in shipped_taxes() if row.country == country]
     return bool(own) and all(row.regions for row in own)
 
 
 # The files ----------------------------------------------------------------------------------------
 
 
-def read_rates(lines: Iterable[str]) -> RateTable:
-    """Read a table of rates; ValueError names the line that is not one, or that repeats another."""
-    return RateTable(tuple(_put_together(read_taxes(lines))))
-
-
 def read_taxes(lines: Iterable[str]) -> tuple[TaxRate, ...]:
-    """Read the rows of a table one by one; ValueError as `read_rates`."""
+    """Read the rows of a table; ValueError names the line that is not one, or that repeats another."""
     written = [(n, line) for n, line in enumerate(lines, start=1) if line.strip()]
     rows = [(n, line) for n, line in written if not line.startswith("#")]
     reader = csv.DictReader(line for _, line in rows)
@@ -331,42 +306,11 @@ def _yes(text: str | None) -> bool:
     return text == "yes"
 
 
-def _put_together(rows: Sequence[TaxRate]) -> Iterator[TaxRate]:
-    """Yield for each place and each day on which one of its taxes changes the sum of its taxes."""
-    places: dict[tuple[str, str], list[TaxRate]] = {}
-    for row in rows:
-        places.setdefault((row.country, row.region.casefold()), []).append(row)
-    for of_place in places.values():
-        if len({row.tax.casefold() for row in of_place}) == 1:
-            yield from of_place
-            continue
-        for day in sorted({row.starts for row in of_place}):
-            taxes = in_force(of_place, day)
-            shares = [
-                None if tax.percent is None else tax.percent * tax.taxed_part / 100 for tax in taxes
-            ]
-            known = [share for share in shares if share is not None]
-            newest = max(taxes, key=lambda tax: tax.starts)
-            yield replace(
-                newest,
-                starts=day,
-                tax=" and ".join(tax.tax for tax in taxes),
-                percent=sum(known, Decimal(0)) if len(known) == len(shares) else None,
-                taxable_percent=Decimal(100),
-                note=" ".join(tax.note for tax in taxes if tax.note),
-            )
-
-
 def _lines_of(name: str) -> list[str]:
     return Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines()
 
 
 @cache
-def shipped_rates() -> RateTable:
-    """Return the table that ships with the product, read once; of the USA where nothing is due."""
-    return read_rates(_lines_of("tax_rates.csv"))
-
-
-@cache
-def _shipped_taxes() -> tuple[TaxRate, ...]:
+def shipped_taxes() -> tuple[TaxRate, ...]:
+    """Return the rows that ship with the product, read once."""
     return (*read_taxes(_lines_of("tax_rates.csv")), *read_taxes(_lines_of("tax_rates_us.csv")))

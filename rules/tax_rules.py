@@ -19,7 +19,15 @@ from domain.contract import TaxProfile
 from domain.countries import country_in_words
 from domain.customer import Address
 from domain.problems import Finding
-from domain.tax import FORM_ONLY, NumberProof, NumberState, TaxCategory, TaxDecision, TaxRate
+from domain.tax import (
+    FORM_ONLY,
+    NumberProof,
+    NumberState,
+    TaxCategory,
+    TaxDecision,
+    TaxRate,
+    vat_country,
+)
 from rules.number_checks import is_refuted, refuted
 from rules.places import Area, Gazetteer, tax_areas
 from rules.tax_case import Case, no_seller, not_registered
@@ -32,7 +40,6 @@ from rules.tax_places import (
     ITS_OWN_TAX,
     REVERSE_CHARGE,
     Wrong,
-    country_of,
     in_eu,
     look_at_number,
     territory_of,
@@ -56,10 +63,10 @@ def decide_by_rules(
     company = known.seller
     if company is None:
         return no_seller(customer_id)
-    buyer = country_of(profile.country)
-    seller = country_of(company.address.country)
+    buyer = vat_country(profile.country)
+    seller = vat_country(company.address.country)
     # People write countries in any case.
-    own_rates = tuple(replace(one, country=country_of(one.country)) for one in known.rates)
+    own_rates = tuple(replace(one, country=vat_country(one.country)) for one in known.rates)
     known = replace(known, rates=tuple(map(_of_area, own_rates)))
     table = with_own([r for r in known.rates if r.country in {seller, buyer} and not rate_fault(r)])
     sold_from = _located(company.address, seller, table)
@@ -101,7 +108,7 @@ def _located(address: Address, country: str, table: Taxes) -> _Located:
     """Find a place among the rates: islands and enclaves by any name, postal code or town."""
     region = address.region.strip()
     area = _GAZETTEER.locate(replace(address, country=country)).area
-    if area is None or territory_of(country_of(area.own_country)) == territory_of(country):
+    if area is None or territory_of(vat_country(area.own_country)) == territory_of(country):
         return _Located(region)
     known = (name for name in (region, *area.names) if table.has_region(country, name))
     found = next(known, None)
@@ -200,7 +207,7 @@ def _bad_rate(case: Case) -> Finding | None:
 def _bad_registration(case: Case) -> Finding | None:
     """A registration for a place that nobody knows would leave the tax of the right one uncharged."""
     for one in case.known.registrations:
-        country, region = country_of(one.country), one.region.strip()
+        country, region = vat_country(one.country), one.region.strip()
         unknown = country not in ISO_3166
         if not unknown and region and country == case.buyer and case.on in one.valid:
             rows = [rate for rate in case.table.rates if rate.country == country and rate.regions]
@@ -318,7 +325,7 @@ def _registered(case: Case, *, before: bool = False) -> bool:
     home = territory_of(case.buyer)
     return any(
         (case.on in one.valid or (before and one.valid.end <= case.on))
-        and territory_of(country_of(one.country)) == home
+        and territory_of(vat_country(one.country)) == home
         for one in case.known.registrations
     )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from domain.problems import Finding, ServiceError
-from domain.tax import TaxDecider, TaxNumberCheck, number_country
+from domain.tax import TaxDecider, TaxNumberCheck, vat_country
 from rules.checks import Room, judged, of_rooms
 from rules.number_checks import (
     is_due,
@@ -149,7 +149,7 @@ def _wanted(ports: Ports, register: NumberRegister, day: date, customer_id: str)
         if over or elsewhere or customer_id not in {"", contract.customer_id}:
             continue
         if number := profile.checked_number:
-            owners[number_country(profile.country), number].append(
+            owners[vat_country(profile.country), number].append(
                 (contract.customer_id, contract.account_name)
             )
     wanted = []

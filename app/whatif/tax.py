@@ -27,10 +27,11 @@ from domain.tax import (
     TaxPolicy,
     TaxRegistration,
     TaxTreatment,
+    vat_country,
 )
 from rules.tax import decide
 from rules.tax_evidence import Known
-from rules.tax_places import FIRST_DAY, country_of, territory_of
+from rules.tax_places import FIRST_DAY, territory_of
 from rules.tax_rates import Taxes, in_force, with_own
 
 _EXCUSED = frozenset({"tax.no_vat_number", "tax.no_rate", "tax.unmapped_region", "tax.no_locality"})
@@ -118,7 +119,7 @@ def _registered(tax: Tax, table: Taxes) -> tuple[tuple[str, str], ...]:
     if tax.seller_registered_in is not None:
         told = (place.partition("-") for place in tax.seller_registered_in)
         return tuple((country, region) for country, _, region in told)
-    home = country_of(tax.seller_country)
+    home = vat_country(tax.seller_country)
     region = tax.buyer_region if _inland(tax) else tax.seller_region
     return tuple(
         dict.fromkeys(
@@ -130,7 +131,7 @@ def _registered(tax: Tax, table: Taxes) -> tuple[tuple[str, str], ...]:
 
 
 def _inland(tax: Tax) -> bool:
-    home, buyer = country_of(tax.seller_country), country_of(tax.buyer_country)
+    home, buyer = vat_country(tax.seller_country), vat_country(tax.buyer_country)
     return territory_of(home) == territory_of(buyer)
 
 
@@ -153,7 +154,7 @@ def _may_be_exempt(due: TaxDecision | Finding, tax: Tax, table: Taxes, on: date)
         return True
     if due.check == "tax.own_rules":
         # Islands hold; of a state whose tax the table leaves open an exemption is enough to know.
-        rows = in_force(table.of_place(country_of(tax.buyer_country), tax.buyer_region or ""), on)
+        rows = in_force(table.of_place(vat_country(tax.buyer_country), tax.buyer_region or ""), on)
         return _inland(tax) and any(row.regional and row.percent is None for row in rows)
     return due.check in _EXCUSED and on >= FIRST_DAY
 
@@ -195,7 +196,7 @@ def _named(tax: Tax) -> str:
 
 def _in_words(found: Finding, tax: Tax, table: Taxes, on: date) -> Finding:
     if found.check == "tax.no_vat_number":
-        buyer = country_of(tax.buyer_country)
+        buyer = vat_country(tax.buyer_country)
         rates = in_force(table.of_place(buyer, tax.buyer_region or ""), on)
         consumer = "".join(
             f"; a consumer there would be charged {plain(rate.percent or Decimal(0))} % {rate.tax}"
@@ -218,7 +219,7 @@ def _in_words(found: Finding, tax: Tax, table: Taxes, on: date) -> Finding:
 
 def _supply(tax: Tax) -> str:
     def place(country: str, region: str | None) -> str:
-        return ", ".join(filter(None, (country_of(country), (region or "").strip())))
+        return ", ".join(filter(None, (vat_country(country), (region or "").strip())))
 
     seller = place(tax.seller_country, tax.seller_region)
     return f"supply {seller} to {place(tax.buyer_country, tax.buyer_region)}"

@@ -23,11 +23,11 @@ from domain.tax import TaxRate, TaxTreatment
 from partner_center.customers import AddressWire, CustomerWire
 from rules import address
 from rules.places import Atlas, Codes, Gazetteer, bare, tax_areas
-from rules.tax_rates import shipped_rates
+from rules.tax_rates import shipped_taxes
 from tests.builders import a_customer, a_tax_profile, day
 
 WORLD = World()
-RATES = shipped_rates().rates
+RATES = shipped_taxes()
 GAZETTEER = Gazetteer(atlas=WORLD, rates=RATES)
 TODAY = day("2026-11-08")
 COUNTRIES = sorted(set("AT BE CA CH DE DK ES FI FR GB GR IE IT NL NO PL PT SE US JP".split()))

@@ -179,7 +179,7 @@ def test_a_huge_file_is_not_read(web, size):
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 409, 410])
 def test_a_host_that_has_no_such_certificate_proves_nothing(web, status):
     web.pages[PLACE] = status
-    refused(web)
+    assert refused(web)
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def test_no_bit_of_the_body_may_differ(place, bit):
     web = Web(pages={PLACE: bundle(leaf(), between())})
     changed = bytearray(BODY)
     changed[place] ^= 1 << bit
-    refused(web, body=bytes(changed))
+    assert refused(web, body=bytes(changed)) == "the signature does not fit the body"
 
 
 @settings(max_examples=60, deadline=None)
@@ -375,7 +375,7 @@ def test_a_damaged_certificate_is_refused(place, value):
     damaged = bytearray(leaf().der)
     damaged[place % len(damaged)] ^= value
     web = Web(pages={PLACE: bytes(damaged)})
-    refused(web, between=(between().certificate,))
+    assert refused(web, between=(between().certificate,))
 
 
 def test_a_file_of_many_certificates_is_refused(web):

@@ -29,9 +29,10 @@ from domain.tax import (
     TaxRegistration,
     TaxTreatment,
     printed_number,
+    vat_country,
 )
 from rules.tax import Known, decide, warnings
-from rules.tax_places import country_of, territory_of
+from rules.tax_places import territory_of
 from rules.tax_rates import in_force, read_taxes, with_own
 from tests.builders import a_tax_profile, day
 
@@ -179,7 +180,7 @@ def test_what_is_decided_has_its_reasons_and_what_is_not_holds_with_a_hint(profi
             one
             for one in told.registrations
             if on in one.valid
-            and territory_of(country_of(one.country)) == territory_of(country)
+            and territory_of(vat_country(one.country)) == territory_of(country)
             and bool(one.region) == bool(region)
         ]
         assert own, part
@@ -187,7 +188,7 @@ def test_what_is_decided_has_its_reasons_and_what_is_not_holds_with_a_hint(profi
     if found.category is TaxCategory.REVERSE_CHARGE:
         assert found.seller_tax_id
         assert found.buyer_tax_id
-        assert valid_vat(country_of(profile.country), found.buyer_tax_id) is not False
+        assert valid_vat(vat_country(profile.country), found.buyer_tax_id) is not False
     # A relief only by a certificate of that day.
     if found.category is TaxCategory.EXEMPT:
         assert any(on in one.valid and one.number for one in told.certificates)
