@@ -26,7 +26,7 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 SUPPORTED = ((3, 13), (3, 12), (3, 11))
 RUN = ("requirements.txt",)
 TEST = ("requirements.txt", "requirements-dev.txt")
-NODE = ROOT / "tests" / "conformance" / "node"
+NODE = (ROOT / "tests" / "conformance" / "node", ROOT / "host" / "azurite")
 
 
 def main(arguments: list[str]) -> int:
@@ -122,25 +122,28 @@ def make_environment(files: tuple[str, ...]) -> int:
     return 0
 
 
-def make_node_packages() -> int:
-    """Make the npm client that the tests run be there; without Node its test says so itself."""
+def make_node_packages(folders: tuple[Path, ...] = NODE) -> int:
+    """Make what comes from npm be there; without Node what needs it says so itself."""
     npm = shutil.which("npm")
-    stamp = NODE / "node_modules" / "installed.txt"
-    wanted = fingerprint((str(NODE / "package-lock.json"),))
-    if npm is None or (stamp.exists() and stamp.read_text() == wanted):
-        return 0
     quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    made = subprocess.run(
-        [npm, "ci", *quiet], cwd=NODE, check=False, capture_output=True, text=True
-    )
-    if made.returncode:
-        print(
-            f"{made.stderr.strip()}\ndev.py: npm could not install the packages of the tests (see "
-            "above); check the network or your package registry and try again",
-            file=sys.stderr,
+    for folder in folders:
+        stamp = folder / "node_modules" / "installed.txt"
+        wanted = fingerprint((str(folder / "package-lock.json"),))
+        if npm is None or (stamp.exists() and stamp.read_text() == wanted):
+            continue
+        print(f"Installing the npm packages of {folder.relative_to(ROOT)} (once) ...", flush=True)
+        made = subprocess.run(
+            [npm, "ci", *quiet], cwd=folder, check=False, capture_output=True, text=True
         )
-        return 2
-    stamp.write_text(wanted)
+        if made.returncode:
+            print(
+                f"{made.stderr.strip()}\ndev.py: npm could not install the packages of "
+                f"{folder.relative_to(ROOT)} (see above); check the network or your package "
+                "registry and try again",
+                file=sys.stderr,
+            )
+            return 2
+        stamp.write_text(wanted)
     return 0
 
 

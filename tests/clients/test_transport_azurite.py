@@ -8,8 +8,8 @@ from transport.queues import MAX_TRIES, AzureQueue
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # the SDK keeps its connections open
-def test_messages_are_leased_released_deleted_and_poisoned(connection):
-    queue = AzureQueue(connection_string=connection, create=True)
+def test_messages_are_leased_released_deleted_and_poisoned(azurite):
+    queue = AzureQueue(connection_string=azurite, create=True)
     assert queue.send("bill", ['{"customer": "ä"}']) == 1
     assert queue.receive("pull") is None
 

@@ -20,7 +20,7 @@ def a_blob_archive(request, scratch):
     return BlobArchive(
         f"archive-{secrets.token_hex(4)}",
         scratch,
-        connection_string=request.getfixturevalue("connection"),
+        connection_string=request.getfixturevalue("azurite"),
         create=True,
     )
 
