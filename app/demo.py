@@ -16,7 +16,8 @@ from rich.console import Console
 
 from app import demo_data, output, output_alerts, screen
 from app.settings import Settings
-from app.wiring import EMBEDDED_DATABASE, Worker, opened
+from app.systems import EMBEDDED_DATABASE
+from app.wiring import Worker, opened
 from domain.period import Period
 from domain.problems import InputError
 from domain.run import Run

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
     from app.settings import Settings
-    from app.wiring import Systems, Worker
+    from app.systems import Systems
+    from app.wiring import Worker
     from partner_center.registration import Registered, Trial
 
 DONE, FAILED = 0, 1

@@ -7,19 +7,19 @@ and that session can reach nothing else. Heavy imports stay inside, so that `--h
 from __future__ import annotations
 
 import os
-import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.places import World
 from app.settings import Settings
+from app.systems import Systems, asks_vies, systems_of, token_store
 from app.vat import valid_vat
 from dataverse.client import GRANTED, DataverseClient
 from dataverse.projection import SalesProjection
@@ -29,7 +29,7 @@ from dataverse.requests import RequestRows
 from dataverse.standard_invoice import SALES_INVOICE, SALES_ROLE
 from dataverse.store import DataverseStore
 from dataverse.tables import TABLES
-from domain.problems import ConfigurationError, NotFound
+from domain.problems import ConfigurationError
 from domain.run import Run
 from domain.tax import TaxPolicy
 from partner_center.client import PartnerCenterClient
@@ -46,48 +46,26 @@ from sync import runs
 from sync.ledger import Busy, Later
 from sync.messages import StartRun, TakeRequest
 from sync.ports import NumberRegister, Ports, Queue
-from transport import exact_json
 from transport.auth import (
-    RefreshTokenStore,
-    Registration,
     app_tokens,
     identity_tokens,
     user_tokens,
 )
 from transport.blobs import BlobArchive, FolderArchive
-from transport.mounts import mount_wsgi, new_session
+from transport.mounts import new_session
 from transport.pace import Pace
 from transport.queues import KINDS, AzureQueue, MemoryQueue
 from transport.redaction import Secret
 from transport.session import Http, Patience, Tokens
-from transport.token_stores import FileTokenStore, KeyVaultTokenStore
 
 if TYPE_CHECKING:
-    import requests
-
-    from emulator import Emulator
     from transport.certificates import Signers
 
 Now = Callable[[], datetime]
-EMBEDDED_DATABASE = "dataverse.sqlite"
-NOT_AN_EMULATOR = (NotFound, ValueError, KeyError, TypeError)
-"""What reading an overview comes to where something else answers: no such page, other content."""
 ANSWER_SECONDS = 15.0
+"""What answers one small question is not waited for longer without a byte."""
 BUSY_WAIT = timedelta(minutes=2)
 """After this a message looks again whether what another worker held is free."""
-"""What answers one small question is not waited for longer without a byte."""
-TOKEN_SECRET = "partner-refresh-token"  # noqa: S105 - the name of the secret, not the secret
-
-
-class Systems(NamedTuple):
-    """Where the foreign systems are, how to sign in, and what time it is there."""
-
-    urls: Mapping[str, str]
-    registration: Registration
-    first_refresh_token: Secret | None
-    now: Now
-    sleep: Callable[[float], None] | None
-    emulator: Emulator | None
 
 
 class Progress(NamedTuple):
@@ -238,14 +216,14 @@ def opened(settings: Settings) -> Iterator[Worker]:
 def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
     """Fill every port. `in_cloud_host`: messages go to Azure queues, archives to blobs."""
     session = new_session()
-    systems = _systems(settings, session)
+    systems = systems_of(settings, session)
     urls = {**systems.urls, "tax_engine": settings.tax_engine_url or ""}
     patience = Patience(seconds=settings.patience_seconds)
     clock: dict[str, Any] = {"now": systems.now}
     if systems.sleep is not None:
         clock["sleep"] = systems.sleep
     user = user_tokens(
-        systems.registration, _token_store(settings, systems), session, patience=patience, **clock
+        systems.registration, token_store(settings, systems), session, patience=patience, **clock
     )
     app = app_tokens(systems.registration, session, patience=patience, **clock)
 
@@ -316,7 +294,7 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
         "Dataverse": dataverse.who_am_i,
     }
     register: NumberRegister = FormRegister(valid_vat, now=systems.now)
-    if _asks_vies(settings, systems):
+    if asks_vies(settings, systems):
         register = vies = Vies(
             http("vies", "VIES", None, timeout=ANSWER_SECONDS),
             FormRegister(valid_vat, now=systems.now),
@@ -377,124 +355,6 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
     )
 
 
-def _asks_vies(settings: Settings, systems: Systems) -> bool:
-    """Say whether tax numbers are asked for at VIES; in the cloud only where that was chosen."""
-    if settings.tax_register is None:
-        return settings.mode != "cloud" and "vies" in systems.urls
-    if settings.tax_register == "vies" and "vies" not in systems.urls:
-        raise ConfigurationError(
-            "CSP_TAX_REGISTER: the emulator has no VIES",
-            hint="start a newer emulator, or set it to offline",
-        )
-    return settings.tax_register == "vies"
-
-
-def _systems(settings: Settings, session: requests.Session) -> Systems:
-    if settings.mode == "embedded":
-        return _embedded(settings, session)
-    if settings.mode == "emulator":
-        return _emulated(settings, session)
-    assert settings.tenant_id is not None
-    assert settings.client_id is not None
-    assert settings.client_secret is not None
-    assert settings.dataverse_url is not None
-    return Systems(
-        urls={
-            "partner_center": settings.partner_center_url,
-            "price": settings.price_url,
-            "graph": settings.graph_url,
-            "dataverse": settings.dataverse_url,
-            "vies": settings.vies_url,
-        },
-        registration=Registration(
-            tenant_id=settings.tenant_id,
-            client_id=settings.client_id,
-            client_secret=settings.client_secret,
-            login_url=settings.login_url,
-        ),
-        first_refresh_token=settings.refresh_token,
-        now=lambda: datetime.now(UTC),
-        sleep=None,
-        emulator=None,
-    )
-
-
-def _embedded(settings: Settings, session: requests.Session) -> Systems:
-    """Run the emulators here. Waiting passes on their clock, so no one waits."""
-    from datetime import timedelta
-
-    from emulator import Emulator
-
-    try:
-        settings.state_dir.mkdir(parents=True, exist_ok=True)
-        emulator = Emulator(
-            seed=settings.seed,
-            scenario=settings.scenario,
-            dataverse_file=str(settings.state_dir / EMBEDDED_DATABASE),
-        )
-    except ValueError as error:
-        raise ConfigurationError(
-            f"CSP_SCENARIO: {error}", hint="set it to a known name, or unset it"
-        ) from None
-    except (OSError, sqlite3.Error) as error:
-        raise ConfigurationError(
-            f"CSP_STATE_DIR: {settings.state_dir} cannot hold the state: {error}",
-            hint="choose another folder, or forget what is there with: demo --fresh",
-        ) from None
-    if settings.projection:
-        emulator.dataverse.install_sales()
-    mount_wsgi(session, {emulator.base_urls[name]: app for name, app in emulator.apps.items()})
-    given = emulator.credentials
-    return Systems(
-        urls=emulator.base_urls,
-        registration=Registration(
-            tenant_id=given["tenant_id"],
-            client_id=given["client_id"],
-            client_secret=Secret(given["client_secret"]),
-            login_url=emulator.base_urls["login"],
-        ),
-        first_refresh_token=Secret(given["refresh_token"]),
-        now=emulator.clock.now,
-        sleep=lambda seconds: emulator.clock.advance(timedelta(seconds=seconds)),
-        emulator=emulator,
-    )
-
-
-def _emulated(settings: Settings, session: requests.Session) -> Systems:
-    """Ask a running emulator where its hosts are and what time it is there."""
-    control = Http(
-        settings.emulator_url or "",
-        service="Emulator",
-        session=session,
-        patience=Patience(seconds=settings.patience_seconds),
-    )
-
-    def now() -> datetime:
-        return datetime.fromisoformat(control.request("GET", "/_emulator/clock").json()["now"])
-
-    try:
-        overview = exact_json.loads(control.request("GET", "/_emulator").content)
-        given = overview["credentials"]
-    except NOT_AN_EMULATOR as error:
-        raise ConfigurationError(
-            f"CSP_EMULATOR_URL: {settings.emulator_url} is not the control plane of an emulator",
-            hint="give the address that `python -m app emulate` prints as control",
-        ) from error
-    return Systems(
-        urls=overview["base_urls"],
-        registration=Registration(
-            tenant_id=settings.tenant_id or given["tenant_id"],
-            client_id=settings.client_id or given["client_id"],
-            client_secret=settings.client_secret or Secret(given["client_secret"]),
-            login_url=overview["base_urls"]["login"],
-        ),
-        first_refresh_token=settings.refresh_token or Secret(given["refresh_token"]),
-        now=now,
-        sleep=None,
-        emulator=None,
-    )
-
-
 def _scope(settings: Settings, system: str) -> str:
     """Tokens are for Microsoft's public names, whatever address an emulator answers on."""
     return {
@@ -502,35 +362,6 @@ def _scope(settings: Settings, system: str) -> str:
         "price": f"{settings.price_url}/.default",
         "graph": f"{settings.graph_url}/.default",
     }[system]
-
-
-def _token_store(settings: Settings, systems: Systems) -> RefreshTokenStore:
-    store: RefreshTokenStore
-    if settings.mode == "cloud" and settings.key_vault_url:
-        store = KeyVaultTokenStore(
-            settings.key_vault_url,
-            TOKEN_SECRET,
-            client_id=settings.managed_identity_client_id or "",
-        )
-    else:
-        store = FileTokenStore(settings.state_dir / f"refresh-token.{settings.mode}")
-    first = systems.first_refresh_token
-    return _Seeded(store, first) if first else store
-
-
-class _Seeded:
-    """A token store that falls back on the first token, as typed into the settings."""
-
-    def __init__(self, store: RefreshTokenStore, first: Secret) -> None:
-        self._store = store
-        self._first = first
-
-    def load(self) -> tuple[Secret, ...]:
-        kept = self._store.load()
-        return kept if self._first in kept else (*kept, self._first)
-
-    def save(self, token: Secret, *, proved: Secret) -> None:
-        self._store.save(token, proved=proved)
 
 
 def _archive(settings: Settings, *, in_cloud_host: bool) -> FolderArchive | BlobArchive:

@@ -33,7 +33,8 @@ from domain.problems import (
 )
 from transport import exact_json
 from transport.pace import Allowance
-from transport.session import Answer, Http, Patience, read_error
+from transport.refusals import read_error
+from transport.session import Answer, Http, Patience
 
 API = "/api/data/v9.2/"
 SERVICE = "Dataverse"

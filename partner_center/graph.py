@@ -11,7 +11,8 @@ from domain.customer import AccessAssignment, DelegatedAdminRelationship
 from domain.problems import Finding, NotFound, ServiceError
 from partner_center.customers import AssignmentWire, RelationshipWire
 from partner_center.wire import label, objects, read
-from transport.session import Answer, Http, request_id_of
+from transport.refusals import request_id_of
+from transport.session import Answer, Http
 
 GRAPH_URL = "https://graph.microsoft.com"
 GRAPH_SCOPE = f"{GRAPH_URL}/.default"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from app.cli import _parser, main
+from app.cli import main
+from app.parser import parser
 from app.whatif.scenario import file_schema
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,7 +42,7 @@ PACKAGES = [
 
 
 def offered_commands():
-    subparsers = next(a for a in _parser()._actions if a.dest == "command")
+    subparsers = next(a for a in parser()._actions if a.dest == "command")
     return set(subparsers.choices)
 
 

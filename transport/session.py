@@ -9,18 +9,13 @@ a 429 says that it was turned away at the door.
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import math
 import random
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from http.client import RemoteDisconnected
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -30,18 +25,16 @@ import tenacity
 import urllib3
 
 from domain.problems import (
-    Conflict,
-    NotAuthorised,
-    NotFound,
     ServiceError,
     Throttled,
     TimedOut,
     Unavailable,
 )
 from transport import exact_json
+from transport.calls import Call, log_call
 from transport.mounts import in_time
 from transport.pace import Pace, StillClosed, Turn
-from transport.redaction import redact
+from transport.refusals import cause, is_timeout, refusal, request_id_of
 
 T = TypeVar("T")
 Now = Callable[[], datetime]
@@ -51,15 +44,6 @@ ANSWER_LIMIT = 64 * MEGABYTE
 DOWNLOAD_LIMIT = 2048 * MEGABYTE
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _REPEATED = frozenset({429, 502, 503, 504})
-_REQUEST_IDS = (
-    "MS-RequestId",
-    "x-ms-service-request-id",
-    "request-id",
-    "x-ms-request-id",
-    "REQ_ID",
-)
-_TAX_NUMBER = re.compile(r"(?<=/vat/)[^/]+")
-_log = logging.getLogger(__name__)
 
 
 class AccessToken(NamedTuple):
@@ -75,23 +59,6 @@ class Tokens(Protocol):
     def get_token(self, *scopes: str, refused: str = "") -> AccessToken:
         """Return a token for the scopes; never the one that was just refused."""
         ...
-
-
-class Call(NamedTuple):
-    """One finished try of a call, for logs: no query, no body, no identity."""
-
-    service: str
-    method: str
-    host: str
-    path: str
-    status: int | None
-    milliseconds: int
-
-
-def log_call(call: Call) -> None:
-    """Write a call to the debug log, without the tax number that a register has in its paths."""
-    shown = call._replace(path=_TAX_NUMBER.sub("...", call.path))
-    _log.debug("%s %s %s%s -> %s in %d ms", *shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,9 +378,9 @@ class Http:
                     raise _TokenRefused(token, problem)
                 raise problem
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            kind = TimedOut if _is_timeout(error) else Unavailable
+            kind = TimedOut if is_timeout(error) else Unavailable
             raise kind(
-                f"no answer from {address.netloc}: {_cause(error)}",
+                f"no answer from {address.netloc}: {cause(error)}",
                 service=self.service,
                 hint="check the address and the network, then run check-config",
             ) from error
@@ -436,53 +403,14 @@ class Http:
 
     def _refusal(self, response: requests.Response) -> ServiceError:
         content = b"".join(_bounded(response.iter_content(MEGABYTE), MEGABYTE, self.service))
-        code, sentence = read_error(content)
-        status = response.status_code
-        error_type = _error_type(status)
-        hint = ""
-        if issubclass(error_type, Throttled | Unavailable):
-            hint = f"{self.service} is busy or down; run this again later"
-        elif issubclass(error_type, Conflict):
-            hint = "somebody else changed the same record; run this again"
-        return error_type(
-            sentence or _phrase(status),
-            service=self.service,
-            status=status,
-            code=code,
-            request_id=request_id_of(response.headers, response.request.headers),
-            retry_after=_retry_after(response.headers, sentence, self._now),
-            hint=hint,
+        return refusal(
+            self.service,
+            response.status_code,
+            content,
+            response.headers,
+            response.request.headers,
+            now=self._now,
         )
-
-
-def read_error(content: bytes) -> tuple[str, str]:
-    """Read code and sentence from an error body of any of the systems; empty where there is none.
-
-    Known: Partner Center `{code, description}` (code a number or a string), its gateway
-    `{statusCode, message}`, OData `{error: {code, message}}`, Entra `{error, error_description}`,
-    VIES `{errorWrappers: [{error}]}`, storage XML, and HTML of a gateway, of which nothing is kept.
-    """
-    try:
-        body = exact_json.loads(content)
-    except ValueError:
-        text = content.decode("utf-8", "replace")
-        found = [re.search(rf"<{tag}>([^<]*)</{tag}>", text) for tag in ("Code", "Message")]
-        code, sentence = (match.group(1) if match else "" for match in found)
-        return code, _short(sentence)
-    if not isinstance(body, dict):
-        return "", ""
-    wrapped = body.get("errorWrappers")
-    if isinstance(wrapped, list) and wrapped and isinstance(wrapped[0], dict):
-        body = wrapped[0]
-    inner = body.get("error")
-    if isinstance(inner, dict):
-        body = inner
-    elif isinstance(inner, str):
-        body = {"code": inner, "message": body.get("error_description")}
-    code = next((body[name] for name in ("code", "Code") if body.get(name) is not None), "")
-    names = ("description", "message", "Message")
-    sentence = next((body[name] for name in names if body.get(name)), "")
-    return str(code), _short(str(sentence))
 
 
 class _Request(NamedTuple):
@@ -513,23 +441,6 @@ class _Bearer(requests.auth.AuthBase):
         return request
 
 
-def _cause(error: BaseException) -> str:
-    """Say what happened at the socket; the layers above only repeat it with addresses of objects."""
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, OSError) and inner.strerror:
-            return inner.strerror.lower()
-        if isinstance(inner, RemoteDisconnected):
-            return "the connection was cut before an answer came"
-        reason = getattr(inner, "reason", None)
-        first = inner.args[0] if inner.args else None
-        following = reason if isinstance(reason, BaseException) else inner.__cause__
-        if following is None and isinstance(first, BaseException):
-            following = first
-        inner = following or inner.__context__
-    return redact(str(error))[:300]
-
-
 def _bounded(chunks: Any, limit: int, service: str) -> Any:
     size = 0
     for chunk in chunks:
@@ -542,57 +453,3 @@ def _bounded(chunks: Any, limit: int, service: str) -> Any:
 def _is_safe(url: str) -> bool:
     address = urlsplit(url)
     return address.scheme == "https" or address.hostname in ("127.0.0.1", "localhost", "::1")
-
-
-def request_id_of(*known: Mapping[str, str]) -> str:
-    """Return the first id that some headers know; Partner Center sometimes has it as "a,a"."""
-    found = (headers[name] for headers in known for name in _REQUEST_IDS if headers.get(name))
-    return next(found, "").split(",")[0].strip()
-
-
-def _is_timeout(error: Exception) -> bool:
-    """Say whether we stopped waiting for an answer; a connection that never came is no such case."""
-    return isinstance(error, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError) or (
-        # How requests tells of a time-out in the middle of a body.
-        isinstance(error, requests.ConnectionError) and "Read timed out" in str(error)
-    )
-
-
-def _error_type(status: int) -> type[ServiceError]:
-    if status == HTTPStatus.GATEWAY_TIMEOUT:
-        return TimedOut
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Unavailable
-    return {
-        401: NotAuthorised,
-        403: NotAuthorised,
-        404: NotFound,
-        410: NotFound,
-        409: Conflict,
-        412: Conflict,
-        429: Throttled,
-    }.get(status, ServiceError)
-
-
-def _phrase(status: int) -> str:
-    with contextlib.suppress(ValueError):
-        return HTTPStatus(status).phrase
-    return "an answer without a known status"
-
-
-def _short(sentence: str) -> str:
-    return redact(" ".join(sentence.split()))[:500]
-
-
-def _retry_after(headers: Mapping[str, str], sentence: str, now: Now) -> float | None:
-    """Read Retry-After as seconds or HTTP date, or Microsoft's "Try again in 57 seconds."."""
-    text = headers.get("Retry-After", "").strip()
-    if text.isdecimal():
-        return float(text)
-    with contextlib.suppress(ValueError, TypeError):
-        # Measured against the answer's own date, so that a wrong clock of ours does not matter.
-        sent = headers.get("Date")
-        moment = parsedate_to_datetime(sent) if sent else now()
-        return max(0.0, (parsedate_to_datetime(text) - moment).total_seconds())
-    found = re.search(r"[Tt]ry again in (\d+) second", sentence)
-    return float(found.group(1)) if found else None

@@ -17,7 +17,7 @@ from domain.problems import Conflict, NotAuthorised, NotFound, ServiceError, Thr
 from emulator.dataverse.settings import Settings
 from tests.clients.dataverse_environment import new_environment
 from transport import exact_json
-from transport.session import read_error
+from transport.refusals import read_error
 
 SAMPLES = Path(__file__).resolve().parents[1] / "published/samples/dataverse"
 

@@ -26,7 +26,7 @@ from partner_center.prices import sheet_prices_in
 from partner_center.subscriptions import AvailabilityWire, OrderWire, SubscriptionWire, events_of
 from partner_center.wire import objects, read
 from transport import exact_json
-from transport.session import read_error
+from transport.refusals import read_error
 
 SAMPLES = Path(__file__).resolve().parents[1] / "published/samples"
 

@@ -19,7 +19,8 @@ from domain.problems import (
 )
 from transport.mounts import mount_rehosted, mount_wsgi, new_session
 from transport.pace import Allowance, Pace
-from transport.session import AccessToken, Http, Patience, read_error
+from transport.refusals import read_error
+from transport.session import AccessToken, Http, Patience
 
 BASE = "https://api.example.test"
 
