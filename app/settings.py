@@ -121,6 +121,12 @@ class Settings(BaseModel):
     """Where an external tax engine answers, for contracts that leave their tax to it."""
     tax_engine_key: InstanceOf[Secret] | None = None
     """Sent to it as a bearer token."""
+    http_door: Literal["key", "entra"] = "key"
+    """Who may call over HTTP: whoever has a function key, or holders of app roles in Entra ID."""
+    http_audience: str | None = Field(default=None, pattern=r"^[0-9A-Za-z][0-9A-Za-z:/._-]{1,200}$")
+    """Client id or `api://` address of the registration that callers ask tokens for."""
+    http_issuer: Url | None = None
+    """Who must have issued their tokens; left out: the tenant, in both versions of its tokens."""
     webhook_url: Url | None = None
     """Public address of this worker's `/api/partner-center-events`, without its key."""
     webhook_key: InstanceOf[Secret] | None = None
@@ -228,6 +234,9 @@ class Settings(BaseModel):
             missing.append(PREFIX + "TAX_ENGINE_KEY")
         if missing:
             msg = f"mode {self.mode} needs {', '.join(missing)}"
+            raise ValueError(msg)
+        if self.http_door == "entra" and self.http_audience is None:
+            msg = "door entra needs CSP_HTTP_AUDIENCE: the client id of the registration"
             raise ValueError(msg)
         if self.tax_engine_url is not None and self.mode == "embedded":
             msg = (
