@@ -10,10 +10,8 @@ Webhooks always ask for a key: what calls them cannot sign in.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -23,10 +21,6 @@ from domain.problems import WorkerError
 
 if TYPE_CHECKING:
     from app.wiring import Worker
-    from transport.bearer import BearerTokens
-
-ANSWER_SECONDS = 10.0
-"""How long Entra's signing keys are waited for without a byte."""
 
 ROLES = {
     "Runs.Start": "Start runs and hand messages to them",
@@ -100,40 +94,9 @@ def caller_of(req: func.HttpRequest, needs: str, worker: Worker | None = None) -
 
     given = req.headers.get("Authorization", "")
     try:
-        bearer = _bearers(worker).read(given)
+        bearer = worker.bearers().read(given)
     except BadToken as problem:
         raise Unauthenticated(str(problem), given=bool(given)) from None
     if needs not in bearer.roles:
         raise Forbidden(needs)
     return Caller(name=bearer.name, object_id=bearer.object_id, roles=bearer.roles)
-
-
-def _bearers(worker: Worker) -> BearerTokens:
-    """Return what judges tokens for the API of these settings."""
-    settings, systems = worker.settings, worker.systems
-    return _reader(
-        systems.registration.login_url,
-        systems.registration.tenant_id,
-        settings.http_audience or "",
-        settings.http_issuer or "",
-        systems.now,
-    )
-
-
-@cache
-def _reader(
-    login_url: str, tenant_id: str, audience: str, issuer: str, now: Callable[[], datetime]
-) -> BearerTokens:
-    from transport.bearer import entra_tokens
-    from transport.mounts import new_session
-    from transport.session import Http
-
-    session = new_session()
-    return entra_tokens(
-        lambda base: Http(base, service="Microsoft Entra", session=session, timeout=ANSWER_SECONDS),
-        login_url=login_url,
-        tenant_id=tenant_id,
-        audience=audience,
-        issuer=issuer,
-        now=now,
-    )

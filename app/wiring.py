@@ -59,6 +59,7 @@ from transport.redaction import Secret
 from transport.session import Http, Patience, Tokens
 
 if TYPE_CHECKING:
+    from transport.bearer import BearerTokens
     from transport.certificates import Signers
 
 Now = Callable[[], datetime]
@@ -92,6 +93,8 @@ class Worker:
     """Where Partner Center posts its events."""
     signers: Callable[[], Signers]
     """What checks their signatures, made when the first one comes."""
+    bearers: Callable[[], BearerTokens]
+    """What judges the tokens of callers over HTTP, made when the first one comes."""
 
     def today(self) -> date:
         """The day in UTC, by the clock of this mode."""
@@ -258,6 +261,25 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
 
         return webhook.signers(settings, systems, session)
 
+    def bearers() -> BearerTokens:
+        from transport.bearer import entra_tokens
+
+        registration = systems.registration
+        login = Http(
+            registration.login_url,
+            service="Microsoft Entra",
+            session=session,
+            timeout=ANSWER_SECONDS,
+            **clock,
+        )
+        return entra_tokens(
+            login,
+            tenant_id=registration.tenant_id,
+            audience=settings.http_audience or "",
+            issuer=settings.http_issuer or "",
+            now=systems.now,
+        )
+
     graph = http("graph", "Microsoft Graph", app, _scope(settings, "graph"))
     blobs = http("graph", "Blob Storage", None)
     partner_center = PartnerCenterClient(
@@ -352,6 +374,7 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
             user,
         ),
         signers=cache(signers),
+        bearers=cache(bearers),
     )
 
 

@@ -9,9 +9,9 @@ only every few minutes: inventing ids must not make us ask Entra without end. So
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from domain.problems import ServiceError, Unavailable
@@ -48,7 +48,7 @@ class Bearer:
 class SigningKeys:
     """The public keys of a tenant by key id; safe for threads."""
 
-    def __init__(self, http: Http, path: str, *, now: Now = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, http: Http, path: str, *, now: Now) -> None:
         self._http = http
         self._path = path
         self._now = now
@@ -100,7 +100,7 @@ class BearerTokens:
         tenant_id: str,
         audiences: frozenset[str],
         issuers: frozenset[str],
-        now: Now = lambda: datetime.now(UTC),
+        now: Now,
     ) -> None:
         self._keys = keys
         self._tenant_id = tenant_id.lower()
@@ -177,26 +177,19 @@ class BearerTokens:
 
 
 def entra_tokens(
-    http: Callable[[str], Http],
-    *,
-    login_url: str,
-    tenant_id: str,
-    audience: str,
-    issuer: str = "",
-    now: Now = lambda: datetime.now(UTC),
+    login: Http, *, tenant_id: str, audience: str, issuer: str = "", now: Now
 ) -> BearerTokens:
     """Read tokens of a tenant for an API, named by its client id or by its `api://` address.
 
-    Which of the two a token names, and which issuer, depends on the version that the registration asks
-    for. `http` makes a client for a base URL. An explicit issuer is the only one.
+    Which of the two a token names, and which issuer, depends on the version of tokens that the
+    registration asks for. `login` is Entra's host; an explicit issuer is the only one.
     """
     bare = audience.removeprefix("api://")
-    login = login_url.rstrip("/")
-    issuers = {f"{login}/{tenant_id}/v2.0", f"https://sts.windows.net/{tenant_id}/"}
+    issuers = {f"{login.base_url}/{tenant_id}/v2.0", f"https://sts.windows.net/{tenant_id}/"}
     if issuer:
         issuers = {issuer, f"{issuer.rstrip('/')}/"}
     return BearerTokens(
-        SigningKeys(http(login), f"/{tenant_id}/discovery/v2.0/keys", now=now),
+        SigningKeys(login, f"/{tenant_id}/discovery/v2.0/keys", now=now),
         tenant_id=tenant_id,
         audiences=frozenset({audience, bare, f"api://{bare}"}),
         issuers=frozenset(issuers),
