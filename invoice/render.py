@@ -45,8 +45,8 @@ def to_text(document: Invoice) -> str:
     out.append(f"Period  {document.period}")
     if document.issued_on:
         out.append(f"Issued  {document.issued_on}, due {document.due_on}")
-    if tax_point := _tax_point(document):
-        out.append(f"Taxed   as of {tax_point} (tax point)")
+    if point := tax_point(document):
+        out.append(f"Taxed   as of {point} (tax point)")
     out += [f"{label:<8}{number}" for label, number in tax_ids(document)]
     out += [
         "",
@@ -94,8 +94,8 @@ def total_name(document: Invoice) -> str:
     return "Total before tax" if added and not document.tax else "Total"
 
 
-def _tax_point(document: Invoice) -> date | None:
-    """The tax point, where it is not the day of issue, which then says it."""
+def tax_point(document: Invoice) -> date | None:
+    """Return the tax point where it is not the day of issue, which then says it."""
     return document.tax_point if document.tax_point != document.issued_on else None
 
 
@@ -127,7 +127,7 @@ def to_html(document: Invoice) -> str:
         plain=plain,
         parties=list(parties(document)),
         tax_ids=list(tax_ids(document)),
-        tax_point=_tax_point(document),
+        tax_point=tax_point(document),
         taxes=list(tax_lines(document)),
         notes=notes(document),
         total_name=total_name(document),

@@ -1,0 +1,264 @@
+"""Draw a document as a PDF: what the page says (`render.to_html`), on A4, to be sent to a customer.
+
+The same document gives the same bytes whenever it is drawn, whatever became of it after its issue:
+the file's day is that of the issue, and nothing else of a clock or of chance goes in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Lock
+
+from domain.money import plain
+from invoice.document import DocumentStatus, Invoice, InvoiceLine
+from invoice.paper import REPLACED, WIDTH, Align, Paper, Style, wrapped
+from invoice.render import parties, tax_ids, tax_point, title, total_name
+from invoice.tax_words import notes, tax_lines
+
+LEFT, RIGHT, TOP, BOTTOM, FOOT = 42.0, WIDTH - 42.0, 56.0, 782.0, 806.0
+_GAP = 14.0
+_INK, _SOFT, _LINE = "#1d2430", "#5b6676", "#d9dee6"
+_TITLE = Style(size=18, bold=True)
+_TEXT = Style(size=9)
+_STRONG = Style(size=9, bold=True)
+_LABEL = Style(size=8, colour=_SOFT)
+_HEAD = Style(size=8, bold=True, colour=_SOFT)
+_CELL = Style(size=8.5)
+_WHY = Style(size=7.5, colour=_SOFT)
+_TOTAL = Style(size=11, bold=True)
+_NOTE = Style(size=8.5)
+
+_COLUMNS: tuple[tuple[str, float, Align, float], ...] = (
+    ("#", LEFT, "left", 18),
+    ("Product", 62, "left", 158),
+    ("Service period", 226, "left", 106),
+    ("Quantity", 386, "right", 50),
+    ("Unit price", 442, "right", 52),
+    ("Amount", 503, "right", 57),
+    ("Tax", RIGHT, "right", 46),
+)
+"""Head, where it begins or ends, and how wide its cells may be."""
+_MOST = 12
+"""Lines of a product's name that stand beside its amount; more go on below."""
+_PRODUCT, _AMOUNT = _COLUMNS[1], _COLUMNS[5]
+
+_MARKS = {DocumentStatus.DRAFT: "DRAFT", DocumentStatus.VOID: "VOID"}
+_DRAWING = Lock()
+"""The library's table of fonts is shared by all threads, and nobody promises that it is safe."""
+
+
+def to_pdf(document: Invoice) -> bytes:
+    """Return the document as a PDF file: A4, tagged, the same bytes each time.
+
+    Chinese, Japanese and Korean characters need fonts of the reader program; a character of a script
+    that no font here has is printed as a box, and a line at the end says so.
+    """
+    with _DRAWING:
+        counted = _Sheet(document, pages=0)
+        counted.draw()
+        sheet = _Sheet(document, pages=counted.paper.page)
+        sheet.draw()
+        return sheet.paper.finish()
+
+
+class _Sheet:
+    """One document going onto paper, from top to bottom."""
+
+    def __init__(self, document: Invoice, *, pages: int) -> None:
+        """`pages`: how many there will be, as the foot of each says."""
+        self.document = document
+        self.pages = pages
+        self.seller = document.seller.name if document.seller else ""
+        self.paper = Paper(
+            title=f"{title(document)}, {document.account_name or document.customer_name}",
+            author=self.seller,
+            subject=f"Billing period {document.period}",
+            on=document.issued_on,
+            mark=_MARKS.get(document.status, ""),
+        )
+        self.y = TOP
+        self.in_table = False
+
+    def draw(self) -> None:
+        """Write everything; the last page stays open."""
+        self._top()
+        self._lines()
+        self._totals()
+        self._notes()
+        self._foot()
+
+    def _room(self, height: float) -> None:
+        """Go on to the next page where less than that is left of this one."""
+        if self.y + height <= BOTTOM:
+            return
+        self._foot()
+        self.paper.next_page()
+        self.y = TOP
+        if self.in_table:
+            self._repeat_head()
+
+    def _foot(self) -> None:
+        name = title(self.document)
+        self.paper.rule(FOOT - 12, LEFT, RIGHT, colour=_LINE)
+        self.paper.decorate(LEFT, FOOT, f"{name}  {self.seller}".strip()[:110], _LABEL)
+        self.paper.decorate(RIGHT, FOOT, f"Page {self.paper.page} of {self.pages}", _LABEL, "right")
+
+    # Head ----------------------------------------------------------------------------------------
+
+    def _top(self) -> None:
+        paper = self.paper
+        self.y += 8
+        with paper.element("H1"):
+            paper.write(LEFT, self.y, title(self.document), _TITLE, room=RIGHT - LEFT)
+        self.y += 26
+        self._parties()
+        self.y += 6
+        for label, value in self._facts():
+            self._room(_TEXT.leading)
+            with paper.element("P"):
+                paper.write(LEFT, self.y, label, _LABEL)
+                for n, line in enumerate(wrapped(value, _TEXT, RIGHT - LEFT - 90)):
+                    if n:
+                        self.y += _TEXT.leading
+                        self._room(0)
+                    paper.write(LEFT + 90, self.y, line, _TEXT)
+            self.y += _TEXT.leading
+        self.y += _GAP
+
+    def _parties(self) -> None:
+        """Who sells and who buys, side by side."""
+        sides = list(parties(self.document))
+        room = (RIGHT - LEFT - _GAP) / 2
+        columns = []
+        for label, told in sides:
+            strong = wrapped(told[0], _STRONG, room)
+            rest = [line for one in told[1:] for line in wrapped(one, _TEXT, room)]
+            columns.append(
+                [(label, _LABEL), *((one, _STRONG) for one in strong), *((one, _TEXT) for one in rest)]
+            )
+        top, page = self.y, self.paper.page
+        lowest = top
+        for n, column in enumerate(columns):
+            self.y = top if page == self.paper.page else TOP
+            with self.paper.element("P"):
+                for line, style in column:
+                    self._room(0)
+                    self.paper.write(LEFT + n * (room + _GAP), self.y, line, style)
+                    self.y += style.leading
+            lowest = max(lowest, self.y)
+        self.y = lowest
+
+    def _facts(self) -> Iterator[tuple[str, str]]:
+        document = self.document
+        yield "Billing period", str(document.period)
+        if document.issued_on:
+            yield "Issued", str(document.issued_on)
+        if document.issued_on and document.due_on:
+            days = (document.due_on - document.issued_on).days
+            yield "Due", f"{document.due_on} ({days} days from the day of issue)"
+        if point := tax_point(document):
+            yield "Tax point", str(point)
+        yield from tax_ids(document)
+        yield "Currency", document.currency
+
+    # Lines ---------------------------------------------------------------------------------------
+
+    def _lines(self) -> None:
+        self._room(60)
+        with self.paper.element("Table"):
+            self._head()
+            self.in_table = True
+            for line in self.document.lines:
+                self._line(line)
+            self.in_table = False
+
+    def _head(self) -> None:
+        with self.paper.element("TR"):
+            for head, x, align, _ in _COLUMNS:
+                with self.paper.element("TH", scope="Column"):
+                    self.paper.write(x, self.y, head, _HEAD, align)
+        self._below_head()
+
+    def _repeat_head(self) -> None:
+        for head, x, align, _ in _COLUMNS:
+            self.paper.decorate(x, self.y, head, _HEAD, align)
+        self._below_head()
+
+    def _below_head(self) -> None:
+        self.paper.rule(self.y + 5, LEFT, RIGHT, colour=_INK, thick=1)
+        self.y += 5 + _CELL.leading + 3
+
+    def _line(self, line: InvoiceLine) -> None:
+        """A line, and below it the sentence that says how its amount comes about."""
+        charge = line.charge
+        names = wrapped(charge.name, _CELL, _PRODUCT[3]) or [""]
+        why = wrapped(charge.why, _WHY, RIGHT - _PRODUCT[1])
+        beside = names[:_MOST]
+        # The sentence begins on the page of its line, or the line goes with it.
+        self._room(len(beside) * _CELL.leading + min(len(why), 2) * _WHY.leading)
+        cells = (
+            [str(line.position)],
+            beside,
+            [str(charge.service)],
+            [plain(charge.quantity)],
+            [plain(charge.unit_price, 6)],
+            [f"{line.amount.amount:,f}"],
+            [f"{line.tax.amount:,f}"],
+        )
+        with self.paper.element("TR"):
+            for cell, (_, x, align, room) in zip(cells, _COLUMNS, strict=True):
+                with self.paper.element("TD"):
+                    for n, told in enumerate(cell):
+                        y = self.y + n * _CELL.leading
+                        self.paper.write(x, y, told, _CELL, align, room)
+        self.y += len(beside) * _CELL.leading
+        below = [(told, _CELL) for told in names[_MOST:]] + [(told, _WHY) for told in why]
+        if below:
+            with self.paper.element("TR"), self.paper.element("TD", columns=len(_COLUMNS)):
+                for told, style in below:
+                    self._room(0)
+                    self.paper.write(_PRODUCT[1], self.y, told, style)
+                    self.y += style.leading
+        self.paper.rule(self.y - 4, LEFT, RIGHT, colour=_LINE)
+        self.y += 8
+
+    # Below the lines -----------------------------------------------------------------------------
+
+    def _totals(self) -> None:
+        document = self.document
+        rows = [("Subtotal", document.subtotal), *tax_lines(document)]
+        self._room(4 * _TEXT.leading)
+        self.y += 4
+        with self.paper.element("Table"):
+            for name, amount in rows:
+                self._sum(name, f"{amount.amount:,f}", _TEXT)
+            self._room(_TOTAL.leading)
+            self.y += 4
+            asked = f"{total_name(document)} {document.currency}"
+            self._sum(asked, f"{document.total.amount:,f}", _TOTAL)
+
+    def _sum(self, name: str, amount: str, style: Style) -> None:
+        right = _AMOUNT[1]
+        told = wrapped(name, style, right - 90 - LEFT)
+        self._room(len(told) * style.leading)
+        with self.paper.element("TR"):
+            with self.paper.element("TH", scope="Row"):
+                for n, line in enumerate(told):
+                    self.paper.write(right - 90, self.y + n * style.leading, line, style, "right")
+            self.y += (len(told) - 1) * style.leading
+            with self.paper.element("TD"):
+                self.paper.write(right, self.y, amount, style, "right", 84)
+        self.y += style.leading
+
+    def _notes(self) -> None:
+        told = notes(self.document)
+        if self.paper.replaced:
+            told.append(f"{REPLACED} stands for a character that cannot be printed here.")
+        self.y += _GAP
+        for note in told:
+            with self.paper.element("P"):
+                for line in wrapped(note, _NOTE, RIGHT - LEFT):
+                    self._room(0)
+                    self.paper.write(LEFT, self.y, line, _NOTE)
+                    self.y += _NOTE.leading
+            self.y += 4
