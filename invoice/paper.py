@@ -42,6 +42,17 @@ class Style:
         return self.size * 1.32
 
 
+INK, SOFT, LINE = "#1d2430", "#5b6676", "#d9dee6"
+TITLE = Style(size=18, bold=True)
+TOTAL = Style(size=11, bold=True)
+TEXT = Style(size=9)
+STRONG = Style(size=9, bold=True)
+CELL = Style(size=8.5)
+LABEL = Style(size=8, colour=SOFT)
+HEAD = Style(size=8, bold=True, colour=SOFT)
+WHY = Style(size=7.5, colour=SOFT)
+
+
 @dataclass(slots=True)
 class _Element:
     """A node of the structure: its dictionary in the file, and its children there."""
@@ -53,7 +64,9 @@ class _Element:
 class Paper:
     """A document in the making. Heights count down from the top of the page."""
 
-    def __init__(self, *, title: str, author: str, subject: str, on: date | None, mark: str) -> None:
+    def __init__(
+        self, *, title: str, author: str, subject: str, on: date | None, mark: str
+    ) -> None:
         """`on` is the day that the file says it was made; `mark` is printed across every page."""
         from reportlab.pdfgen.canvas import Canvas  # noqa: PLC0415 - heavy
 
@@ -199,9 +212,7 @@ class Paper:
         with self._content(as_written(line) if right_to_left(line) else ""):
             self._draw(x, y, line, style, align, room)
 
-    def decorate(  # noqa: PLR0917 - as above
-        self, x: float, y: float, line: str, style: Style, align: Align = "left"
-    ) -> None:
+    def decorate(self, x: float, y: float, line: str, style: Style, align: Align = "left") -> None:
         """Write a line that is no content: a repeated head, a page number."""
         with self.decoration():
             self._draw(x, y, line, style, align, 0)
@@ -263,9 +274,7 @@ def _pieces(word: str, style: Style, room: float) -> Iterator[str]:
         low, high = 1, len(word)
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (
-                (middle, high) if width(word[:middle], style) <= room else (low, middle - 1)
-            )
+            low, high = (middle, high) if width(word[:middle], style) <= room else (low, middle - 1)
         yield word[:low]
         word = word[low:]
     yield word
@@ -332,7 +341,8 @@ def _runs(line: str, *, bold: bool) -> Sequence[tuple[str, str]]:
     chosen = [(own if ord(one) in known else _eastern(one, line), one) for one in line]
     set_ = [(font or own, one if font else REPLACED) for font, one in chosen]
     return [
-        (font, "".join(one for _, one in run)) for font, run in groupby(set_, key=lambda one: one[0])
+        (font, "".join(one for _, one in run))
+        for font, run in groupby(set_, key=lambda one: one[0])
     ]
 
 

@@ -11,22 +11,29 @@ from threading import Lock
 
 from domain.money import plain
 from invoice.document import DocumentStatus, Invoice, InvoiceLine
-from invoice.paper import REPLACED, WIDTH, Align, Paper, Style, wrapped
+from invoice.paper import (
+    CELL,
+    HEAD,
+    INK,
+    LABEL,
+    LINE,
+    REPLACED,
+    STRONG,
+    TEXT,
+    TITLE,
+    TOTAL,
+    WHY,
+    WIDTH,
+    Align,
+    Paper,
+    Style,
+    wrapped,
+)
 from invoice.render import parties, tax_ids, tax_point, title, total_name
 from invoice.tax_words import notes, tax_lines
 
-LEFT, RIGHT, TOP, BOTTOM, FOOT = 42.0, WIDTH - 42.0, 56.0, 782.0, 806.0
-_GAP = 14.0
-_INK, _SOFT, _LINE = "#1d2430", "#5b6676", "#d9dee6"
-_TITLE = Style(size=18, bold=True)
-_TEXT = Style(size=9)
-_STRONG = Style(size=9, bold=True)
-_LABEL = Style(size=8, colour=_SOFT)
-_HEAD = Style(size=8, bold=True, colour=_SOFT)
-_CELL = Style(size=8.5)
-_WHY = Style(size=7.5, colour=_SOFT)
-_TOTAL = Style(size=11, bold=True)
-_NOTE = Style(size=8.5)
+LEFT, RIGHT, TOP, BOTTOM, FOOT = 42, WIDTH - 42, 56, 782, 806
+_GAP = 14
 
 _COLUMNS: tuple[tuple[str, float, Align, float], ...] = (
     ("#", LEFT, "left", 18),
@@ -76,7 +83,7 @@ class _Sheet:
             on=document.issued_on,
             mark=_MARKS.get(document.status, ""),
         )
-        self.y = TOP
+        self.y: float = TOP
         self.in_table = False
 
     def draw(self) -> None:
@@ -99,9 +106,9 @@ class _Sheet:
 
     def _foot(self) -> None:
         name = title(self.document)
-        self.paper.rule(FOOT - 12, LEFT, RIGHT, colour=_LINE)
-        self.paper.decorate(LEFT, FOOT, f"{name}  {self.seller}".strip()[:110], _LABEL)
-        self.paper.decorate(RIGHT, FOOT, f"Page {self.paper.page} of {self.pages}", _LABEL, "right")
+        self.paper.rule(FOOT - 12, LEFT, RIGHT, colour=LINE)
+        self.paper.decorate(LEFT, FOOT, f"{name}  {self.seller}".strip()[:110], LABEL)
+        self.paper.decorate(RIGHT, FOOT, f"Page {self.paper.page} of {self.pages}", LABEL, "right")
 
     # Head ----------------------------------------------------------------------------------------
 
@@ -109,20 +116,20 @@ class _Sheet:
         paper = self.paper
         self.y += 8
         with paper.element("H1"):
-            paper.write(LEFT, self.y, title(self.document), _TITLE, room=RIGHT - LEFT)
+            paper.write(LEFT, self.y, title(self.document), TITLE, room=RIGHT - LEFT)
         self.y += 26
         self._parties()
         self.y += 6
         for label, value in self._facts():
-            self._room(_TEXT.leading)
+            self._room(TEXT.leading)
             with paper.element("P"):
-                paper.write(LEFT, self.y, label, _LABEL)
-                for n, line in enumerate(wrapped(value, _TEXT, RIGHT - LEFT - 90)):
+                paper.write(LEFT, self.y, label, LABEL)
+                for n, line in enumerate(wrapped(value, TEXT, RIGHT - LEFT - 90)):
                     if n:
-                        self.y += _TEXT.leading
+                        self.y += TEXT.leading
                         self._room(0)
-                    paper.write(LEFT + 90, self.y, line, _TEXT)
-            self.y += _TEXT.leading
+                    paper.write(LEFT + 90, self.y, line, TEXT)
+            self.y += TEXT.leading
         self.y += _GAP
 
     def _parties(self) -> None:
@@ -131,10 +138,14 @@ class _Sheet:
         room = (RIGHT - LEFT - _GAP) / 2
         columns = []
         for label, told in sides:
-            strong = wrapped(told[0], _STRONG, room)
-            rest = [line for one in told[1:] for line in wrapped(one, _TEXT, room)]
+            strong = wrapped(told[0], STRONG, room)
+            rest = [line for one in told[1:] for line in wrapped(one, TEXT, room)]
             columns.append(
-                [(label, _LABEL), *((one, _STRONG) for one in strong), *((one, _TEXT) for one in rest)]
+                [
+                    (label, LABEL),
+                    *((one, STRONG) for one in strong),
+                    *((one, TEXT) for one in rest),
+                ]
             )
         top, page = self.y, self.paper.page
         lowest = top
@@ -176,26 +187,26 @@ class _Sheet:
         with self.paper.element("TR"):
             for head, x, align, _ in _COLUMNS:
                 with self.paper.element("TH", scope="Column"):
-                    self.paper.write(x, self.y, head, _HEAD, align)
+                    self.paper.write(x, self.y, head, HEAD, align)
         self._below_head()
 
     def _repeat_head(self) -> None:
         for head, x, align, _ in _COLUMNS:
-            self.paper.decorate(x, self.y, head, _HEAD, align)
+            self.paper.decorate(x, self.y, head, HEAD, align)
         self._below_head()
 
     def _below_head(self) -> None:
-        self.paper.rule(self.y + 5, LEFT, RIGHT, colour=_INK, thick=1)
-        self.y += 5 + _CELL.leading + 3
+        self.paper.rule(self.y + 5, LEFT, RIGHT, colour=INK, thick=1)
+        self.y += 5 + CELL.leading + 3
 
     def _line(self, line: InvoiceLine) -> None:
         """A line, and below it the sentence that says how its amount comes about."""
         charge = line.charge
-        names = wrapped(charge.name, _CELL, _PRODUCT[3]) or [""]
-        why = wrapped(charge.why, _WHY, RIGHT - _PRODUCT[1])
+        names = wrapped(charge.name, CELL, _PRODUCT[3]) or [""]
+        why = wrapped(charge.why, WHY, RIGHT - _PRODUCT[1])
         beside = names[:_MOST]
         # The sentence begins on the page of its line, or the line goes with it.
-        self._room(len(beside) * _CELL.leading + min(len(why), 2) * _WHY.leading)
+        self._room(len(beside) * CELL.leading + min(len(why), 2) * WHY.leading)
         cells = (
             [str(line.position)],
             beside,
@@ -209,17 +220,17 @@ class _Sheet:
             for cell, (_, x, align, room) in zip(cells, _COLUMNS, strict=True):
                 with self.paper.element("TD"):
                     for n, told in enumerate(cell):
-                        y = self.y + n * _CELL.leading
-                        self.paper.write(x, y, told, _CELL, align, room)
-        self.y += len(beside) * _CELL.leading
-        below = [(told, _CELL) for told in names[_MOST:]] + [(told, _WHY) for told in why]
+                        y = self.y + n * CELL.leading
+                        self.paper.write(x, y, told, CELL, align, room)
+        self.y += len(beside) * CELL.leading
+        below = [(told, CELL) for told in names[_MOST:]] + [(told, WHY) for told in why]
         if below:
             with self.paper.element("TR"), self.paper.element("TD", columns=len(_COLUMNS)):
                 for told, style in below:
                     self._room(0)
                     self.paper.write(_PRODUCT[1], self.y, told, style)
                     self.y += style.leading
-        self.paper.rule(self.y - 4, LEFT, RIGHT, colour=_LINE)
+        self.paper.rule(self.y - 4, LEFT, RIGHT, colour=LINE)
         self.y += 8
 
     # Below the lines -----------------------------------------------------------------------------
@@ -227,15 +238,15 @@ class _Sheet:
     def _totals(self) -> None:
         document = self.document
         rows = [("Subtotal", document.subtotal), *tax_lines(document)]
-        self._room(4 * _TEXT.leading)
+        self._room(4 * TEXT.leading)
         self.y += 4
         with self.paper.element("Table"):
             for name, amount in rows:
-                self._sum(name, f"{amount.amount:,f}", _TEXT)
-            self._room(_TOTAL.leading)
+                self._sum(name, f"{amount.amount:,f}", TEXT)
+            self._room(TOTAL.leading)
             self.y += 4
             asked = f"{total_name(document)} {document.currency}"
-            self._sum(asked, f"{document.total.amount:,f}", _TOTAL)
+            self._sum(asked, f"{document.total.amount:,f}", TOTAL)
 
     def _sum(self, name: str, amount: str, style: Style) -> None:
         right = _AMOUNT[1]
@@ -257,8 +268,8 @@ class _Sheet:
         self.y += _GAP
         for note in told:
             with self.paper.element("P"):
-                for line in wrapped(note, _NOTE, RIGHT - LEFT):
+                for line in wrapped(note, CELL, RIGHT - LEFT):
                     self._room(0)
-                    self.paper.write(LEFT, self.y, line, _NOTE)
-                    self.y += _NOTE.leading
+                    self.paper.write(LEFT, self.y, line, CELL)
+                    self.y += CELL.leading
             self.y += 4

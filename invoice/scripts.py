@@ -82,9 +82,7 @@ def as_drawn(line: str) -> str:
 def _directions(line: str) -> list[bool]:
     """Whether each letter belongs to a part from right to left: what is neutral goes with its sides."""
     kinds = [unicodedata.bidirectional(letter) for letter in line]
-    strong = [
-        True if kind in _RIGHT_TO_LEFT else False if kind == "L" else None for kind in kinds
-    ]
+    strong = [True if kind in _RIGHT_TO_LEFT else False if kind == "L" else None for kind in kinds]
     before, runs = False, []
     for n, kind in enumerate(kinds):
         before = before if strong[n] is None else bool(strong[n])
