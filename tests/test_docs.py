@@ -30,6 +30,7 @@ PACKAGES = [
     "dataverse",
     "domain",
     "emulator",
+    "host",
     "invoice",
     "partner_center",
     "registers",
