@@ -2,6 +2,8 @@
 
 import gzip
 import secrets
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from hashlib import sha256
 
@@ -135,3 +137,20 @@ def test_an_export_goes_straight_into_the_container_and_resumes_there(request, t
         )
         assert lines == sum(1 for _ in emulator.world.usage_lines(INVOICE))
         assert not [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()]
+
+
+def test_what_several_put_at_once_under_one_name_is_kept_by_each_of_them(archive):
+    """Units that work side by side read the same page of Microsoft's, and each keeps it."""
+    together = threading.Barrier(4)
+
+    def put(writer):
+        together.wait()
+        for _ in range(5):
+            archive.put("raw/invoices.json", bytes([writer]) * 1000)
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(put, writer) for writer in range(4)]:
+            done.result()
+    content = archive.read("raw/invoices.json")
+    assert content in [bytes([writer]) * 1000 for writer in range(4)]
+    assert archive.stored("raw/invoices.json") == stored(content)
