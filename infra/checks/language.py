@@ -1,0 +1,367 @@
+"""What the compiler would say, as far as it can be known here: names, functions, modules, properties.
+
+Checked: every name that is read is declared and every one that is declared is read; functions exist;
+modules get the parameters they have, of the right kind; outputs that are read exist; each resource has
+a type and API version of types.json, and only properties that Microsoft's SDK for it knows, spelt so,
+of that kind, none read-only, none missing. Not checked: types of expressions, rules of the linter,
+limits that only the service knows (lengths, regions, quota). `az bicep build` says the rest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tree_sitter import Node
+
+from infra.checks.bicep import (
+    Fault,
+    File,
+    Parameter,
+    Resource,
+    properties,
+    read,
+    references,
+    said,
+    text_of,
+    walk,
+)
+
+TYPES = Path(__file__).with_name("types.json")
+FUNCTIONS = frozenset(
+    "any array bool cidrSubnet concat contains empty endsWith environment filter first flatten format "
+    "guid if int intersection items join json last length loadJsonContent loadTextContent map max min "
+    "padLeft range readEnvironmentVariable reduce replace resourceGroup resourceId skip sort split "
+    "startsWith string subscription subscriptionResourceId take tenant toLower toObject toUpper trim "
+    "union uniqueString uri utcNow".split()
+)
+OF_EVERY_RESOURCE = frozenset({"name", "parent", "scope", "dependsOn"})
+KINDS = {"string": "string", "number": "int", "boolean": "bool", "array": "array", "object": "object"}
+"""Kind of a literal in the syntax, to the word of a parameter's type."""
+
+
+def read_all(root: Path, instead: Mapping[str, str] | None = None) -> dict[str, File]:
+    """Read every template below a folder by its path there; `instead` are texts in place of files."""
+    found = sorted([*root.rglob("*.bicep"), *root.rglob("*.bicepparam")])
+    texts = instead or {}
+    names = [(path.relative_to(root).as_posix(), path) for path in found]
+    return {name: read(path, texts.get(name)) for name, path in names}
+
+
+def check(files: Mapping[str, File]) -> Iterator[Fault]:
+    """Yield every fault of the templates."""
+    for name, file in files.items():
+        yield from file.faults
+        if name.endswith(".bicepparam"):
+            yield from _parameter_file(file, files, name)
+            continue
+        yield from _names(file)
+        yield from _functions(file)
+        yield from _reads(file, files, name)
+        for resource in file.every_resource():
+            yield from _resource(file, resource)
+        for module in file.modules.values():
+            yield from _module(file, module, files, name)
+
+
+# --- names -----------------------------------------------------------------------------------------
+
+
+def _names(file: File) -> Iterator[Fault]:
+    for name, node in file.declared_twice:
+        yield file.fault(node, f"{name} is declared twice")
+    declared = {*file.parameters, *file.variables, *file.resources, *file.modules}
+    used = set()
+    for one in file.root.named_children:
+        for name, node in references(one) if one.type.endswith("_declaration") else ():
+            used.add(name)
+            if name not in declared:
+                yield file.fault(node, f"{name} is not declared{_near(name, declared)}")
+    for name, parameter in file.parameters.items():
+        if name not in used:
+            yield file.fault(parameter.node, f"parameter {name} is not used")
+    for name, value in file.variables.items():
+        if name not in used:
+            yield file.fault(value, f"variable {name} is not used")
+    for name, resource in file.resources.items():
+        if resource.existing and name not in used:
+            yield file.fault(resource.node, f"existing resource {name} is not used")
+
+
+def _functions(file: File) -> Iterator[Fault]:
+    for node in walk(file.root):
+        if node.type != "call_expression" or node.parent is None or node.parent.type == "decorator":
+            continue
+        called = node.child_by_field_name("function")
+        if called is not None and called.type == "identifier" and said(called) not in FUNCTIONS:
+            yield file.fault(node, f"{said(called)} is no known function{_near(said(called), FUNCTIONS)}")
+        if called is not None and said(called) in {"loadTextContent", "loadJsonContent"}:
+            path = text_of(node.named_children[1].named_children[0])
+            if path is None or not (file.path.parent / path).is_file():
+                yield file.fault(node, f"there is no file {path} to load")
+
+
+# --- what is read of modules and resources ---------------------------------------------------------
+
+
+def _reads(file: File, files: Mapping[str, File], name: str) -> Iterator[Fault]:
+    for node in walk(file.root):
+        if node.type == "resource_expression" and node.parent is not None:
+            above = _resource_of(file, node.named_children[0])
+            below = said(node.named_children[-1])
+            if above is not None and below not in above.children:
+                yield file.fault(node, f"{above.name} has no nested resource {below}")
+        if node.type != "member_expression" or _is_inner(node):
+            continue
+        root, path = _chain(node)
+        if root.type == "identifier" and said(root) in file.modules:
+            module = file.modules[said(root)]
+            target = _target(files, name, module)
+            if path[:1] not in (["outputs"], ["name"]):
+                yield file.fault(node, f"a module has outputs and a name, no {path[0]}")
+            elif target is not None and len(path) > 1 and path[1] not in target.outputs:
+                near = _near(path[1], target.outputs)
+                yield file.fault(node, f"{module.type} has no output {path[1]}{near}")
+        resource = _resource_of(file, root)
+        if resource is not None:
+            yield from _read_of(file, node, resource, path)
+
+
+def _is_inner(node: Node) -> bool:
+    above = node.parent
+    return above is not None and above.type == "member_expression"
+
+
+def _chain(node: Node) -> tuple[Node, list[str]]:
+    path: list[str] = []
+    while node.type == "member_expression":
+        path.insert(0, said(node.named_children[-1]))
+        node = node.named_children[0]
+    return node, path
+
+
+def _resource_of(file: File, node: Node) -> Resource | None:
+    if node.type == "subscript_expression":
+        node = node.named_children[0]
+    if node.type == "resource_expression":
+        above = _resource_of(file, node.named_children[0])
+        return above.children.get(said(node.named_children[-1])) if above else None
+    return file.resources.get(said(node)) if node.type == "identifier" else None
+
+
+def _read_of(file: File, node: Node, resource: Resource, path: list[str]) -> Iterator[Fault]:
+    if path[0] in {"id", "name", "type"}:
+        return
+    spec: dict[str, Any] | None = _specification(resource)
+    for part in path:
+        inside = _inside(spec)
+        if inside is None:
+            return
+        if part not in inside:
+            yield file.fault(node, f"{resource.type} has no {part} to read{_near(part, inside)}")
+            return
+        spec = inside[part]
+
+
+# --- resources -------------------------------------------------------------------------------------
+
+
+@cache
+def table() -> dict[str, Any]:
+    """Return what is known of resource types."""
+    found: dict[str, Any] = json.loads(TYPES.read_text(encoding="utf-8"))
+    return found
+
+
+def _specification(resource: Resource) -> dict[str, Any] | None:
+    known = table()["resources"]
+    named = properties(resource.body).get("name")
+    special = f"{resource.type}/{text_of(named[1])}" if named else resource.type
+    found = known.get(resource.type) or known.get(special)
+    return {"type": "object", "properties": found["properties"]} if found else None
+
+
+def _inside(spec: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the properties below a specification; None where they are open or unknown."""
+    if spec is None:
+        return None
+    if spec["type"] == "ref":
+        found: dict[str, Any] = table()["types"][spec["ref"]]
+        return found or None
+    inside: dict[str, Any] | None = spec.get("properties")
+    return inside
+
+
+def _resource(file: File, resource: Resource) -> Iterator[Fault]:
+    spec = _specification(resource)
+    if spec is None:
+        kind, _, version = resource.type.partition("@")
+        others = [name for name in table()["resources"] if name.startswith(f"{kind}@")]
+        hint = f"; the settled version is {others[0].partition('@')[2]}" if others else ""
+        what = f"API version {version}" if others else "a type or version"
+        yield file.fault(
+            resource.node, f"{resource.type}: {what} that is not in types.json{hint}"
+        )
+        return
+    given = properties(resource.body)
+    if "name" not in given:
+        yield file.fault(resource.node, f"{resource.name} has no name")
+    if resource.existing:
+        for key in given.keys() - OF_EVERY_RESOURCE:
+            yield file.fault(given[key][0], f"an existing resource is given no {key}")
+        return
+    yield from _object(file, resource.body, spec, resource.type, frozenset(OF_EVERY_RESOURCE))
+
+
+def _object(
+    file: File,
+    node: Node,
+    spec: dict[str, Any],
+    where: str,
+    always: frozenset[str] = frozenset(),
+    *,
+    whole: bool = True,
+) -> Iterator[Fault]:
+    inside = _inside(spec)
+    if inside is None:
+        for _, value in properties(node).values() if spec["type"] == "map" else ():
+            yield from _value(file, value, spec["of"], where)
+        return
+    given = properties(node)
+    for key, (place, value) in given.items():
+        if key in always:
+            continue
+        if key not in inside:
+            yield file.fault(place, f"{where} has no property {key}{_near(key, inside)}")
+        elif inside[key].get("readonly"):
+            yield file.fault(place, f"{where}: {key} is set by Azure and cannot be given")
+        else:
+            yield from _value(file, value, inside[key], f"{where} {key}")
+    missing = [key for key, one in inside.items() if one.get("required") and key not in given]
+    for key in missing if whole else ():
+        yield file.fault(node, f"{where} needs {key}")
+
+
+def _value(
+    file: File, node: Node, spec: dict[str, Any], where: str, *, whole: bool = True
+) -> Iterator[Fault]:
+    if node.type == "parenthesized_expression":
+        yield from _value(file, node.named_children[0], spec, where, whole=whole)
+    elif node.type == "ternary_expression":
+        for one in node.named_children[1:]:
+            yield from _value(file, one, spec, where, whole=whole)
+    elif node.type == "call_expression" and said(node.named_children[0]) == "union":
+        for one in node.named_children[1].named_children:
+            yield from _value(file, one, spec, where, whole=False)
+    elif node.type == "identifier" and said(node) in file.variables:
+        yield from _value(file, file.variables[said(node)], spec, where, whole=whole)
+    elif node.type == "identifier" and said(node) in file.parameters:
+        yield from _kind(file, node, _word(file.parameters[said(node)].kind), spec, where)
+    elif node.type == "for_statement":
+        body = node.child_by_field_name("body")
+        if spec["type"] == "array" and body is not None:
+            yield from _value(file, body, spec["of"], where)
+    elif node.type in KINDS:
+        yield from _kind(file, node, KINDS[node.type], spec, where)
+        if node.type == "object":
+            yield from _object(file, node, spec, where, whole=whole)
+        elif node.type == "array" and spec["type"] == "array":
+            for one in node.named_children:
+                yield from _value(file, one, spec["of"], where)
+        elif node.type == "string":
+            text, values = text_of(node), spec.get("values")
+            if values and text is not None and text not in values:
+                yield file.fault(node, f"{where} is one of {', '.join(values)}, not {text}")
+
+
+def _word(kind: str) -> str:
+    """Return the kind of a parameter as one word; its own types and unions are any."""
+    if kind.endswith("[]"):
+        return "array"
+    return "object" if kind.startswith("{") else kind
+
+
+def _kind(file: File, node: Node, given: str, spec: dict[str, Any], where: str) -> Iterator[Fault]:
+    wanted = {"ref": "object", "map": "object", "number": "int"}.get(spec["type"], spec["type"])
+    if wanted != "any" and given in KINDS.values() and given != wanted:
+        yield file.fault(node, f"{where} is {_a(wanted)}, not {_a(given)}")
+
+
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aio" else f"a {kind}"
+
+
+# --- modules and parameter files -------------------------------------------------------------------
+
+
+def _target(files: Mapping[str, File], name: str, module: Resource) -> File | None:
+    """Return the file of a module; paths are relative to the file that names it."""
+    folder = Path(name).parent
+    return files.get((folder / module.type.removeprefix("./")).as_posix())
+
+
+def _module(
+    file: File, module: Resource, files: Mapping[str, File], name: str
+) -> Iterator[Fault]:
+    target = _target(files, name, module)
+    if target is None:
+        yield file.fault(module.node, f"there is no module {module.type} (registries are not used)")
+        return
+    body = properties(module.body)
+    for key in body.keys() - {"name", "params", "scope", "dependsOn"}:
+        yield file.fault(body[key][0], f"a module has no {key}")
+    given = properties(body["params"][1]) if "params" in body else {}
+    values = {key: value for key, (_, value) in given.items()}
+    yield from _arguments(file, module.node, values, target, module.type)
+
+
+def _arguments(
+    file: File, node: Node, given: Mapping[str, Node], target: File, where: str
+) -> Iterator[Fault]:
+    for key, value in given.items():
+        if key not in target.parameters:
+            near = _near(key, target.parameters)
+            yield file.fault(value, f"{where} has no parameter {key}{near}")
+        else:
+            yield from _argument(file, value, target.parameters[key], where)
+    for key, one in target.parameters.items():
+        if not one.optional and key not in given:
+            yield file.fault(node, f"{where} needs the parameter {key}")
+
+
+def _argument(file: File, value: Node, wanted: Parameter, where: str) -> Iterator[Fault]:
+    given = KINDS.get(value.type, "")
+    if value.type == "identifier" and said(value) in file.parameters:
+        given = _word(file.parameters[said(value)].kind)
+    kind = _word(wanted.kind)
+    if given and kind in KINDS.values() and given != kind:
+        yield file.fault(value, f"{where}: {wanted.name} is {_a(kind)}, not {_a(given)}")
+    allowed = wanted.decorators.get("allowed")
+    if allowed is not None and text_of(value) is not None:
+        values = [text_of(one) for one in allowed.named_children]
+        if text_of(value) not in values:
+            words = ", ".join(str(one) for one in values)
+            yield file.fault(value, f"{where}: {wanted.name} is one of {words}")
+    if "secure" in wanted.decorators and given in {"string", "object"} and said(value) not in {"''", "{}"}:
+        if value.type != "identifier":
+            yield file.fault(value, f"{where}: {wanted.name} is secret and cannot be written here")
+
+
+def _parameter_file(file: File, files: Mapping[str, File], name: str) -> Iterator[Fault]:
+    using = next((one for one in file.root.named_children if one.type == "using_statement"), None)
+    path = text_of(using.named_children[0]) if using is not None else None
+    target = files.get((Path(name).parent / (path or "").removeprefix("./")).as_posix())
+    if target is None:
+        yield file.fault(file.root, "names no template that is here (using ...)")
+        return
+    yield from _functions(file)
+    yield from _arguments(file, file.root, file.variables, target, path or "")
+
+
+def _near(name: str, among: Any) -> str:
+    found = get_close_matches(name, list(among), n=1, cutoff=0.6)
+    return f"; is {found[0]} meant?" if found else ""
