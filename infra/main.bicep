@@ -31,9 +31,6 @@ param dataverseUrl string
 @description('The partner tenant; left out: that of this subscription.')
 param tenantId string = tenant().tenantId
 
-@description('Sign in to the app registration as the identity, without a client secret.')
-param federated bool = true
-
 // --- the door --------------------------------------------------------------------------------------
 
 @description('Who may call over HTTP: who has a function key, or who has a token with an app role.')
@@ -243,6 +240,8 @@ var settings = {
   CSP_STORAGE_ACCOUNT_URL_BLOB: workStorage.outputs.blobUrl
   CSP_STORAGE_ACCOUNT_URL_QUEUE: workStorage.outputs.queueUrl
   CSP_ARCHIVE_CONTAINER: archive
+  CSP_HTTP_DOOR: httpDoor
+  CSP_HTTP_AUDIENCE: apiClientId
 }
 
 module worker 'modules/function-app.bicep' = {
@@ -279,6 +278,17 @@ module door 'modules/auth.bicep' = {
     apiClientId: apiClientId
     audiences: [apiClientId, 'api://${apiClientId}']
     tenantId: tenantId
+  }
+}
+
+module alerts 'modules/alerts.bicep' = {
+  name: 'alerts'
+  params: {
+    prefix: named
+    tags: labels
+    emails: alertEmails
+    budgetAmount: budgetAmount
+    budgetStart: budgetStart
   }
 }
 

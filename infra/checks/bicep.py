@@ -216,7 +216,11 @@ def said(node: Node) -> str:
 
 def text_of(node: Node | None) -> str | None:
     """Return the content of a string without interpolation; None for everything else."""
-    if node is None or node.type != "string" or any(c.type == "interpolation" for c in node.children):
+    if (
+        node is None
+        or node.type != "string"
+        or any(c.type == "interpolation" for c in node.children)
+    ):
         return None
     return "".join(said(one) for one in node.named_children)
 
@@ -257,9 +261,7 @@ def references(node: Node, bound: frozenset[str] = frozenset()) -> Iterator[tupl
         children = children[-1:]
     elif node.type == "for_statement":
         bound |= {
-            said(one)
-            for one in walk(node)
-            if one.type in {"loop_variable", "loop_enumerator"}
+            said(one) for one in walk(node) if one.type in {"loop_variable", "loop_enumerator"}
         }
         first = node.child_by_field_name("initializer")
         if first is not None:

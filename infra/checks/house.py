@@ -76,11 +76,15 @@ FORBIDDEN = frozenset(
 )
 """Not for Flex Consumption, or a key where an identity is meant."""
 
-_KEYS = re.compile(r"\b(listKeys|listSecrets|listAccountSas|listServiceSas|listCallbackUrl|newGuid)\b")
+_KEYS = re.compile(
+    r"\b(listKeys|listSecrets|listAccountSas|listServiceSas|listCallbackUrl|newGuid)\b"
+)
 _SECRETS = re.compile(
     r"AccountKey=|SharedAccess(Key|Signature)|InstrumentationKey=|[?&]sig=|-----BEGIN|client_secret"
 )
-_NAMED_SECRET = re.compile(r"(secret|password|passphrase|credential|connectionstring)$", re.IGNORECASE)
+_NAMED_SECRET = re.compile(
+    r"(secret|password|passphrase|credential|connectionstring)$", re.IGNORECASE
+)
 _HEADER = re.compile(r"^//\s*(\w[\w ]*?)\s*:\s*(.+?)\s*$", re.MULTILINE)
 
 
@@ -144,7 +148,9 @@ def _said(value: Any) -> str:
 def _no_secrets(file: File) -> Iterator[Fault]:
     for node in walk(file.root):
         if node.type in {"identifier", "property_identifier"} and _KEYS.search(said(node)):
-            yield file.fault(node, f"{said(node)}: no key and nothing random belongs into a template")
+            yield file.fault(
+                node, f"{said(node)}: no key and nothing random belongs into a template"
+            )
         if node.type == "string_content" and _SECRETS.search(said(node)):
             yield file.fault(node, "this looks like a key or a signature")
     secret = set()
@@ -228,14 +234,20 @@ def _settings(files: Mapping[str, File], wanted: Wanted) -> Iterator[Fault]:
     main = files["main.bicep"]
     made = settings(files)
     for name in sorted(wanted.read - made.keys() - wanted.optional):
-        yield main.fault(main.root, f"the setting {name} is not set, and infra/settings.md has no reason")
+        yield main.fault(
+            main.root, f"the setting {name} is not set, and infra/settings.md has no reason"
+        )
     for name in sorted(made.keys() - wanted.read):
         yield main.fault(made[name], f"nothing reads the setting {name}")
     for name in sorted(made.keys() & FORBIDDEN):
-        yield main.fault(made[name], f"the setting {name} is not for Flex Consumption or holds a key")
+        yield main.fault(
+            made[name], f"the setting {name} is not for Flex Consumption or holds a key"
+        )
     threads = made.get("PYTHON_THREADPOOL_THREAD_COUNT")
     if threads is not None and int(text_of(threads) or 0) < wanted.threads:
-        yield main.fault(threads, f"the host gives {wanted.threads} messages at once to fewer threads")
+        yield main.fault(
+            threads, f"the host gives {wanted.threads} messages at once to fewer threads"
+        )
     for file in files.values():
         for node in walk(file.root):
             if node.type == "object_property" and said(node.named_children[0]) == "linuxFxVersion":
@@ -263,9 +275,13 @@ def _roles(file: File) -> Iterator[Fault]:
             continue
         named = _at(one.body, ["name"])
         if named is None or not said(named).startswith("guid("):
-            yield file.fault(one.node, f"the assignment {one.name} is named by chance, not by guid(...)")
+            yield file.fault(
+                one.node, f"the assignment {one.name} is named by chance, not by guid(...)"
+            )
         if _at(one.body, ["scope"]) is None:
-            yield file.fault(one.node, f"the assignment {one.name} is for all of the resource group")
+            yield file.fault(
+                one.node, f"the assignment {one.name} is for all of the resource group"
+            )
 
 
 def _named_roles(file: File, node: Node, index: Node) -> set[str]:
@@ -306,5 +322,3 @@ def _alerts(file: File, wanted: Wanted) -> Iterator[Fault]:
             value = compute(given[key][1], {}) if key in given else None
             if key in told and str(value) != told[key]:
                 yield file.fault(loaded[name], f"{name} says {key} {told[key]}, the alert {value}")
-
-

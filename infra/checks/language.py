@@ -40,16 +40,20 @@ FUNCTIONS = frozenset(
     "union uniqueString uri utcNow".split()
 )
 OF_EVERY_RESOURCE = frozenset({"name", "parent", "scope", "dependsOn"})
-KINDS = {"string": "string", "number": "int", "boolean": "bool", "array": "array", "object": "object"}
+KINDS = {
+    "string": "string",
+    "number": "int",
+    "boolean": "bool",
+    "array": "array",
+    "object": "object",
+}
 """Kind of a literal in the syntax, to the word of a parameter's type."""
 
 
-def read_all(root: Path, instead: Mapping[str, str] | None = None) -> dict[str, File]:
-    """Read every template below a folder by its path there; `instead` are texts in place of files."""
+def read_all(root: Path) -> dict[str, File]:
+    """Read every template below a folder by its path there."""
     found = sorted([*root.rglob("*.bicep"), *root.rglob("*.bicepparam")])
-    texts = instead or {}
-    names = [(path.relative_to(root).as_posix(), path) for path in found]
-    return {name: read(path, texts.get(name)) for name, path in names}
+    return {path.relative_to(root).as_posix(): read(path) for path in found}
 
 
 def check(files: Mapping[str, File]) -> Iterator[Fault]:
@@ -98,7 +102,9 @@ def _functions(file: File) -> Iterator[Fault]:
             continue
         called = node.child_by_field_name("function")
         if called is not None and called.type == "identifier" and said(called) not in FUNCTIONS:
-            yield file.fault(node, f"{said(called)} is no known function{_near(said(called), FUNCTIONS)}")
+            yield file.fault(
+                node, f"{said(called)} is no known function{_near(said(called), FUNCTIONS)}"
+            )
         if called is not None and said(called) in {"loadTextContent", "loadJsonContent"}:
             path = text_of(node.named_children[1].named_children[0])
             if path is None or not (file.path.parent / path).is_file():
@@ -203,9 +209,7 @@ def _resource(file: File, resource: Resource) -> Iterator[Fault]:
         others = [name for name in table()["resources"] if name.startswith(f"{kind}@")]
         hint = f"; the settled version is {others[0].partition('@')[2]}" if others else ""
         what = f"API version {version}" if others else "a type or version"
-        yield file.fault(
-            resource.node, f"{resource.type}: {what} that is not in types.json{hint}"
-        )
+        yield file.fault(resource.node, f"{resource.type}: {what} that is not in types.json{hint}")
         return
     given = properties(resource.body)
     if "name" not in given:
@@ -304,9 +308,7 @@ def _target(files: Mapping[str, File], name: str, module: Resource) -> File | No
     return files.get((folder / module.type.removeprefix("./")).as_posix())
 
 
-def _module(
-    file: File, module: Resource, files: Mapping[str, File], name: str
-) -> Iterator[Fault]:
+def _module(file: File, module: Resource, files: Mapping[str, File], name: str) -> Iterator[Fault]:
     target = _target(files, name, module)
     if target is None:
         yield file.fault(module.node, f"there is no module {module.type} (registries are not used)")
@@ -346,9 +348,12 @@ def _argument(file: File, value: Node, wanted: Parameter, where: str) -> Iterato
         if text_of(value) not in values:
             words = ", ".join(str(one) for one in values)
             yield file.fault(value, f"{where}: {wanted.name} is one of {words}")
-    if "secure" in wanted.decorators and given in {"string", "object"} and said(value) not in {"''", "{}"}:
-        if value.type != "identifier":
-            yield file.fault(value, f"{where}: {wanted.name} is secret and cannot be written here")
+    if (
+        "secure" in wanted.decorators
+        and value.type in {"string", "object"}
+        and value.named_children
+    ):
+        yield file.fault(value, f"{where}: {wanted.name} is secret and cannot be written here")
 
 
 def _parameter_file(file: File, files: Mapping[str, File], name: str) -> Iterator[Fault]:

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Write types.json: which properties each resource of the templates may have, by Microsoft's own SDKs.
 
 The management libraries for Python say, for one API version, what every property is called on the
@@ -89,12 +88,14 @@ def main() -> None:
     print(f"{len(resources)} resources, {len(types)} types, {TABLE.stat().st_size} bytes")
 
 
-def shape(model: Any, models: Any, package: str, types: dict[str, Any], depth: int) -> dict[str, Any]:
+def shape(
+    model: Any, models: Any, package: str, types: dict[str, Any], depth: int
+) -> dict[str, Any]:
     """Return the properties of a model by their names on the wire; dotted names become objects."""
     found: dict[str, Any] = {}
     known = documented(model)
-    for attribute, wire in model._attribute_map.items():
-        rule = model._validation.get(attribute, {})
+    for attribute, wire in model._attribute_map.items():  # noqa: SLF001 - where it is
+        rule = model._validation.get(attribute, {})  # noqa: SLF001 - where it is
         path = [part.replace("\\.", ".") for part in re.split(r"(?<!\\)\.", wire["key"])]
         here = found
         for part in path[:-1]:

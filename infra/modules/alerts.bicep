@@ -2,7 +2,6 @@
 // docs/operations.md; the budget says when the worker itself becomes dear.
 
 param prefix string
-param location string
 param tags object
 
 @description('Mail addresses; empty: alerts are seen in the portal alone.')
