@@ -120,7 +120,7 @@ def _decorator(node: Node) -> tuple[str, Node | None]:
     arguments = call.child_by_field_name("arguments")
     assert name is not None
     assert arguments is not None
-    return said(name), (arguments.named_children or [None])[0]
+    return said(name), next(iter(arguments.named_children), None)
 
 
 def _declare(file: File, node: Node, decorators: Mapping[str, Node | None]) -> None:
@@ -131,10 +131,8 @@ def _declare(file: File, node: Node, decorators: Mapping[str, Node | None]) -> N
     if found is None:
         return  # the fault of syntax is told already
     name = said(found)
-    taken = (file.parameters, file.variables, file.resources, file.modules)
-    if kind == "output":
-        taken = (file.outputs,)
-    if any(name in one for one in taken):
+    inputs = {*file.parameters, *file.variables, *file.resources, *file.modules}
+    if name in (file.outputs if kind == "output" else inputs):
         file.declared_twice.append((name, node))
     value = after_equals(node)
     if kind == "parameter":

@@ -61,7 +61,8 @@ PLAIN = {"str": "string", "int": "int", "bool": "bool", "float": "number", "iso-
 
 def main() -> None:
     """Read the libraries and write the table."""
-    resources, types = {}, {}
+    resources: dict[str, Any] = {}
+    types: dict[str, Any] = {}
     for name, source in SOURCES.items():
         where, model = source.split()[0], source.split()[-1]
         package = where.split(".")[0]
@@ -79,12 +80,11 @@ def main() -> None:
             "exact": spoken == name.partition("@")[2].split("/")[0],
             "properties": body,
         }
-    table = {
-        "made_by": "infra/checks/make_types.py",
-        "resources": dict(sorted(resources.items())),
-        "types": dict(sorted(types.items())),
-    }
-    TABLE.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    parts = [f' "made_by": "infra/checks/{Path(__file__).name}"']
+    for title, content in (("resources", resources), ("types", types)):
+        lines = [f"  {json.dumps(name)}: {json.dumps(content[name])}" for name in sorted(content)]
+        parts.append(f' "{title}": {{\n' + ",\n".join(lines) + "\n }")
+    TABLE.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
     print(f"{len(resources)} resources, {len(types)} types, {TABLE.stat().st_size} bytes")
 
 
