@@ -60,7 +60,7 @@ PUBLISHER_LABEL = "CSP Billing"
 OPTION_PREFIX = 72700
 SOLUTION = "CspBilling"
 SOLUTION_LABEL = "CSP Billing for Dataverse"
-SCHEMA_VERSION = "1.4.0.0"
+SCHEMA_VERSION = "1.5.0.0"
 """Raise it with every change of tables, screens or roles; the provisioner records it on the solution."""
 
 OPEN, CLOSED, RELEASED = "open", "closed", "released"
@@ -106,6 +106,7 @@ BILLING_CONTRACT = table(
     choice("Alignment", "Lines follow", "alignment", "charge_cycle contract"),
     choice("Proration", "Part of a cycle costs by", "proration", "days fixed_30 months"),
     whole("PaymentDays", "Days to pay", "payment_days"),
+    whole("BillDay", "Bill from this day of the next month on (1 to 28)", "bill_day"),
     text("TaxProfileKey", "Tax profile key", "tax_profile_key"),
     choice("TaxDecider", "Tax is decided by", "tax_decider", "rules engine accounting"),
     text("SellerKey", "Selling company key", "seller_key"),
@@ -358,7 +359,12 @@ FINDING = table(
 BILLING_RUN = table(
     "BillingRun",
     # What a person or a flow asks for. The columns after these are the worker's.
-    choice("Kind", "What to do", "", "sync bill approve"),
+    choice(
+        "Kind",
+        "What to do",
+        "",
+        "sync bill approve usage prices access renewals handoff feedback health",
+    ),
     text("Period", "Month (YYYY-MM)", "", 100),  # room for what is no month, which is answered
     day("Day", "Day (of a sync)", ""),
     flag("DryRun", "Dry run", ""),

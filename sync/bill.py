@@ -18,7 +18,7 @@ from domain.charge import Charge
 from domain.contract import Alignment, BillingContract, counting
 from domain.period import Period
 from domain.problems import Finding, InputError, Severity, WorkerError
-from domain.run import Run, RunStatus, UnitStatus
+from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
 from domain.subscription import CostInvoice, CostLine, SubscriptionEvent
 from domain.tax import TaxDecider, TaxDecision
 from invoice.answers import check_answers
@@ -435,8 +435,8 @@ def plan(ports: Ports, message: StartRun) -> list[BillUnit]:
     ]
 
 
-def work(ports: Ports, unit: BillUnit) -> None:
-    """Draft one customer's month and save the difference, once.
+def work(ports: Ports, unit: BillUnit) -> UnitOfWork | None:
+    """Draft one customer's month and save the difference, once; None where nothing is to be done.
 
     A settled month is worked again only while its document is a draft: a rule that was mended
     mends the draft. What comes out as it was, held or drafted, is left alone: nothing is written.
@@ -445,7 +445,7 @@ def work(ports: Ports, unit: BillUnit) -> None:
     settled = ledger.settled(unit.key)
     period = unit.month
     if settled and not drafted(ports, unit.period, unit.customer_id):
-        return
+        return None
     file, result = propose(ports, unit.customer_id, period)
     kept = (*result.findings, *result.elsewhere)
     saved = ports.store.replace_findings(_CHECKS, unit.customer_id, kept)
@@ -456,7 +456,7 @@ def work(ports: Ports, unit: BillUnit) -> None:
     held_before = found is not None and found[0].status is UnitStatus.HELD
     as_before = held_before if result.held else settled
     if as_before and told == wanted and not (saved.created or saved.updated):
-        return
+        return None
 
     def settle() -> Outcome:
         for document in stale:
@@ -475,7 +475,7 @@ def work(ports: Ports, unit: BillUnit) -> None:
             },
         )
 
-    ledger.run_once(unit.key, "bill", unit.run_key, settle, repeatable=settled)
+    return ledger.run_once(unit.key, "bill", unit.run_key, settle, repeatable=settled)
 
 
 def drafted(ports: Ports, period: str, customer_id: str = "") -> set[str]:

@@ -1,17 +1,38 @@
-"""What waits on the queues: small keyed messages, one model per queue. Keys only, never data."""
+"""What waits on the queues: small keyed messages, one model per queue. Keys only, never data.
+
+`trace` is the W3C trace context (traceparent) of who sent a message: it links what is told of the
+work with what asked for it, decides nothing, and is no part of any key.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, date
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from domain.period import Period
 
 Month = Annotated[str, StringConstraints(pattern=r"^20\d\d-(0[1-9]|1[0-2])$")]
 Guid = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z-]{1,64}$")]
 RunKey = Annotated[str, StringConstraints(pattern=r"^[a-z]+/[0-9A-Za-z/-]{1,90}$")]
+UnitKey = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z._/-]{1,200}$")]
+Trace = Annotated[str, StringConstraints(pattern=r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")]
+
+RunKind = Literal[
+    "sync",
+    "usage",
+    "prices",
+    "access",
+    "renewals",
+    "bill",
+    "approve",
+    "handoff",
+    "feedback",
+    "health",
+]
+OF_A_MONTH = frozenset({"bill", "approve"})
+"""Kinds whose run is for a month; of the others it is for a day, an hour or a week."""
 
 
 class _Message(BaseModel):
@@ -20,23 +41,36 @@ class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     v: Literal[1] = 1
+    trace: Trace | None = None
 
 
 class StartRun(_Message):
     """Queue `start`: begin (or go on with) a run; the handler fans it out."""
 
-    kind: Literal["sync", "bill", "approve"]
+    kind: RunKind
     period: Month | None = None
-    """Needed by bill and approve."""
+    """Needed by bill and approve; a bill with a day alone is for every month that is due then."""
     day: date | None = None
-    """Needed by sync: the day that the run is for."""
+    """Needed by all others. Of a bill: only customers whose billing day has come by this one."""
+    hour: Annotated[int, Field(ge=0, le=23)] | None = None
+    """Of feedback, which is asked for several times a day (UTC)."""
     customer_id: Guid | None = None
+
+    @property
+    def window(self) -> str:
+        """What the run is for: `2026-10`, `2026-11-09`, `2026-11-09T14` or `2026-W46`."""
+        if self.period is not None or self.day is None:
+            return self.period or ""
+        if self.kind == "health":
+            year, week, _ = self.day.isocalendar()
+            return f"{year}-W{week:02}"
+        return f"{self.day}" if self.hour is None else f"{self.day}T{self.hour:02}"
 
     @property
     def run_key(self) -> str:
         """The run's identity from meaning."""
         scope = f"/{self.customer_id}" if self.customer_id else ""
-        return f"{self.kind}/{self.period or self.day}{scope}"
+        return f"{self.kind}/{self.window}{scope}"
 
 
 class TakeRequest(_Message):
@@ -46,13 +80,19 @@ class TakeRequest(_Message):
     """The row's id; what it asks for is read from the row, never from a message."""
 
 
+class LookForRequests(_Message):
+    """Queue `start` as well: look whether anybody asked for a run by adding a row in Dynamics."""
+
+    look_for: Literal["requests"] = "requests"
+
+
 class PullUnit(_Message):
     """Queue `pull`: read one part of Microsoft's side for one scope."""
 
     run_key: RunKey
-    part: Literal["customer", "relationships", "changes", "tax_numbers", "costs", "unbilled"]
+    part: Literal["customer", "relationships", "changes", "tax_numbers", "costs", "unbilled", "prices"]
     scope: str = ""
-    """Customer or invoice id, or a currency (of unbilled); empty for the whole partner."""
+    """Customer or invoice id, a currency (unbilled) or a market (prices); empty: the whole partner."""
     day: date
 
     @property
@@ -78,6 +118,46 @@ class BillUnit(_Message):
     def month(self) -> Period:
         """The billing period."""
         return Period.month(self.period)
+
+
+class HandoffUnit(_Message):
+    """Queue `handoff`: hand one issued document to the accounting system of its contract."""
+
+    run_key: RunKey
+    document_key: UnitKey
+
+    @property
+    def key(self) -> str:
+        """Identity from meaning: a document is handed off once."""
+        return f"handoff/{self.document_key}"
+
+
+class FeedbackUnit(_Message):
+    """Queue `feedback`: read what became of documents in an accounting system."""
+
+    run_key: RunKey
+    target: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,40}$")]
+
+    @property
+    def key(self) -> str:
+        """Identity from meaning: each system once a run."""
+        return f"{self.run_key}/{self.target}"
+
+
+class ReportUnit(_Message):
+    """Queue `report`: read what is stored, and tell."""
+
+    run_key: RunKey
+    part: Literal["renewals", "health", "watch"]
+    scope: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z-]{0,40}$")] = ""
+    """Of renewals: the market, and the beginning of the customers' ids where they are many."""
+    day: date
+
+    @property
+    def key(self) -> str:
+        """Identity from meaning: each part of each scope once a run."""
+        scope = f"/{self.scope}" if self.scope else ""
+        return f"{self.run_key}/{self.part}{scope}"
 
 
 class CloseRun(_Message):
@@ -122,4 +202,7 @@ MODELS: dict[str, type[_Message]] = {
     "bill": BillUnit,
     "close": CloseRun,
     "event": TakeNotice,
+    "handoff": HandoffUnit,
+    "feedback": FeedbackUnit,
+    "report": ReportUnit,
 }

@@ -7,7 +7,7 @@ no other one open.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -16,12 +16,17 @@ from pydantic import ValidationError
 from domain.problems import InputError
 from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
 from sync import approval, bill, notices, projection, pull, releases, requests
-from sync.ledger import Ledger
+from sync.ledger import Ledger, Outcome
 from sync.messages import (
     MODELS,
+    OF_A_MONTH,
     BillUnit,
     CloseRun,
+    FeedbackUnit,
+    HandoffUnit,
+    LookForRequests,
     PullUnit,
+    ReportUnit,
     StartRun,
     TakeNotice,
     TakeRequest,
@@ -30,59 +35,98 @@ from sync.ports import Ports
 
 _OPEN = {UnitStatus.QUEUED, UnitStatus.RUNNING, UnitStatus.FAILED}
 
+Unit = PullUnit | BillUnit | HandoffUnit | FeedbackUnit | ReportUnit
+Message = Unit | StartRun | TakeRequest | LookForRequests | CloseRun | TakeNotice
+Told = Run | UnitOfWork | None
+"""What came of a message, to be told outside: a run that began or ended, a unit that was worked."""
 
-def handle(ports: Ports, queue: str, body: str | bytes) -> None:
-    """Work one message of a queue (start, pull, bill, close or event)."""
+_ALSO_ON_START: tuple[type[TakeRequest | LookForRequests], ...] = (TakeRequest, LookForRequests)
+"""Beside runs, what asks for them waits on `start`."""
+
+
+class Unreadable(InputError):
+    """A message that is none: it will never be one, so it is put aside and not tried again."""
+
+
+def handle(ports: Ports, queue: str, body: str | bytes) -> Told:
+    """Work one message of a queue; returns what came of it. Unreadable where it is no message."""
     match _read(queue, body):
         case TakeRequest(request_id=request_id):
             requests.take(ports, request_id, _begin)
+        case LookForRequests():
+            requests.pick_up(ports)
         case StartRun() as message:
-            start(ports, message)
-        case PullUnit() as part:
-            Ledger(ports.store, ports.now).run_once(
-                part.key, "pull", part.run_key, lambda: pull.work(ports, part)
-            )
-            _after(ports, part.run_key)
-        case BillUnit() as unit:
-            bill.work(ports, unit)
-            _after(ports, unit.run_key)
+            return start(ports, message)
         case CloseRun() as message:
-            close(ports, message.run_key)
+            return close(ports, message.run_key)
         case TakeNotice() as notice:
             notices.take(ports, notice)
+        case BillUnit() as unit:
+            worked = bill.work(ports, unit)
+            _after(ports, unit.run_key)
+            return worked
+        case PullUnit() as part:
+            return _once(ports, "pull", part, lambda: pull.work(ports, part))
+        case HandoffUnit() | FeedbackUnit() | ReportUnit() as unit:
+            raise InputError(f"nothing works {unit.key} in this version")
+    return None
 
 
-def read(queue: str, body: str | bytes) -> StartRun | PullUnit | BillUnit | CloseRun | TakeNotice:
-    """Read a message strictly; InputError names what does not fit."""
+def _once(ports: Ports, kind: str, unit: Unit, work: Callable[[], Outcome]) -> UnitOfWork:
+    """Work a unit through the ledger; the last one of a run lets it close."""
+    worked = Ledger(ports.store, ports.now).run_once(unit.key, kind, unit.run_key, work)
+    _after(ports, unit.run_key)
+    return worked
+
+
+def read(queue: str, body: str | bytes) -> Unit | StartRun | CloseRun | TakeNotice:
+    """Read a message strictly; Unreadable names what does not fit."""
     model = MODELS[queue]
     try:
         return model.model_validate_json(body)  # type: ignore[return-value]
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "message"
-        raise InputError(
+        raise Unreadable(
             f"the {queue} message is not readable: {where}: {first['msg']}",
             hint="sync/README.md shows the form of each message",
         ) from None
 
 
-def _read(
-    queue: str, body: str | bytes
-) -> TakeRequest | StartRun | PullUnit | BillUnit | CloseRun | TakeNotice:
-    """Read what may wait on a queue; beside runs, requests of people wait on `start`."""
-    if queue == "start":
+def _read(queue: str, body: str | bytes) -> Message:
+    """Read what may wait on a queue."""
+    for model in _ALSO_ON_START if queue == "start" else ():
         with suppress(ValidationError):
-            return TakeRequest.model_validate_json(body)
+            found = model.model_validate_json(body)
+            if found.model_fields_set - {"v", "trace"}:
+                return found
     return read(queue, body)
 
 
 def checked(message: StartRun) -> StartRun:
-    """Return a request for a run that says all it must; InputError names what is missing."""
-    if message.kind == "sync" and message.day is None:
-        raise InputError("a sync needs a day", hint="give it as 2026-11-09")
-    if message.kind != "sync" and message.period is None:
-        raise InputError(f"kind {message.kind} needs a period", hint="give it as 2026-10")
+    """Return a request for a run that says all it must, and no more; InputError names the fault."""
+    kind = message.kind
+    a_kind = f"a run of kind {kind}"
+    if kind == "approve" and message.day is not None:
+        raise InputError(f"{a_kind} is for a month, not for a day", hint="leave the day out")
+    if kind in OF_A_MONTH:
+        if message.period is None and (kind == "approve" or message.day is None):
+            raise InputError(f"kind {kind} needs a period", hint="give it as 2026-10")
+    elif message.day is None:
+        raise InputError(f"a {kind} needs a day", hint="give it as 2026-11-09")
+    elif message.period is not None:
+        raise InputError(f"{a_kind} is for a day, not for a month", hint="leave the period out")
+    if message.hour is not None and kind != "feedback":
+        raise InputError(f"{a_kind} is not for an hour", hint="leave the hour out")
+    if message.customer_id is not None and kind not in _OF_ONE:
+        raise InputError(
+            f"{a_kind} is for all customers", hint="leave the customer out, or run a sync of it"
+        )
     return message
+
+
+_OF_ONE = frozenset({"sync", "access", "bill", "approve"})
+"""Kinds that can be asked for one customer."""
 
 
 def start(ports: Ports, message: StartRun) -> Run | None:
@@ -104,13 +148,10 @@ def _begin(ports: Ports, message: StartRun) -> tuple[Run | None, bool]:
     left = message.kind == "bill" and done and bill.held_units(ports, message.run_key)
     if found is not None and done and not (drafted or left):
         return found, True
-    units: Sequence[PullUnit | BillUnit] = (
-        pull.plan(ports, message) if message.kind == "sync" else bill.plan(ports, message)
-    )
+    queue, units = _plan(ports, message)
     run = found or _new_run(ports, message)
     if found is None:
         ports.store.save([run])
-    queue = "pull" if message.kind == "sync" else "bill"
     needed = set(
         Ledger(ports.store, ports.now).queue(queue, message.run_key, [unit.key for unit in units])
     )
@@ -123,12 +164,31 @@ def _begin(ports: Ports, message: StartRun) -> tuple[Run | None, bool]:
     return run, False
 
 
+def _plan(ports: Ports, message: StartRun) -> tuple[str, Sequence[Unit]]:
+    """Return the queue of a run's units, and the units."""
+    match message.kind:
+        case "sync":
+            return "pull", pull.plan(ports, message)
+        case "usage":
+            return "pull", pull.plan_usage(ports, message)
+        case "access":
+            return "pull", pull.plan_access(ports, message)
+        case "bill" | "approve":
+            return "bill", bill.plan(ports, message)
+        case "prices":
+            return "pull", ()
+        case "renewals" | "health":
+            return "report", ()
+        case "handoff" | "feedback":
+            return message.kind, ()
+
+
 def _new_run(ports: Ports, message: StartRun) -> Run:
     return Run(
         key=message.run_key,
         kind=message.kind,
         scope=message.customer_id or "",
-        window=message.period or str(message.day),
+        window=message.window,
         status=RunStatus.RUNNING,
         started_at=ports.now(),
     )
@@ -196,7 +256,11 @@ def give_up(
     match _read(queue, body):
         case TakeRequest(request_id=request_id):
             requests.give_up(ports, request_id, problem)
-        case PullUnit() | BillUnit() as unit:
+        case LookForRequests():
+            return  # the next look finds all that this one would have found
+        case (
+            PullUnit() | BillUnit() | HandoffUnit() | FeedbackUnit() | ReportUnit()
+        ) as unit:
             Ledger(ports.store, ports.now).park(unit.key, problem)
             _after(ports, unit.run_key)
         case StartRun() as message:

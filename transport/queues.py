@@ -19,7 +19,7 @@ from domain.problems import InvariantBroken, Unavailable
 from transport.auth import identity
 from transport.session import Now
 
-KINDS = ("start", "pull", "bill", "close", "event")
+KINDS = ("start", "pull", "bill", "close", "event", "handoff", "feedback", "report")
 MAX_TRIES = 5
 MAX_BYTES = 48 * 1024  # of raw text: Azure's limit is 64 KiB of Base64
 LEASE = timedelta(minutes=10)
