@@ -176,7 +176,7 @@ def _reconcile(options: argparse.Namespace) -> int:
 
 
 def _period(options: argparse.Namespace, worker: Worker) -> str:
-    from app.timers import month_before
+    from domain.period import month_before
 
     return options.period or month_before(worker.today())
 

@@ -72,6 +72,24 @@ def take_event(message: func.QueueMessage) -> None:
     _handle("event", message)
 
 
+@bp.queue_trigger(arg_name="message", queue_name="handoff", connection="WORKER_QUEUE")
+def hand_off_document(message: func.QueueMessage) -> None:
+    """Hand one issued document to its accounting system."""
+    _handle("handoff", message)
+
+
+@bp.queue_trigger(arg_name="message", queue_name="feedback", connection="WORKER_QUEUE")
+def read_feedback(message: func.QueueMessage) -> None:
+    """Read what became of documents in one accounting system."""
+    _handle("feedback", message)
+
+
+@bp.queue_trigger(arg_name="message", queue_name="report", connection="WORKER_QUEUE")
+def make_report(message: func.QueueMessage) -> None:
+    """Read what is stored, and tell."""
+    _handle("report", message)
+
+
 @bp.queue_trigger(arg_name="message", queue_name="start-poison", connection="WORKER_QUEUE")
 def give_up_start(message: func.QueueMessage) -> None:
     """Fail the run that could not begin."""
@@ -100,3 +118,21 @@ def give_up_close(message: func.QueueMessage) -> None:
 def give_up_event(message: func.QueueMessage) -> None:
     """Park the event that could not be followed."""
     _give_up("event", message)
+
+
+@bp.queue_trigger(arg_name="message", queue_name="handoff-poison", connection="WORKER_QUEUE")
+def give_up_handoff(message: func.QueueMessage) -> None:
+    """Park the document that could not be handed off."""
+    _give_up("handoff", message)
+
+
+@bp.queue_trigger(arg_name="message", queue_name="feedback-poison", connection="WORKER_QUEUE")
+def give_up_feedback(message: func.QueueMessage) -> None:
+    """Park the accounting system that could not be read."""
+    _give_up("feedback", message)
+
+
+@bp.queue_trigger(arg_name="message", queue_name="report-poison", connection="WORKER_QUEUE")
+def give_up_report(message: func.QueueMessage) -> None:
+    """Park the report that could not be made."""
+    _give_up("report", message)

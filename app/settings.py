@@ -64,6 +64,19 @@ def _hosts(value: Any) -> Any:
 
 Url = Annotated[str, AfterValidator(_url)]
 Hosts = Annotated[tuple[str, ...], BeforeValidator(_hosts)]
+
+
+def _zone(value: str) -> str:
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(value).key
+    except (OSError, ValueError):
+        msg = "must be the IANA name of a time zone, such as Europe/Berlin"
+        raise ValueError(msg) from None
+
+
+Zone = Annotated[str, AfterValidator(_zone)]
 Id = Annotated[str, Field(pattern=r"^[0-9A-Za-z.-]{1,80}$")]
 
 
@@ -103,6 +116,12 @@ class Settings(BaseModel):
 
     projection: bool = False
     """Whether issued documents are also written to the standard invoices of Dynamics 365 Sales."""
+
+    time_zone: Zone = "UTC"
+    """The partner's calendar, as the IANA names it (Europe/Berlin): which day it is when one bills."""
+    bill_day: int = Field(default=9, ge=1, le=28)
+    """From this day on the month before is billed, where a contract names no day of its own:
+    Microsoft's invoices are out about the 8th."""
 
     tax_register: Literal["offline", "vies"] | None = None
     """Who is asked about tax numbers: nobody (their form is looked at), or VIES. Left out: offline

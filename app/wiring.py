@@ -16,6 +16,7 @@ from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from app.places import World
 from app.settings import Settings
@@ -44,7 +45,14 @@ from rules.facts import Demands
 from sync import requests as requests_of_people
 from sync import runs
 from sync.ledger import Busy, Later
-from sync.messages import StartRun, TakeRequest
+from sync.messages import (
+    OF_A_MONTH,
+    LookForRequests,
+    ReportUnit,
+    RunKind,
+    StartRun,
+    TakeRequest,
+)
 from sync.ports import NumberRegister, Ports, Queue
 from transport.auth import (
     app_tokens,
@@ -116,13 +124,35 @@ class Worker:
         self.ports.queue.send("start", [message.model_dump_json()])
         return message.run_key
 
+    def ask(self, kind: RunKind) -> str:
+        """Ask for the run of now, as a timer does: of this day, hour or week; returns its key."""
+        return self.request(self._of_now(StartRun(kind=kind)))
+
     def request_json(self, body: bytes) -> str:
         """Ask for a run as a flow does; InputError says what does not fit."""
         message = runs.read("start", body)
         assert isinstance(message, StartRun)
-        if message.kind == "sync" and message.day is None:
-            message = message.model_copy(update={"day": self.today()})
+        if message.kind not in OF_A_MONTH:
+            message = self._of_now(message)
         return self.request(runs.checked(message))
+
+    def _of_now(self, message: StartRun) -> StartRun:
+        now = self.ports.now()
+        # Whom a day makes due, the partner's calendar says; all else is for days in UTC.
+        today = self.ports.today() if message.kind in OF_A_MONTH else now.date()
+        hour = now.hour if message.kind == "feedback" and message.hour is None else message.hour
+        return message.model_copy(update={"day": message.day or today, "hour": hour})
+
+    def look_for_requests(self) -> None:
+        """Have it looked whether anybody asked for a run in Dynamics."""
+        message = LookForRequests(look_for="requests")
+        self.ports.queue.send("start", [message.model_dump_json()])
+
+    def look_around(self) -> None:
+        """Have it looked whether everything is done in time."""
+        day = self.today()
+        unit = ReportUnit(run_key=f"watch/{day}", part="watch", day=day)
+        self.ports.queue.send("report", [unit.model_dump_json()])
 
     def take_up(self, request_id: str) -> None:
         """Let a request that somebody made in Dynamics be taken up."""
@@ -136,9 +166,9 @@ class Worker:
         """Read a run."""
         return self.store.run(key)
 
-    def handle(self, queue: str, body: str | bytes) -> None:
-        """Work one message."""
-        runs.handle(self.ports, queue, body)
+    def handle(self, queue: str, body: str | bytes) -> runs.Told:
+        """Work one message; returns what came of it."""
+        return runs.handle(self.ports, queue, body)
 
     def postpone(self, queue: str, body: str | bytes, early: Later) -> None:
         """Send a message anew that came too early; one whose unit is held looks again soon."""
@@ -361,6 +391,8 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
         tax_policy=TaxPolicy(
             number_proof=settings.tax_number_proof, number_days=settings.tax_number_days
         ),
+        zone=ZoneInfo(settings.time_zone),
+        bill_day=settings.bill_day,
     )
     return Worker(
         settings=settings,

@@ -166,6 +166,8 @@ class BillingContract:
     alignment: Alignment = Alignment.CHARGE_CYCLE
     proration: Proration = Proration.DAYS
     payment_days: int = 30
+    bill_day: int | None = None
+    """From this day of the following month on a month is billed, 1 to 28; None: as for all."""
     tax_profile_key: str = ""
     tax_decider: TaxDecider = TaxDecider.RULES
     seller_key: str = ""

@@ -194,3 +194,8 @@ def _nth(months: int, first: int, day: int, n: int) -> Period:
 def _day_of(month: int, day: int) -> date:
     year, index = divmod(month, 12)
     return date(year, index + 1, min(day, calendar.monthrange(year, index + 1)[1]))
+
+
+def month_before(day: date) -> str:
+    """Return the month before a day's, as YYYY-MM."""
+    return f"{day.replace(day=1) - timedelta(days=1):%Y-%m}"

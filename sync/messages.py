@@ -83,14 +83,16 @@ class TakeRequest(_Message):
 class LookForRequests(_Message):
     """Queue `start` as well: look whether anybody asked for a run by adding a row in Dynamics."""
 
-    look_for: Literal["requests"] = "requests"
+    look_for: Literal["requests"]
 
 
 class PullUnit(_Message):
     """Queue `pull`: read one part of Microsoft's side for one scope."""
 
     run_key: RunKey
-    part: Literal["customer", "relationships", "changes", "tax_numbers", "costs", "unbilled", "prices"]
+    part: Literal[
+        "customer", "relationships", "changes", "tax_numbers", "costs", "unbilled", "prices"
+    ]
     scope: str = ""
     """Customer or invoice id, a currency (unbilled) or a market (prices); empty: the whole partner."""
     day: date

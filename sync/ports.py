@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Protocol
 
@@ -438,6 +438,14 @@ class Ports:
     tax_engine: TaxEngine | None = None
     """None: no contract may leave its tax to one."""
     tax_policy: TaxPolicy = field(default_factory=TaxPolicy)
+    zone: tzinfo = UTC
+    """The partner's: it says which day it is when one bills."""
+    bill_day: int = 9
+    """From this day on the month before is billed, where a contract names no day of its own."""
+
+    def today(self) -> date:
+        """Return the day by the partner's calendar."""
+        return self.now().astimezone(self.zone).date()
 
 
 __all__ = [

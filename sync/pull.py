@@ -80,36 +80,50 @@ def plan(ports: Ports, message: StartRun) -> list[PullUnit]:
         ]
         return [*pulled, *_tax_numbers(ports, pulled[-1])]
     customers, bad = sift(ports.partner_center.customers())
-    invoices, bad_invoices = sift(ports.partner_center.invoices())
-    since = day - timedelta(days=INVOICE_DAYS)
-    again = unsettled_invoices(
-        ports.store.findings(), checks=(*INVOICE_CHECKS, "usage.not_grouped")
-    )
+    usage = plan_usage(ports, message)
     known = dict.fromkeys(customer.id for customer in ports.store.customers())
     new: list[Record] = [c for c in customers if c.id not in known]
     if new:
         ports.store.save(new)
-    ports.store.replace_findings(("wire.customer", "wire.invoice"), "", [*bad, *bad_invoices])
+    ports.store.replace_findings(("wire.customer",), "", bad)
     units = [PullUnit(run_key=message.run_key, part="relationships", day=day)]
     units.extend(
         PullUnit(run_key=message.run_key, part="customer", scope=customer_id, day=day)
         for customer_id in dict.fromkeys([*(c.id for c in customers), *known])
     )
     units.append(PullUnit(run_key=message.run_key, part="changes", day=day))
-    units.extend(_tax_numbers(ports, units[-1]))
-    units.extend(
+    return [*units, *_tax_numbers(ports, units[-1]), *usage]
+
+
+def plan_usage(ports: Ports, message: StartRun) -> list[PullUnit]:
+    """List the units of what Microsoft bills: each recent invoice, and usage not billed yet."""
+    day = message.day or ports.now().date()
+    invoices, bad = sift(ports.partner_center.invoices())
+    since = day - timedelta(days=INVOICE_DAYS)
+    again = unsettled_invoices(
+        ports.store.findings(), checks=(*INVOICE_CHECKS, "usage.not_grouped")
+    )
+    ports.store.replace_findings(("wire.invoice",), "", bad)
+    units = [
         PullUnit(run_key=message.run_key, part="costs", scope=invoice.id, day=day)
         for invoice in invoices
         if (invoice.voided_on or invoice.issued_on) >= since
         or invoice.id in again
         or deliveries.issued_anew(ports.archive, invoice)
-    )
+    ]
     # After the costs: what is billed by now is the history against which the rest is judged.
     units.extend(
         PullUnit(run_key=message.run_key, part="unbilled", scope=currency, day=day)
         for currency in alerts.currencies(ports, invoices)
     )
     return units
+
+
+def plan_access(ports: Ports, message: StartRun) -> list[PullUnit]:
+    """List the unit of delegated administration, of all customers or of one."""
+    day = message.day or ports.now().date()
+    scope = message.customer_id or ""
+    return [PullUnit(run_key=message.run_key, part="relationships", scope=scope, day=day)]
 
 
 def _tax_numbers(ports: Ports, unit: PullUnit) -> list[PullUnit]:
@@ -135,6 +149,8 @@ def work(ports: Ports, unit: PullUnit) -> Outcome:
             return tax_numbers.work(ports, unit.day, unit.scope)
         case "unbilled":
             return alerts.work(ports, unit)
+        case "prices":
+            return Outcome()
 
 
 _ACCESS_CHECKS = ("customer.unreachable", "access.denied")

@@ -24,13 +24,15 @@ from domain.run import RequestStatus, Run, RunRequest, RunStatus
 from invoice.document import DocumentKind, Invoice
 from sync import approval, bill
 from sync.ledger import Busy
-from sync.messages import StartRun, TakeRequest
+from sync.messages import OF_A_MONTH, StartRun, TakeRequest
 from sync.ports import Ports
 
 NOTES_A_RUN = 20
 """At most so often is progress written ..."""
 LEAST_UNITS = 10
 """... and never more often than every so many units."""
+_LAST_LOOK = "requests/last-look"
+"""In the archive: whichever instance looks next goes on from there."""
 LISTED = 100
 """Documents and holds that the answer of a dry run names one by one."""
 
@@ -44,13 +46,12 @@ def pick_up(ports: Ports) -> list[str]:
     Where it was looked last is only a short cut: without it, and once a day, every open request is
     found again, and a request that is taken up twice leads to one run.
     """
-    mark = ports.archive.folder("requests") / "last-look"
     today = str(ports.now().date())
-    day, _, link = mark.read_text(encoding="utf-8").partition(" ") if mark.exists() else ("",) * 3
+    day, _, link = (ports.archive.read(_LAST_LOOK) or b"").decode().partition(" ")
     found, following = ports.requests.since(link if day == today else "")
     ports.queue.send("start", [TakeRequest(request_id=one).model_dump_json() for one in found])
     # Last: what could not be sent is found again.
-    mark.write_text(f"{today} {following}", encoding="utf-8")
+    ports.archive.put(_LAST_LOOK, f"{today} {following}".encode())
     return list(found)
 
 
@@ -152,17 +153,19 @@ def _end(
 def _message(ports: Ports, request: RunRequest) -> StartRun:
     """Return what a request asks for; InputError says what it must say instead."""
     if not request.kind:
-        raise InputError("The request does not say what to do", hint="Choose sync, bill or approve")
+        raise InputError("The request does not say what to do", hint="Choose one of the kinds")
     if request.for_one and not request.customer_id:
         raise InputError(
             "The customer of the request has no tenant id",
             hint="Choose a customer that came from Partner Center, or none for all",
         )
-    if request.kind == "sync":
+    of_a_day = request.kind not in OF_A_MONTH
+    if of_a_day:
+        name = "A sync" if request.kind == "sync" else f"A run of kind {request.kind}"
         if request.period:
-            raise InputError("A sync is for a day, not for a month", hint="Leave the month empty")
+            raise InputError(f"{name} is for a day, not for a month", hint="Leave the month empty")
         if request.dry_run:
-            raise InputError("A sync has no dry run", hint="Set Dry run to No")
+            raise InputError(f"{name} has no dry run", hint="Set Dry run to No")
     elif request.day is not None:
         raise InputError(
             f"A run of kind {request.kind} is for a month, not for a day",
@@ -170,11 +173,13 @@ def _message(ports: Ports, request: RunRequest) -> StartRun:
         )
     else:
         _check_month(request)
+    now = ports.now()
     try:
         return StartRun(
             kind=request.kind,  # type: ignore[arg-type] # it is checked here
             period=request.period or None,
-            day=(request.day or ports.now().date()) if request.kind == "sync" else None,
+            day=(request.day or now.date()) if of_a_day else None,
+            hour=now.hour if request.kind == "feedback" else None,
             customer_id=request.customer_id or None,
         )
     except ValidationError as fault:

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
+from domain.period import month_before
 from domain.problems import InputError
 from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
 from sync import approval, bill, notices, projection, pull, releases, requests
@@ -44,7 +45,7 @@ _ALSO_ON_START: tuple[type[TakeRequest | LookForRequests], ...] = (TakeRequest, 
 """Beside runs, what asks for them waits on `start`."""
 
 
-class Unreadable(InputError):
+class Unreadable(InputError):  # noqa: N818 - it is what the message is
     """A message that is none: it will never be one, so it is put aside and not tried again."""
 
 
@@ -97,9 +98,7 @@ def _read(queue: str, body: str | bytes) -> Message:
     """Read what may wait on a queue."""
     for model in _ALSO_ON_START if queue == "start" else ():
         with suppress(ValidationError):
-            found = model.model_validate_json(body)
-            if found.model_fields_set - {"v", "trace"}:
-                return found
+            return model.model_validate_json(body)
     return read(queue, body)
 
 
@@ -137,6 +136,9 @@ def start(ports: Ports, message: StartRun) -> Run | None:
 def _begin(ports: Ports, message: StartRun) -> tuple[Run | None, bool]:
     """Begin a run; says whether it has ended already, so that nobody will close it."""
     checked(message)
+    if message.kind == "bill" and message.period is None:
+        _bill_what_is_due(ports, message)
+        return None, True
     releases.settle(ports)
     if message.kind == "approve":
         approval.approve(ports, message)
@@ -162,6 +164,13 @@ def _begin(ports: Ports, message: StartRun) -> tuple[Run | None, bool]:
     else:
         ports.queue.send("close", [CloseRun(run_key=message.run_key).model_dump_json()])
     return run, False
+
+
+def _bill_what_is_due(ports: Ports, message: StartRun) -> None:
+    """Ask for the bill of each month that is due by a day."""
+    assert message.day is not None
+    asked = message.model_copy(update={"period": month_before(message.day)})
+    ports.queue.send("start", [asked.model_dump_json()])
 
 
 def _plan(ports: Ports, message: StartRun) -> tuple[str, Sequence[Unit]]:
@@ -258,9 +267,7 @@ def give_up(
             requests.give_up(ports, request_id, problem)
         case LookForRequests():
             return  # the next look finds all that this one would have found
-        case (
-            PullUnit() | BillUnit() | HandoffUnit() | FeedbackUnit() | ReportUnit()
-        ) as unit:
+        case (PullUnit() | BillUnit() | HandoffUnit() | FeedbackUnit() | ReportUnit()) as unit:
             Ledger(ports.store, ports.now).park(unit.key, problem)
             _after(ports, unit.run_key)
         case StartRun() as message:

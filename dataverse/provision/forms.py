@@ -201,7 +201,9 @@ FORMS: tuple[Form, ...] = (
         _tab(
             "Contract",
             _section("Whom it bills", "customerid accountid tenantid currency starts ends"),
-            _section("When and how", "frequency anchorday anchormonth timing alignment proration"),
+            _section(
+                "When and how", "frequency anchorday anchormonth timing billday alignment proration"
+            ),
             _section("Payment", "paymentdays accountingtarget expectedpartnerid"),
             _section("Tax", "sellerid taxprofileid taxdecider sellerkey taxprofilekey"),
             _section("Not passed on", "excludedskus", 1),

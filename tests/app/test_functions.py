@@ -18,7 +18,9 @@ from app.settings import Settings
 from domain.problems import ConfigurationError, Unavailable
 from domain.run import RunStatus, UnitStatus
 from sync.ledger import Busy, Later
+from sync.messages import StartRun
 from tests.app.conftest import functions
+from transport.queues import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 SYNC = '{"kind": "sync", "day": "2026-11-09"}'
@@ -29,11 +31,30 @@ QUEUES = {
     "bill_customer": "bill",
     "close_run": "close",
     "take_event": "event",
+    "hand_off_document": "handoff",
+    "read_feedback": "feedback",
+    "make_report": "report",
+    "give_up_handoff": "handoff-poison",
+    "give_up_feedback": "feedback-poison",
+    "give_up_report": "report-poison",
     "give_up_start": "start-poison",
     "give_up_pull": "pull-poison",
     "give_up_bill": "bill-poison",
     "give_up_close": "close-poison",
     "give_up_event": "event-poison",
+}
+TIMERS = {
+    "daily_sync": "%SYNC_SCHEDULE%",
+    "daily_usage": "%USAGE_SCHEDULE%",
+    "daily_prices": "%PRICES_SCHEDULE%",
+    "daily_access": "%ACCESS_SCHEDULE%",
+    "daily_renewals": "%RENEWALS_SCHEDULE%",
+    "daily_bill": "%BILL_SCHEDULE%",
+    "hand_off": "%HANDOFF_SCHEDULE%",
+    "hourly_feedback": "%FEEDBACK_SCHEDULE%",
+    "weekly_health": "%HEALTH_SCHEDULE%",
+    "pick_up_requests": "%REQUESTS_SCHEDULE%",
+    "watch": "%WATCH_SCHEDULE%",
 }
 FUNCTIONS = functions()
 
@@ -74,18 +95,15 @@ def test_the_functions_and_their_triggers():
     for name, function in FUNCTIONS.items():
         bindings = [one.get_dict_repr() for one in function.get_bindings()]
         (found[name],) = [one for one in bindings if one["type"].endswith("Trigger")]
-    timers = {
-        "daily_sync": "%SYNC_SCHEDULE%",
-        "monthly_bill": "%BILL_SCHEDULE%",
-        "pick_up_requests": "%REQUESTS_SCHEDULE%",
-    }
-    assert set(found) == {*QUEUES, *timers, "start", "read", "hear", "notify"}
+    assert set(found) == {*QUEUES, *TIMERS, "start", "read", "hear", "notify"}
     for name, queue in QUEUES.items():
         assert found[name]["type"] == "queueTrigger"
         assert (found[name]["queueName"], found[name]["connection"]) == (queue, "WORKER_QUEUE")
-    for name, schedule in timers.items():
+    for name, schedule in TIMERS.items():
         assert found[name]["type"] == "timerTrigger"
         assert (found[name]["schedule"], found[name]["runOnStartup"]) == (schedule, False)
+        # The host's own record of what was due lets one instance alone fire it.
+        assert found[name].get("useMonitor") is not False
     for name, route, method in (
         ("start", "runs", "POST"),
         ("read", "runs/{run_id}", "GET"),
@@ -100,7 +118,6 @@ def test_the_functions_and_their_triggers():
 
 def test_every_queue_that_is_sent_to_has_a_function_and_one_for_its_poison():
     from sync.messages import MODELS
-    from transport.queues import KINDS
 
     assert set(MODELS) == set(KINDS)
     assert set(QUEUES.values()) == {*KINDS, *(f"{kind}-poison" for kind in KINDS)}
@@ -149,7 +166,7 @@ def worker(tmp_path, monkeypatch):
 def waiting(worker):
     """What is on the queues, taken off."""
     found = []
-    for kind in ("start", "pull", "bill", "close", "event"):
+    for kind in KINDS:
         while (message := worker.ports.queue.receive(kind)) is not None:
             found.append((kind, json.loads(message.body)))
             worker.ports.queue.delete(message)
@@ -181,29 +198,48 @@ class Timer:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
+    ("name", "kind", "run_key"),
     [
-        ("daily_sync", {"kind": "sync", "day": "2026-11-09", "period": None}),
-        ("monthly_bill", {"kind": "bill", "day": None, "period": "2026-10"}),
+        ("daily_sync", "sync", "sync/2026-11-09"),
+        ("daily_usage", "usage", "usage/2026-11-09"),
+        ("daily_prices", "prices", "prices/2026-11-09"),
+        ("daily_access", "access", "access/2026-11-09"),
+        ("daily_renewals", "renewals", "renewals/2026-11-09"),
+        ("daily_bill", "bill", "bill/2026-11-09"),
+        ("hand_off", "handoff", "handoff/2026-11-09"),
+        ("hourly_feedback", "feedback", "feedback/2026-11-09T06"),
+        ("weekly_health", "health", "health/2026-W46"),
     ],
 )
-def test_a_timer_only_asks(worker, name, expected):
+def test_a_timer_only_asks(worker, name, kind, run_key):
     worker.systems.emulator.control.clear_log()
     body_of(name)(Timer())
-    assert waiting(worker) == [("start", {"v": 1, "customer_id": None, **expected})]
+    ((queue, asked),) = waiting(worker)
+    assert queue == "start"
+    assert StartRun.model_validate(asked).run_key == run_key
+    hour = 6 if kind == "feedback" else None
+    assert {key: value for key, value in asked.items() if value is not None} == {
+        "v": 1,
+        "kind": kind,
+        "day": "2026-11-09",
+        **({"hour": hour} if hour else {}),
+    }
     assert worker.systems.emulator.control.requests() == []
 
 
 @pytest.mark.parametrize(
-    ("day", "month"),
-    [("2026-01-01", "2025-12"), ("2026-03-31", "2026-02"), ("2028-03-01", "2028-02")],
+    ("name", "queue", "asked"),
+    [
+        ("pick_up_requests", "start", {"look_for": "requests"}),
+        ("watch", "report", {"run_key": "watch/2026-11-09", "part": "watch", "day": "2026-11-09"}),
+    ],
 )
-def test_last_month(day, month):
-    from datetime import date
-
-    from app.timers import month_before
-
-    assert month_before(date.fromisoformat(day)) == month
+def test_a_timer_that_looks_only_asks_for_the_look(worker, name, queue, asked):
+    worker.systems.emulator.control.clear_log()
+    body_of(name)(Timer())
+    ((found, message),) = waiting(worker)
+    assert (found, {**message, **asked}) == (queue, message)
+    assert worker.systems.emulator.control.requests() == []
 
 
 @pytest.mark.parametrize(
@@ -234,7 +270,7 @@ def test_a_request_for_a_run_is_accepted_and_the_same_request_is_the_same_run(wo
         (b"", 400, "the start message is not readable: message: Invalid JSON"),
         (b"\xff\xfe", 400, "the start message is not readable: message: Invalid JSON"),
         (b"[]", 400, "message: Input should be an object"),
-        ({"kind": "pay"}, 400, "kind: Input should be 'sync', 'bill' or 'approve'"),
+        ({"kind": "pay"}, 400, "kind: Input should be 'sync', 'usage'"),
         ({"kind": "bill"}, 400, "kind bill needs a period"),
         ({"kind": "bill", "period": "last"}, 400, "period: String should match pattern"),
         ({"kind": "sync", "day": "today"}, 400, "day: Input should be a valid date"),
@@ -279,16 +315,21 @@ def event(row_id, **fields):
     return func.HttpRequest("POST", "/api/dataverse-events", body=json.dumps(context).encode())
 
 
+def look_for_requests():
+    """What the timer's message leads to."""
+    body_of("start_run")(message('{"look_for": "requests"}'))
+
+
 def test_the_timer_takes_up_what_was_asked_for_once(worker):
     row_id = add_row(worker, csp_kind=727000000)
-    body_of("pick_up_requests")(Timer())
-    body_of("pick_up_requests")(Timer())
-    assert waiting(worker) == [("start", {"v": 1, "request_id": row_id})]
+    look_for_requests()
+    look_for_requests()
+    assert waiting(worker) == [("start", {"v": 1, "trace": None, "request_id": row_id})]
 
 
 def test_what_the_timer_took_up_is_worked_and_answered_on_the_row(worker):
     row_id = add_row(worker, csp_kind=727000000)
-    body_of("pick_up_requests")(Timer())
+    look_for_requests()
     start = worker.ports.queue.receive("start")
     body_of("start_run")(message(start.body))
     worker.ports.queue.delete(start)
@@ -320,7 +361,7 @@ def test_a_webhook_only_leaves_a_message_with_the_id(worker, name):
     row_id = "0c5cbc2f-3a36-5b2e-9a75-1d90f8d7f6aa"
     response = body_of("hear")(event(row_id.upper(), MessageName=name))
     assert (response.status_code, data(response)) == (202, {"status": "accepted"})
-    assert waiting(worker) == [("start", {"v": 1, "request_id": row_id})]
+    assert waiting(worker) == [("start", {"v": 1, "trace": None, "request_id": row_id})]
     assert worker.systems.emulator.control.requests() == []
 
 

@@ -132,7 +132,7 @@ def test_a_row_may_ask_again(office):
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
-        ({"kind": ""}, "The request does not say what to do. Choose sync, bill or approve."),
+        ({"kind": ""}, "The request does not say what to do. Choose one of the kinds."),
         ({"period": ""}, "A run of kind bill needs a month. Write the month as 2026-10."),
         ({"period": "October"}, "'October' is not a month. Write the month as 2026-10."),
         ({"period": "2026-13"}, "'2026-13' is not a month. Write the month as 2026-10."),
