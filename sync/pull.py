@@ -301,7 +301,7 @@ def _relationships(ports: Ports, unit: PullUnit) -> Outcome:
 
     A relationship that is no longer listed is gone, unless an entry of the list that cannot be read
     may be it. What was not read stays as it was, with the day from which on it is stale. Customers
-    whose own unit has not begun are checked by it; whom an event had read meanwhile is read again.
+    whose own unit waits in the same run are checked by it; whom an event had read meanwhile is read again.
     """
     watch = disturbance.Watch(ports, unit)
     stored = {one.key: one for one in ports.store.relationships(unit.scope)}
@@ -328,13 +328,14 @@ def _relationships(ports: Ports, unit: PullUnit) -> Outcome:
     elif refused is None:
         replace_everywhere(ports.store, ("wire.relationship",), bad)
     changed = {one.customer_id for one in [*listed, *unread] if one != stored.get(one.key)}
-    begun = {
+    waiting = {
         one.key.split("/")[2]
         for one in ports.store.units(unit.run_key)
-        if one.key.startswith("pull/customer/") and one.status is not UnitStatus.QUEUED
+        if one.key.startswith("pull/customer/") and one.status is UnitStatus.QUEUED
     }
-    for customer_id in sorted(changed & begun):
-        gate.check_customer(ports, customer_id)
+    for customer_id in sorted(changed - waiting):
+        if ports.store.customer(customer_id) is not None:
+            gate.check_customer(ports, customer_id)
     if refused is not None:
         raise refused
     for customer_id in sorted(late | watch.disturbed()):

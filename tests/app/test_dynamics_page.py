@@ -97,7 +97,7 @@ def test_the_row_of_the_page_is_answered_by_the_webhook_of_the_page(worker):
     worker.drain()
     assert ended(worker) == [row_id]
     assert len(worker.ports.queue) == 0  # writing the answer wakes nobody: Create alone is told
-    FUNCTIONS["pick_up_requests"].get_user_function()(None)
+    worker.handle("start", '{"look_for": "requests"}')
     assert len(worker.ports.queue) == 0  # nor does the timer find it again
 
 
