@@ -22,6 +22,7 @@ from domain.period import Period
 from domain.problems import InputError
 from domain.run import Run
 from invoice.document import Invoice
+from invoice.pdf import to_pdf
 from invoice.render import to_html, to_text
 from reports.health import HealthReport, page, summary
 from sync import approval
@@ -123,11 +124,12 @@ def write_results(worker: Worker, found: Run | None, period: str, out: Path) -> 
     documents = worker.store.documents(period=period)
     folder = out / "invoices"
     folder.mkdir(parents=True, exist_ok=True)
-    for old in (*folder.glob("*.html"), *folder.glob("*.txt")):
+    for old in (one for kind in ("pdf", "html", "txt") for one in folder.glob(f"*.{kind}")):
         old.unlink()  # a draft of an earlier run may be numbered by now
     links = {}
     for document in documents:
         name = _file_name(document)
+        (folder / f"{name}.pdf").write_bytes(to_pdf(document))
         (folder / f"{name}.html").write_text(to_html(document), encoding="utf-8")
         (folder / f"{name}.txt").write_text(to_text(document), encoding="utf-8")
         links[document.key] = f"invoices/{name}.html"

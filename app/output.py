@@ -311,6 +311,8 @@ def explain(worker: Worker, name: str, line: int | None, *, as_json: bool) -> in
         print(to_text(found), end="")
         if why := why_taxed(found):
             print(f"\nTax. {why}")
+        if attached := worker.store.document_file(found.key):
+            print(f"\nThe customer's copy is {attached[0]}, on its row in Dynamics.")
         return DONE
     traces = trace(worker, found, line)
     if line is None:

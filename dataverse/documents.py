@@ -209,6 +209,15 @@ class Documents:
         path = self._client.id_path(INVOICE.name, rows[0][INVOICE.primary_id])
         files.upload(self._client, path, FILE, name, content)
 
+    def document_file(self, document_key: str) -> tuple[str, bytes] | None:
+        """Read the file of a document with its name; None where it has none, or is not stored."""
+        columns = (INVOICE.primary_id, FILE, f"{FILE}_name")
+        rows = self._client.read_keyed(INVOICE.name, columns, (external_key(document_key),))
+        if not rows or rows[0][FILE] is None:
+            return None
+        path = self._client.id_path(INVOICE.name, rows[0][INVOICE.primary_id])
+        return str(rows[0][f"{FILE}_name"]), files.download(self._client, path, FILE)
+
     def settle_document(self, document: Invoice) -> None:
         """Move a document along its life (status, number, dates, fingerprint), lines untouched.
 

@@ -338,7 +338,7 @@ DOCUMENT = of_room(
     Room.DOCUMENT,
     warn(
         "document.file",
-        "whether a document has its page as a file",
+        "whether a document has its PDF as a file",
         "let the environment take the file, or attach it by hand; then approve the month again",
     ),
     warn(

@@ -15,7 +15,7 @@ from domain.problems import Finding, InputError, NotFound, ServiceError, Severit
 from domain.run import Run, RunStatus
 from invoice.document import DocumentKind, DocumentStatus, Invoice
 from invoice.explain import fingerprint
-from invoice.render import to_html
+from invoice.pdf import to_pdf
 from sync import projection
 from sync.documents import readable
 from sync.findings import (
@@ -37,7 +37,7 @@ STANDS = {
 }
 """Documents that the customer has been told of, or is about to be."""
 FILE = "document.file"
-"""The check that every numbered document has its page as a file."""
+"""The check that every numbered document has its file."""
 _FILE_REFUSED = frozenset({400, 403, 404, 413})
 """What stands against one file; anything else is an outage."""
 
@@ -48,7 +48,7 @@ def approve(ports: Ports, message: StartRun) -> list[Invoice]:
     One approval of a month at a time: numbers are consecutive per kind. A draft of a customer that
     is on hold by now stays a draft. Raises InputError, with nothing issued, where a draft must not
     be. A second approval finds no draft and writes nothing. What is issued is then projected where
-    that is switched on, and gets its page as a file. An outage there is raised with the documents
+    that is switched on, and gets its PDF as a file. An outage there is raised with the documents
     issued already: the next approval of the month catches up.
     """
     issued = _issue(ports, message)
@@ -108,9 +108,9 @@ def _issue(ports: Ports, message: StartRun) -> list[Invoice]:
 
 
 def _attach_files(ports: Ports, period: str) -> None:
-    """Attach to each numbered document its page, also to those that an approval before us left.
+    """Attach to each numbered document its PDF, also to those that an approval before us left.
 
-    A page that is refused is a finding, which stands until the document has its file.
+    A file that is refused is a finding, which stands until the document has its file.
     """
     missing = set(ports.store.unattached(period))
     documents = readable(ports.store, period=period)[0] if missing else ()
@@ -119,9 +119,9 @@ def _attach_files(ports: Ports, period: str) -> None:
     for document in documents:
         if document.key not in missing:
             continue
-        name = f"{document.number}.html"
+        name = f"{document.number}.pdf"
         try:
-            ports.store.attach(document.key, name, to_html(document).encode())
+            ports.store.attach(document.key, name, to_pdf(document))
         except ServiceError as fault:
             if not isinstance(fault, NotFound) and fault.status not in _FILE_REFUSED:
                 raise

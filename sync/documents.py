@@ -1,4 +1,4 @@
-"""Documents over all customers, where one that cannot be read stops nobody else."""
+"""Documents over all customers, where one that cannot be read stops nobody else; and their PDF."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ from collections.abc import Sequence
 
 from domain.problems import InputError
 from invoice.document import DocumentStatus, Invoice
+from invoice.pdf import to_pdf
 from sync.ports import Store
+
+
+def pdf_of(store: Store, document: Invoice) -> bytes:
+    """Return the PDF of a document: the one that its row has, else one drawn now.
+
+    What was attached is what the customer was sent; a file of another kind (a person's, or the page
+    of an earlier version) is none. Drawn by the same version, both are the same bytes.
+    """
+    found = store.document_file(document.key) if document.number else None
+    return found[1] if found and found[1].startswith(b"%PDF-") else to_pdf(document)
 
 
 def readable(

@@ -251,6 +251,10 @@ class Store(Protocol):
         """
         ...
 
+    def document_file(self, document_key: str) -> tuple[str, bytes] | None:
+        """Read the file of a document with its name; None where it has none, or is not stored."""
+        ...
+
     def findings(self, *, customer_id: str = "") -> Sequence[Finding]:
         """Read the findings whose cause is there, released ones included."""
         ...

@@ -280,6 +280,9 @@ class MemoryStore:
         self._write(f"attach {document_key}")
         self.files[document_key] = (name, content)
 
+    def document_file(self, document_key: str) -> tuple[str, bytes] | None:
+        return self.files.get(document_key)
+
     def findings(self, *, customer_id: str = "") -> Sequence[Finding]:
         return [
             one

@@ -23,8 +23,10 @@ from domain.run import RunStatus, UnitStatus
 from emulator.scenarios import STORIES
 from invoice.document import DocumentStatus
 from sync import bill
+from sync.documents import pdf_of
 from sync.ledger import LEASE
 from tests.app.conftest import command
+from tests.unit.test_pdf import assert_says
 
 BILL = "bill/2026-10"
 REVERSE = "Reverse charge"
@@ -352,10 +354,21 @@ def test_the_buyers_tax_id_stands_on_the_document(demo):
 # --- the files ---------------------------------------------------------------------------------------
 
 
+def test_the_files_of_the_month_say_every_amount_and_are_what_the_customers_have(demo):
+    with opened(Settings.from_env({"CSP_STATE_DIR": str(demo.state)})) as worker:
+        for document in demo.documents:
+            (path,) = (demo.out / "invoices").glob(f"{document.number}-*.pdf")
+            drawn = path.read_bytes()
+            assert_says(drawn, document)
+            assert worker.store.document_file(document.key) == (f"{document.number}.pdf", drawn)
+            assert pdf_of(worker.store, document) == drawn
+
+
 def test_the_folder_holds_a_page_for_each_document(demo):
     pages = sorted(path.stem for path in (demo.out / "invoices").glob("*.html"))
     texts = sorted(path.stem for path in (demo.out / "invoices").glob("*.txt"))
-    assert pages == texts
+    files = sorted(path.stem for path in (demo.out / "invoices").glob("*.pdf"))
+    assert pages == texts == files
     assert [name[:15] for name in pages] == [one.number for one in demo.documents]
     assert (demo.out / "health.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 

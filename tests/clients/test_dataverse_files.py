@@ -106,8 +106,11 @@ def test_documents_without_their_file_are_found_and_get_it(environment):
     store.settle_document(numbered)
     assert store.unattached("2026-10") == [numbered.key]
     assert store.unattached("2026-09") == []
-    store.attach(numbered.key, "INV-202610-0001.html", b"<html>")
+    assert store.document_file(numbered.key) is None
+    store.attach(numbered.key, "INV-202610-0001.pdf", b"%PDF-1.7")
     assert store.unattached("2026-10") == []
+    assert store.document_file(numbered.key) == ("INV-202610-0001.pdf", b"%PDF-1.7")
+    assert store.document_file("invoice/nobody") is None
     assert store.documents() == (numbered,)
     with pytest.raises(NotFound):
         store.attach("invoice/nobody", "x.html", b"")

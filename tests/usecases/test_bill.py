@@ -22,6 +22,7 @@ from domain.subscription import (
 )
 from domain.tax import TaxRounding
 from invoice.document import DocumentKind, DocumentStatus
+from invoice.pdf import to_pdf
 from sync import approval, bill
 from sync.ledger import LEASE
 from sync.messages import BillUnit, StartRun
@@ -430,15 +431,15 @@ def test_approval_numbers_and_freezes_the_drafts(synced):
     assert (run.status, dict(run.counts)) == (RunStatus.DONE, {"issued": 2})
 
 
-def test_what_is_issued_has_its_page_as_a_file(synced):
+def test_what_is_issued_has_its_pdf_as_a_file(synced):
     work(synced, BILL, APPROVE)
     issued = synced.store.documents()
     assert issued
     assert {key: name for key, (name, _) in synced.store.files.items()} == {
-        one.key: f"{one.number}.html" for one in issued
+        one.key: f"{one.number}.pdf" for one in issued
     }
     for one in issued:
-        assert one.number.encode() in synced.store.files[one.key][1]
+        assert synced.store.files[one.key][1] == to_pdf(one)
 
 
 def test_a_file_that_an_approval_before_could_not_attach_is_made_up_for(synced):
@@ -468,7 +469,7 @@ def test_a_file_that_is_refused_is_a_finding_until_the_document_has_one(synced, 
         "document of 2026-10: INV-202610-0001",
     )
     assert finding.sentence == (
-        "INV-202610-0001.html was refused: The file type is blocked. (0x80043e09)."
+        "INV-202610-0001.pdf was refused: The file type is blocked. (0x80043e09)."
     )
     assert "blocked extensions" in finding.hint
     assert synced.written(lambda: approval.approve(synced.ports, APPROVE)) == []
