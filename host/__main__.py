@@ -19,6 +19,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from host.declared import App, NotRunnable, load
+from host.invocation import Invoker, Invokes
+from host.remote import WorkerProcess
 from host.runner import Host, invoke, make_containers
 
 PORT = 7071
@@ -39,10 +41,16 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = _settings(folder)
         lease = timedelta(seconds=options.lease) if options.lease else None
-        app = load(folder, settings, lease=lease)
-        if options.command == "invoke":
-            return _invoke(app, folder, options)
-        return _run(app, folder, options)
+        worker = WorkerProcess(options.worker, folder, settings) if options.worker else None
+        try:
+            functions = worker.functions() if worker else None
+            app = load(folder, settings, lease=lease, functions=functions)
+            if options.command == "invoke":
+                return _invoke(app, worker or Invoker(folder), options)
+            return _run(app, worker or Invoker(folder), options)
+        finally:
+            if worker is not None:
+                worker.close()
     except NotRunnable as error:
         print(f"host: {error}", file=sys.stderr)
         return 2
@@ -67,6 +75,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="of messages that are worked; the platform's is 600",
     )
+    parser.add_argument(
+        "--worker",
+        type=Path,
+        metavar="PYTHON",
+        help="run the functions in Microsoft's worker, under this interpreter of .venv-worker",
+    )
     parser.add_argument("--quiet", action="store_true", help="warnings and errors only")
     commands = parser.add_subparsers(dest="command", metavar="")
     once = commands.add_parser("invoke", help="one queue or timer function, once")
@@ -90,7 +104,7 @@ def _settings(folder: Path) -> dict[str, str]:
     return dict(os.environ)
 
 
-def _invoke(app: App, folder: Path, options: argparse.Namespace) -> int:
+def _invoke(app: App, invoker: Invokes, options: argparse.Namespace) -> int:
     body = ""
     if options.body is not None:
         try:
@@ -98,7 +112,7 @@ def _invoke(app: App, folder: Path, options: argparse.Namespace) -> int:
         except OSError as error:
             raise NotRunnable(f"--body {options.body}: {error.strerror}") from None
     try:
-        invoke(app, folder, options.name, body)
+        invoke(app, invoker, options.name, body)
     except NotRunnable:
         raise
     except Exception:  # noqa: BLE001 - any function may raise anything; it was logged where it ran
@@ -106,7 +120,7 @@ def _invoke(app: App, folder: Path, options: argparse.Namespace) -> int:
     return 0
 
 
-def _run(app: App, folder: Path, options: argparse.Namespace) -> int:
+def _run(app: App, invoker: Invokes, options: argparse.Namespace) -> int:
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
@@ -115,7 +129,7 @@ def _run(app: App, folder: Path, options: argparse.Namespace) -> int:
     try:
         host = Host(
             app,
-            folder,
+            invoker,
             port=None if options.queues_only else options.port,
             timers=not options.queues_only,
         )

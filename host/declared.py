@@ -35,7 +35,8 @@ class Function:
     name: str
     trigger: Mapping[str, Any]
     bindings: tuple[Mapping[str, Any], ...]
-    call: Callable[..., Any]
+    call: Callable[..., Any] | None = None
+    """None where the function runs in a process of its own."""
 
     @property
     def kind(self) -> str:
@@ -109,14 +110,24 @@ class App:
         )
 
 
-def load(folder: Path, settings: Mapping[str, str], *, lease: timedelta | None = None) -> App:
-    """Import function_app.py of a folder and read what it and host.json declare."""
-    sys.path.insert(0, str(folder))
-    app = importlib.import_module("function_app").app
+def load(
+    folder: Path,
+    settings: Mapping[str, str],
+    *,
+    lease: timedelta | None = None,
+    functions: tuple[Function, ...] | None = None,
+) -> App:
+    """Read what function_app.py of a folder and host.json declare.
+
+    Functions that were indexed elsewhere are taken as given; else the file is imported here.
+    """
+    if functions is None:
+        sys.path.insert(0, str(folder))
+        functions = indexed(importlib.import_module("function_app").app)
     rules = host_file(folder / "host.json", settings)
     extensions = rules.get("extensions") or {}
     return App(
-        functions=indexed(app),
+        functions=tuple(map(supported, functions)),
         settings=settings,
         queues=queue_rules(extensions.get("queues") or {}, lease=lease),
         route_prefix=str((extensions.get("http") or {}).get("routePrefix", "api")).strip("/"),
@@ -125,25 +136,26 @@ def load(folder: Path, settings: Mapping[str, str], *, lease: timedelta | None =
 
 def indexed(app: Any) -> tuple[Function, ...]:
     """Read the SDK's index of an app; the library lets it be asked for only once."""
-    found = []
-    for one in app.get_functions():
-        bindings = tuple(binding.get_dict_repr() for binding in one.get_bindings())
-        name = one.get_function_name()
-        trigger = one.get_trigger().get_dict_repr()
-        others = [
-            binding["type"]
-            for binding in bindings
-            if binding["type"] not in TRIGGERS and binding["type"] != "http"
-        ]
-        if trigger["type"] not in TRIGGERS or others:
-            raise NotRunnable(
-                f"{name} has a binding that is not stood in for here: "
-                f"{', '.join(map(str, others)) or trigger['type']}"
-            )
-        found.append(
-            Function(name=name, trigger=trigger, bindings=bindings, call=one.get_user_function())
+    return tuple(
+        Function(
+            name=one.get_function_name(),
+            trigger=one.get_trigger().get_dict_repr(),
+            bindings=tuple(binding.get_dict_repr() for binding in one.get_bindings()),
+            call=one.get_user_function(),
         )
-    return tuple(found)
+        for one in app.get_functions()
+    )
+
+
+def supported(function: Function) -> Function:
+    """Return a function that can be run here; NotRunnable names the binding that cannot."""
+    kinds = {str(binding["type"]) for binding in function.bindings}
+    if others := kinds - {*TRIGGERS, "http"}:
+        raise NotRunnable(
+            f"{function.name} has a binding that is not stood in for here: "
+            f"{', '.join(sorted(others))}"
+        )
+    return function
 
 
 def host_file(path: Path, settings: Mapping[str, str]) -> dict[str, Any]:

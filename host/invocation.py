@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import azure.functions as func
 
@@ -77,6 +77,20 @@ class Context(func.Context):
         return None
 
 
+class Invokes(Protocol):
+    """Who invokes functions: this process, or a worker of its own."""
+
+    threads: int
+    ended: dict[str, list[int]]
+    """By function: how many invocations succeeded, and how many failed."""
+
+    def submit(self, function: Function, given: Any, reason: str) -> Future[Any]:
+        """Invoke a function as soon as a thread is free."""
+
+    def close(self) -> None:
+        """Wait for what runs."""
+
+
 @dataclass(slots=True)
 class Invoker:
     """Runs functions in one pool of threads and counts how they ended."""
@@ -84,7 +98,6 @@ class Invoker:
     folder: Path
     threads: int = field(default_factory=lambda: thread_count(os.environ))
     ended: dict[str, list[int]] = field(default_factory=dict)
-    """By function: how many invocations succeeded, and how many failed."""
     _pool: ThreadPoolExecutor = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -99,7 +112,7 @@ class Invoker:
         """Invoke a function in this thread; what it raises is logged and raised."""
         context = Context(function.name, self.folder)
         arguments = {function.argument: given}
-        if "context" in inspect.signature(function.call).parameters:
+        if function.call and "context" in inspect.signature(function.call).parameters:
             arguments["context"] = context
         log.info(
             "Executing 'Functions.%s' (Reason='%s', Id=%s)",
@@ -135,6 +148,7 @@ class Invoker:
 
 
 def _called(function: Function, arguments: dict[str, Any]) -> Any:
+    assert function.call is not None
     result = function.call(**arguments)
     if inspect.iscoroutine(result):
         result = asyncio.run(result)

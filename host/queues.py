@@ -27,7 +27,7 @@ from azure.functions.queue import QueueMessage
 from azure.storage.queue import QueueClient
 
 from host.declared import Function, QueueRules
-from host.invocation import Invoker
+from host.invocation import Invokes
 
 log = logging.getLogger("host")
 FIRST_PAUSE = 0.1
@@ -105,7 +105,7 @@ class Listener:
         *,
         connection: str,
         rules: QueueRules,
-        invoker: Invoker,
+        invoker: Invokes,
         on_poison: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.function = function

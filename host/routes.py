@@ -19,7 +19,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 from host.declared import App, Function, NotRunnable
-from host.invocation import Invoker
+from host.invocation import Invokes
 
 log = logging.getLogger("host")
 MAX_BODY = 100 * 1024 * 1024  # of the platform
@@ -73,7 +73,7 @@ class Door:
     """The WSGI application over the HTTP functions."""
 
     def __init__(
-        self, app: App, invoker: Invoker, invoke: Callable[[str, str], None] | None = None
+        self, app: App, invoker: Invokes, invoke: Callable[[str, str], None] | None = None
     ) -> None:
         self._routes = routes(app)
         self._invoker = invoker

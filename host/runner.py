@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from concurrent.futures import Future
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Self
 
 from azure.core.exceptions import ResourceExistsError
@@ -20,7 +18,7 @@ from azure.storage.blob import ContainerClient
 from werkzeug.serving import BaseWSGIServer
 
 from host.declared import App, Function, NotRunnable
-from host.invocation import Invoker
+from host.invocation import Invokes
 from host.queues import Listener
 from host.routes import Door, serve
 from host.timers import Clock, checked, request
@@ -37,15 +35,15 @@ class Host:
     def __init__(
         self,
         app: App,
-        folder: Path,
+        invoker: Invokes,
         *,
         port: int | None = 0,
         timers: bool = True,
         queues: bool = True,
     ) -> None:
-        """`port` None: no HTTP. NotRunnable is raised where a setting or a queue is not there."""
+        """`port` None: no HTTP. NotRunnable is raised where a setting is not there."""
         self.app = app
-        self.invoker = Invoker(folder)
+        self.invoker = invoker
         self.listeners = [self._listener(one) for one in app.of("queueTrigger")] if queues else []
         self._clock = Clock(app, self.invoker) if timers else None
         self._server: BaseWSGIServer | None = None
@@ -149,14 +147,11 @@ def given(app: App, function: Function, body: str) -> Any:
     raise NotRunnable(f"{function.name} answers HTTP: ask it at its address")
 
 
-def invoke(app: App, folder: Path, name: str, body: str) -> None:
+def invoke(app: App, invoker: Invokes, name: str, body: str) -> None:
     """Invoke one queue or timer function here and now; what it raises is raised."""
-    invoker = Invoker(folder)
     function = app.named(name)
-    reason = "invoked by hand"
-    done: Future[Any] = invoker.submit(function, given(app, function, body), reason)
     try:
-        done.result()
+        invoker.submit(function, given(app, function, body), "invoked by hand").result()
     finally:
         invoker.close()
 

@@ -19,7 +19,7 @@ from azure.functions.timer import TimerRequest
 from croniter import CroniterError, croniter
 
 from host.declared import App, Function, NotRunnable
-from host.invocation import Invoker
+from host.invocation import Invokes
 
 log = logging.getLogger("host")
 
@@ -58,7 +58,7 @@ class Clock:
     """Waits for the next of all timers and fires it."""
 
     def __init__(
-        self, app: App, invoker: Invoker, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self, app: App, invoker: Invokes, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
         self.schedules: dict[str, str] = {}
         self._functions: dict[str, Function] = {}

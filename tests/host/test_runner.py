@@ -14,7 +14,16 @@ import azure.functions as func
 import pytest
 from azure.storage.queue import QueueClient
 
-from host.declared import App, NotRunnable, QueueRules, host_file, indexed, queue_rules, span
+from host.declared import (
+    App,
+    NotRunnable,
+    QueueRules,
+    host_file,
+    indexed,
+    queue_rules,
+    span,
+    supported,
+)
 from host.invocation import Invoker
 from host.routes import pattern
 from host.runner import Host
@@ -99,7 +108,7 @@ def queue_app(queues, work, poison=None, rules=RULES):
 def test_a_message_leaves_the_queue_after_its_function_succeeded(queues, tmp_path):
     seen = []
     app = queue_app(queues, lambda m: seen.append((m.get_body(), m.dequeue_count, m.id)))
-    with Host(app, tmp_path, port=None) as host:
+    with Host(app, Invoker(tmp_path), port=None) as host:
         queues.send("Größe".encode())
         until(lambda: seen and host.idle())
         ((body, count, number),) = seen
@@ -117,7 +126,7 @@ def test_a_message_that_fails_comes_again_and_after_its_last_try_goes_to_the_poi
         raise RuntimeError("no")
 
     app = queue_app(queues, fails, lambda m: given_up.append((m.get_body(), m.dequeue_count)))
-    with Host(app, tmp_path, port=None):
+    with Host(app, Invoker(tmp_path), port=None):
         queues.send(b"{}")
         until(lambda: given_up)
     assert tries == [1, 2, 3]
@@ -136,7 +145,7 @@ def test_a_message_that_failed_is_out_of_sight_for_as_long_as_host_json_says(que
     rules = QueueRules(
         visibility_timeout=timedelta(seconds=1), max_polling_interval=RULES.max_polling_interval
     )
-    with Host(queue_app(queues, fails_once, rules=rules), tmp_path, port=None):
+    with Host(queue_app(queues, fails_once, rules=rules), Invoker(tmp_path), port=None):
         queues.send(b"{}")
         until(lambda: len(times) == 2)
     assert 0.9 < times[1] - times[0] < 4
@@ -144,7 +153,7 @@ def test_a_message_that_failed_is_out_of_sight_for_as_long_as_host_json_says(que
 
 def test_what_is_not_base64_is_given_up_without_a_try(queues, tmp_path):
     tries = []
-    with Host(queue_app(queues, tries.append), tmp_path, port=None) as host:
+    with Host(queue_app(queues, tries.append), Invoker(tmp_path), port=None) as host:
         queues.send('{"kind": "sync"}')
         poison = f"{queues.name}-poison"
         assert until(lambda: queues.seen(poison)) == ['{"kind": "sync"}']
@@ -161,7 +170,7 @@ def test_what_fails_on_a_poison_queue_stays_there_out_of_sight(queues, tmp_path)
 
     app = queue_app(queues, lambda _: None, fails)
     poison = f"{queues.name}-poison"
-    with Host(app, tmp_path, port=None):
+    with Host(app, Invoker(tmp_path), port=None):
         queues.send(b"{}", poison)
         until(lambda: tries)
         time.sleep(0.5)
@@ -182,7 +191,7 @@ def test_no_more_run_at_once_than_a_batch_and_its_threshold(queues, tmp_path):
             done.append(1)
 
     app = queue_app(queues, slow)
-    with Host(app, tmp_path, port=None) as host:
+    with Host(app, Invoker(tmp_path), port=None) as host:
         assert host.invoker.threads >= RULES.batch_size
         for _ in range(16):
             queues.send(b"{}")
@@ -198,7 +207,7 @@ def test_a_message_stays_leased_for_as_long_as_its_function_runs(queues, tmp_pat
         time.sleep(3.5)
 
     rules = QueueRules(lease=timedelta(seconds=2), max_polling_interval=timedelta(milliseconds=100))
-    with Host(queue_app(queues, long, rules=rules), tmp_path, port=None) as host:
+    with Host(queue_app(queues, long, rules=rules), Invoker(tmp_path), port=None) as host:
         queues.send(b"{}")
         until(lambda: tries)
         until(host.idle)
@@ -217,7 +226,7 @@ def test_at_the_end_what_runs_is_worked_to_its_end_and_what_waits_is_on_the_queu
         go.wait(5)
         done.append(message.get_body())
 
-    host = Host(queue_app(queues, work), tmp_path, port=None)
+    host = Host(queue_app(queues, work), Invoker(tmp_path), port=None)
     for number in range(3):
         queues.send(str(number).encode())
     host.start()
@@ -272,7 +281,7 @@ def timer_app(work, **settings):
 def test_a_timer_fires_at_its_time_and_is_told_so(tmp_path):
     fired = []
     app = timer_app(lambda *given: fired.append(given), WHEN="* * * * * *")
-    with Host(app, tmp_path, port=None):
+    with Host(app, Invoker(tmp_path), port=None):
         until(lambda: len(fired) >= 2, 5)
     timer, context = fired[0]
     assert timer.past_due is False
@@ -336,7 +345,7 @@ def door(tmp_path):
         daily_fired.append(timer)
 
     daily_fired = []
-    with Host(App(functions=indexed(app), settings={}), tmp_path) as host:
+    with Host(App(functions=indexed(app), settings={}), Invoker(tmp_path)) as host:
         host.fired = daily_fired
         yield host
 
@@ -457,7 +466,7 @@ def test_a_binding_that_is_not_stood_in_for_is_refused():
     with pytest.raises(
         NotRunnable, match="take has a binding that is not stood in for here: queue"
     ):
-        indexed(app)
+        supported(*indexed(app))
 
 
 @pytest.mark.parametrize(
@@ -475,4 +484,4 @@ def test_a_connection_that_cannot_be_used_here_is_said(settings, problem, tmp_pa
         del message
 
     with pytest.raises(NotRunnable, match=problem):
-        Host(App(functions=indexed(app), settings=settings), tmp_path, port=None)
+        Host(App(functions=indexed(app), settings=settings), Invoker(tmp_path), port=None)
