@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -185,23 +185,15 @@ class AzureQueue:
 
     def delete(self, message: Message) -> None:
         """Remove a message that was worked; without effect when its lease was lost."""
-        from azure.core.exceptions import ResourceNotFoundError  # noqa: PLC0415 - heavy
-
-        try:
+        with unless_lost():
             self._client(message.kind).delete_message(message.id, message.receipt)
-        except ResourceNotFoundError:
-            return
 
     def release(self, message: Message, *, after: timedelta = timedelta(0)) -> None:
         """Give a message back, to be seen again after a pause."""
-        from azure.core.exceptions import ResourceNotFoundError  # noqa: PLC0415 - heavy
-
-        try:
+        with unless_lost():
             self._client(message.kind).update_message(
                 message.id, message.receipt, visibility_timeout=int(after.total_seconds())
             )
-        except ResourceNotFoundError:
-            return
 
     def poisoned(self, kind: str) -> tuple[Message, ...]:
         """Return the first of what was given up on, without taking it."""
@@ -245,6 +237,18 @@ class AzureQueue:
             with contextlib.suppress(ResourceExistsError):
                 client.create_queue()
         return client
+
+
+@contextlib.contextmanager
+def unless_lost() -> Iterator[None]:
+    """Act on a leased message, without effect where its lease ended and somebody else has it."""
+    from azure.core.exceptions import HttpResponseError  # noqa: PLC0415 - heavy
+
+    try:
+        yield
+    except HttpResponseError as error:
+        if getattr(error, "error_code", None) not in ("MessageNotFound", "PopReceiptMismatch"):
+            raise
 
 
 def _known(kind: str) -> str:

@@ -1,5 +1,6 @@
 """The same behaviour on Azurite, Microsoft's own look-alike of Azure Storage."""
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -30,3 +31,19 @@ def test_messages_are_leased_released_deleted_and_poisoned(azurite):
     queue.delete(done)
     queue.release(done)
     assert queue.receive("close") is None
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_who_lost_the_lease_of_a_message_neither_deletes_nor_returns_it(azurite):
+    queue = AzureQueue(connection_string=azurite, create=True)
+    queue.send("event", ["{}"])
+    late = queue.receive("event", lease=timedelta(seconds=1))
+    time.sleep(1.2)
+    current = queue.receive("event")
+    queue.delete(late)
+    queue.release(late)
+    assert queue.receive("event") is None  # still leased by the other
+    queue.release(current)
+    again = queue.receive("event")
+    assert again.id == current.id
+    queue.delete(again)
