@@ -266,10 +266,11 @@ def dry_run(worker: Worker, message: StartRun, *, as_json: bool) -> int:
     from invoice.explain import explain_document
     from invoice.render import to_text
     from sync import bill
+    from sync.drafts import propose
 
     drafts = []
     for unit in bill.plan(worker.ports, message):
-        file, draft = bill.propose(worker.ports, unit.customer_id, unit.month)
+        file, draft = propose(worker.ports, unit.customer_id, unit.month)
         drafts.append((file.customer.name, draft))
     if as_json:
         print_json(

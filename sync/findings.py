@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from typing import TypeVar
 
 from domain.period import Period
 from domain.problems import Finding, Severity
@@ -18,6 +19,8 @@ from domain.subscription import CostLine
 from invoice.document import Invoice
 from rules.checks import Room, in_force, of_rooms
 from sync.ports import Ports, Store
+
+T = TypeVar("T")
 
 INVOICE_CHECKS = of_rooms(Room.INVOICE)
 """What is found in reading one of Microsoft's invoices; the record begins with which."""
@@ -115,3 +118,15 @@ def replace_everywhere(
         by_customer[finding.customer_id].append(finding)
     for customer_id, own in sorted(by_customer.items()):
         store.replace_findings(checks, customer_id, own)
+
+
+def sift(records: Iterable[T | Finding]) -> tuple[list[T], list[Finding]]:
+    """Part what could be read from what could not."""
+    good: list[T] = []
+    bad: list[Finding] = []
+    for record in records:
+        if isinstance(record, Finding):
+            bad.append(record)
+        else:
+            good.append(record)
+    return good, bad

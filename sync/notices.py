@@ -28,7 +28,7 @@ from domain.problems import Conflict, Finding, Severity, WorkerError
 from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
 from rules.checks import judged
 from sync import alerts, disturbance, pull
-from sync.findings import replace_everywhere
+from sync.findings import replace_everywhere, sift
 from sync.ledger import Later, Ledger, Outcome
 from sync.messages import PullUnit, TakeNotice
 from sync.ports import Ports
@@ -212,7 +212,7 @@ def _customer(ports: Ports, notice: TakeNotice) -> Outcome:
     customer_id = notice.customer_id
     today = ports.now().date()
     since, until = today - timedelta(days=pull.AUDIT_DAYS), today + timedelta(days=1)
-    changes, bad = pull.sift(ports.partner_center.subscription_events(since, until, customer_id))
+    changes, bad = sift(ports.partner_center.subscription_events(since, until, customer_id))
     saved = ports.store.save(changes)
     ports.store.replace_findings(("wire.audit_record",), customer_id, bad)
     # Last the customer itself, whose reading ends with its checks.
@@ -244,14 +244,14 @@ def _ours(ports: Ports, customer_id: str) -> bool:
 
 def _costs(ports: Ports, notice: TakeNotice) -> Outcome:
     """Import the invoice; who is on it may be new, and is entered first so that lines have an owner."""
-    listed, _ = pull.sift(ports.partner_center.customers())
+    listed, _ = sift(ports.partner_center.customers())
     known = {one.id for one in ports.store.customers()}
     ports.store.save([one for one in listed if one.id not in known])
     return pull.work(ports, _part(ports, notice, "costs", notice.invoice_id))
 
 
 def _unbilled(ports: Ports, notice: TakeNotice) -> Outcome:
-    heads, _ = pull.sift(ports.partner_center.invoices())
+    heads, _ = sift(ports.partner_center.invoices())
     counts: dict[str, int] = {}
     for currency in alerts.currencies(ports, heads):
         done = alerts.work(ports, _part(ports, notice, "unbilled", currency))

@@ -35,7 +35,7 @@ from invoice.file import CustomerFile
 from invoice.sold import sold_lines
 from rules import reconcile, shadow, succession, tax
 from rules.four_way import four_way
-from sync import bill, deliveries, usage_grouping
+from sync import bill, deliveries, drafts, usage_grouping
 from sync.findings import concerning, current, held_customers
 from sync.looks import unbilled_before
 from sync.ports import Ports
@@ -134,7 +134,7 @@ def _held_then(
 ) -> bool:
     """Say whether a customer was on hold on a day: its bill is computed anew, by today's policy."""
     by_engine = file.contract is not None and file.contract.tax_decider is TaxDecider.ENGINE
-    return bill.draft(
+    return drafts.draft(
         file,
         period,
         day,
@@ -270,7 +270,7 @@ class _Sides:
             self.contracts[customer_id] = contract
         if contract is not None and until is not None and contract.starts < until:
             until = min(until, contract.ends or until)
-            proposed = bill.charges_of(file, contract, self.period, until, self.today).charges
+            proposed = drafts.charges_of(file, contract, self.period, until, self.today).charges
         mine = {charge.key: charge for charge in proposed}
         self.due.extend(charge for charge in proposed if self._of_the_month(charge))
         self.sold.extend(

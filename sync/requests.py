@@ -22,7 +22,7 @@ from domain.period import Period
 from domain.problems import Conflict, InputError, NotFound
 from domain.run import RequestStatus, Run, RunRequest, RunStatus
 from invoice.document import DocumentKind, Invoice
-from sync import approval, bill
+from sync import approval, bill, drafts
 from sync.ledger import Busy
 from sync.messages import OF_A_MONTH, StartRun, TakeRequest
 from sync.ports import Ports
@@ -210,7 +210,7 @@ def _preview(ports: Ports, message: StartRun) -> tuple[str, Mapping[str, Any], b
         documents = approval.approvable(ports, message)
     else:
         for unit in bill.plan(ports, message):
-            file, result = bill.propose(ports, unit.customer_id, unit.month)
+            file, result = drafts.propose(ports, unit.customer_id, unit.month)
             if result.document is not None:
                 documents.append(result.document)
             elif result.held:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from domain.period import month_before
 from domain.problems import InputError
 from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
-from sync import approval, bill, notices, projection, pull, releases, requests
+from sync import approval, bill, costs, notices, projection, pull, releases, requests
 from sync.ledger import Ledger, Outcome
 from sync.messages import (
     MODELS,
@@ -179,7 +179,7 @@ def _plan(ports: Ports, message: StartRun) -> tuple[str, Sequence[Unit]]:
         case "sync":
             return "pull", pull.plan(ports, message)
         case "usage":
-            return "pull", pull.plan_usage(ports, message)
+            return "pull", costs.plan(ports, message)
         case "access":
             return "pull", pull.plan_access(ports, message)
         case "bill" | "approve":

@@ -11,7 +11,7 @@ from app.wiring import opened
 from domain.contract import EarnedCredit, Untagged, UsageGroup, UsageGrouping
 from domain.period import Period
 from domain.subscription import CostKind
-from sync import bill
+from sync import drafts
 from sync.messages import StartRun
 
 OCTOBER = Period.month("2026-10")
@@ -41,7 +41,9 @@ def usage_of(document):
 def drafted(worker, file, **terms):
     """October, as if nothing had been billed yet."""
     contract = replace(file.contract, **terms)
-    found = bill.draft(replace(file, documents=(), contract=contract), OCTOBER, worker.today(), {})
+    found = drafts.draft(
+        replace(file, documents=(), contract=contract), OCTOBER, worker.today(), {}
+    )
     assert [finding.check for finding in found.findings if finding.check[:5] == "usage"] == []
     assert found.document is not None
     return found.document
@@ -53,7 +55,7 @@ def test_a_month_is_billed_by_tag_once_the_contract_asks_and_the_issued_one_stay
         line for line in file.cost_lines if line.kind is CostKind.USAGE and line.falls_on in OCTOBER
     ]
     assert metered
-    held = bill.draft(
+    held = drafts.draft(
         replace(file, documents=(), contract=replace(file.contract, grouping=BY_TAG)),
         OCTOBER,
         worker.today(),
@@ -69,7 +71,7 @@ def test_a_month_is_billed_by_tag_once_the_contract_asks_and_the_issued_one_stay
     worker.drain()
     file = the_file(worker)
     assert file.contract.grouping == BY_TAG
-    _, again = bill.propose(worker.ports, file.customer.id, OCTOBER)
+    _, again = drafts.propose(worker.ports, file.customer.id, OCTOBER)
     assert again.document is None  # issued by service, and so it stays
 
     by_tag = usage_of(drafted(worker, file))

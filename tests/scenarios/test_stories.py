@@ -36,7 +36,8 @@ from invoice.render import to_text
 from partner_center.billing import cost_lines_of
 from partner_center.subscriptions import SubscriptionWire
 from rules.reconcile import reconcile
-from sync.bill import compared, draft
+from sync.bill import compared
+from sync.drafts import draft
 from tests.builders import (
     ALWAYS,
     CUSTOMER,

@@ -23,7 +23,7 @@ from domain.subscription import (
 from domain.tax import TaxRounding
 from invoice.document import DocumentKind, DocumentStatus
 from invoice.pdf import to_pdf
-from sync import approval, bill
+from sync import approval, bill, drafts
 from sync.ledger import LEASE
 from sync.messages import BillUnit, StartRun
 from tests.builders import (
@@ -184,16 +184,16 @@ def test_a_hold_of_another_customer_is_none_of_this_run(office):
 
 
 def test_a_dry_run_computes_the_same_and_writes_nothing(synced):
-    drafts = []
+    made = []
 
     def propose():
         units = bill.plan(synced.ports, BILL)
-        found = [bill.propose(synced.ports, unit.customer_id, unit.month) for unit in units]
-        drafts.extend(draft.document for _, draft in found)
+        found = [drafts.propose(synced.ports, unit.customer_id, unit.month) for unit in units]
+        made.extend(draft.document for _, draft in found)
 
     assert synced.written(propose) == []
     work(synced, BILL)
-    assert drafts == list(synced.store.documents())
+    assert made == list(synced.store.documents())
 
 
 def test_a_contract_that_starts_later_bills_nothing(synced):
@@ -300,12 +300,12 @@ def test_a_fault_in_an_old_invoice_holds_what_asks_for_the_lines_of_its_month(sy
     november = Period.month("2026-11")
     fault = a_fault("wire.usage", NORTHWIND, record=record)
     synced.store.save([fault])
-    assert bill.propose(synced.ports, NORTHWIND, Period.month("2026-10"))[1].held
-    assert bill.propose(synced.ports, NORTHWIND, november)[1].held
+    assert drafts.propose(synced.ports, NORTHWIND, Period.month("2026-10"))[1].held
+    assert drafts.propose(synced.ports, NORTHWIND, november)[1].held
     synced.store.replace_findings((fault.check,), NORTHWIND, [])
     work(synced, BILL)
     synced.store.save([fault])
-    assert not bill.propose(synced.ports, NORTHWIND, november)[1].held
+    assert not drafts.propose(synced.ports, NORTHWIND, november)[1].held
     synced.partner_center.heads.append(
         an_invoice_head("50.00", id="I2", billed=november, issued_on=day("2026-12-08"))
     )
@@ -336,7 +336,7 @@ def test_a_fault_in_an_old_invoice_holds_what_asks_for_the_lines_of_its_month(sy
 def test_a_fault_in_an_invoice_without_lines_holds_every_bill(synced):
     synced.store.save([a_fault("wire.usage", NORTHWIND, record="invoice I9: usage file: is torn")])
     for month in ("2026-10", "2026-11"):
-        assert bill.propose(synced.ports, NORTHWIND, Period.month(month))[1].held
+        assert drafts.propose(synced.ports, NORTHWIND, Period.month(month))[1].held
 
 
 def test_a_warning_holds_nobody(synced):
@@ -708,7 +708,7 @@ def test_a_wrong_rate_of_tax_that_was_issued_is_taken_back_and_asked_for_anew(sy
     synced.store.save([replace(profile, rate_percent=Decimal(7))])
     work(synced, BILL, APPROVE)
     synced.store.save([replace(profile, right_from=day("2026-10-01"))])
-    _, drafted = bill.propose(synced.ports, CUSTOMER, Period.month("2026-10"))
+    _, drafted = drafts.propose(synced.ports, CUSTOMER, Period.month("2026-10"))
     lines = [(str(line.amount.amount), str(line.tax.amount)) for line in drafted.document.lines]
     assert lines == [("-120.00", "-8.40"), ("120.00", "22.80")]
 
@@ -754,7 +754,7 @@ def test_tax_is_rounded_as_the_accounting_target_does(synced, target, taxes, tot
             a_rule("0", key="rule/once", kind="one_time"),
         ]
     )
-    _, drafted = bill.propose(synced.ports, NORTHWIND, Period.month("2026-10"))
+    _, drafted = drafts.propose(synced.ports, NORTHWIND, Period.month("2026-10"))
     assert drafted.document is not None, [one.sentence for one in drafted.told]
     assert [str(line.tax.amount) for line in drafted.document.lines] == taxes
     assert str(drafted.document.tax.amount) == total
@@ -766,14 +766,14 @@ def test_what_no_invoice_prices_yet_is_not_billed_ahead(synced):
     subscription = next(iter(synced.store.table(Subscription).values()))
     assert subscription.customer_id == CUSTOMER
     fabrikam_is_billed(synced, frequency=Frequency.QUARTER)
-    file, _ = bill.propose(synced.ports, CUSTOMER, Period.month("2026-10"))
+    file, _ = drafts.propose(synced.ports, CUSTOMER, Period.month("2026-10"))
     ending = [replace(line, subscription_end=day("2026-11-14")) for line in file.cost_lines]
     file = replace(
         file,
         cost_lines=tuple(ending),
         subscriptions=tuple(replace(one, term_end=day("2026-11-14")) for one in file.subscriptions),
     )
-    found = bill.draft(file, Period.month("2026-10"), day("2026-11-08"), {})
+    found = drafts.draft(file, Period.month("2026-10"), day("2026-11-08"), {})
     assert "price.ahead" in {finding.check for finding in found.findings}
     assert not found.held
     assert [str(line.charge.service) for line in found.document.lines] == [

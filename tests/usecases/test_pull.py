@@ -14,7 +14,7 @@ from domain.period import Period
 from domain.problems import Incomplete, Severity, Unavailable
 from domain.run import RunStatus, UnitStatus
 from domain.subscription import CostKind, CostLine, Subscription, SubscriptionEvent, UsageSummary
-from sync import bill, deliveries, pull
+from sync import costs, deliveries, drafts, pull
 from sync.messages import StartRun
 from tests.builders import (
     a_contract,
@@ -319,13 +319,13 @@ def test_what_was_issued_from_a_voided_invoice_stands_where_its_replacement_says
     void_and_replace(office)
     work(office, TOMORROW)
     for customer in ("c1", NORTHWIND):
-        draft = bill.propose(office.ports, customer, OCTOBER)[1]
+        draft = drafts.propose(office.ports, customer, OCTOBER)[1]
         assert (draft.document, draft.held) == (None, False)
     assert totals(office) == issued
 
 
 def test_old_invoices_are_not_pulled(office):
-    limit = day("2026-11-09") - timedelta(days=pull.INVOICE_DAYS)
+    limit = day("2026-11-09") - timedelta(days=costs.INVOICE_DAYS)
     office.partner_center.heads += [
         an_invoice_head(id="I0", issued_on=limit),
         an_invoice_head(id="I-1", issued_on=limit - timedelta(days=1)),

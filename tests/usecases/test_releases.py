@@ -27,7 +27,7 @@ from domain.problems import (
 from domain.run import RunStatus, UnitStatus
 from invoice.document import DocumentStatus
 from rules.checks import CHECKS
-from sync import bill, releases
+from sync import drafts, releases
 from sync.findings import current
 from tests.builders import CUSTOMER, a_subscription, an_agreement, day
 from tests.usecases.office import (
@@ -420,7 +420,7 @@ FAULTS = sorted(
 def test_one_customers_fault_of_any_kind_leaves_the_others_billed(tmp_path):
     office = an_office(tmp_path)
     work(office, SYNC)
-    found_by_a_draft = {*bill._CHECKS, *bill._RECONCILE_CHECKS}
+    found_by_a_draft = {*drafts.DRAFT_CHECKS, *drafts.RECONCILE_CHECKS}
     for check in FAULTS:
         fault = a_fault(check, severity=CHECKS[check].severity)
         office.store.save([fault])
@@ -483,7 +483,7 @@ def test_rows_that_cannot_be_read_hold_their_customer_alone(tmp_path, monkeypatc
 def test_data_that_cannot_be_reckoned_with_holds_its_customer_alone(tmp_path, monkeypatch, fault):
     office = an_office(tmp_path)
     work(office, SYNC)
-    whole = bill.charges_of
+    whole = drafts.charges_of
 
     def impossible(file, *rest):
         if file.customer.id == CUSTOMER:
@@ -491,7 +491,7 @@ def test_data_that_cannot_be_reckoned_with_holds_its_customer_alone(tmp_path, mo
         return whole(file, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(bill, "charges_of", impossible)
+        patch.setattr(drafts, "charges_of", impossible)
         work(office, BILL)
         assert totals(office) == HELD
         assert the_hold(office).sentence == (
@@ -506,15 +506,17 @@ def test_a_fault_of_our_own_or_an_outage_is_no_finding(tmp_path, monkeypatch):
     work(office, SYNC)
     for fault in (InvariantBroken("a charge is lost"), Unavailable("down", service="Store")):
         with monkeypatch.context() as patch:
-            patch.setattr(bill, "charges_of", lambda *_, fault=fault: (_ for _ in ()).throw(fault))
+            patch.setattr(
+                drafts, "charges_of", lambda *_, fault=fault: (_ for _ in ()).throw(fault)
+            )
             with pytest.raises(type(fault)):
-                bill.propose(office.ports, CUSTOMER, Period.month("2026-10"))
+                drafts.propose(office.ports, CUSTOMER, Period.month("2026-10"))
     assert current(office.ports) == []
 
 
 def test_while_a_bill_cannot_be_computed_what_was_found_before_stands(office, monkeypatch):
     release(office)
-    monkeypatch.setattr(bill, "charges_of", lambda *_: 1 / 0)
+    monkeypatch.setattr(drafts, "charges_of", lambda *_: 1 / 0)
     work(office, BILL)
     assert {one.check: one.holds for one in current(office.ports)} == {
         "agreement.missing": False,

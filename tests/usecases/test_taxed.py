@@ -26,7 +26,7 @@ from domain.tax import (
     TaxTreatment,
 )
 from invoice.document import DocumentStatus
-from sync import bill
+from sync import drafts
 from tests.builders import CUSTOMER, SOMEWHERE, a_line, an_account, day, issued
 from tests.usecases.office import APPROVE, BILL, SYNC, an_office, work
 
@@ -79,7 +79,7 @@ def decided_by(office, decider):
 
 
 def drafted(office, period=OCTOBER):
-    _, found = bill.propose(office.ports, CUSTOMER, period)
+    _, found = drafts.propose(office.ports, CUSTOMER, period)
     return found
 
 
@@ -163,9 +163,9 @@ def test_an_answer_of_the_register_makes_the_reverse_charge_and_its_age_holds(of
         ("2026-12-08", ["tax.number_ageing"]),
         ("2026-12-09", ["tax.number_old"]),
     ]:
-        file, _ = bill.propose(office.ports, CUSTOMER, OCTOBER)
-        known = replace(bill.tax.Known(), check_number=valid_vat)
-        told = bill.draft(file, OCTOBER, day(on), {}, taxing=known)
+        file, _ = drafts.propose(office.ports, CUSTOMER, OCTOBER)
+        known = replace(drafts.tax.Known(), check_number=valid_vat)
+        told = drafts.draft(file, OCTOBER, day(on), {}, taxing=known)
         assert [one for one in checks(told) if one.startswith("tax.")] == expected, on
 
 

@@ -8,7 +8,7 @@ import pytest
 from domain.contract import EarnedCredit, UsageGroup, UsageGrouping
 from domain.period import Period
 from domain.subscription import CostKind
-from sync import bill, deliveries, usage_grouping
+from sync import deliveries, drafts, usage_grouping
 from sync.messages import StartRun
 from tests.builders import a_contract, a_pass_on, day, period
 from tests.usecases.office import (
@@ -92,7 +92,7 @@ def test_an_issued_month_stays_as_it_was_billed(office):
     work(office, APPROVE)
     agree(office, grouping=UsageGrouping(by=UsageGroup.ONE_LINE))
     for month in ("2026-10", "2026-11"):
-        _, draft = bill.propose(office.ports, NORTHWIND, Period.month(month))
+        _, draft = drafts.propose(office.ports, NORTHWIND, Period.month(month))
         assert (draft.document, draft.findings) == (None, ())
 
 
@@ -187,7 +187,7 @@ def test_a_month_that_was_billed_so_is_read_so_again(office):
         ("rg-app", "4711"),
         ("rg-db", ""),
     }
-    _, draft = bill.propose(office.ports, NORTHWIND, OCTOBER)
+    _, draft = drafts.propose(office.ports, NORTHWIND, OCTOBER)
     assert (draft.document, draft.findings) == (None, ())
 
 
