@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from http import HTTPStatus
@@ -20,6 +20,7 @@ from typing import Any
 from dataverse.client import SQL_TIMEOUT, TRANSIENT, DataverseClient
 from dataverse.schema import EXTERNAL_KEY, Row
 from domain.problems import ServiceError, TimedOut
+from transport.calls import Threads
 
 CHUNK = 200
 """Rows in one request: Microsoft's advice is 100 to 1000; larger ones are refused more dearly."""
@@ -88,7 +89,7 @@ class BulkWriter:
             for chunk in filter(None, _chunks(rows, size)):
                 work.send(chunk)
             return work.refused
-        with ThreadPoolExecutor(pace.allowance.at_once, "dataverse") as pool:
+        with Threads(pace.allowance.at_once, "dataverse") as pool:
             flying: set[Future[None]] = set()
             try:
                 for chunk in _chunks(rows, size):

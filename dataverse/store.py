@@ -75,14 +75,28 @@ class DataverseStore(Documents, Findings):
     """One environment as the store of the use cases; safe for threads."""
 
     def __init__(
-        self, client: DataverseClient, now: Callable[[], datetime], *, chunk: int = CHUNK
+        self,
+        client: DataverseClient,
+        now: Callable[[], datetime],
+        *,
+        chunk: int = CHUNK,
+        tell: Callable[[Run | UnitOfWork], None] = lambda _: None,
     ) -> None:
-        """`now` is aware UTC; `chunk` is how many rows go into one bulk request at most."""
+        """`now` is aware UTC; `chunk` is how many rows go into one bulk request at most.
+
+        `tell` hears of each run and unit that was written.
+        """
         super().__init__(Rows(client, now, chunk=chunk))
+        self._tell = tell
 
     def save(self, records: Sequence[object]) -> Saved:
         """Upsert records by their keys; equal rows are not written again (see `Rows.save`)."""
-        return self._rows.save(records)
+        saved = self._rows.save(records)
+        if saved.created or saved.updated:
+            for record in records:
+                if isinstance(record, Run):
+                    self._tell(record)
+        return saved
 
     # Customers -----------------------------------------------------------------------------------
 
@@ -370,6 +384,7 @@ class DataverseStore(Documents, Findings):
         except NotFound:
             self._rows.forget_links()
             raise
+        self._tell(unit)
         return etag(written)
 
     def _read(self, table: Table, where: str = "") -> list[Any]:

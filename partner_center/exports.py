@@ -15,7 +15,6 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -34,6 +33,7 @@ from partner_center.parts import Counter
 from partner_center.wire import Text, Whole, Wire
 from transport import exact_json
 from transport.blobs import FolderArchive, Stored
+from transport.calls import Threads
 from transport.session import Answer, Http
 
 _BILLING = "/v1.0/reports/partners/billing"
@@ -286,7 +286,7 @@ class BillingExports:
 
             journal.add(self._blobs.stream(f"{root}/{quote(wire.name)}?{signature}", receive))
 
-        with ThreadPoolExecutor(self._parallel) as pool:
+        with Threads(self._parallel) as pool:
             futures = [pool.submit(fetch, wire) for wire in manifest.blobs]
             try:
                 for future in futures:

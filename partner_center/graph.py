@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +10,7 @@ from domain.customer import AccessAssignment, DelegatedAdminRelationship
 from domain.problems import Finding, NotFound, ServiceError
 from partner_center.customers import AssignmentWire, RelationshipWire
 from partner_center.wire import label, objects, read
+from transport.calls import Threads
 from transport.refusals import request_id_of
 from transport.session import Answer, Http
 
@@ -31,7 +31,7 @@ class GraphDirectory:
         self, customer_id: str = ""
     ) -> Iterator[DelegatedAdminRelationship | Finding]:
         """Yield every GDAP relationship with its assignments, or those of one customer."""
-        with ThreadPoolExecutor(_PARALLEL) as pool:
+        with Threads(_PARALLEL) as pool:
             for page in self._listed(customer_id.lower()):
                 yield from pool.map(self._relationship, page)
 

@@ -53,7 +53,15 @@ class _MemoryLine:
 class MemoryQueue:
     """Queues in this process; what is on them is lost with it. Safe for threads."""
 
-    def __init__(self, *, now: Now = lambda: datetime.now(UTC), max_tries: int = MAX_TRIES) -> None:
+    def __init__(
+        self,
+        *,
+        now: Now = lambda: datetime.now(UTC),
+        max_tries: int = MAX_TRIES,
+        stamp: Callable[[str], str] = str,
+    ) -> None:
+        """`stamp` may write into each message where its trace goes on."""
+        self._stamp = stamp
         self._now = now
         self._max_tries = max_tries
         self._number = 0
@@ -63,7 +71,7 @@ class MemoryQueue:
     def send(self, kind: str, messages: Iterable[str], *, after: timedelta = timedelta(0)) -> int:
         """Put JSON messages on the queue of their kind, to be seen after a while; returns how many."""
         line = self._lines[_known(kind)]
-        bodies = [_checked(message) for message in messages]
+        bodies = [_checked(self._stamp(message)) for message in messages]
         with self._lock:
             for body in bodies:
                 self._number += 1
@@ -135,7 +143,10 @@ class AzureQueue:
         client_id: str = "",
         api_version: str | None = None,
         create: bool = False,
+        stamp: Callable[[str], str] = str,
     ) -> None:
+        """`stamp` may write into each message where its trace goes on."""
+        self._stamp = stamp
         self._account_url = account_url
         self._connection_string = connection_string
         self._client_id = client_id
@@ -153,7 +164,8 @@ class AzureQueue:
             client = self._client(_known(kind))
             for message in messages:
                 client.send_message(
-                    _checked(message), visibility_timeout=int(after.total_seconds()) or None
+                    _checked(self._stamp(message)),
+                    visibility_timeout=int(after.total_seconds()) or None
                 )
                 count += 1
         except AzureError as error:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -230,7 +231,7 @@ class Http:
             return answer
 
         return self._persist(
-            _Request(method, self._own(url), params, sent, body, tokens),
+            _Request(method, self._own(url), params, sent, body, tokens, count(1)),
             read,
             repeatable=keyed
             or method in _IDEMPOTENT
@@ -290,7 +291,7 @@ class Http:
             return receive(_bounded(chunks, limit, self.service))
 
         return self._persist(
-            _Request("GET", url, params, dict(headers or {}), None, tokens),
+            _Request("GET", url, params, dict(headers or {}), None, tokens, count(1)),
             read,
             repeatable=True,
         )
@@ -351,10 +352,12 @@ class Http:
         refused: str = "",
         turn: Turn | None = None,
     ) -> T:
-        method, url, params, headers, body, tokens = request
+        method, url, params, headers, body, tokens, tries = request
         token = tokens.get_token(self._scope, refused=refused).token if tokens else ""
+        tried = next(tries)
         started = time.perf_counter()
         status: int | None = None
+        request_id = ""
         address = urlsplit(url)
         try:
             with self._session.request(
@@ -369,6 +372,7 @@ class Http:
                 timeout=self._timeout,
             ) as response:
                 status = response.status_code
+                request_id = request_id_of(response.headers)
                 if turn:
                     turn.heard(status, response.headers)
                 if status < HTTPStatus.BAD_REQUEST:
@@ -387,7 +391,16 @@ class Http:
         finally:
             milliseconds = round((time.perf_counter() - started) * 1000)
             self._on_call(
-                Call(self.service, method, address.netloc, address.path, status, milliseconds)
+                Call(
+                    self.service,
+                    method,
+                    address.netloc,
+                    address.path,
+                    status,
+                    milliseconds,
+                    tried,
+                    request_id,
+                )
             )
 
     def _own(self, url: str) -> str:
@@ -420,6 +433,7 @@ class _Request(NamedTuple):
     headers: Mapping[str, str]
     body: bytes | None
     tokens: Tokens | None
+    tries: Iterator[int]
 
 
 class _TokenRefused(Exception):  # noqa: N818 - control flow inside this file
