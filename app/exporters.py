@@ -194,7 +194,7 @@ def span_line(span: ReadableSpan) -> str:
     """Return a span as one line: trace, name, duration and what it says."""
     trace = format(span.context.trace_id, "032x")[:8] if span.context else ""
     milliseconds = ((span.end_time or 0) - (span.start_time or 0)) // 1_000_000
-    told = " ".join(f"{name}={value}" for name, value in (span.attributes or {}).items())
+    told = " ".join(f"{name}={value!r}" for name, value in (span.attributes or {}).items())
     return f"span {trace} {span.name} {milliseconds} ms {told}\n"
 
 

@@ -24,7 +24,9 @@ def _handle(queue: str, message: func.QueueMessage) -> None:
     from sync.ledger import Later
 
     try:
-        worker().handle(queue, message.get_body())
+        worker().handle(
+            queue, message.get_body(), message_id=message.id or "", tries=message.dequeue_count or 1
+        )
     except Later as early:
         log.info("message %s of queue %s comes again: %s", message.id, queue, early)
         worker().postpone(queue, message.get_body(), early)

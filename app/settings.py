@@ -162,6 +162,10 @@ class Settings(BaseModel):
     webhook_ca_file: Path | None = None
     """PEM: roots in place of the usual ones, and authorities between them and the certificates."""
 
+    telemetry: Literal["off", "console", "otlp", "azure"] | None = None
+    """Where traces, metrics and events go. Left out: to Application Insights where functions run and
+    APPLICATIONINSIGHTS_CONNECTION_STRING is set, else nowhere."""
+
     patience_seconds: float = Field(default=300, ge=0, le=3600)
     """How long a failing foreign system is waited for, in all, per call."""
     export_deadline_seconds: float = Field(default=3600, ge=1, le=86400)

@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 from app.places import World
 from app.settings import Settings
 from app.systems import Systems, asks_vies, systems_of, token_store
+from app.telemetry import Telemetry
 from app.vat import valid_vat
 from dataverse.client import GRANTED, DataverseClient
 from dataverse.projection import SalesProjection
@@ -101,6 +102,8 @@ class Worker:
     """Where Partner Center posts its events."""
     signers: Callable[[], Signers]
     """What checks their signatures, made when the first one comes."""
+    telemetry: Telemetry
+    """What tells of what this worker does."""
     bearers: Callable[[], BearerTokens]
     """What judges the tokens of callers over HTTP, made when the first one comes."""
 
@@ -121,7 +124,8 @@ class Worker:
 
     def request(self, message: StartRun) -> str:
         """Ask for a run; returns its key."""
-        self.ports.queue.send("start", [message.model_dump_json()])
+        with self.telemetry.asking(message.run_key):
+            self.ports.queue.send("start", [message.model_dump_json()])
         return message.run_key
 
     def ask(self, kind: RunKind) -> str:
@@ -146,17 +150,20 @@ class Worker:
     def look_for_requests(self) -> None:
         """Have it looked whether anybody asked for a run in Dynamics."""
         message = LookForRequests(look_for="requests")
-        self.ports.queue.send("start", [message.model_dump_json()])
+        with self.telemetry.asking("requests"):
+            self.ports.queue.send("start", [message.model_dump_json()])
 
     def look_around(self) -> None:
         """Have it looked whether everything is done in time."""
         day = self.today()
         unit = ReportUnit(run_key=f"watch/{day}", part="watch", day=day)
-        self.ports.queue.send("report", [unit.model_dump_json()])
+        with self.telemetry.asking(unit.run_key):
+            self.ports.queue.send("report", [unit.model_dump_json()])
 
     def take_up(self, request_id: str) -> None:
         """Let a request that somebody made in Dynamics be taken up."""
-        self.ports.queue.send("start", [TakeRequest(request_id=request_id).model_dump_json()])
+        with self.telemetry.asking(f"request/{request_id}"):
+            self.ports.queue.send("start", [TakeRequest(request_id=request_id).model_dump_json()])
 
     def pick_up(self) -> list[str]:
         """Let every request be taken up that was made since the last look; returns their ids."""
@@ -166,9 +173,12 @@ class Worker:
         """Read a run."""
         return self.store.run(key)
 
-    def handle(self, queue: str, body: str | bytes) -> runs.Told:
-        """Work one message; returns what came of it."""
-        return runs.handle(self.ports, queue, body)
+    def handle(
+        self, queue: str, body: str | bytes, *, message_id: str = "", tries: int = 1
+    ) -> runs.Told:
+        """Work one message; returns what came of it. Which it is, and how often it came, is told."""
+        with self.telemetry.message(queue, body, message_id=message_id, tries=tries):
+            return runs.handle(self.ports, queue, body)
 
     def postpone(self, queue: str, body: str | bytes, early: Later) -> None:
         """Send a message anew that came too early; one whose unit is held looks again soon."""
@@ -180,7 +190,9 @@ class Worker:
 
     def give_up(self, queue: str, body: str | bytes, problem: str = "") -> None:
         """Note that a message is not tried again, and why."""
-        runs.give_up(self.ports, queue, body, problem or "its message failed too often")
+        self.telemetry.gave_up(queue, body)
+        with self.telemetry.message(f"{queue}-poison", body):
+            runs.give_up(self.ports, queue, body, problem or "its message failed too often")
 
     def drain(self, on_progress: Callable[[Progress], None] = lambda _: None) -> None:
         """Work messages in this process until the queues are empty.
@@ -199,7 +211,12 @@ class Worker:
                 self._wait_for(busy)
                 continue
             try:
-                self.handle(message.kind, message.body)
+                self.handle(
+                    message.kind,
+                    message.body,
+                    message_id=message.id,
+                    tries=message.dequeue_count,
+                )
             except Later as error:
                 busy = error
                 queue.release(message, after=error.until - self.ports.now())
@@ -225,7 +242,8 @@ class Worker:
         (self.systems.sleep or time.sleep)(max(seconds, 0))
 
     def close(self) -> None:
-        """Give back what this mode holds open."""
+        """Give back what this mode holds open, and send what is still to be told."""
+        self.telemetry.close()
         if self.systems.emulator is not None:
             self.systems.emulator.close()
 
@@ -237,17 +255,20 @@ def worker() -> Worker:
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Worker]:
+def opened(settings: Settings, telemetry: Telemetry | None = None) -> Iterator[Worker]:
     """A worker for one command; its queues are in this process in every mode."""
-    made = build(settings)
+    made = build(settings, telemetry=telemetry)
     try:
         yield made
     finally:
         made.close()
 
 
-def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
+def build(
+    settings: Settings, *, in_cloud_host: bool = False, telemetry: Telemetry | None = None
+) -> Worker:
     """Fill every port. `in_cloud_host`: messages go to Azure queues, archives to blobs."""
+    telemetry = telemetry or _telemetry(settings, in_cloud_host=in_cloud_host)
     session = new_session()
     systems = systems_of(settings, session)
     urls = {**systems.urls, "tax_engine": settings.tax_engine_url or ""}
@@ -277,6 +298,7 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
             patience=patience,
             pace=pace,
             timeout=timeout,
+            on_call=telemetry.call,
             **clock,
         )
 
@@ -338,7 +360,7 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
             pace=None if settings.mode == "embedded" else Pace(GRANTED),
         )
     )
-    store = DataverseStore(dataverse, systems.now)
+    store = DataverseStore(dataverse, systems.now, tell=telemetry.tell)
     directory = GraphDirectory(graph)
     checks: dict[str, Callable[[], Any]] = {
         "Partner Center": lambda: next(iter(partner_center.invoices()), None),
@@ -374,7 +396,7 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
         store=store,
         archive=archive,
         requests=RequestRows(dataverse),
-        queue=_queue(settings, systems, in_cloud_host=in_cloud_host),
+        queue=_queue(settings, systems, telemetry, in_cloud_host=in_cloud_host),
         now=systems.now,
         policy=settings.severities,
         tax_rounding=settings.tax_rounding,
@@ -407,6 +429,7 @@ def build(settings: Settings, *, in_cloud_host: bool = False) -> Worker:
         ),
         signers=cache(signers),
         bearers=cache(bearers),
+        telemetry=telemetry,
     )
 
 
@@ -431,9 +454,20 @@ def _archive(settings: Settings, *, in_cloud_host: bool) -> FolderArchive | Blob
     return FolderArchive(settings.state_dir / "archive")
 
 
-def _queue(settings: Settings, systems: Systems, *, in_cloud_host: bool) -> Queue:
+def _telemetry(settings: Settings, *, in_cloud_host: bool) -> Telemetry:
+    """Tell where the settings say; a command tells nobody unless it is said."""
+    if not (in_cloud_host or settings.telemetry):
+        return Telemetry()
+    from app.exporters import telemetry_of
+
+    return telemetry_of(settings.telemetry, os.environ)
+
+
+def _queue(
+    settings: Settings, systems: Systems, telemetry: Telemetry, *, in_cloud_host: bool
+) -> Queue:
     if not in_cloud_host:
-        return MemoryQueue(now=systems.now)
+        return MemoryQueue(now=systems.now, stamp=telemetry.stamp)
     if not (settings.storage_account_url_queue or settings.storage_connection_string):
         raise ConfigurationError(
             "there is no queue to send messages to",
@@ -443,6 +477,7 @@ def _queue(settings: Settings, systems: Systems, *, in_cloud_host: bool) -> Queu
         account_url=settings.storage_account_url_queue or "",
         connection_string=_reveal(settings.storage_connection_string),
         client_id=settings.managed_identity_client_id or "",
+        stamp=telemetry.stamp,
     )
 
 

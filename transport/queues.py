@@ -165,7 +165,7 @@ class AzureQueue:
             for message in messages:
                 client.send_message(
                     _checked(self._stamp(message)),
-                    visibility_timeout=int(after.total_seconds()) or None
+                    visibility_timeout=int(after.total_seconds()) or None,
                 )
                 count += 1
         except AzureError as error:

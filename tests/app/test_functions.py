@@ -485,7 +485,7 @@ def test_a_fault_is_left_to_the_host_to_try_again(worker, monkeypatch):
     def fails(queue, body):
         raise Unavailable("no answer", service="Dataverse", status=503)
 
-    monkeypatch.setattr(type(worker), "handle", lambda self, queue, body: fails(queue, body))
+    monkeypatch.setattr(type(worker), "handle", lambda self, queue, body, **_: fails(queue, body))
     with pytest.raises(Unavailable):
         body_of("bill_customer")(message(UNIT))
 
@@ -543,7 +543,7 @@ def test_what_another_worker_holds_is_sent_anew_until_it_is_free(worker, monkeyp
     """The host would try it five times, and give it up before the lease ends."""
     left = timedelta(minutes=9)
 
-    def busy(self, queue, body):
+    def busy(self, queue, body, **_):
         if left > timedelta(0):
             raise Busy("bill/c1/2026-10 is being worked", self.ports.now() + left)
         done.append(queue)
@@ -565,7 +565,7 @@ def test_what_another_worker_holds_is_sent_anew_until_it_is_free(worker, monkeyp
 
 
 def test_what_comes_too_early_is_out_of_sight_until_it_is_time(worker, monkeypatch):
-    def early(self, queue, body):
+    def early(self, queue, body, **_):
         raise Later("not listed yet", self.ports.now() + timedelta(minutes=15))
 
     monkeypatch.setattr(type(worker), "handle", early)
