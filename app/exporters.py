@@ -36,8 +36,9 @@ OFF_BY_DEFAULT = (
     "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL",
     "APPLICATIONINSIGHTS_SDKSTATS_DISABLED",
     "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED",
+    "APPLICATIONINSIGHTS_OPENTELEMETRY_RESOURCE_METRIC_DISABLED",
 )
-"""What the exporter tells Microsoft of itself, from other addresses than the one it was given."""
+"""What the exporter tells of itself, and asks for, beside what it was given: set to false, it may."""
 METRICS_EVERY = 60_000
 
 _log = logging.getLogger(__name__)

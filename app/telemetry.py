@@ -34,9 +34,11 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from pydantic import ValidationError
 
 from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
 from sync.ledger import Later
+from sync.messages import MODELS
 from transport.calls import Call, log_call
 from transport.redaction import redact
 
@@ -60,7 +62,7 @@ METRICS: Final[Mapping[str, tuple[str, str, str]]] = {
 
 _PARTS = ("microsoft", "billed", "credited", "held", "excluded", "sold")
 _ENDED = {UnitStatus.SETTLED, UnitStatus.HELD, UnitStatus.FAILED, UnitStatus.PARKED}
-_OF_UNITS = {"pull", "bill"}
+_OF_UNITS = {queue for queue, model in MODELS.items() if hasattr(model, "key")} - {"event"}
 """Queues whose messages are worked once: another one finds its unit settled."""
 _ANSWERS = {404, 409, 410, 412}
 """Refusals that the caller asked for: what is not there, what somebody else wrote first."""
@@ -147,14 +149,16 @@ class Telemetry:
 
         A message that finds its unit settled is told as `settled before`: so duplicates show.
         """
-        data = _read(body)
+        data, run_key = _read(body), ""
+        with suppress(ValidationError, KeyError):  # of what is not readable less is told
+            run_key = getattr(MODELS[queue].model_validate_json(body), "run_key", "")
         about = _word(data.get("part") or data.get("kind"))
         customer = data.get("customer_id") or (data.get("scope") if about == "customer" else None)
         told = {
             "csp.queue": queue,
             "csp.tries": tries,
             "csp.message": message_id,
-            "csp.run": _id(data.get("run_key")),
+            "csp.run": run_key,
             "csp.customer": _id(customer),
         }
         name = f"{queue} {about}".strip()
@@ -214,6 +218,7 @@ class Telemetry:
         """Tell of one finished try of a call, which took until now."""
         log_call(call)
         ended = time.time_ns()
+        host, _, port = call.host.partition(":")
         span = self._tracer.start_span(
             f"{call.method} {call.template}",
             kind=SpanKind.CLIENT,
@@ -222,10 +227,11 @@ class Telemetry:
                 {
                     "http.request.method": call.method,
                     "http.response.status_code": call.status,
-                    "server.address": call.host,
+                    "server.address": host,
+                    "server.port": int(port or 443),
                     "url.template": call.template,
+                    "url.full": f"https://{call.host}{call.template}",
                     "csp.service": call.service,
-                    "csp.path": call.template,
                     "csp.tries": call.tried,
                     "csp.request": call.request_id,
                 }

@@ -190,8 +190,8 @@ class Worker:
 
     def give_up(self, queue: str, body: str | bytes, problem: str = "") -> None:
         """Note that a message is not tried again, and why."""
-        self.telemetry.gave_up(queue, body)
         with self.telemetry.message(f"{queue}-poison", body):
+            self.telemetry.gave_up(queue, body)
             runs.give_up(self.ports, queue, body, problem or "its message failed too often")
 
     def drain(self, on_progress: Callable[[Progress], None] = lambda _: None) -> None:
