@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import sys
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -44,10 +43,11 @@ METRICS_EVERY = 60_000
 _log = logging.getLogger(__name__)
 
 
-def telemetry_of(choice: str | None, environ: Mapping[str, str]) -> Telemetry:
+def telemetry_of(choice: str | None, environ: MutableMapping[str, str]) -> Telemetry:
     """Return what tells of this process; a fault of its set-up is a line in the log, and silence.
 
     Left open, the choice is Azure Monitor where its connection string is set, and else nobody.
+    `environ` is the process's own: the exporter reads its settings there.
     """
     choice = choice or ("azure" if environ.get(CONNECTION) else "off")
     if choice == "off":
@@ -63,7 +63,11 @@ def telemetry_of(choice: str | None, environ: Mapping[str, str]) -> Telemetry:
 
 
 def telemetry_to(
-    spans: SpanProcessor, metrics: MetricReader, logs: LogRecordProcessor | None = None
+    spans: SpanProcessor,
+    metrics: MetricReader,
+    logs: LogRecordProcessor | None = None,
+    *,
+    name: str = "",
 ) -> Telemetry:
     """Return what tells to these; of the log they hear our events, and everybody's warnings."""
     from opentelemetry.sdk._logs import LoggerProvider
@@ -71,7 +75,7 @@ def telemetry_to(
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
 
-    resource = Resource.create({"service.name": os.environ.get("WEBSITE_SITE_NAME") or SCOPE})
+    resource = Resource.create({"service.name": name or SCOPE})
     tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
     tracers.add_span_processor(spans)
     meters = MeterProvider([metrics], resource=resource, shutdown_on_exit=False)
@@ -95,14 +99,14 @@ def telemetry_to(
 # Where to ----------------------------------------------------------------------------------------
 
 
-def _azure(environ: Mapping[str, str]) -> Telemetry:
+def _azure(environ: MutableMapping[str, str]) -> Telemetry:
     """To Application Insights: by identity where APPLICATIONINSIGHTS_AUTHENTICATION_STRING says so."""
     if not environ.get(CONNECTION):
         raise ConfigurationError(
             f"CSP_TELEMETRY is azure, but {CONNECTION} is not set", hint="set it, or choose another"
         )
     for name in OFF_BY_DEFAULT:
-        os.environ.setdefault(name, "true")
+        environ.setdefault(name, "true")
     from azure.monitor.opentelemetry.exporter import (
         AzureMonitorLogExporter,
         AzureMonitorMetricExporter,
@@ -118,10 +122,11 @@ def _azure(environ: Mapping[str, str]) -> Telemetry:
         BatchSpanProcessor(AzureMonitorTraceExporter(**to)),
         PeriodicExportingMetricReader(once(AzureMonitorMetricExporter(**to)), METRICS_EVERY),
         BatchLogRecordProcessor(AzureMonitorLogExporter(**to)),
+        name=environ.get("WEBSITE_SITE_NAME", ""),
     )
 
 
-def _otlp(_: Mapping[str, str]) -> Telemetry:
+def _otlp(_: MutableMapping[str, str]) -> Telemetry:
     """To a collector at OTEL_EXPORTER_OTLP_ENDPOINT, by a package that is not among ours."""
     from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
@@ -144,7 +149,7 @@ def _otlp(_: Mapping[str, str]) -> Telemetry:
     )
 
 
-def _console(_: Mapping[str, str]) -> Telemetry:
+def _console(_: MutableMapping[str, str]) -> Telemetry:
     """To stderr, a line for each span and at the end one for each metric."""
     from opentelemetry.sdk.metrics.export import (
         ConsoleMetricExporter,

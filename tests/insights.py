@@ -50,9 +50,7 @@ class Insights:
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """The rows of a table, as ingestion makes them of envelopes."""
-        return [
-            row(one) for one in self.sent if TABLES.get(one["data"]["baseType"], "") == table
-        ]
+        return [row(one) for one in self.sent if TABLES.get(one["data"]["baseType"], "") == table]
 
     def query(self, kql: str, *, window: timedelta = timedelta(days=1)) -> list[dict[str, Any]]:
         """Ask the tables, of which no more is seen than a window until now."""
@@ -66,7 +64,8 @@ class Insights:
                     continue
                 values = [one.get(name) for name in names]
                 values[0] = one["timestamp"] - self.age
-                con.execute(f"insert into {table} values ({', '.join('?' * len(names))})", values)
+                blanks = ", ".join("?" * len(names))
+                con.execute(f"insert into {table} values ({blanks})", values)  # noqa: S608
         answer = duckdb_kql.query(con, kql)
         found = [dict(zip(answer.columns, values, strict=True)) for values in answer.fetchall()]
         con.close()
@@ -107,9 +106,7 @@ def milliseconds(duration: str) -> float:
     """Read `d.hh:mm:ss.fff`."""
     days, clock = duration.split(".", 1)
     hours, minutes, seconds = clock.split(":")
-    span = timedelta(
-        days=int(days), hours=int(hours), minutes=int(minutes), seconds=float(seconds)
-    )
+    span = timedelta(days=int(days), hours=int(hours), minutes=int(minutes), seconds=float(seconds))
     return span / timedelta(milliseconds=1)
 
 
@@ -120,7 +117,7 @@ class Listening:
         insights = self.insights = Insights()
 
         class Ingestion(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:  # noqa: N802 - the library's name
+            def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 items = json.loads(body)
                 if insights.status == 200:
