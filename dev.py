@@ -3,6 +3,7 @@
 
     python3 dev.py demo          a whole partner month on this laptop, no tenant needed
     python3 dev.py test          every check and test
+    python3 dev.py host          the functions on this machine: timers, queues, HTTP
     python3 dev.py check         the checks that do not run the product (format, lint, types, imports)
     python3 dev.py run ARGS      python -m app ARGS in the environment
 
@@ -26,7 +27,11 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 SUPPORTED = ((3, 13), (3, 12), (3, 11))
 RUN = ("requirements.txt",)
 TEST = ("requirements.txt", "requirements-dev.txt")
-NODE = (ROOT / "tests" / "conformance" / "node", ROOT / "host" / "azurite")
+WORKER = ROOT / ".venv-worker"
+WORKER_FILES = ("requirements.txt", "host/requirements-worker.txt")
+WORKER_VERSION = "3.13"
+AZURITE = ROOT / "host" / "azurite"
+NODE = (ROOT / "tests" / "conformance" / "node", AZURITE)
 
 
 def main(arguments: list[str]) -> int:
@@ -39,7 +44,11 @@ def main(arguments: list[str]) -> int:
     if command == "check":
         return make_environment(TEST) or checks()
     if command == "test":
-        return make_environment(TEST) or make_node_packages() or checks() or tests(rest)
+        made = make_environment(TEST) or make_node_packages() or make_worker_environment()
+        return made or checks() or tests(rest)
+    if command == "host":
+        made = make_environment(TEST) or make_node_packages((AZURITE,))
+        return made or run([str(PYTHON), "-m", "host.laptop", *rest])
     print((__doc__ or "").strip())
     return 0 if command in {"help", "-h", "--help"} else 2
 
@@ -120,6 +129,56 @@ def make_environment(files: tuple[str, ...]) -> int:
         path.write_text(fingerprint(files[:count]))
     print(f"Environment ready after {time.monotonic() - started:.0f} s.", flush=True)
     return 0
+
+
+def make_worker_environment() -> int:
+    """Make `.venv-worker`, in which Microsoft's Python worker runs the functions for the tests.
+
+    It is of the version that is deployed; where that is not found the tests say so themselves.
+    """
+    python = WORKER / PYTHON.relative_to(VENV)
+    stamp = WORKER / "installed.txt"
+    wanted = fingerprint(WORKER_FILES)
+    if python.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return 0
+    interpreter = find_worker_python()
+    if interpreter is None:
+        return 0
+    print(f"Making the environment of Microsoft's worker in {WORKER.name} (once) ...", flush=True)
+    shutil.rmtree(WORKER, ignore_errors=True)
+    if run([interpreter, "-m", "venv", str(WORKER)]):
+        return 2
+    names = [part for file in WORKER_FILES for part in ("-r", file)]
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if run([*pip, "--require-hashes", *names]):
+        print("dev.py: pip could not install Microsoft's worker (see above)", file=sys.stderr)
+        return 2
+    stamp.write_text(wanted)
+    return 0
+
+
+def find_worker_python() -> str | None:
+    """Return an interpreter of the deployed version that starts; None when there is none.
+
+    A command on the path may be a shim that does not. Tools that install several versions keep them
+    side by side, so what stands beside this interpreter's installation is looked at as well.
+    """
+    name = f"python{WORKER_VERSION}"
+    beside = Path(sys.base_prefix).resolve().parent
+    places = [sys.executable, shutil.which(name)]
+    for folder in sorted(beside.glob(f"*{WORKER_VERSION}*"), reverse=True):
+        places += [str(folder / "bin" / name), str(folder / "python.exe")]
+    ask = "import sys; print('%s.%s' % sys.version_info[:2])"
+    for place in places:
+        if place is None:
+            continue
+        try:
+            told = subprocess.run([place, "-c", ask], capture_output=True, text=True, check=False)
+        except OSError:
+            continue
+        if told.returncode == 0 and told.stdout.strip() == WORKER_VERSION:
+            return place
+    return None
 
 
 def make_node_packages(folders: tuple[Path, ...] = NODE) -> int:

@@ -75,14 +75,19 @@ class WorkerProcess:
         return told
 
     def functions(self) -> tuple[Function, ...]:
-        """The functions as the worker indexes them."""
+        """Let the worker index the app; returns its functions."""
+        return self.functions_of(self.index())
+
+    @staticmethod
+    def functions_of(told: Mapping[str, Any]) -> tuple[Function, ...]:
+        """The functions of what the worker said of the app."""
         return tuple(
             Function(
                 name=one["name"],
                 trigger=next(b for b in one["bindings"] if str(b["type"]).endswith("Trigger")),
                 bindings=tuple(one["bindings"]),
             )
-            for one in self.index()["functions"]
+            for one in told["functions"]
         )
 
     def refused(self) -> list[str]:
