@@ -157,6 +157,7 @@ def new_session(pool_size: int = 64) -> requests.Session:
 
 def mount_wsgi(session: requests.Session, apps: Mapping[str, WSGIApplication]) -> None:
     """Bind base URLs to apps in this process and refuse every other host."""
+    session.trust_env = False  # a proxy has no part in this, and looking for one costs each request
     for scheme in ("https://", "http://"):
         session.mount(scheme, _Closed())
     for base_url, app in apps.items():

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from functools import lru_cache
 from http import HTTPStatus
 from itertools import count
 from typing import Any
@@ -36,7 +37,7 @@ from emulator.dataverse.seed import complete
 from emulator.dataverse.seed import seed as fill
 from emulator.dataverse.settings import Settings
 from emulator.dataverse.sqltext import Sql
-from emulator.dataverse.store import Store
+from emulator.dataverse.store import MEMORY, Store
 from emulator.dataverse.tracking import Tracking
 from emulator.dataverse.webhooks import Delivery, Webhooks
 
@@ -59,7 +60,7 @@ class DataverseApp:
     def __init__(
         self,
         *,
-        file: str = ":memory:",
+        file: str = MEMORY,
         clock: Clock,
         base_url: Callable[[], str],
         check_token: TokenCheck | None = None,
@@ -110,17 +111,19 @@ class DataverseApp:
         self._fill()
 
     def _fill(self) -> None:
-        with self.store.lock:
-            if self.store.schema.tables:
-                with self.store.transaction():
+        store = self.store
+        with store.lock:
+            if store.schema.tables:
+                with store.transaction():
                     complete(self.definitions, self.rows)
-                return
-            with self.store.transaction():
-                self.store.load_schema()  # another process may have filled the file just now
-                if not self.store.schema.tables:
-                    fill(self.definitions, self.rows, application_id=self._application_id)
-                    if self._with_sales:
-                        install_sales(self.definitions)
+            elif store.file == MEMORY:
+                start = self._clock.now()
+                store.copy_from(_filled(self._application_id, self._with_sales, store.seed, start))
+            else:
+                with store.transaction():
+                    store.load_schema()  # another process may have filled the file just now
+                    if not store.schema.tables:
+                        _begin(self.definitions, self._application_id, with_sales=self._with_sales)
 
     def install_sales(self) -> None:
         """Install Dynamics 365 Sales, once; only `reset` takes it away again."""
@@ -339,6 +342,22 @@ class DataverseApp:
 
     def _next_request_id(self) -> str:
         return str(uuid.uuid5(_REQUESTS, str(next(self._requests))))
+
+
+def _begin(definitions: Definitions, application_id: str, *, with_sales: bool) -> None:
+    fill(definitions, definitions.rows, application_id=application_id)
+    if with_sales:
+        install_sales(definitions)
+
+
+@lru_cache(maxsize=4)
+def _filled(application_id: str, with_sales: bool, seed: int, start: datetime) -> Store:
+    """A new environment's store in memory, made once and copied: it costs many times the copy."""
+    store = Store(file=MEMORY, clock=Clock(start), seed=seed)
+    with store.transaction():
+        rows = Rows(store, Settings())
+        _begin(Definitions(store, rows), application_id, with_sales=with_sales)
+    return store
 
 
 def _body(environ: dict[str, Any]) -> bytes:

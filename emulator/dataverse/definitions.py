@@ -45,6 +45,7 @@ class Definitions:
         self.store = store
         self.rows = rows
         self._cells: list[str] | None = None  # collects the cells of a table in the making
+        self._next_key: tuple[Schema, int, datetime | None] | None = None
 
     @property
     def _schema(self) -> Schema:
@@ -380,8 +381,12 @@ class Definitions:
 
     def keys_due(self) -> bool:
         """Whether an index job has work at this moment."""
-        now = self.store.clock.now()
-        return any(k.status == "Pending" and k.active_from <= now for k in self._schema.all_keys())
+        schema = self._schema
+        if self._next_key is None or self._next_key[:2] != (schema, schema.version):
+            pending = [k.active_from for k in schema.all_keys() if k.status == "Pending"]
+            self._next_key = (schema, schema.version, min(pending, default=None))
+        due = self._next_key[2]
+        return due is not None and due <= self.store.clock.now()
 
     def build_keys(self) -> None:
         """The index job: build what is due; rows that repeat a value make the key Failed."""

@@ -364,7 +364,25 @@ def _filtered(
     if not text:
         return documents
     node = odata.Parser(text, aliases).parse()
+    names = _alternatives(node)
+    if names is not None:
+        path, wanted = names
+        return [d for d in documents if _value(path, d, kind) in wanted]
     return [d for d in documents if _holds(node, d, kind)]
+
+
+def _alternatives(node: Any) -> tuple[odata.Path, set[str]] | None:
+    """The property and its texts where a filter is `x eq 'a' or x eq 'b' …`: how clients ask most."""
+    parts = node.parts if isinstance(node, odata.Logic) and node.op == "or" else (node,)
+    wanted: dict[Any, set[str]] = {}
+    for part in parts:
+        if not (isinstance(part, odata.Compare) and part.op == "eq"):
+            return None
+        if not (isinstance(part.right, odata.Literal) and isinstance(part.right.value, str)):
+            return None
+        wanted.setdefault(part.left, set()).add(part.right.value.lower())
+    path, texts = next(iter(wanted.items()))
+    return (path, texts) if len(wanted) == 1 and isinstance(path, odata.Path) else None
 
 
 def _holds(node: Any, document: Definition, kind: str) -> bool:
