@@ -1,8 +1,20 @@
-"""What every room of the tests may ask for: Azurite, Microsoft's look-alike of Azure Storage."""
+"""What holds for every test, and what every room of them may ask for."""
+
+from __future__ import annotations
+
+import gc
 
 import pytest
 
 from host import azurite as storage
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the modules and ten thousand tests, which stay to the end."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 
@@ -69,14 +70,29 @@ class Answer:
         return self.headers["odata-entityid"].rsplit("(", 1)[1].rstrip(")")
 
 
+@cache
+def with_tables() -> Dataverse:
+    """An environment with the tables, made once; copy it."""
+    made = Dataverse()
+    made.make_tables()
+    return made
+
+
 class Dataverse:
     """Sends requests to one application in process."""
 
     def __init__(self, file: str = ":memory:", **arguments: Any) -> None:
         self.clock = Clock(NOW)
+        self.arguments = arguments
         self.app = DataverseApp(file=file, clock=self.clock, base_url=lambda: ORG, **arguments)
         self.settings = self.app.settings
         self.http = Client(self.app)
+
+    def copy(self) -> Dataverse:
+        """Another environment of the same content; what is done to one the other does not see."""
+        other = Dataverse(**self.arguments)
+        other.app.store.copy_from(self.app.store)
+        return other
 
     def send(
         self,

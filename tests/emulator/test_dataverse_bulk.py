@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.emulator.dataverse_harness import CRM, ROOT, Dataverse
+from tests.emulator.dataverse_harness import CRM, ROOT, Dataverse, with_tables
 
 SAMPLES = Path(__file__).resolve().parents[1] / "published/samples/dataverse"
 NOBODY = "11111111-1111-4111-8111-111111111111"
@@ -15,9 +15,7 @@ NOBODY = "11111111-1111-4111-8111-111111111111"
 
 @pytest.fixture
 def dv():
-    dataverse = Dataverse()
-    dataverse.make_tables()
-    return dataverse
+    return with_tables().copy()
 
 
 def at(key):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.emulator.dataverse_harness import CRM, ROOT, Dataverse
+from tests.emulator.dataverse_harness import CRM, ROOT, Dataverse, with_tables
 
 VIEW_ID = "11111111-2222-5333-8444-555555555555"
 FETCH = (
@@ -17,9 +17,7 @@ LAYOUT = (
 
 @pytest.fixture
 def dv():
-    environment = Dataverse()
-    environment.make_tables()
-    return environment
+    return with_tables().copy()
 
 
 def a_view(**values):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 
 from emulator.dataverse import errors
-from tests.emulator.dataverse_harness import CRM, Answer, Dataverse
+from tests.emulator.dataverse_harness import CRM, Answer, Dataverse, with_tables
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 KNOWN = "nce_subscriptions(nce_externalkey='known')"
@@ -16,9 +17,13 @@ SET = "nce_subscriptions"
 
 @pytest.fixture
 def dv():
+    return filled().copy()
+
+
+@cache
+def filled():
     """One row `known` with a line below it, and an account with a number as its key."""
-    dataverse = Dataverse()
-    dataverse.make_tables()
+    dataverse = with_tables().copy()
     key = {"SchemaName": "nce_Number", "KeyAttributes": ["accountnumber"]}
     assert dataverse.post("EntityDefinitions(LogicalName='account')/Keys", key).status == 204
     row = dataverse.post(SET, {"nce_externalkey": "known", "nce_name": "Known"}).new_id

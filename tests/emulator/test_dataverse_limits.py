@@ -10,14 +10,12 @@ from threading import Barrier, Event, Thread
 
 import pytest
 
-from tests.emulator.dataverse_harness import Dataverse
+from tests.emulator.dataverse_harness import Dataverse, with_tables
 
 
 @pytest.fixture
 def dv():
-    dataverse = Dataverse()
-    dataverse.make_tables()
-    return dataverse
+    return with_tables().copy()
 
 
 def first_completed(futures, count):

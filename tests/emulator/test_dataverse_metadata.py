@@ -8,16 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.emulator.dataverse_harness import CRM, ROOT, Dataverse, attribute, label, options
+from tests.emulator.dataverse_harness import (
+    CRM,
+    ROOT,
+    attribute,
+    label,
+    options,
+    with_tables,
+)
 
 TABLE = "EntityDefinitions(LogicalName='nce_subscription')"
 
 
 @pytest.fixture
 def dv():
-    dataverse = Dataverse()
-    dataverse.make_tables()
-    return dataverse
+    return with_tables().copy()
 
 
 def small_table(name, **properties):

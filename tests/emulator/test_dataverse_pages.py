@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import cache
 from html import unescape
 
 import pytest
@@ -16,6 +17,13 @@ PLACES = ["/", "/tables/nce_subscription", "/tables/nce_subscription/definition"
 
 @pytest.fixture
 def dv():
+    made = filled().copy()
+    made.row, made.account = filled().row, filled().account
+    return made
+
+
+@cache
+def filled():
     """A subscription of an account, in euros, with 60 lines."""
     dataverse = Dataverse()
     dataverse.make_tables(

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
+from functools import cache
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.emulator.dataverse_harness import ROOT, Dataverse
+from tests.emulator.dataverse_harness import ROOT, with_tables
 
 STAR = 'odata.include-annotations="*"'
 
 
 @pytest.fixture
 def dv():
+    return filled().copy()
+
+
+@cache
+def filled():
     """Five subscriptions of two accounts, and lines of the first one."""
-    dataverse = Dataverse()
-    dataverse.make_tables()
+    dataverse = with_tables().copy()
     ids = [dataverse.post("accounts", {"name": name}).new_id for name in ("Litware", "Contoso")]
     rows = [
         ("Ä 365", 10, "1.10", 727000001, "2026-01-31", ids[0], "20.00"),

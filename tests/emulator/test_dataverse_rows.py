@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.emulator.dataverse_harness import ORG, ROOT, Dataverse, attribute
+from tests.emulator.dataverse_harness import ORG, ROOT, Dataverse, attribute, with_tables
 
 SAMPLES = Path(__file__).resolve().parents[1] / "published/samples/dataverse"
 NOBODY = "11111111-1111-4111-8111-111111111111"
@@ -25,9 +25,7 @@ KEY = "nce_subscriptions(nce_externalkey='abc')"
 
 @pytest.fixture
 def dv():
-    dataverse = Dataverse()
-    dataverse.make_tables()
-    return dataverse
+    return with_tables().copy()
 
 
 @pytest.fixture
