@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
     from emulator.parties import Parties
+    from emulator.principals import Principals
     from emulator.vies import Vies
     from emulator.webhooks import Webhooks
 
@@ -41,11 +42,14 @@ PUBLIC_URLS = {
     "certificates": "https://certificates.emulator.invalid",
     "dataverse": "https://cspbilling.crm.dynamics.com",
     "vies": "https://ec.europa.eu/taxation_customs/vies/rest-api",
+    "vault": "https://cspbilling.vault.azure.net",
+    "identity": "http://identity.emulator.invalid",
     "control": "https://control.emulator.invalid",
 }
 SHAPES = ("rotate", "link", "inline", "url")
 SHEET_FORMS = ("zip", "csv", "csv_bom")
 WEBHOOK_ANSWERS = ("camel", "pascal", "contract")
+_CREDENTIALS = ("authorization", "cookie", "x-identity-header")
 _CHOICES = {
     "manifest_shape": SHAPES,
     "price_sheet_form": SHEET_FORMS,
@@ -70,6 +74,7 @@ class Settings:
     conditional_access_mfa: bool = False
     withheld_permissions: tuple[str, ...] = ()
     granted_permissions: tuple[str, ...] = ()
+    vault_permissions: tuple[str, ...] = ("get", "list", "set")
     gdap_seconds: int = 60
     vetting_seconds: int = 24 * 3600
     webhook_answers: str = "camel"
@@ -124,6 +129,16 @@ class Machine(Stage, Protocol):
     @property
     def vies(self) -> Vies:
         """The register of VAT numbers."""
+        ...
+
+    @property
+    def principals(self) -> Principals:
+        """Who else there is in the tenant."""
+        ...
+
+    @property
+    def identity_environment(self) -> dict[str, str]:
+        """What Azure sets for an app with a managed identity."""
         ...
 
     @property
@@ -184,7 +199,8 @@ class Control:
         unknown = switches.keys() - {one.name for one in fields(Settings)}
         if unknown:
             raise ValueError(f"unknown setting: {', '.join(sorted(unknown))}")
-        for name in switches.keys() & {"withheld_permissions", "granted_permissions"}:
+        lists = {"withheld_permissions", "granted_permissions", "vault_permissions"}
+        for name in switches.keys() & lists:
             switches[name] = tuple(switches[name])
         self.settings = replace(self.settings, **switches)
         return self.settings
@@ -258,7 +274,7 @@ class Control:
 
     def _record(self, system: str, request: Request) -> dict[str, Any]:
         headers = {
-            name: "***" if name.lower() in ("authorization", "cookie") else value
+            name: "***" if name.lower() in _CREDENTIALS else value
             for name, value in request.headers
         }
         query = re.sub(r"(sig|client_secret|code)=[^&]*", r"\1=***", request.query_string.decode())
@@ -322,6 +338,8 @@ class ControlPlane:
             ("POST", "/_emulator/vies", lambda body: asdict(machine.vies.fail(**body))),
             ("DELETE", "/_emulator/vies", lambda _: machine.vies.recover()),
             ("POST", "/_emulator/act", lambda body: machine.parties.act(**body)),
+            ("POST", "/_emulator/apis", lambda body: asdict(machine.principals.register(**body))),
+            ("POST", "/_emulator/principals", lambda body: asdict(machine.principals.add(**body))),
             ("GET", "/_emulator/webhooks", self._webhooks),
             ("POST", "/_emulator/webhooks", self._spoil),
             ("GET", "/_emulator/deliveries", lambda _: machine.webhooks.deliveries()),
@@ -350,6 +368,7 @@ class ControlPlane:
             "now": wire.stamp(self._machine.clock.now()),
             "base_urls": self._machine.base_urls,
             "credentials": self._machine.credentials,
+            "identity": self._machine.identity_environment,
             "settings": asdict(self._control.settings),
             "stories": self._machine.stories(),
             "acts": self._machine.parties.names,

@@ -128,6 +128,10 @@ def fault_response(system: str, fault: Fault, now: datetime) -> Response:
             {"error": {"code": code, "message": "Injected by the emulator.", "innerError": inner}},
             fault.status,
         )
+    elif system == "vault" and fault.status < 500:
+        code = {401: "Unauthorized", 403: "Forbidden", 429: "Throttled"}.get(fault.status, "Error")
+        content = {"error": {"code": code, "message": "Injected by the emulator."}}
+        response = wire.json_response(content, fault.status)
     else:
         # A 5xx of a gateway is a page for people; a client must not try to read JSON from it.
         page = f"<html><body><h1>{fault.status}</h1></body></html>"

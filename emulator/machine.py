@@ -11,10 +11,13 @@ from emulator.dataverse import DataverseApp
 from emulator.entra import Entra
 from emulator.exports import Exports
 from emulator.graph import Graph
+from emulator.identity import Identity
+from emulator.key_vault import KeyVault
 from emulator.parties import Parties
 from emulator.partner_center import PartnerCenter
 from emulator.partner_webhooks import Certificates
 from emulator.prices import Prices
+from emulator.principals import Principals
 from emulator.server import Loopback
 from emulator.tokens import Tokens
 from emulator.vies import Vies
@@ -45,7 +48,10 @@ class Emulator:
         self.base_urls = dict(PUBLIC_URLS)
         self.control = Control(self)
         self._tokens = Tokens(self)
-        self._entra = Entra(self, self._tokens)
+        self.principals = Principals(self)
+        self._entra = Entra(self, self._tokens, self.principals)
+        self._identity = Identity(self, self._tokens, self.principals)
+        self.vault = KeyVault(self, self._tokens)
         self.webhooks = Webhooks(self)
         self.vies = Vies(self)
         self.parties = Parties(self, self.webhooks, self.vies)
@@ -72,6 +78,8 @@ class Emulator:
             "certificates": wrap("certificates", Certificates(), serial=False),
             "dataverse": wrap("dataverse", self.dataverse, serial=False),
             "vies": wrap("vies", self.vies),
+            "vault": wrap("vault", self.vault),
+            "identity": wrap("identity", self._identity),
             "control": ControlPlane(self, self.control),
         }
 
@@ -86,6 +94,11 @@ class Emulator:
             "refresh_token": self.issue_refresh_token(),
         }
 
+    @property
+    def identity_environment(self) -> dict[str, str]:
+        """What Azure sets for an app with a managed identity: variables by name."""
+        return self._identity.environment
+
     def rebuild(self, *, seed: int, scenario: str) -> None:
         """Build another world, its clock at the start, and forget what the hosts remember.
 
@@ -97,6 +110,8 @@ class Emulator:
         self.clock.set(NOW)
         for host in (
             self._entra,
+            self.principals,
+            self.vault,
             self._partner_center,
             self._exports,
             self._graph,

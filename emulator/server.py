@@ -6,7 +6,8 @@ one machine, and binds to 127.0.0.1.
 
 Plain HTTP unless TLS is asked for. Then every look-alike of a Microsoft host speaks it, because
 Microsoft's own libraries refuse anything else (the Dataverse SDK for its environment, MSAL for its
-authority); the control plane, which they never see, stays plain, so that curl needs no certificate.
+authority); the control plane, which they never see, stays plain, so that curl needs no certificate,
+and so does the identity endpoint, which is a port of the same machine at Azure too.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
     from emulator.machine import Emulator
+
+_PLAIN = ("control", "identity")
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -103,7 +106,7 @@ class Loopback:
         self._folder = TemporaryDirectory(prefix="emulator-tls-")
         context, self.ca_bundle = loopback_context(Path(self._folder.name))
         for name, server in self._servers.items():
-            if name != "control":
+            if name not in _PLAIN:
                 server.ssl_context = context
                 # The handshake is left to the thread of the connection: one that never begins it
                 # must not hold up the others.

@@ -1,8 +1,9 @@
 """The tokens of the emulated Entra ID: who signs them, what they claim, who takes them.
 
 Tokens are self-describing JWTs signed with a key derived from the seed, so another process with the
-same seed accepts them and nothing has to be stored. Times are the emulator's clock. Signatures are
-HMAC: there are no public keys to publish, and no client validates a token that is not its own.
+same seed accepts them and nothing has to be stored. Times are the emulator's clock. What the emulated
+hosts alone judge is signed with HMAC, and no client may look into it; what others judge (an ID token,
+a token for an API of the tenant or for Azure Storage) is signed by the published key.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import base64
 import hashlib
 import hmac
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emulator import wire
 from emulator.control import PUBLIC_URLS, Stage
+
+if TYPE_CHECKING:
+    from emulator.principals import Api, ManagedIdentity, Principal
 
 ACCESS_SECONDS = 3600
 REFRESH_DAYS = 90
@@ -24,7 +28,11 @@ APP_IDS = {
     "price": "4990cffe-04e8-4e8b-808a-1175604b879f",
     "graph": "00000003-0000-0000-c000-000000000000",
     "dataverse": "00000007-0000-0000-c000-000000000000",
+    "vault": "cfa8b339-82a2-471a-a3c9-0fc0be7a4093",
 }
+AUDIENCES = PUBLIC_URLS | {"vault": "https://vault.azure.net"}
+"""What a token for a system names; a vault has a host of its own and a name for all."""
+STORAGE = "https://storage.azure.com"
 # Resources for which Entra still issues tokens although nothing of the emulator takes them.
 OTHER_RESOURCES = ("https://graph.windows.net", "https://management.azure.com")
 GRAPH_PERMISSIONS = ("DelegatedAdminRelationship.Read.All", "PartnerBilling.Read.All")
@@ -79,7 +87,7 @@ class Tokens:
 
     def audiences(self, system: str) -> tuple[str, ...]:
         """The names under which a system may be asked for: public, present address, application id."""
-        return (PUBLIC_URLS[system], self._stage.base_urls[system], APP_IDS[system])
+        return (AUDIENCES[system], self._stage.base_urls[system], APP_IDS[system])
 
     def now(self) -> int:
         """The emulated time in epoch seconds, as tokens count it."""
@@ -125,13 +133,9 @@ class Tokens:
     def access_token(self, resource: str, system: str, amr: list[str] | None) -> str:
         """An access token; `amr` None makes it app-only."""
         partner = self._stage.world.partner
-        now = self.now()
-        claims: dict[str, Any] = {
+        claims: dict[str, Any] = self._life() | {
             "aud": resource,
-            "iss": f"https://sts.windows.net/{partner.tenant_id}/",
-            "iat": now,
-            "nbf": now,
-            "exp": now + ACCESS_SECONDS,
+            "iss": self._older_issuer,
             "appid": partner.client_id,
             "appidacr": "1",
             "tid": partner.tenant_id,
@@ -150,23 +154,89 @@ class Tokens:
             claims |= {"upn": partner.upn, "unique_name": partner.upn, "amr": amr, "scp": scope}
         return self.sign("access", claims)
 
-    def id_token(self) -> str:
-        """Who signed in, for the app itself."""
+    def identity_token(self, resource: str, identity: ManagedIdentity) -> str:
+        """An access token of a managed identity; empty where no such resource is known."""
+        from emulator.principals import EXCHANGE, EXCHANGE_ID  # noqa: PLC0415 - it imports Stage too
+
+        resource = resource.removesuffix("/.default").rstrip("/")
+        systems = [system for system in APP_IDS if resource in self.audiences(system)]
+        outside = {STORAGE: STORAGE, EXCHANGE: EXCHANGE_ID, EXCHANGE_ID: EXCHANGE_ID}
+        tenant = self._stage.world.partner.tenant_id
+        # Whoever exchanges a token asks for the newer form: that is whose issuer is entered there.
+        newer = resource in (EXCHANGE, EXCHANGE_ID)
+        issuer = f"{PUBLIC_URLS['login']}/{tenant}/v2.0" if newer else self._older_issuer
+        claims = self._life() | {
+            "aud": outside.get(resource, resource),
+            "iss": issuer,
+            "tid": tenant,
+            "idtyp": "app",
+            "oid": identity.principal_id,
+            "sub": identity.principal_id,
+            "xms_mirid": identity.resource_id,
+            "azp" if newer else "appid": identity.client_id,
+            "azpacr" if newer else "appidacr": "2",
+            "ver": "2.0" if newer else "1.0",
+        }
+        if systems:
+            return self.sign("access", claims)
+        return self._publicly_signed(claims) if resource in outside else ""
+
+    def api_token(
+        self, api: Api, client: Principal, user: Principal | None = None, *, acr: str = "1"
+    ) -> str:
+        """An access token for a registered API, of an application alone or of a user by it."""
+        holder = user or client
+        newer = api.token_version == 2
+        tenant = self._stage.world.partner.tenant_id
+        claims = self._life() | {
+            "aud": api.app_id if newer else api.names[1],
+            "iss": self._newer_issuer if newer else self._older_issuer,
+            "tid": tenant,
+            "oid": holder.object_id,
+            "sub": holder.object_id,
+            "azp" if newer else "appid": client.client_id,
+            "azpacr" if newer else "appidacr": acr,
+            "ver": f"{api.token_version}.0",
+        }
+        roles = [role for role in api.roles if role in holder.roles]
+        claims |= {"roles": roles} if roles else {}
+        if user is not None:
+            address = ("preferred_username",) if newer else ("upn", "unique_name")
+            claims |= dict.fromkeys(address, user.upn)
+            claims |= {"scp": "user_impersonation", "name": user.name}
+        return self._publicly_signed(claims)
+
+    def id_token(self, client: Principal | None = None, user: Principal | None = None) -> str:
+        """Who signed in, for the app itself; without a client the partner's admin agent and app."""
         partner = self._stage.world.partner
-        now = self.now()
-        claims = {
-            "aud": partner.client_id,
-            "iss": f"{self._stage.base_urls['login']}/{partner.tenant_id}/v2.0",
-            "iat": now,
-            "nbf": now,
-            "exp": now + ACCESS_SECONDS,
-            "oid": partner.user_id,
-            "sub": partner.user_id,
+        holder = user.object_id if user else partner.user_id
+        claims = self._life() | {
+            "aud": client.client_id if client else partner.client_id,
+            "iss": self._newer_issuer,
+            "oid": holder,
+            "sub": holder,
             "tid": partner.tenant_id,
-            "preferred_username": partner.upn,
+            "preferred_username": user.upn if user else partner.upn,
             "ver": "2.0",
         }
-        return self.sign("id", claims)
+        return self._publicly_signed(claims | ({"roles": list(user.roles)} if user else {}))
+
+    def _life(self) -> dict[str, Any]:
+        now = self.now()
+        return {"iat": now, "nbf": now, "exp": now + ACCESS_SECONDS}
+
+    @property
+    def _older_issuer(self) -> str:
+        return f"https://sts.windows.net/{self._stage.world.partner.tenant_id}/"
+
+    @property
+    def _newer_issuer(self) -> str:
+        return f"{self._stage.base_urls['login']}/{self._stage.world.partner.tenant_id}/v2.0"
+
+    def _publicly_signed(self, claims: dict[str, Any]) -> str:
+        from emulator import published  # noqa: PLC0415 - keys only where one signs
+
+        return published.sign(claims)
 
 
 def _b64(raw: bytes) -> str:

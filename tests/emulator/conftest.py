@@ -96,6 +96,15 @@ class Desk:
         url = path if "://" in path else self.emulator.base_urls[system] + path
         return self.session.request(method, url, headers=sent, **options)
 
+    def identity(self, resource, *, header=None, version="2019-08-01", **names):
+        """Ask the identity endpoint as an app on Azure does."""
+        given = self.emulator.identity_environment
+        return self.session.get(
+            given["IDENTITY_ENDPOINT"],
+            params={"api-version": version, "resource": resource, **names},
+            headers={"X-IDENTITY-HEADER": given["IDENTITY_HEADER"] if header is None else header},
+        )
+
     def pc(self, path, method="GET", **options):
         return self.call("partner_center", method, path, **options)
 
