@@ -35,6 +35,8 @@ ON_AZURE = ("WEBSITE_INSTANCE_ID", "WEBSITE_SITE_NAME", "WEBSITE_POD_NAME")
 """Set by the Functions platform; any of them means that this is a deployed worker."""
 
 
+SECRETS_BY_NAME = ("client_secret", "tax_engine_key", "webhook_key")
+"""Secrets that may be given as the name of a secret of the Key Vault: CSP_CLIENT_SECRET_NAME..."""
 _ROLE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -77,6 +79,7 @@ def _zone(value: str) -> str:
 
 
 Zone = Annotated[str, AfterValidator(_zone)]
+SecretName = Annotated[str, Field(pattern=r"^[0-9A-Za-z-]{1,127}$")]
 Id = Annotated[str, Field(pattern=r"^[0-9A-Za-z.-]{1,80}$")]
 
 
@@ -96,6 +99,11 @@ class Settings(BaseModel):
     tenant_id: Id | None = None
     client_id: Id | None = None
     client_secret: InstanceOf[Secret] | None = None
+    client_secret_name: SecretName | None = None
+    """Under which it stands in the Key Vault, in place of the secret itself."""
+    federated: bool = False
+    """Sign the app in by a token of the managed identity, which its registration must trust: no
+    secret at all."""
     refresh_token: InstanceOf[Secret] | None = None
     """The first one; what rotation makes of it is kept in the token store."""
     key_vault_url: Url | None = None
@@ -140,6 +148,8 @@ class Settings(BaseModel):
     """Where an external tax engine answers, for contracts that leave their tax to it."""
     tax_engine_key: InstanceOf[Secret] | None = None
     """Sent to it as a bearer token."""
+    tax_engine_key_name: SecretName | None = None
+    """Under which it stands in the Key Vault, in place of the key itself."""
     http_door: Literal["key", "entra"] = "key"
     """Who may call over HTTP: whoever has a function key, or holders of app roles in Entra ID."""
     http_audience: str | None = Field(default=None, pattern=r"^[0-9A-Za-z][0-9A-Za-z:/._-]{1,200}$")
@@ -150,6 +160,8 @@ class Settings(BaseModel):
     """Public address of this worker's `/api/partner-center-events`, without its key."""
     webhook_key: InstanceOf[Secret] | None = None
     """Function key with which Partner Center is told to post; `webhook --register` adds it."""
+    webhook_key_name: SecretName | None = None
+    """Under which it stands in the Key Vault, in place of the key itself."""
     webhook_cert_hosts: Hosts = ("3psostorageacct.blob.core.windows.net",)
     """Where certificates that sign events may stand: the host of Microsoft's published example. That
     it is the only one, and the one of every cloud, is UNCONFIRMED."""
@@ -249,15 +261,22 @@ class Settings(BaseModel):
     def _complete(self) -> Settings:
         needed: tuple[str, ...] = ()
         if self.mode == "cloud":
-            needed = ("tenant_id", "client_id", "client_secret", "dataverse_url")
+            needed = ("tenant_id", "client_id", "dataverse_url")
         missing = [PREFIX + name.upper() for name in needed if getattr(self, name) is None]
+        if self.mode == "cloud" and not (
+            self.federated or self.client_secret or self.client_secret_name
+        ):
+            missing.append("CSP_FEDERATED (or CSP_CLIENT_SECRET_NAME, or CSP_CLIENT_SECRET)")
         if self.mode == "emulator" and self.emulator_url is None:
             missing.append(PREFIX + "EMULATOR_URL")
-        if self.tax_engine_url is not None and self.tax_engine_key is None:
+        if self.tax_engine_url is not None and not (
+            self.tax_engine_key or self.tax_engine_key_name
+        ):
             missing.append(PREFIX + "TAX_ENGINE_KEY")
         if missing:
             msg = f"mode {self.mode} needs {', '.join(missing)}"
             raise ValueError(msg)
+        self._one_credential()
         if self.http_door == "entra" and self.http_audience is None:
             msg = "door entra needs CSP_HTTP_AUDIENCE: the client id of the registration"
             raise ValueError(msg)
@@ -267,6 +286,28 @@ class Settings(BaseModel):
             )
             raise ValueError(msg)
         return self
+
+    def _one_credential(self) -> None:
+        """See that each secret is said once, and that what it needs to be read is there."""
+        for secret in SECRETS_BY_NAME:
+            name = f"{PREFIX}{secret.upper()}"
+            if getattr(self, f"{secret}_name") is None:
+                continue
+            if getattr(self, secret) is not None:
+                msg = f"set {name} or {name}_NAME, not both"
+                raise ValueError(msg)
+            if self.key_vault_url is None:
+                msg = f"{name}_NAME needs CSP_KEY_VAULT_URL"
+                raise ValueError(msg)
+            if self.mode == "embedded":
+                msg = f"{name}_NAME cannot be read in mode embedded: nothing leaves the process"
+                raise ValueError(msg)
+        if self.federated and (self.client_secret or self.client_secret_name):
+            msg = "CSP_FEDERATED needs no secret: unset CSP_CLIENT_SECRET and its name"
+            raise ValueError(msg)
+        if self.federated and (self.managed_identity_client_id is None or self.mode == "embedded"):
+            msg = "CSP_FEDERATED needs CSP_MANAGED_IDENTITY_CLIENT_ID, and not mode embedded"
+            raise ValueError(msg)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:

@@ -7,14 +7,15 @@ and that session can reach nothing else.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from app.settings import Settings
+from app.settings import SECRETS_BY_NAME, Settings
 from domain.problems import ConfigurationError, NotFound
 from transport import exact_json
-from transport.auth import RefreshTokenStore, Registration
+from transport.auth import RefreshTokenStore, Registration, identity_assertion
 from transport.mounts import mount_wsgi
 from transport.redaction import Secret
 from transport.session import Http, Patience
@@ -51,7 +52,6 @@ def systems_of(settings: Settings, session: requests.Session) -> Systems:
         return _emulated(settings, session)
     assert settings.tenant_id is not None
     assert settings.client_id is not None
-    assert settings.client_secret is not None
     assert settings.dataverse_url is not None
     return Systems(
         urls={
@@ -65,6 +65,7 @@ def systems_of(settings: Settings, session: requests.Session) -> Systems:
             tenant_id=settings.tenant_id,
             client_id=settings.client_id,
             client_secret=settings.client_secret,
+            assertion=_assertion(settings),
             login_url=settings.login_url,
         ),
         first_refresh_token=settings.refresh_token,
@@ -141,6 +142,7 @@ def _emulated(settings: Settings, session: requests.Session) -> Systems:
             tenant_id=settings.tenant_id or given["tenant_id"],
             client_id=settings.client_id or given["client_id"],
             client_secret=settings.client_secret or Secret(given["client_secret"]),
+            assertion=_assertion(settings),
             login_url=overview["base_urls"]["login"],
         ),
         first_refresh_token=settings.refresh_token or Secret(given["refresh_token"]),
@@ -148,6 +150,30 @@ def _emulated(settings: Settings, session: requests.Session) -> Systems:
         sleep=None,
         emulator=None,
     )
+
+
+def with_vault_secrets(settings: Settings) -> Settings:
+    """Return the settings with each secret that is given by name, to be read when it is needed."""
+    named = {
+        secret: name
+        for secret in SECRETS_BY_NAME
+        if (name := getattr(settings, f"{secret}_name")) is not None
+    }
+    if not named:
+        return settings
+    from transport.vault import VaultSecret, vault_client
+
+    url, client_id = settings.key_vault_url or "", settings.managed_identity_client_id or ""
+    opened = cache(lambda: vault_client(url, client_id))
+    return settings.model_copy(
+        update={secret: VaultSecret(opened, name) for secret, name in named.items()}
+    )
+
+
+def _assertion(settings: Settings) -> Callable[[], str] | None:
+    if not settings.federated:
+        return None
+    return identity_assertion(settings.managed_identity_client_id or "")
 
 
 def asks_vies(settings: Settings, systems: Systems) -> bool:
@@ -170,6 +196,7 @@ def token_store(settings: Settings, systems: Systems) -> RefreshTokenStore:
             settings.key_vault_url,
             TOKEN_SECRET,
             client_id=settings.managed_identity_client_id or "",
+            now=systems.now,
         )
     else:
         store = FileTokenStore(settings.state_dir / f"refresh-token.{settings.mode}")
@@ -184,9 +211,16 @@ class _Seeded:
         self._store = store
         self._first = first
 
-    def load(self) -> tuple[Secret, ...]:
-        kept = self._store.load()
-        return kept if self._first in kept else (*kept, self._first)
+    def load(self) -> Iterator[Secret]:
+        known = False
+        for token in self._store.load():
+            known = known or token == self._first
+            yield token
+        if not known:
+            yield self._first
 
     def save(self, token: Secret, *, proved: Secret) -> None:
         self._store.save(token, proved=proved)
+
+    def saved_at(self) -> datetime | None:
+        return self._store.saved_at()

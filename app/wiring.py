@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 from app.places import World
 from app.settings import Settings
-from app.systems import Systems, asks_vies, systems_of, token_store
+from app.systems import Systems, asks_vies, systems_of, token_store, with_vault_secrets
 from app.telemetry import Telemetry
 from app.vat import valid_vat
 from dataverse.client import GRANTED, DataverseClient
@@ -100,6 +100,8 @@ class Worker:
     """A cheap call to each foreign system, for check-config."""
     registration: WebhookRegistration
     """Where Partner Center posts its events."""
+    token_saved_at: Callable[[], datetime | None]
+    """When the newest refresh token that has signed in was kept; it lives for 90 days from then."""
     signers: Callable[[], Signers]
     """What checks their signatures, made when the first one comes."""
     telemetry: Telemetry
@@ -270,15 +272,15 @@ def build(
     """Fill every port. `in_cloud_host`: messages go to Azure queues, archives to blobs."""
     telemetry = telemetry or _telemetry(settings, in_cloud_host=in_cloud_host)
     session = new_session()
+    settings = with_vault_secrets(settings)
     systems = systems_of(settings, session)
     urls = {**systems.urls, "tax_engine": settings.tax_engine_url or ""}
     patience = Patience(seconds=settings.patience_seconds)
     clock: dict[str, Any] = {"now": systems.now}
     if systems.sleep is not None:
         clock["sleep"] = systems.sleep
-    user = user_tokens(
-        systems.registration, token_store(settings, systems), session, patience=patience, **clock
-    )
+    refresh_tokens = token_store(settings, systems)
+    user = user_tokens(systems.registration, refresh_tokens, session, patience=patience, **clock)
     app = app_tokens(systems.registration, session, patience=patience, **clock)
 
     def http(  # noqa: PLR0917 - of a system, in the order of what varies
@@ -427,6 +429,7 @@ def build(
             http("partner_center", "Partner Center", None, _scope(settings, "partner_center")),
             user,
         ),
+        token_saved_at=refresh_tokens.saved_at,
         signers=cache(signers),
         bearers=cache(bearers),
         telemetry=telemetry,

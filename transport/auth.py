@@ -9,11 +9,12 @@ clock.
 
 from __future__ import annotations
 
+import logging
 import random
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -26,7 +27,10 @@ from transport.redaction import Secret, redact
 from transport.session import AccessToken, Now, Patience, persist
 
 LOGIN = "https://login.microsoftonline.com"
+EXCHANGE = "api://AzureADTokenExchange/.default"
+"""What a managed identity asks for where its token stands for the secret of an app."""
 _SERVICE = "Microsoft Entra"
+_log = logging.getLogger(__name__)
 
 # What a person must do about an AADSTS code. General Entra knowledge; unknown codes get no hint.
 _HINTS = {
@@ -39,21 +43,33 @@ _HINTS = {
     70000: "the refresh token is not valid for this app: sign in again and store the new token",
     7000215: "the client secret is wrong: store the secret's value, not its id",
     7000222: "the client secret expired: make a new one and store it",
+    700211: "the registration trusts no such issuer: add the federated credential of the identity",
+    700212: "the federated credential names another audience: enter api://AzureADTokenExchange",
+    700213: "the federated credential names another subject: enter the identity's object id",
+    7000218: "the app showed no credential: set CSP_FEDERATED or CSP_CLIENT_SECRET_NAME",
     700016: "the application is not known in this tenant: check client id and tenant id",
     90002: "the tenant is not known: check the tenant id",
 }
+# Where the app itself is refused no other refresh token helps.
+_OF_THE_APP = frozenset(
+    f"AADSTS{code}" for code in (7000215, 7000222, 700211, 700212, 700213, 7000218, 700024, 700016)
+)
 _BUSY = frozenset({90033, 90036, 50196})  # Entra says: try again later
 
 
 class RefreshTokenStore(Protocol):
     """Where the user's refresh token is kept."""
 
-    def load(self) -> tuple[Secret, ...]:
-        """Return the tokens worth trying, newest first."""
+    def load(self) -> Iterator[Secret]:
+        """Yield the tokens worth trying, newest first."""
         ...
 
     def save(self, token: Secret, *, proved: Secret) -> None:
         """Keep a new token, and the one that it was just obtained with in case it fails."""
+        ...
+
+    def saved_at(self) -> datetime | None:
+        """Return when the newest token that has signed in was kept; None: none has yet."""
         ...
 
 
@@ -63,8 +79,20 @@ class Registration:
 
     tenant_id: str
     client_id: str
-    client_secret: Secret
+    client_secret: Secret | None = None
+    assertion: Callable[[], str] | None = None
+    """In place of a secret: a token of an identity that the registration trusts (federated)."""
     login_url: str = LOGIN
+
+    def credential(self) -> str | dict[str, Callable[[], str]]:
+        """Return what MSAL shows for the app."""
+        if self.assertion is not None:
+            return {"client_assertion": self.assertion}
+        if self.client_secret is None:
+            raise ConfigurationError(
+                "the app has no credential", hint="set CSP_FEDERATED, or CSP_CLIENT_SECRET_NAME"
+            )
+        return self.client_secret.reveal()
 
 
 class CachedTokens:
@@ -114,27 +142,35 @@ def user_tokens(
     entra = _Entra(registration, session, now, patience or Patience(), sleep)
 
     def acquire(scopes: tuple[str, ...]) -> AccessToken:
-        tokens = store.load()
-        if not tokens:
-            raise ConfigurationError(
-                "no refresh token is stored for the partner's user",
-                hint="sign in once by the secure application model and set CSP_REFRESH_TOKEN to its refresh token",
-            )
+        newest: Secret | None = None
         problem: NotAuthorised | None = None
-        for token in tokens:
+        for token in store.load():
+            newest = newest or token
             try:
                 answer = entra.ask("acquire_token_by_refresh_token", token.reveal(), list(scopes))
             except NotAuthorised as error:
+                if error.code in _OF_THE_APP:
+                    raise
                 problem = problem or error
                 continue
             rotated = answer.get("refresh_token")
-            if rotated and Secret(rotated) != tokens[0]:
-                store.save(Secret(rotated), proved=token)
+            if rotated and Secret(rotated) != newest:
+                _keep(store, Secret(rotated), token)
             return entra.access_token(answer)
-        assert problem is not None
-        raise problem
+        raise problem or ConfigurationError(
+            "no refresh token is stored for the partner's user",
+            hint="sign in once by the secure application model and set CSP_REFRESH_TOKEN to its refresh token",
+        )
 
     return CachedTokens(acquire, now=now)
+
+
+def _keep(store: RefreshTokenStore, token: Secret, proved: Secret) -> None:
+    """Keep a new token; a store that is only down is written to at the next sign-in."""
+    try:
+        store.save(token, proved=proved)
+    except (Throttled, Unavailable) as error:
+        _log.warning("the new refresh token was not kept, the one before counts on: %s", error)
 
 
 def app_tokens(
@@ -160,7 +196,10 @@ def identity_tokens(client_id: str = "", *, now: Now = lambda: datetime.now(UTC)
     credential = identity(client_id)
 
     def acquire(scopes: tuple[str, ...]) -> AccessToken:
-        from azure.core.exceptions import ClientAuthenticationError  # noqa: PLC0415 - heavy
+        from azure.core.exceptions import (  # noqa: PLC0415 - heavy
+            AzureError,
+            ClientAuthenticationError,
+        )
 
         try:
             token = credential.get_token(*scopes)
@@ -170,9 +209,17 @@ def identity_tokens(client_id: str = "", *, now: Now = lambda: datetime.now(UTC)
                 service=_SERVICE,
                 hint="give the app a managed identity, or sign in with the Azure CLI",
             ) from error
+        except AzureError as error:
+            raise Unavailable("the identity endpoint did not answer", service=_SERVICE) from error
         return AccessToken(token.token, token.expires_on)
 
     return CachedTokens(acquire, now=now)
+
+
+def identity_assertion(client_id: str) -> Callable[[], str]:
+    """Return what gives a token of the managed identity for use in place of a client secret."""
+    tokens = identity_tokens(client_id)
+    return lambda: tokens.get_token(EXCHANGE).token
 
 
 def identity(client_id: str = "") -> Any:
@@ -219,7 +266,7 @@ class _Entra:
                 # A new one each time: MSAL would answer from a cache with the machine's clock.
                 application = msal.ConfidentialClientApplication(
                     registration.client_id,
-                    client_credential=registration.client_secret.reveal(),
+                    client_credential=registration.credential(),
                     authority=f"{self._authority}/{registration.tenant_id}",
                     http_client=self._session,
                     instance_discovery=False,

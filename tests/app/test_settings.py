@@ -38,9 +38,7 @@ def test_the_cloud_is_microsofts():
     assert settings.graph_url == "https://graph.microsoft.com"
 
 
-@pytest.mark.parametrize(
-    "name", ["CSP_TENANT_ID", "CSP_CLIENT_ID", "CSP_CLIENT_SECRET", "CSP_DATAVERSE_URL"]
-)
+@pytest.mark.parametrize("name", ["CSP_TENANT_ID", "CSP_CLIENT_ID", "CSP_DATAVERSE_URL"])
 def test_the_cloud_needs_all_it_signs_in_with(name):
     variables = {key: value for key, value in CLOUD.items() if key != name}
     assert refused(**variables) == f"settings: mode cloud needs {name}"
@@ -48,8 +46,8 @@ def test_the_cloud_needs_all_it_signs_in_with(name):
 
 def test_everything_that_is_missing_is_named_at_once():
     assert refused(CSP_MODE="cloud") == (
-        "settings: mode cloud needs CSP_TENANT_ID, CSP_CLIENT_ID, CSP_CLIENT_SECRET, "
-        "CSP_DATAVERSE_URL"
+        "settings: mode cloud needs CSP_TENANT_ID, CSP_CLIENT_ID, CSP_DATAVERSE_URL, "
+        "CSP_FEDERATED (or CSP_CLIENT_SECRET_NAME, or CSP_CLIENT_SECRET)"
     )
     assert refused(CSP_MODE="emulator") == "settings: mode emulator needs CSP_EMULATOR_URL"
 
