@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from domain.contract import UsageGrouping
-from sync import alerts, pull, reconcile
+from sync import alerts, costs, reconcile
 from usage import load as usage
 
 _MONTHS: dict[tuple[Any, ...], usage.UsageMonth] = {}
@@ -33,6 +33,6 @@ def read_once(
 
 @pytest.fixture(autouse=True)
 def usage_read_once(monkeypatch):
-    assert pull.usage is reconcile.usage is usage
+    assert costs.usage is reconcile.usage is usage
     monkeypatch.setattr(usage, "load", read_once)
     monkeypatch.setattr(alerts, "load", read_once)
