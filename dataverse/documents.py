@@ -175,6 +175,15 @@ class Documents:
             lines += self._client.read(query_of(INVOICE_LINE, where))
         return documents_of(heads, lines)
 
+    def document(self, name: str) -> Invoice | None:
+        """Read one document by its number or key."""
+        mine = f"(csp_number eq {literal(name)} or {KEY} eq {literal(name)})"
+        heads = self._client.read(query_of(INVOICE, f"{OURS} and {mine}"))
+        if not heads:
+            return None
+        where = f"{OURS} and csp_invoicekey eq {literal(heads[0][KEY])}"
+        return documents_of(heads[:1], self._client.read(query_of(INVOICE_LINE, where)))[0]
+
     def numbers(self, period: str) -> Sequence[str]:
         """Return the numbers of a month's documents, also of those that cannot be read."""
         month = Period.month(period)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from dataverse.bulk import CHUNK
@@ -345,10 +345,20 @@ class DataverseStore(Documents, Findings):
         )
         return from_row(BILLING_RUN, rows[0]) if rows else None
 
-    def runs(self, limit: int = 50) -> Sequence[Run]:
-        """Read the latest runs, newest first."""
+    def runs(
+        self, limit: int = 50, *, kind: str = "", after: tuple[datetime, str] | None = None
+    ) -> Sequence[Run]:
+        """Read the latest runs, newest first; `after` a run's start and key: those that follow it."""
         # Rows that ask for a run stand in the same table; they have no key before they are taken up.
         own = "csp_key ne null and not startswith(csp_key,'request/')"
+        if kind:
+            own += f" and csp_runkind eq {literal(kind)}"
+        if after is not None:
+            begun = after[0].astimezone(UTC).isoformat().replace("+00:00", "Z")
+            key = literal(after[1])
+            own += (
+                f" and (csp_startedat lt {begun} or csp_startedat eq {begun} and csp_key gt {key})"
+            )
         query = replace(query_of(BILLING_RUN, own), order="csp_startedat desc,csp_key", top=limit)
         return [from_row(BILLING_RUN, row) for row in self._client.read(query)]
 

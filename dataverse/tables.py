@@ -368,7 +368,7 @@ BILLING_RUN = table(
     text("Period", "Month (YYYY-MM)", "", 100),  # room for what is no month, which is answered
     day("Day", "Day (of a sync)", ""),
     flag("DryRun", "Dry run", ""),
-    text("RequestedBy", "Asked for by", ""),
+    text("RequestedBy", "Asked for by", "asked_by"),
     text("RunKey", "Led to run", ""),
     whole("UnitsDone", "Units done", ""),
     whole("UnitsAll", "Units in all", ""),

@@ -98,6 +98,8 @@ class Run:
     counts: Mapping[str, int] = field(default_factory=dict)
     totals: tuple[ControlTotal, ...] = ()
     problem: str = ""
+    asked_by: str = ""
+    """Who asked for it the last time, where they said so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -232,6 +232,10 @@ class Store(Protocol):
         """Read documents with their lines, by number and key; `period` is YYYY-MM."""
         ...
 
+    def document(self, name: str) -> Invoice | None:
+        """Read one document with its lines by its number or key; None when there is none."""
+        ...
+
     def numbers(self, period: str) -> Sequence[str]:
         """Return the numbers of a month's documents, also of those that cannot be read."""
         ...
@@ -292,8 +296,10 @@ class Store(Protocol):
         """Read one run."""
         ...
 
-    def runs(self, limit: int = 50) -> Sequence[Run]:
-        """Read the latest runs, newest first."""
+    def runs(
+        self, limit: int = 50, *, kind: str = "", after: tuple[datetime, str] | None = None
+    ) -> Sequence[Run]:
+        """Read the latest runs, newest first; `after` a run's start and key: those that follow it."""
         ...
 
     def units(self, run_key: str) -> Sequence[UnitOfWork]:

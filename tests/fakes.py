@@ -53,6 +53,10 @@ from transport.blobs import FolderArchive
 MOMENT = datetime(2026, 11, 9, 6, tzinfo=UTC)
 
 
+def _started(run: Run) -> datetime:
+    return run.started_at
+
+
 class Crash(BaseException):
     """The process dies: nothing may catch it, no note can be left."""
 
@@ -240,6 +244,9 @@ class MemoryStore:
         self._write(f"discard {document_key}")
         del self.papers[document_key]
 
+    def document(self, name: str) -> Invoice | None:
+        return next((one for one in self.papers.values() if name in {one.number, one.key}), None)
+
     def numbers(self, period: str) -> Sequence[str]:
         own = (one for one in self.papers.values() if f"{one.period.start:%Y-%m}" == period)
         return sorted(one.number for one in own if one.number)
@@ -318,8 +325,18 @@ class MemoryStore:
         found: Run | None = self.table(Run).get(key)
         return found
 
-    def runs(self, limit: int = 50) -> Sequence[Run]:
-        newest = sorted(self.table(Run).values(), key=lambda run: run.started_at, reverse=True)
+    def runs(
+        self, limit: int = 50, *, kind: str = "", after: tuple[datetime, str] | None = None
+    ) -> Sequence[Run]:
+        known = [run for run in self.table(Run).values() if kind in {"", run.kind}]
+        newest = sorted(sorted(known, key=lambda run: run.key), key=_started, reverse=True)
+        if after is not None:
+            began, key = after
+            newest = [
+                run
+                for run in newest
+                if run.started_at < began or (run.started_at == began and run.key > key)
+            ]
         return newest[:limit]
 
     def units(self, run_key: str) -> Sequence[UnitOfWork]:

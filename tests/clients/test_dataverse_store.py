@@ -1206,6 +1206,36 @@ def test_runs_are_listed_newest_first(store):
     assert list(store.runs(3)) == runs[:3:-1]
 
 
+def test_runs_are_read_page_by_page_also_where_several_began_at_once(store):
+    runs = [
+        replace(EVERYTHING[-1], key=f"{kind}/2026-{n:02}", kind=kind, started_at=began)
+        for n, began in enumerate((NOW, NOW, NOW, NOW + timedelta(seconds=1)), start=1)
+        for kind in ("bill", "sync")
+    ]
+    store.save(runs)
+    read, after = [], None
+    while page := store.runs(3, after=after):
+        read += page
+        after = page[-1].started_at, page[-1].key
+    assert read == sorted(runs, key=lambda run: (-run.started_at.timestamp(), run.key))
+    assert {run.kind for run in store.runs(kind="bill")} == {"bill"}
+    assert len(store.runs(kind="bill")) == 4
+    assert store.runs(kind="it's") == []
+
+
+def test_one_document_is_read_by_its_number_or_its_key(store):
+    other = "invoice/c1/2026-10/USD/2"
+    draft = an_invoice()
+    for document in (draft, an_invoice(a_line(3, invoice_key=other), key=other)):
+        store.save_document(document)
+    assert store.document(draft.key) == draft
+    issued = replace(draft, number="INV-202610-0001", status=DocumentStatus.ISSUED)
+    store.settle_document(issued)
+    assert store.document("INV-202610-0001") == store.document(draft.key) == issued
+    assert store.document("INV-202610-0002") is None
+    assert store.document("' or csp_number ne '") is None
+
+
 # Any record ----------------------------------------------------------------------------------------
 
 
