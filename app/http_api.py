@@ -1,113 +1,135 @@
-"""HTTP: start a run (202 and where to look), read a run, hear of rows and of Partner Center.
+"""HTTP: runs, approvals, findings, documents and health, and who tells us of changes.
 
-Bounded, strict, no work.
-
-The host asks for a function key on every route, in `x-functions-key` or as `?code=`.
+Routes alone; what they answer stands in `http_answers`, who may call in `callers`. `alive` is open to
+everybody and says nothing. The two that others post events to always ask for a function key, since
+who posts there cannot sign in.
 """
 
 from __future__ import annotations
 
-import json
-from typing import Any
-from uuid import UUID
-
 import azure.functions as func
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.output import run_as_data
-from domain.problems import InputError, WorkerError
-
-MAX_BODY = 4096
-MAX_EVENT = 512 * 1024
-"""Dataverse leaves out what makes an event larger than 256 KB; the rest is the envelope."""
-REQUEST_TABLE = "csp_billingrun"
-
-EVENT_HINT = f"register the webhook on {REQUEST_TABLE}, message Create, asynchronous"
+from app.callers import auth_level
 
 bp = func.Blueprint()  # type: ignore[no-untyped-call]
 
 
-@bp.route(route="runs", methods=["POST"])
+@bp.route(route="runs", methods=["POST"], auth_level=auth_level())
 def start(req: func.HttpRequest) -> func.HttpResponse:
-    """Ask for a run. The same kind and period is the same run, so asking twice starts one."""
-    from app.wiring import worker
+    """Ask for a run: 202 and where to look. The same kind and window is the same run."""
+    from app import http_answers, http_door
 
-    body = req.get_body()
-    if len(body) > MAX_BODY:
-        return _answer(413, {"error": f"the body is larger than {MAX_BODY} bytes"})
-    try:
-        run_key = worker().request_json(body)
-    except InputError as error:
-        return _answer(400, {"error": str(error), "hint": error.hint})
-    except WorkerError as error:
-        return _answer(503, {"error": str(error), "hint": error.hint})
-    run_id = run_key.replace("/", ".")
-    return _answer(
-        202,
-        {"run_id": run_id, "status": "accepted"},
-        {"Location": f"/api/runs/{run_id}", "Retry-After": "10"},
-    )
+    return http_door.respond(req, "Runs.Start", http_answers.start)
 
 
-@bp.route(route="runs/{run_id}", methods=["GET"])
+@bp.route(route="runs", methods=["GET"], auth_level=auth_level())
+def list_runs(req: func.HttpRequest) -> func.HttpResponse:
+    """List runs, newest first."""
+    from app import http_answers, http_door
+
+    return http_door.respond(req, "Runs.Read", http_answers.list_runs)
+
+
+@bp.route(route="runs/{run_id}", methods=["GET"], auth_level=auth_level())
 def read(req: func.HttpRequest) -> func.HttpResponse:
     """Read a run: its status, counts and control totals."""
-    from app.wiring import worker
+    from app import http_answers, http_door
 
-    run_id = req.route_params.get("run_id", "")
-    try:
-        run = worker().run(run_id.replace(".", "/"))
-    except WorkerError as error:
-        return _answer(503, {"error": str(error), "hint": error.hint})
-    if run is None:
-        return _answer(404, {"error": "there is no such run", "hint": "it may still be waiting"})
-    return _answer(200, run_as_data(run))
+    return http_door.respond(req, "Runs.Read", http_answers.read_run)
 
 
-class _Event(BaseModel):
-    """What is read of Dataverse's RemoteExecutionContext: which row, never what stands in it."""
+@bp.route(route="approvals", methods=["POST"], auth_level=auth_level())
+def approve(req: func.HttpRequest) -> func.HttpResponse:
+    """Ask for drafts to be numbered and issued: 202 and where to look."""
+    from app import http_answers, http_door
 
-    model_config = ConfigDict(frozen=True)
-
-    message: str = Field(alias="MessageName")
-    table: str = Field(alias="PrimaryEntityName")
-    row_id: UUID = Field(alias="PrimaryEntityId")
+    return http_door.respond(req, "Invoices.Approve", http_answers.approve)
 
 
-@bp.route(route="dataverse-events", methods=["POST"])
+@bp.route(route="findings", methods=["GET"], auth_level=auth_level())
+def list_findings(req: func.HttpRequest) -> func.HttpResponse:
+    """List the findings whose cause is there."""
+    from app import http_answers, http_door
+
+    return http_door.respond(req, "Runs.Read", http_answers.list_findings)
+
+
+@bp.route(route="findings/{finding_id}", methods=["GET"], auth_level=auth_level())
+def read_finding(req: func.HttpRequest) -> func.HttpResponse:
+    """Read one finding."""
+    from app import http_answers, http_door
+
+    return http_door.respond(req, "Runs.Read", http_answers.read_finding)
+
+
+@bp.route(route="findings/{finding_id}/release", methods=["POST"], auth_level=auth_level())
+def release(req: func.HttpRequest) -> func.HttpResponse:
+    """Ask for a customer to be billed in spite of a finding, or take that back."""
+    from app import http_answers, http_door
+
+    return http_door.respond(req, "Holds.Release", http_answers.release)
+
+
+@bp.route(route="invoices/{number}", methods=["GET"], auth_level=auth_level())
+def read_invoice(req: func.HttpRequest) -> func.HttpResponse:
+    """Read a document as data."""
+    from app import http_answers, http_door
+
+    return http_door.respond(req, "Runs.Read", http_answers.read_invoice)
+
+
+@bp.route(route="invoices/{number}/pdf", methods=["GET"], auth_level=auth_level())
+def read_pdf(req: func.HttpRequest) -> func.HttpResponse:
+    """Read a document as the customer gets it."""
+    from app import http_answers, http_door
+
+    return http_door.respond(req, "Runs.Read", http_answers.read_pdf)
+
+
+@bp.route(route="invoices/{number}/lines/{line}", methods=["GET"], auth_level=auth_level())
+def explain(req: func.HttpRequest) -> func.HttpResponse:
+    """Say why one line asks for what it asks."""
+    from app import http_answers, http_door
+
+    return http_door.respond(req, "Runs.Read", http_answers.explain)
+
+
+@bp.route(route="health", methods=["GET"], auth_level=auth_level())
+def health(req: func.HttpRequest) -> func.HttpResponse:
+    """Give the latest report of health."""
+    from app import http_answers, http_door
+
+    return http_door.respond(req, "Runs.Read", http_answers.health)
+
+
+@bp.route(route="ready", methods=["GET"], auth_level=auth_level())
+def ready(req: func.HttpRequest) -> func.HttpResponse:
+    """Say whether everything that the worker needs answers."""
+    from app import http_answers, http_door
+
+    return http_door.respond(req, "Runs.Read", http_answers.ready)
+
+
+@bp.route(route="alive", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+def alive(req: func.HttpRequest) -> func.HttpResponse:
+    """Say that the functions run; asks nobody anything."""
+    from app import http_door
+
+    del req
+    return http_door.written(http_door.alive())
+
+
+@bp.route(route="dataverse-events", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
 def hear(req: func.HttpRequest) -> func.HttpResponse:
     """Hear from a webhook of Dataverse that a row asks for a run; it is read when taken up."""
-    from app.wiring import worker
+    from app import http_answers, http_door
 
-    body = req.get_body()
-    if len(body) > MAX_EVENT:
-        return _answer(413, {"error": f"the event is larger than {MAX_EVENT} bytes"})
-    try:
-        event = _Event.model_validate_json(body)
-    except ValidationError:
-        return _answer(400, {"error": "this is no event of Dataverse", "hint": EVENT_HINT})
-    if event.table != REQUEST_TABLE:
-        return _answer(400, {"error": f"{event.table} asks for nothing", "hint": EVENT_HINT})
-    if event.message in {"Create", "Update"}:
-        try:
-            worker().take_up(str(event.row_id))
-        except WorkerError as error:
-            return _answer(503, {"error": str(error), "hint": error.hint})
-    return _answer(202, {"status": "accepted"})
+    return http_door.respond(req, "", http_answers.hear)
 
 
-@bp.route(route="partner-center-events", methods=["POST"])
+@bp.route(route="partner-center-events", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
 def notify(req: func.HttpRequest) -> func.HttpResponse:
     """Hear from Partner Center, signed, that a record changed; what it is, is read anew later."""
-    from app.webhook import answer
-    from app.wiring import worker
+    from app import http_answers, http_door
 
-    return _answer(*answer(worker(), req.headers, req.get_body()))
-
-
-def _answer(
-    status: int, body: dict[str, Any], headers: dict[str, str] | None = None
-) -> func.HttpResponse:
-    return func.HttpResponse(
-        json.dumps(body), status_code=status, mimetype="application/json", headers=headers
-    )
+    return http_door.respond(req, "", http_answers.notify)

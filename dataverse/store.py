@@ -110,6 +110,15 @@ class DataverseStore(Documents, Findings):
         found = self._read(CUSTOMER, f"csp_tenantid eq {literal(customer_id)}")
         return found[0] if found else None
 
+    def customer_names(self, customer_ids: Collection[str]) -> dict[str, str]:
+        """Read the names of stored customers by their ids; one that is not stored has none."""
+        found: dict[str, str] = {}
+        for some in slices(sorted(filter(None, customer_ids))):
+            where = one_of("csp_tenantid", some)
+            query = Query(table=CUSTOMER.name, select=("csp_tenantid", NAME), where=where)
+            found |= {row["csp_tenantid"]: row[NAME] or "" for row in self._client.read(query)}
+        return found
+
     def agreements(self, customer_id: str) -> Sequence[Agreement]:
         """Read the stored agreements of a customer, by key."""
         rows = self._client.read(query_of(AGREEMENT, f"csp_tenantid eq {literal(customer_id)}"))
