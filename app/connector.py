@@ -559,9 +559,7 @@ def _swagger(raw: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]
     if "items" in raw:
         told["items"] = _swagger(raw["items"], known)
     if "properties" in raw:
-        told["properties"] = {
-            name: _swagger(one, known) for name, one in raw["properties"].items()
-        }
+        told["properties"] = {name: _swagger(one, known) for name, one in raw["properties"].items()}
     if isinstance(raw.get("additionalProperties"), Mapping):
         told["additionalProperties"] = _swagger(raw["additionalProperties"], known)
     return told

@@ -7,6 +7,7 @@ run, an approval or a release is answered with where to look.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import datetime
 from hashlib import sha256
@@ -104,9 +105,7 @@ def approve(asked: Asked) -> Reply:
     return _ask(asked, wanted, message)
 
 
-def _ask(
-    asked: Asked, wanted: BaseModel, message: Callable[[datetime, bool], StartRun]
-) -> Reply:
+def _ask(asked: Asked, wanted: BaseModel, message: Callable[[datetime, bool], StartRun]) -> Reply:
     from sync.runs import checked
 
     key, caller = idempotency_key(asked.req), asked.caller.object_id
@@ -203,15 +202,14 @@ def release(asked: Asked) -> Reply:
         raise Refused(409, f"{found.id} cannot be released: {final}", hint=found.hint)
     if wanted.withdraw and not found.released_by:
         raise Refused(409, f"{found.id} is not released", hint="there is nothing to take back")
-    asked.worker.ask_release(
-        TakeRelease(
-            finding=found.id,
-            reason=wanted.reason or "",
-            until=wanted.until,
-            withdraw=wanted.withdraw,
-            by=by,
-        )
+    message = TakeRelease(
+        finding=found.id,
+        reason=wanted.reason or "",
+        until=wanted.until,
+        withdraw=wanted.withdraw,
+        by=by,
     )
+    asked.worker.ports.queue.send("start", [message.model_dump_json()])
     return Reply(
         content=ReleaseAccepted(finding=found.id),
         status=202,
@@ -281,6 +279,25 @@ def read_invoice(asked: Asked) -> Reply:
     return Reply(content=shown)
 
 
+def read_pdf(asked: Asked) -> Reply:
+    """Give a document as the customer gets it, drawn from what is stored: the same bytes each time."""
+    from invoice.pdf import to_pdf
+
+    read_query(asked.req, Nothing)
+    document = _named(asked)
+    name = document.number or as_name(document.key)
+    return Reply(
+        content=to_pdf(document),
+        media="application/pdf",
+        headers={"Content-Disposition": f'attachment; filename="{_file_name(name)}.pdf"'},
+    )
+
+
+def _file_name(name: str) -> str:
+    """Return a name that ends no header and no folder."""
+    return re.sub(r"[^0-9A-Za-z._-]", "-", name)[:100]
+
+
 def explain(asked: Asked) -> Reply:
     """Say why one line asks for what it asks, down to Microsoft's lines."""
     from app.trace import trace
@@ -332,7 +349,7 @@ def health(asked: Asked) -> Reply:
 def ready(asked: Asked) -> Reply:
     """Say whether everything that the worker needs answers, each within a short time."""
     read_query(asked.req, Nothing)
-    told = asked.worker.readiness().look()
+    told = asked.worker.readiness.look()
     return Reply(content=told, status=200 if told.ready else 503)
 
 

@@ -99,7 +99,5 @@ def alive() -> Reply:
     return Reply(content=Alive())
 
 
-def _fault(
-    status: int, error: str, hint: str, headers: Mapping[str, str] | None = None
-) -> Reply:
+def _fault(status: int, error: str, hint: str, headers: Mapping[str, str] | None = None) -> Reply:
     return Reply(content=Fault(error=error, hint=hint), status=status, headers=headers or {})

@@ -12,9 +12,16 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
 
-from sync.messages import Guid, Month
+from sync.messages import Guid, Month, RunKind
 
 RUN_ID = r"^[a-z]{1,20}(\.[0-9A-Za-z-]{1,64}){1,5}$"
 """A run's key with points for slashes, which stand in no path."""
@@ -39,19 +46,7 @@ Words = Annotated[
 ]
 Document = Annotated[str, StringConstraints(pattern=DOCUMENT_NAME)]
 Token = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,400}$")]
-Kind = Literal[
-    "sync",
-    "usage",
-    "prices",
-    "access",
-    "renewals",
-    "bill",
-    "approve",
-    "handoff",
-    "feedback",
-    "health",
-]
-ADVANCED = {"x-ms-visibility": "advanced"}
+ADVANCED: dict[str, JsonValue] = {"x-ms-visibility": "advanced"}
 
 
 class _Asked(BaseModel):
@@ -71,7 +66,7 @@ class _Asked(BaseModel):
 class RunAsked(_Asked):
     """Which run is asked for."""
 
-    kind: Kind = Field(
+    kind: RunKind = Field(
         title="What to do",
         description="sync reads Microsoft's side of a day, bill drafts the invoices of a month, "
         "approve numbers and issues its drafts; docs/power-automate.md tells the others.",
@@ -190,7 +185,7 @@ class RunQuery(_Asked):
     top: int = Field(
         default=PAGE, ge=1, le=LARGEST_PAGE, title="At most", description="Runs on a page."
     )
-    kind: Kind | None = Field(
+    kind: RunKind | None = Field(
         default=None, title="Kind", description="Only runs of this kind.", examples=["bill"]
     )
     after: Token | None = Field(

@@ -64,7 +64,7 @@ def read_query(req: func.HttpRequest, model: type[M]) -> M:
 
 def read_path(req: func.HttpRequest, name: str, pattern: str) -> str:
     """Read a parameter of the path; Refused with 404 for what can be no name of ours."""
-    value = req.route_params.get(name, "")
+    value: str = req.route_params.get(name, "")
     if not re.fullmatch(pattern.removeprefix("^").removesuffix("$"), value):
         raise Refused(404, f"there is nothing of that {name}", hint="docs/http.md shows its form")
     return value
@@ -155,5 +155,3 @@ def as_key(name: str) -> str:
 def as_name(key: str) -> str:
     """Return the name by which a key stands in a path."""
     return key.replace("/", ".")
-
-

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from app.places import World
+from app.readiness import Readiness
 from app.settings import Settings
 from app.systems import Systems, asks_vies, systems_of, token_store, with_vault_secrets
 from app.telemetry import Telemetry
@@ -98,6 +99,8 @@ class Worker:
     systems: Systems
     checks: Mapping[str, Callable[[], Any]]
     """A cheap call to each foreign system, for check-config."""
+    readiness: Readiness
+    """The same and our own storage, asked within seconds, for probes."""
     registration: WebhookRegistration
     """Where Partner Center posts its events."""
     token_saved_at: Callable[[], datetime | None]
@@ -425,6 +428,7 @@ def build(
         store=store,
         systems=systems,
         checks=checks,
+        readiness=Readiness({**checks, "Archive": lambda: archive.names("ready")}),
         registration=WebhookRegistration(
             http("partner_center", "Partner Center", None, _scope(settings, "partner_center")),
             user,

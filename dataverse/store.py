@@ -7,7 +7,7 @@ work is claimed under the version that was read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -114,9 +114,8 @@ class DataverseStore(Documents, Findings):
         """Read the names of stored customers by their ids; one that is not stored has none."""
         found: dict[str, str] = {}
         for some in slices(sorted(filter(None, customer_ids))):
-            where = one_of("csp_tenantid", some)
-            query = Query(table=CUSTOMER.name, select=("csp_tenantid", NAME), where=where)
-            found |= {row["csp_tenantid"]: row[NAME] or "" for row in self._client.read(query)}
+            stored: list[Customer] = self._read(CUSTOMER, one_of("csp_tenantid", some))
+            found |= {one.id: one.name for one in stored}
         return found
 
     def agreements(self, customer_id: str) -> Sequence[Agreement]:

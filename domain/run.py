@@ -99,7 +99,7 @@ class Run:
     totals: tuple[ControlTotal, ...] = ()
     problem: str = ""
     asked_by: str = ""
-    """Who asked for it the last time, where they said so."""
+    """Who asked for it, where they said so; of an approval the last one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,6 +89,7 @@ def _issue(ports: Ports, message: StartRun) -> list[Invoice]:
         return Outcome(counts={"issued": len(taken)})
 
     started = ports.now()
+    missed = _missed(ports, message)
     Ledger(ports.store, ports.now).run_once(
         f"approve/{period}", "approve", message.run_key, settle, repeatable=True
     )
@@ -101,7 +102,9 @@ def _issue(ports: Ports, message: StartRun) -> list[Invoice]:
         status=RunStatus.DONE,
         started_at=started,
         finished_at=ports.now(),
-        counts={"issued": sum(1 for d in documents if d.number)},
+        counts={"issued": sum(1 for d in documents if d.number and _is_asked(message, d))},
+        problem=missed,
+        asked_by=message.by or "",
     )
     ports.store.save([run])
     return issued
@@ -157,10 +160,28 @@ def approvable(ports: Ports, message: StartRun) -> list[Invoice]:
         (
             d
             for d in drafts
-            if d.customer_id not in held and not readable(ports.store, customer_id=d.customer_id)[1]
+            if _is_asked(message, d)
+            and d.customer_id not in held
+            and not readable(ports.store, customer_id=d.customer_id)[1]
         ),
         key=lambda d: (d.customer_name, d.key),
     )
+
+
+def _is_asked(message: StartRun, document: Invoice) -> bool:
+    return message.document in {None, document.key}
+
+
+def _missed(ports: Ports, message: StartRun) -> str:
+    """Say why the one draft that was asked for is not issued; empty: it is, or none was named."""
+    if message.document is None or approvable(ports, message):
+        return ""
+    found = ports.store.document(message.document)
+    if found is None:
+        return f"There is no document {message.document}."
+    if found.number:
+        return ""
+    return f"The draft of {found.customer_name} is not issued: findings hold it (docs/holds.md)."
 
 
 def _refuse_unfit(ports: Ports, document: Invoice, terms: Mapping[str, BillingContract]) -> None:

@@ -19,6 +19,11 @@ RunKey = Annotated[str, StringConstraints(pattern=r"^[a-z]+/[0-9A-Za-z/-]{1,90}$
 UnitKey = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z._/-]{1,200}$")]
 Trace = Annotated[str, StringConstraints(pattern=r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")]
 
+Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
+DocumentKey = Annotated[str, StringConstraints(pattern=r"^invoice/[0-9A-Za-z/-]{1,80}$")]
+FindingName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.]{1,80}-[0-9a-f]{6}$")]
+Reason = Annotated[str, StringConstraints(max_length=1000)]
+
 RunKind = Literal[
     "sync",
     "usage",
@@ -55,6 +60,10 @@ class StartRun(_Message):
     hour: Annotated[int, Field(ge=0, le=23)] | None = None
     """Of feedback, which is asked for several times a day (UTC)."""
     customer_id: Guid | None = None
+    document: DocumentKey | None = None
+    """Of approve: one draft of the month alone."""
+    by: Name | None = None
+    """Who asked, for the run's row; no part of its identity."""
 
     @property
     def window(self) -> str:
@@ -69,6 +78,8 @@ class StartRun(_Message):
     @property
     def run_key(self) -> str:
         """The run's identity from meaning."""
+        if self.document:
+            return f"{self.kind}/{self.document.removeprefix('invoice/')}"
         scope = f"/{self.customer_id}" if self.customer_id else ""
         return f"{self.kind}/{self.window}{scope}"
 
@@ -84,6 +95,16 @@ class LookForRequests(_Message):
     """Queue `start` as well: look whether anybody asked for a run by adding a row in Dynamics."""
 
     look_for: Literal["requests"]
+
+
+class TakeRelease(_Message):
+    """Queue `start` as well: release a finding, or take that back; the finding tells what came."""
+
+    finding: FindingName
+    by: Name
+    reason: Reason = ""
+    until: date | None = None
+    withdraw: bool = False
 
 
 class PullUnit(_Message):

@@ -22,6 +22,7 @@ from domain.problems import (
 )
 from rules.checks import CHECKS, Room, in_force, judged, why_final
 from sync.findings import current
+from sync.messages import TakeRelease
 from sync.ports import Ports
 
 LONGEST = 1000
@@ -129,6 +130,29 @@ def release(ports: Ports, name: str, *, reason: str, by: str, until: date | None
     )
     ports.store.put_finding(released)
     return released
+
+
+def take(ports: Ports, wanted: TakeRelease) -> None:
+    """Do what was asked for by a message; what cannot be done is noted on the finding.
+
+    A finding whose cause is gone needs neither: nothing holds any more. Twice is once.
+    """
+    try:
+        if not wanted.withdraw:
+            release(ports, wanted.finding, reason=wanted.reason, by=wanted.by, until=wanted.until)
+        elif find(ports, wanted.finding).released_by:
+            withdraw(ports, wanted.finding, by=wanted.by)
+    except InputError as fault:
+        note(ports, wanted.finding, str(fault))
+
+
+def note(ports: Ports, name: str, problem: str) -> None:
+    """Say on an open finding why a release that was asked for is not there."""
+    with suppress(InputError, NotFound):
+        finding = find(ports, name)
+        said = f"Not released on {ports.now().date()}: {problem.rstrip('.')}."
+        if finding.release_note != said:
+            ports.store.put_finding(replace(finding, release_note=said[:LONGEST]))
 
 
 def withdraw(ports: Ports, name: str, *, by: str) -> Finding:

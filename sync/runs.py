@@ -30,6 +30,7 @@ from sync.messages import (
     ReportUnit,
     StartRun,
     TakeNotice,
+    TakeRelease,
     TakeRequest,
 )
 from sync.ports import Ports
@@ -37,11 +38,15 @@ from sync.ports import Ports
 _OPEN = {UnitStatus.QUEUED, UnitStatus.RUNNING, UnitStatus.FAILED}
 
 Unit = PullUnit | BillUnit | HandoffUnit | FeedbackUnit | ReportUnit
-Message = Unit | StartRun | TakeRequest | LookForRequests | CloseRun | TakeNotice
+Message = Unit | StartRun | TakeRequest | TakeRelease | LookForRequests | CloseRun | TakeNotice
 Told = Run | UnitOfWork | None
 """What came of a message, to be told outside: a run that began or ended, a unit that was worked."""
 
-_ALSO_ON_START: tuple[type[TakeRequest | LookForRequests], ...] = (TakeRequest, LookForRequests)
+_ALSO_ON_START: tuple[type[TakeRequest | TakeRelease | LookForRequests], ...] = (
+    TakeRequest,
+    TakeRelease,
+    LookForRequests,
+)
 """Beside runs, what asks for them waits on `start`."""
 
 
@@ -54,6 +59,8 @@ def handle(ports: Ports, queue: str, body: str | bytes) -> Told:
     match _read(queue, body):
         case TakeRequest(request_id=request_id):
             requests.take(ports, request_id, _begin)
+        case TakeRelease() as wanted:
+            releases.take(ports, wanted)
         case LookForRequests():
             requests.pick_up(ports)
         case StartRun() as message:
@@ -115,6 +122,11 @@ def checked(message: StartRun) -> StartRun:
         raise InputError(f"a {kind} needs a day", hint="give it as 2026-11-09")
     elif message.period is not None:
         raise InputError(f"{a_kind} is for a day, not for a month", hint="leave the period out")
+    if message.document is not None:
+        if kind != "approve" or message.customer_id is not None:
+            raise InputError(f"{a_kind} is not for one document", hint="leave the document out")
+        if f"/{message.period}/" not in message.document:
+            raise InputError(f"{message.document} is not of {message.period}", hint="look again")
     if message.hour is not None and kind != "feedback":
         raise InputError(f"{a_kind} is not for an hour", hint="leave the hour out")
     if message.customer_id is not None and kind not in _OF_ONE:
@@ -200,6 +212,7 @@ def _new_run(ports: Ports, message: StartRun) -> Run:
         window=message.window,
         status=RunStatus.RUNNING,
         started_at=ports.now(),
+        asked_by=message.by or "",
     )
 
 
@@ -265,6 +278,8 @@ def give_up(
     match _read(queue, body):
         case TakeRequest(request_id=request_id):
             requests.give_up(ports, request_id, problem)
+        case TakeRelease() as wanted:
+            releases.note(ports, wanted.finding, problem)
         case LookForRequests():
             return  # the next look finds all that this one would have found
         case (PullUnit() | BillUnit() | HandoffUnit() | FeedbackUnit() | ReportUnit()) as unit:

@@ -1,0 +1,613 @@
+"""What the HTTP functions answer, on the partner's month as it stands after the demo."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+from jsonschema import Draft4Validator
+
+from app import wiring
+from app.callers import Caller, Forbidden, Unauthenticated
+from app.connector import definition
+from app.http_models import RunAsked
+from app.settings import Settings
+from app.wiring import opened
+from domain.problems import Conflict, Severity, Unavailable
+from domain.run import RunStatus, UnitStatus
+from invoice.document import DocumentStatus
+from sync.messages import StartRun, TakeRelease
+from tests.app.http_office import ask, data, waiting
+
+MONTH = "2026-10"
+MARIA = "Maria Finance"
+
+
+@pytest.fixture(scope="module")
+def office(demo, tmp_path_factory):
+    """A worker on a copy of the demo, for tests that leave its rows as they are."""
+    import shutil
+
+    state = shutil.copytree(demo.state, tmp_path_factory.mktemp("http") / "state")
+    with opened(Settings.from_env({"CSP_STATE_DIR": str(state)})) as made:
+        yield made
+
+
+@pytest.fixture
+def worker(office, monkeypatch):
+    monkeypatch.setattr(wiring, "worker", lambda: office)
+    waiting(office)
+    return office
+
+
+@pytest.fixture
+def own(copy, monkeypatch):
+    """A worker whose rows may be changed."""
+    with opened(Settings.from_env({"CSP_STATE_DIR": str(copy)})) as made:
+        monkeypatch.setattr(wiring, "worker", lambda: made)
+        yield made
+
+
+def fits(response, operation):
+    """Check a real answer against what the connector says of it."""
+    document = definition()
+    (told,) = [
+        one
+        for path in document["paths"].values()
+        for one in path.values()
+        if one["operationId"] == operation
+    ]
+    schema = told["responses"][str(response.status_code)]["schema"]
+    content = {"definitions": document["definitions"], **_with_nulls(schema)}
+    content["definitions"] = {k: _with_nulls(v) for k, v in document["definitions"].items()}
+    faults = [f.message for f in Draft4Validator(content).iter_errors(data(response))]
+    assert faults == []
+    return data(response)
+
+
+def _with_nulls(schema):
+    """Read `x-nullable` as JSON Schema has it, and allow nothing that is not described."""
+    if isinstance(schema, list):
+        return [_with_nulls(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    read = {name: _with_nulls(one) for name, one in schema.items()}
+    if read.get("type") == "object" and isinstance(read.get("properties"), dict):
+        read.setdefault("additionalProperties", False)
+    if read.pop("x-nullable", None) is True:
+        return {"anyOf": [read, {"type": "null"}]}
+    return read
+
+
+# Runs ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "run_id", "sent"),
+    [
+        ({"kind": "sync"}, "sync.2026-11-09", {"kind": "sync", "day": "2026-11-09"}),
+        ({"kind": "sync", "day": "2026-11-08"}, "sync.2026-11-08", {"day": "2026-11-08"}),
+        ({"kind": "bill", "period": MONTH}, "bill.2026-10", {"kind": "bill", "period": MONTH}),
+        (
+            {"kind": "bill", "period": MONTH, "customer_id": "c1", "by": MARIA},
+            "bill.2026-10.c1",
+            {"customer_id": "c1", "by": MARIA},
+        ),
+        ({"kind": "health"}, "health.2026-W46", {"kind": "health", "day": "2026-11-09"}),
+        # What a flow sends for fields that nobody filled in.
+        ({"kind": "sync", "day": "", "customer_id": None}, "sync.2026-11-09", {"kind": "sync"}),
+    ],
+)
+def test_a_run_that_is_asked_for_is_accepted_and_only_a_message_is_left(worker, body, run_id, sent):
+    worker.systems.emulator.control.clear_log()
+    response = ask("start", body)
+    assert response.status_code == 202
+    assert fits(response, "StartRun") == {"run_id": run_id, "status": "accepted"}
+    assert response.headers["Location"] == f"/api/runs/{run_id}"
+    assert int(response.headers["Retry-After"]) > 0
+    assert worker.systems.emulator.control.requests() == []
+    ((queue, message),) = waiting(worker)
+    assert queue == "start"
+    assert sent.items() <= message.items()
+    assert StartRun.model_validate(message).run_key == run_id.replace(".", "/")
+
+
+def test_a_run_is_read_by_the_address_that_was_told(worker):
+    run = fits(ask("read", run_id="bill.2026-10"), "GetRun")
+    assert (run["run_id"], run["kind"], run["window"]) == ("bill.2026-10", "bill", MONTH)
+    assert run["status"] in {"done", "done_with_holds"}
+    total = run["totals"][0]
+    assert total["residual"] == "0.00"
+    missing = ask("read", run_id="bill.2031-01")
+    assert missing.status_code == 404
+    assert fits(missing, "GetRun")["error"] == "there is no such run"
+
+
+def test_runs_are_listed_page_by_page_newest_first(worker):
+    every = fits(ask("list_runs"), "ListRuns")
+    assert every["next"] is None
+    assert len(every["runs"]) == len(worker.store.runs()) >= 3
+    read, after = [], {}
+    while True:
+        page = fits(ask("list_runs", query={"top": "1", **after}), "ListRuns")
+        read += page["runs"]
+        if page["next"] is None:
+            break
+        after = {"after": page["next"]}
+    assert read == every["runs"]
+    bills = fits(ask("list_runs", query={"kind": "bill", "code": "the host's key"}), "ListRuns")
+    assert {run["kind"] for run in bills["runs"]} == {"bill"}
+    assert fits(ask("list_runs", query={"kind": "prices"}), "ListRuns")["runs"] == []
+
+
+def test_a_run_says_who_asked_for_it(own):
+    ask("approve", {"period": MONTH, "by": MARIA})
+    own.drain()
+    assert fits(ask("read", run_id="approve.2026-10"), "GetRun")["asked_by"] == ""  # nothing to do
+    own.store.save([replace(own.run("approve/2026-10"), status=RunStatus.FAILED)])
+    ask("approve", {"period": MONTH, "by": MARIA})
+    own.drain()
+    assert fits(ask("read", run_id="approve.2026-10"), "GetRun")["asked_by"] == MARIA
+
+
+# The same request twice ----------------------------------------------------------------------------
+
+
+def test_the_same_key_with_the_same_request_is_one_request(own):
+    key = {"Idempotency-Key": "flow-run-08585"}
+    first = ask("start", {"kind": "bill", "period": MONTH}, headers=key)
+    again = ask("start", {"period": MONTH, "kind": "bill"}, headers=key)
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.get_body() == again.get_body()
+    assert first.headers["Location"] == again.headers["Location"]
+    assert len(waiting(own)) == 1
+
+
+def test_the_same_key_with_another_request_is_refused(own):
+    key = {"Idempotency-Key": "flow-run-08585"}
+    ask("start", {"kind": "bill", "period": MONTH}, headers=key)
+    for other in ({"kind": "bill", "period": "2026-09"}, {"kind": "sync"}):
+        response = ask("start", other, headers=key)
+        assert response.status_code == 422
+        assert "stands for another request" in fits(response, "StartRun")["error"]
+    # The same words at another address are another request, too.
+    assert ask("approve", {"period": MONTH, "by": MARIA}, headers=key).status_code == 422
+    assert len(waiting(own)) == 1
+
+
+def test_a_repeated_request_without_a_day_is_for_the_day_of_the_first(own):
+    key = {"Idempotency-Key": "k"}
+    assert data(ask("start", {"kind": "sync"}, headers=key))["run_id"] == "sync.2026-11-09"
+    own.systems.emulator.clock.advance(timedelta(days=1))
+    assert data(ask("start", {"kind": "sync"}, headers=key))["run_id"] == "sync.2026-11-09"
+    assert data(ask("start", {"kind": "sync"}))["run_id"] == "sync.2026-11-10"
+
+
+def test_what_was_not_sent_is_sent_by_the_repetition(own, monkeypatch):
+    key = {"Idempotency-Key": "k"}
+
+    def down(*_, **__):
+        raise Unavailable("no queue", service="Queue Storage", status=503)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(own.ports.queue), "send", down)
+        assert ask("start", {"kind": "sync"}, headers=key).status_code == 503
+    assert waiting(own) == []
+    assert ask("start", {"kind": "sync"}, headers=key).status_code == 202
+    assert len(waiting(own)) == 1
+
+
+def test_of_two_instances_with_one_key_both_answer_the_same(own, monkeypatch):
+    """Both read that there is no row; one writes it, the other meets it."""
+    key, put, store = {"Idempotency-Key": "k"}, type(own.store).put_unit, own.store
+    rows = []
+
+    def raced(self, unit, version):
+        if version is None and not rows:
+            rows.append(unit)
+            put(self, unit, None)  # the other instance
+            raise Conflict("there is one", service="Dataverse")
+        return put(self, unit, version)
+
+    monkeypatch.setattr(type(store), "put_unit", raced)
+    assert ask("start", {"kind": "sync"}, headers=key).status_code == 202
+    assert store.unit(rows[0].key)[0].status is UnitStatus.SETTLED
+    rows[:] = [None]
+    assert ask("start", {"kind": "bill", "period": MONTH}, headers=key).status_code == 422
+
+
+def test_a_key_is_not_shared_by_callers(own, monkeypatch):
+    from app import http_door
+
+    key = {"Idempotency-Key": "k"}
+    for name in ("Maria", "Piet"):
+        caller = Caller(name=name, object_id=name, roles=frozenset({"Runs.Start"}))
+        monkeypatch.setattr(http_door, "caller_of", lambda *_, caller=caller: caller)
+        assert ask("start", {"kind": "sync", "by": name}, headers=key).status_code == 202
+    assert [message["by"] for _, message in waiting(own)] == ["Maria", "Piet"]
+
+
+# Who calls -----------------------------------------------------------------------------------------
+
+NEEDS = {
+    "start": "Runs.Start",
+    "list_runs": "Runs.Read",
+    "read": "Runs.Read",
+    "approve": "Invoices.Approve",
+    "list_findings": "Runs.Read",
+    "read_finding": "Runs.Read",
+    "release": "Holds.Release",
+    "read_invoice": "Runs.Read",
+    "read_pdf": "Runs.Read",
+    "explain": "Runs.Read",
+    "health": "Runs.Read",
+    "ready": "Runs.Read",
+}
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_every_function_asks_for_its_role_before_it_reads_anything(worker, monkeypatch, name):
+    from app import http_door
+
+    asked = []
+
+    def nobody(_, needs, __):
+        asked.append(needs)
+        raise Unauthenticated("no token", given=False)
+
+    monkeypatch.setattr(http_door, "caller_of", nobody)
+    response = ask(name, b"\xff" * 9000, query={"top": "many"}, run_id="?", number="?", line="0")
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert asked == [NEEDS[name]]
+
+    def without_role(_, needs, __):
+        raise Forbidden(needs)
+
+    monkeypatch.setattr(http_door, "caller_of", without_role)
+    response = ask(name)
+    assert response.status_code == 403
+    assert NEEDS[name] in data(response)["error"]
+    assert waiting(worker) == []
+
+
+def test_who_signed_in_is_named_and_whom_they_name_beside(worker, monkeypatch):
+    from app import http_door
+
+    piet = Caller(name="piet@example.com", object_id="p", roles=frozenset())
+    monkeypatch.setattr(http_door, "caller_of", lambda *_: piet)
+    ask("start", {"kind": "sync"})
+    ask("start", {"kind": "sync", "by": "piet@example.com"})
+    ask("start", {"kind": "sync", "by": MARIA})
+    told = [message["by"] for _, message in waiting(worker)]
+    assert told == ["piet@example.com"] * 2 + ["Maria Finance (told by piet@example.com)"]
+
+
+def test_whoever_asks_may_hear_that_the_functions_run(monkeypatch):
+    def broken():
+        raise AssertionError("alive builds no worker")
+
+    monkeypatch.setattr(wiring, "worker", broken)
+    response = ask("alive")
+    assert (response.status_code, data(response)) == (200, {"status": "alive"})
+
+
+def test_a_worker_that_cannot_be_built_says_so_to_the_log_alone(monkeypatch, caplog):
+    from domain.problems import ConfigurationError
+
+    def broken():
+        raise ConfigurationError("mode cloud needs CSP_TENANT_ID", hint="set it")
+
+    monkeypatch.setattr(wiring, "worker", broken)
+    response = ask("start", {"kind": "sync"})
+    assert (response.status_code, data(response)["error"]) == (503, "the worker is not ready")
+    assert "CSP_TENANT_ID" not in response.get_body().decode()
+    assert "mode cloud needs CSP_TENANT_ID. set it" in caplog.text
+
+
+# Findings ------------------------------------------------------------------------------------------
+
+
+def held(worker):
+    """A finding that holds somebody and that a person may release."""
+    from rules.checks import why_final
+    from sync.findings import current
+
+    return next(one for one in current(worker.ports) if one.holds and not why_final(one))
+
+
+def test_findings_are_listed_page_by_page_with_the_customer_s_name(worker):
+    every = fits(ask("list_findings", query={"top": "200"}), "ListFindings")["findings"]
+    assert len(every) == len(worker.store.findings()) > 3
+    names = {one.id: one.name for one in worker.store.customers()}
+    assert all(one["customer"] == names.get(one["customer_id"], "") for one in every)
+    read, after = [], {}
+    while True:
+        page = fits(ask("list_findings", query={"top": "2", **after}), "ListFindings")
+        read += page["findings"]
+        if page["next"] is None:
+            break
+        after = {"after": page["next"]}
+    assert read == every
+
+
+def test_findings_are_chosen_by_what_they_do(worker):
+    from sync.findings import current
+
+    found = current(worker.ports)
+    for state, expected in (
+        ("holding", {one.id for one in found if one.holds}),
+        ("warning", {one.id for one in found if one.severity is Severity.WARN}),
+        ("released", set()),
+    ):
+        listed = fits(ask("list_findings", query={"state": state, "top": "200"}), "ListFindings")
+        assert {one["finding"] for one in listed["findings"]} == expected
+    one = held(worker)
+    listed = data(ask("list_findings", query={"customer_id": one.customer_id}))["findings"]
+    assert {each["customer_id"] for each in listed} == {one.customer_id}
+
+
+def test_a_hold_is_released_by_a_message_and_the_finding_tells(own):
+    one = held(own)
+    body = {"reason": "agreed by phone", "by": MARIA, "until": "2026-12-31"}
+    response = ask("release", body, finding_id=one.id)
+    assert response.status_code == 202
+    assert fits(response, "ReleaseHold") == {"finding": one.id, "status": "accepted"}
+    assert response.headers["Location"] == f"/api/findings/{one.id}"
+    assert fits(ask("read_finding", finding_id=one.id), "GetFinding")["holds"] is True
+    own.drain()
+    told = fits(ask("read_finding", finding_id=one.id), "GetFinding")
+    assert (told["holds"], told["state"]) == (False, "released")
+    assert told["release"] == {
+        "by": MARIA,
+        "on": "2026-11-09",
+        "until": "2026-12-31",
+        "reason": "agreed by phone",
+    }
+    ask("release", {"withdraw": True, "by": MARIA}, finding_id=one.id)
+    own.drain()
+    told = fits(ask("read_finding", finding_id=one.id), "GetFinding")
+    assert (told["holds"], told["release"]) == (True, None)
+    assert f"{MARIA} withdrew it" in told["note"]
+    # A message that comes twice, or late, changes nothing.
+    late = TakeRelease(finding=one.id, by=MARIA, withdraw=True).model_dump_json()
+    own.handle("start", late)
+    assert fits(ask("read_finding", finding_id=one.id), "GetFinding") == told
+
+
+def test_what_cannot_be_released_is_refused_at_once_or_says_so_on_the_finding(own):
+    from rules.checks import why_final
+    from sync.findings import current
+
+    final = next(one for one in current(own.ports) if one.holds and why_final(one))
+    body = {"reason": "it is fine", "by": MARIA}
+    response = ask("release", body, finding_id=final.id)
+    assert response.status_code == 409
+    assert why_final(final) in fits(response, "ReleaseHold")["error"]
+    assert ask("release", body, finding_id="agreement.missing-000000").status_code == 404
+    one = held(own)
+    refused = ask("release", {"withdraw": True, "by": MARIA}, finding_id=one.id)
+    assert (refused.status_code, data(refused)["error"]) == (409, f"{one.id} is not released")
+    # Between the answer and the work its last day may be over.
+    ask("release", {**body, "until": "2026-11-08"}, finding_id=one.id)
+    own.drain()
+    told = fits(ask("read_finding", finding_id=one.id), "GetFinding")
+    assert told["holds"] is True
+    assert told["note"].startswith("Not released on 2026-11-09: ")
+    assert "its last day, 2026-11-08, is over" in told["note"]
+
+
+def test_a_release_of_what_is_gone_meanwhile_changes_nothing(own):
+    one = held(own)
+    own.store.put_finding(one.closed(date(2026, 11, 9)))
+    message = TakeRelease(finding=one.id, by=MARIA, reason="late").model_dump_json()
+    own.handle("start", message)
+    own.give_up("start", message)
+    assert ask("read_finding", finding_id=one.id).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({"by": MARIA}, "a release needs a reason"),
+        ({"reason": "  ", "by": MARIA}, "a release needs a reason"),
+        ({"reason": "agreed"}, "it is not said who decides"),
+        ({"withdraw": True, "reason": "x", "by": MARIA}, "has no reason and no last day"),
+        ({"reason": "x" * 1001, "by": MARIA}, "reason: String should have at most 1000 characters"),
+        ({"reason": "x", "by": "Maria\r\nX-Admin: 1"}, "by: String should match pattern"),
+        ({"reason": "x", "by": MARIA, "until": "tomorrow"}, "until: Input should be a valid date"),
+        ({"reason": "x", "by": MARIA, "amount": 1}, "amount: Extra inputs are not permitted"),
+    ],
+)
+def test_a_release_that_is_not_whole_is_refused_with_a_sentence(worker, body, sentence):
+    response = ask("release", body, finding_id=held(worker).id)
+    assert response.status_code == 400
+    assert sentence in fits(response, "ReleaseHold")["error"]
+    assert waiting(worker) == []
+
+
+# Approvals -----------------------------------------------------------------------------------------
+
+
+def a_draft(worker):
+    """A document of the demo as it was before it was approved, of a month of its own."""
+    from domain.period import Period
+
+    document = next(one for one in worker.store.documents(period=MONTH) if one.number)
+    customer = document.customer_id
+    key = f"invoice/{customer}/2026-09/{document.currency}/1"
+    lines = tuple(
+        replace(
+            line,
+            key=f"{line.key}/draft",
+            invoice_key=key,
+            charge=replace(line.charge, key=f"{line.charge.key}/draft"),
+        )
+        for line in document.lines
+    )
+    draft = replace(
+        document,
+        key=key,
+        number="",
+        status=DocumentStatus.DRAFT,
+        period=Period.month("2026-09"),
+        lines=lines,
+        issued_on=None,
+        due_on=None,
+        fingerprint="",
+    )
+    worker.store.save_document(draft)
+    return draft
+
+
+def test_one_draft_is_approved_by_its_key_and_no_other(own):
+    draft = a_draft(own)
+    name = draft.key.replace("/", ".")
+    response = ask("approve", {"invoice": name, "by": MARIA})
+    assert response.status_code == 202
+    run_id = fits(response, "ApproveInvoices")["run_id"]
+    assert run_id == f"approve.{name.removeprefix('invoice.')}"
+    own.drain()
+    run = fits(ask("read", run_id=run_id), "GetRun")
+    assert (run["status"], run["counts"], run["asked_by"]) == ("done", {"issued": 1}, MARIA)
+    issued = fits(ask("read_invoice", number="INV-202609-0001"), "GetInvoice")
+    assert (issued["key"], issued["issued_on"]) == (draft.key, "2026-11-09")
+    again = ask("approve", {"invoice": "INV-202609-0001", "by": MARIA})
+    assert again.status_code == 409
+    assert "INV-202609-0001 is issued and no draft" in fits(again, "ApproveInvoices")["error"]
+
+
+def test_a_repeated_approval_of_a_draft_is_answered_as_the_first(own):
+    name = a_draft(own).key.replace("/", ".")
+    key = {"Idempotency-Key": "once"}
+    first = ask("approve", {"invoice": name, "by": MARIA}, headers=key)
+    own.drain()
+    again = ask("approve", {"invoice": name, "by": MARIA}, headers=key)
+    assert (again.status_code, again.get_body()) == (202, first.get_body())
+    assert waiting(own) == []
+
+
+def test_a_draft_of_a_customer_on_hold_stays_one_and_the_run_says_why(own):
+    draft = a_draft(own)
+    hold = replace(held(own), customer_id=draft.customer_id, record="subscription of the test")
+    own.store.put_finding(hold)
+    name = draft.key.replace("/", ".")
+    run_id = data(ask("approve", {"invoice": name, "by": MARIA}))["run_id"]
+    own.drain()
+    run = fits(ask("read", run_id=run_id), "GetRun")
+    assert run["counts"] == {"issued": 0}
+    assert run["problem"] == (
+        f"The draft of {draft.customer_name} is not issued: findings hold it (docs/holds.md)."
+    )
+    assert own.store.document(draft.key).status is DocumentStatus.DRAFT
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "sentence"),
+    [
+        ({"by": MARIA}, 400, "give a period, or the key of one draft"),
+        ({"period": MONTH}, 400, "it is not said who decides"),
+        ({"period": MONTH, "invoice": "x", "by": MARIA}, 400, "give either an invoice"),
+        ({"invoice": "../x", "by": MARIA}, 400, "invoice: String should match pattern"),
+        ({"invoice": "INV-209912-0001", "by": MARIA}, 404, "there is no such document"),
+    ],
+)
+def test_an_approval_that_cannot_be_is_refused(worker, body, status, sentence):
+    response = ask("approve", body)
+    assert response.status_code == status
+    assert sentence in fits(response, "ApproveInvoices")["error"]
+    assert waiting(worker) == []
+
+
+# Documents -----------------------------------------------------------------------------------------
+
+
+def test_every_document_of_the_month_is_told_as_the_connector_says(worker, demo):
+    for document in demo.documents:
+        name = document.number or document.key.replace("/", ".")
+        told = fits(ask("read_invoice", number=name), "GetInvoice")
+        assert told["total"] == str(document.total.amount)
+        assert len(told["lines"]) == len(document.lines)
+
+
+def test_each_kind_of_line_is_explained_down_to_microsoft_s_lines(worker, demo):
+    one_of_each = {
+        line.charge.type: (document, line)
+        for document in demo.documents
+        if document.number
+        for line in document.lines
+    }
+    assert len(one_of_each) > 3
+    explained = [
+        fits(ask("explain", number=d.number, line=str(line.position)), "ExplainLine")
+        for d, line in one_of_each.values()
+    ]
+    assert {line.charge.why for _, line in one_of_each.values()} == {e["why"] for e in explained}
+    assert any(one["sources"] for one in explained)
+
+
+def test_a_line_that_is_not_there_is_not_found(worker, demo):
+    number = next(document.number for document in demo.documents if document.number)
+    for line in ("0", "999", "-1", "1e1", "٣"):
+        assert ask("explain", number=number, line=line).status_code == 404
+
+
+def test_the_pdf_is_that_of_the_document(worker, demo):
+    from invoice.pdf import to_pdf
+
+    document = next(document for document in demo.documents if document.number)
+    response = ask("read_pdf", number=document.number)
+    assert (response.status_code, response.mimetype) == (200, "application/pdf")
+    assert response.headers["Content-Disposition"] == (
+        f'attachment; filename="{document.number}.pdf"'
+    )
+    assert response.get_body() == to_pdf(document)
+    assert ask("read_pdf", number="INV-209912-0001").status_code == 404
+
+
+# Health --------------------------------------------------------------------------------------------
+
+
+def test_the_latest_report_is_given_as_data_or_as_a_page(own):
+    missing = ask("health")
+    assert (missing.status_code, data(missing)["error"]) == (404, "there is no report yet")
+    for day, customers in (("2026-11-02", 3), ("2026-11-09", 4)):
+        own.ports.archive.put(f"reports/{day}/summary.json", b'{"customers": %d}' % customers)
+        own.ports.archive.put(f"reports/{day}/health.html", b"<h1>%d</h1>" % customers)
+    assert data(ask("health")) == {"customers": 4}
+    page = ask("health", query={"format": "html"})
+    assert (page.mimetype, page.get_body()) == ("text/html", b"<h1>4</h1>")
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert "sandbox" in page.headers["Content-Security-Policy"]
+
+
+def test_ready_names_each_system_and_never_what_it_said(worker, monkeypatch):
+    from app.readiness import Readiness
+
+    good = ask("ready")
+    assert good.status_code == 200
+    told = {one["name"]: one for one in data(good)["dependencies"]}
+    assert {"Partner Center", "Microsoft Graph", "Dataverse", "Archive"} <= set(told)
+    assert all(one["ready"] for one in told.values())
+
+    def down():
+        raise Unavailable("refused the key hunter2", service="Dataverse", status=503)
+
+    monkeypatch.setattr(worker, "readiness", Readiness({"Dataverse": down}))
+    bad = ask("ready")
+    assert bad.status_code == 503
+    (one,) = data(bad)["dependencies"]
+    assert (one["name"], one["ready"], one["problem"]) == ("Dataverse", False, "Unavailable 503")
+    assert "hunter2" not in bad.get_body().decode()
+
+
+def test_the_kinds_of_runs_are_those_of_the_messages():
+    assert RunAsked.model_fields["kind"].annotation == StartRun.model_fields["kind"].annotation
+
+
+def test_what_is_asked_is_enough_for_json_alone(worker):
+    """A body is data: what a run's address holds comes from what was checked."""
+    location = ask("start", {"kind": "bill", "period": MONTH}).headers["Location"]
+    assert json.dumps(location) == '"/api/runs/bill.2026-10"'
