@@ -293,6 +293,23 @@ def _emulate(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _connector(options: argparse.Namespace) -> int:
+    from app import connector, flow_pictures
+    from app.screen import print_json
+
+    written = connector.write(options.write) if options.write else []
+    drawn = flow_pictures.draw(options.flows) if options.flows else []
+    actions = {one.id: f"{one.method} /api{one.path}" for one in connector.OPERATIONS}
+    if options.json:
+        print_json({"actions": actions, "written": written, "drawn": drawn})
+        return DONE
+    for name, address in actions.items():
+        print(f"{name:<16} {address}")
+    if options.write or options.flows:
+        print(f"{len(written)} files written, {len(drawn)} pictures drawn.")
+    return DONE
+
+
 def _checks(_options: argparse.Namespace) -> int:
     from app.checks import page
 
@@ -366,6 +383,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "provision": _provision,
     "emulate": _emulate,
     "checks": _checks,
+    "connector": _connector,
     "webhook": _webhook,
     "check-config": _check_config,
     "audit": _audit,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
+from app.callers import Forbidden
 from app.http_door import Asked, Reply
 from app.http_models import (
     DOCUMENT_NAME,
@@ -61,6 +62,7 @@ from sync.messages import OF_A_MONTH, StartRun, TakeRelease
 if TYPE_CHECKING:
     from app.wiring import Worker
 
+APPROVER = "Invoices.Approve"
 LOOK_AGAIN = "10"
 """Seconds after which it is worth to look again."""
 MAX_EVENT = 512 * 1024
@@ -77,6 +79,8 @@ REPORTS = "reports"
 def start(asked: Asked) -> Reply:
     """Ask for a run. The same kind and window is the same run, so asking twice starts one."""
     wanted = read_body(asked.req, RunAsked)
+    if wanted.kind == "approve" and APPROVER not in asked.caller.roles:
+        raise Forbidden(APPROVER)
     by = asked.by(wanted.by, needed=False)
     return _ask(asked, wanted, lambda moment, _: _run_of(wanted, moment, by))
 
@@ -280,14 +284,14 @@ def read_invoice(asked: Asked) -> Reply:
 
 
 def read_pdf(asked: Asked) -> Reply:
-    """Give a document as the customer gets it, drawn from what is stored: the same bytes each time."""
-    from invoice.pdf import to_pdf
+    """Give a document as the customer got it; a draft as they would get it."""
+    from sync.documents import pdf_of
 
     read_query(asked.req, Nothing)
     document = _named(asked)
     name = document.number or as_name(document.key)
     return Reply(
-        content=to_pdf(document),
+        content=pdf_of(asked.worker.store, document),
         media="application/pdf",
         headers={"Content-Disposition": f'attachment; filename="{_file_name(name)}.pdf"'},
     )

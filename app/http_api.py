@@ -43,7 +43,7 @@ def approve(req: func.HttpRequest) -> func.HttpResponse:
     """Ask for drafts to be numbered and issued: 202 and where to look."""
     from app import http_answers, http_door
 
-    return http_door.respond(req, "Invoices.Approve", http_answers.approve)
+    return http_door.respond(req, http_answers.APPROVER, http_answers.approve)
 
 
 @bp.route(route="findings", methods=["GET"], auth_level=auth_level())

@@ -303,7 +303,7 @@ def explain(worker: Worker, name: str, line: int | None, *, as_json: bool) -> in
     from invoice.render import to_text
     from invoice.tax_words import why_taxed
 
-    found = next((d for d in worker.store.documents() if name in {d.number, d.key}), None)
+    found = worker.store.document(name)
     if found is None:
         raise InputError(
             f"there is no invoice {name}", hint="give its number (INV-202610-0001) or its key"

@@ -124,6 +124,14 @@ def parser() -> argparse.ArgumentParser:
     emulate.add_argument("--scenario", default="partner-month", help="partner-month, small, empty")
     emulate.add_argument("--seed", type=int, default=1, help="another seed, another world")
 
+    connector = with_json(add("connector", "the custom connector and flows of Power Automate"))
+    connector.add_argument(
+        "--write", type=Path, metavar="DIR", help="write the files of the connector there"
+    )
+    connector.add_argument(
+        "--flows", type=Path, metavar="DIR", help="draw the flows there as pictures beside them"
+    )
+
     add("checks", "every check that the worker knows, as the page docs/checks.md")
 
     hook = with_json(add("webhook", "where Partner Center posts its events"))

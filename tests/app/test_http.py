@@ -273,6 +273,17 @@ def test_every_function_asks_for_its_role_before_it_reads_anything(worker, monke
     assert waiting(worker) == []
 
 
+def test_who_may_start_runs_may_not_approve_by_starting_one(worker, monkeypatch):
+    from app import http_door
+
+    starter = Caller(name="Piet", object_id="p", roles=frozenset({"Runs.Start"}))
+    monkeypatch.setattr(http_door, "caller_of", lambda *_: starter)
+    response = ask("start", {"kind": "approve", "period": MONTH})
+    assert response.status_code == 403
+    assert "Invoices.Approve" in fits(response, "StartRun")["error"]
+    assert waiting(worker) == []
+
+
 def test_who_signed_in_is_named_and_whom_they_name_beside(worker, monkeypatch):
     from app import http_door
 
