@@ -295,11 +295,12 @@ def _emulate(options: argparse.Namespace) -> int:
 
 def _connector(options: argparse.Namespace) -> int:
     from app import connector, flow_pictures
+    from app.connector_actions import OPERATIONS
     from app.screen import print_json
 
     written = connector.write(options.write) if options.write else []
     drawn = flow_pictures.draw(options.flows) if options.flows else []
-    actions = {one.id: f"{one.method} /api{one.path}" for one in connector.OPERATIONS}
+    actions = {one.id: f"{one.method} /api{one.path}" for one in OPERATIONS}
     if options.json:
         print_json({"actions": actions, "written": written, "drawn": drawn})
         return DONE

@@ -45,7 +45,7 @@ Words = Annotated[
     ),
 ]
 Document = Annotated[str, StringConstraints(pattern=DOCUMENT_NAME)]
-Token = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,400}$")]
+Token = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z._-]{1,400}$")]
 ADVANCED: dict[str, JsonValue] = {"x-ms-visibility": "advanced"}
 
 
