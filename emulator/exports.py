@@ -212,7 +212,7 @@ class Exports:
             guid = wire.derived_guid(directory, number)
             name = f"part-{number:05d}-{guid}.c000.json.gz"
             text = "".join(wire.encode(line) + "\n" for line in lines[start : start + size])
-            parts[name] = gzip.compress(text.encode(), compresslevel=6, mtime=0)
+            parts[name] = gzip.compress(text.encode(), compresslevel=1, mtime=0)
         digest = hashlib.sha256(b"".join((directory.encode(), *parts.values()))).digest()
         moment = operation.finished or operation.created
         return Export(
