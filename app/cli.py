@@ -93,6 +93,8 @@ def _demo(options: argparse.Namespace) -> int:
     from app import demo
 
     settings = _settings(options)
+    if options.prepare:
+        return demo.prepare(settings, fresh=options.fresh)
     return demo.run(settings, out=options.out, fresh=options.fresh, as_json=options.json)
 
 

@@ -18,6 +18,7 @@ from app import demo_data, output, output_alerts, screen
 from app.settings import Settings
 from app.systems import EMBEDDED_DATABASE
 from app.wiring import Worker, opened
+from domain.customer import Customer
 from domain.period import Period
 from domain.problems import InputError
 from domain.run import Run
@@ -37,13 +38,7 @@ PERIOD = "2026-10"
 
 def run(settings: Settings, *, out: Path, fresh: bool, as_json: bool) -> int:
     """Run the demo and leave its results in a folder; returns the exit code."""
-    if settings.mode == "cloud":
-        raise InputError("the demo bills invented data", hint="unset CSP_MODE")
-    if settings.scenario != "partner-month":
-        raise InputError(
-            f"the demo has contracts for scenario partner-month, not {settings.scenario}",
-            hint="unset CSP_SCENARIO",
-        )
+    _refuse_what_is_not_its(settings)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -56,7 +51,7 @@ def run(settings: Settings, *, out: Path, fresh: bool, as_json: bool) -> int:
         screen.banner(worker)
         _provision(worker)
         _work(worker, StartRun(kind="sync", day=worker.today()))
-        _key_in(worker)
+        _key_in(worker, list(worker.store.customers()))
         key = _work(worker, StartRun(kind="bill", period=PERIOD))
         issued = approval.approve(worker.ports, StartRun(kind="approve", period=PERIOD))
         screen.note(f"approve: {len(issued)} documents issued")
@@ -70,6 +65,31 @@ def run(settings: Settings, *, out: Path, fresh: bool, as_json: bool) -> int:
     # Its holds are stories of the scenario: a demo that shows them is done.
     failed = found is None or output.exit_code(found) == output.FAILED
     return output.FAILED if failed else output.DONE
+
+
+def prepare(settings: Settings, *, fresh: bool) -> int:
+    """Make the partner's tables, enter accounts, contracts and prices; every run is still to do."""
+    _refuse_what_is_not_its(settings)
+    if fresh and settings.mode == "embedded":
+        _forget(settings.state_dir)
+    with opened(settings) as worker:
+        screen.banner(worker)
+        _provision(worker)
+        source = worker.ports.partner_center
+        listed = [one for one in source.customers() if isinstance(one, Customer)]
+        found = [source.customer(one.id) for one in listed]
+        _key_in(worker, [one for one in found if isinstance(one, Customer)])
+    return output.DONE
+
+
+def _refuse_what_is_not_its(settings: Settings) -> None:
+    if settings.mode == "cloud":
+        raise InputError("the demo bills invented data", hint="unset CSP_MODE")
+    if settings.scenario != "partner-month":
+        raise InputError(
+            f"the demo has contracts for scenario partner-month, not {settings.scenario}",
+            hint="unset CSP_SCENARIO",
+        )
 
 
 def _forget(state: Path) -> None:
@@ -91,9 +111,8 @@ def _work(worker: Worker, message: StartRun) -> str:
     return key
 
 
-def _key_in(worker: Worker) -> None:
+def _key_in(worker: Worker, customers: list[Customer]) -> None:
     """Enter what a finance team would: accounts, tax, contracts, prices, rules."""
-    customers = list(worker.store.customers())
     wanted = demo_data.accounts(customers)
     known = {account.number: account for account in worker.store.accounts()}
     ids = {}

@@ -33,6 +33,11 @@ def parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--out", type=Path, default=Path("out"), help="folder for the results")
     demo.add_argument("--fresh", action="store_true", help="forget the state of earlier demos")
+    demo.add_argument(
+        "--prepare",
+        action="store_true",
+        help="tables, accounts, contracts and prices only: the runs are left to be started",
+    )
 
     syncing = with_json(add("sync", "pull customers, subscriptions, agreements, GDAP and costs"))
     syncing.add_argument(

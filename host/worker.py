@@ -194,7 +194,8 @@ def main() -> int:
     os.dup2(2, 1)  # what functions print must not stand between the answers
     sys.addaudithook(only_loopback)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    logging.getLogger("azure.core").setLevel(logging.WARNING)
+    for chatty in ("azure", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     from azure_functions_runtime import (  # noqa: PLC0415
         start_threadpool_executor,
         stop_threadpool_executor,

@@ -75,7 +75,7 @@ def test_each_package_has_a_page(package):
 def test_commands_of_the_readme_are_understood():
     blocks = re.findall(r"```\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     commands = re.findall(r"python3 dev\.py (\w+)", "\n".join(blocks))
-    assert commands == ["demo", "test", "run"]
+    assert commands == ["demo", "test", "run", "host"]
     shown = subprocess.run(
         [sys.executable, ROOT / "dev.py", "help"], capture_output=True, text=True, check=True
     ).stdout

@@ -87,7 +87,7 @@ def test_runs_are_started_by_http_and_worked_by_the_queue_functions_to_their_end
     sync = caller.run({"kind": "sync"})
     assert sync["status"] == "done", sync
     with opened(Settings.from_env(partner.settings)) as here:
-        demo._key_in(here)
+        demo._key_in(here, list(here.store.customers()))
     bill = caller.run({"kind": "bill", "period": "2026-10"})
     assert bill["status"] in {"done", "done_with_holds"}, bill
     assert all(Decimal(total["residual"]) == 0 for total in bill["totals"]), bill

@@ -1,0 +1,159 @@
+"""`python3 dev.py host` and `python -m host`: the whole worker on a laptop, with one command."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import urllib.request
+
+import pytest
+
+from host import azurite as storage
+from host import laptop
+from tests.host.conftest import ROOT, schedules, until
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def answer(command):
+    """Do what a printed curl does."""
+    url = re.search(r"http://\S+", command)[0]
+    body = re.search(r"-d '([^']+)'", command)
+    data = body[1].encode() if body else None
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as told:
+        return told.status, json.loads(told.read() or b"null")
+
+
+@pytest.mark.skipif(bool(storage.why_missing()), reason=storage.why_missing() or "")
+def test_a_newcomer_without_a_tenant_starts_a_run_with_the_calls_that_are_printed(tmp_path):
+    port, said = free_port(), tmp_path / "said.txt"
+    options = ("--runner", "--port", str(port), "--scenario", "small")
+    kept = {n: v for n, v in os.environ.items() if not n.startswith(("CSP_", "WORKER_", "Azure"))}
+    with said.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "host.laptop", *options],
+            cwd=ROOT,
+            env=kept,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
+    try:
+        until(lambda: "Ctrl-C ends it" in said.read_text(), 90, "it did not come up")
+        calls = [line for line in said.read_text().splitlines() if line.startswith("  curl")]
+        start, read, *_ = calls
+        status, told = answer(start)
+        assert (status, told["status"]) == (202, "accepted")
+        run = until(lambda: ended(read), 60, "the run did not end")
+        assert run["run_id"] == told["run_id"]
+        assert answer(calls[-1])[0] == 202
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    addresses = re.findall(r"127\.0\.0\.1:(\d+)", said.read_text())
+    assert [each for each in addresses if not closed(int(each))] == []
+
+
+def ended(read):
+    try:
+        run = answer(read)[1]
+    except urllib.error.HTTPError as error:
+        error.close()
+        return None
+    return run if run["status"] not in {"open", "running"} else None
+
+
+def closed(port):
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_core_tools_are_taken_where_they_are_installed(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: f"/tools/{name}")
+    assert laptop.host_command(7071)[0] == ["/tools/func", "start", "--port", "7071"]
+    command, what = laptop.host_command(7071, runner_only=True)
+    assert command[:3] == [sys.executable, "-m", "host"]
+    assert "approximation" in what
+
+
+def test_timers_are_scheduled_as_they_are_deployed():
+    told = laptop.schedules(ROOT)
+    assert set(told) == set(schedules())
+    deployed = (ROOT / "infra" / "main.bicep").read_text()
+    assert f"SYNC_SCHEDULE: '{told['SYNC_SCHEDULE']}'" in deployed
+
+
+# --- python -m host ----------------------------------------------------------------------------------
+
+APP = """
+import logging
+import azure.functions as func
+
+app = func.FunctionApp()
+
+@app.timer_trigger(arg_name="timer", schedule="%WHEN%")
+def daily(timer: func.TimerRequest) -> None:
+    logging.getLogger("app").warning("next at %s", timer.schedule_status["Next"])
+
+@app.queue_trigger(arg_name="message", queue_name="work", connection="WORKER_QUEUE")
+def take(message: func.QueueMessage) -> None:
+    if message.get_body() != b"good":
+        raise ValueError("not good")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("WORKER_QUEUE", raising=False)
+    (tmp_path / "function_app.py").write_text(textwrap.dedent(APP))
+    (tmp_path / "host.json").write_text('{"version": "2.0"}')
+    (tmp_path / "local.settings.json").write_text('{"Values": {"WHEN": "0 0 5 * * *"}}')
+    return tmp_path
+
+
+def host(folder, *arguments, body=""):
+    return subprocess.run(
+        [sys.executable, "-m", "host", "--app", str(folder), *arguments],
+        cwd=ROOT,
+        input=body,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "body", "code", "said"),
+    [
+        (("invoke", "daily"), "", 0, "next at "),
+        (("invoke", "take", "--body", "-"), "good", 0, "Executed 'Functions.take' (Succeeded"),
+        (("invoke", "take", "--body", "-"), "bad", 1, "ValueError: not good"),
+        (("invoke", "nobody"), "", 2, "there is no function nobody: there are daily, take"),
+        (("invoke", "take", "--body", "no-such-file"), "", 2, "--body no-such-file: No such file"),
+        ((), "", 2, "take listens by the connection WORKER_QUEUE, which is not set"),
+    ],
+)
+def test_one_function_by_hand(folder, arguments, body, code, said):
+    done = host(folder, *arguments, body=body)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+    if code == 2:
+        assert "Traceback" not in done.stderr
+
+
+def test_a_further_worker_process_ends_when_nothing_is_left_to_do(folder, azurite, monkeypatch):
+    monkeypatch.setenv("WORKER_QUEUE", azurite)
+    done = host(folder, "--queues-only", "--until-idle", "0.5")
+    assert done.returncode == 0, done.stderr
+    assert "2 functions run" in done.stderr
+    assert "Timer" not in done.stderr
