@@ -31,6 +31,14 @@ param dataverseUrl string
 @description('The partner tenant; left out: that of this subscription.')
 param tenantId string = tenant().tenantId
 
+@description('Whose calendar decides which day it is when one bills, such as Europe/Berlin.')
+param timeZone string = 'UTC'
+
+@description('From this day on the month before is billed; a contract may name another.')
+@minValue(1)
+@maxValue(28)
+param billDay int = 9
+
 // --- the door --------------------------------------------------------------------------------------
 
 @description('Who may call over HTTP: who has a function key, or who has a token with an app role.')
@@ -106,7 +114,7 @@ var packages = 'packages'
 var closed = network == 'private'
 
 // One queue for each kind of work, and one for what of it was given up.
-var kinds = ['start', 'pull', 'bill', 'close', 'event']
+var kinds = ['start', 'pull', 'bill', 'close', 'event', 'handoff', 'feedback', 'report']
 var queues = concat(kinds, map(kinds, kind => '${kind}-poison'))
 
 module identity 'modules/identity.bicep' = {
@@ -223,11 +231,20 @@ module endpoints 'modules/private-endpoints.bicep' = if (closed) {
   }
 }
 
-// UTC, six fields: seconds first. Late or missed ones do no harm: the ledger knows what is done.
+// UTC, six fields: seconds first. A timer only asks; late, doubled or missed ones do no harm, because the
+// ledger knows what is done. The order of a morning: prices and access before the sync, bills after it.
 var schedules = {
+  PRICES_SCHEDULE: '0 0 4 * * *'
+  ACCESS_SCHEDULE: '0 30 4 * * *'
   SYNC_SCHEDULE: '0 0 5 * * *'
-  BILL_SCHEDULE: '0 0 7 9 * *'
+  USAGE_SCHEDULE: '0 0 6 * * *'
+  RENEWALS_SCHEDULE: '0 30 6 * * *'
+  BILL_SCHEDULE: '0 0 7 * * *'
+  HANDOFF_SCHEDULE: '0 15 * * * *'
+  FEEDBACK_SCHEDULE: '0 45 * * * *'
+  HEALTH_SCHEDULE: '0 0 8 * * 1'
   REQUESTS_SCHEDULE: '0 * * * * *'
+  WATCH_SCHEDULE: '0 */15 * * * *'
 }
 
 var settings = {
@@ -242,6 +259,8 @@ var settings = {
   CSP_ARCHIVE_CONTAINER: archive
   CSP_HTTP_DOOR: httpDoor
   CSP_HTTP_AUDIENCE: apiClientId
+  CSP_TIME_ZONE: timeZone
+  CSP_BILL_DAY: string(billDay)
 }
 
 module worker 'modules/function-app.bicep' = {
@@ -285,7 +304,9 @@ module alerts 'modules/alerts.bicep' = {
   name: 'alerts'
   params: {
     prefix: named
+    location: location
     tags: labels
+    componentId: monitoring.outputs.componentId
     emails: alertEmails
     budgetAmount: budgetAmount
     budgetStart: budgetStart

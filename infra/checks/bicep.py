@@ -220,7 +220,12 @@ def text_of(node: Node | None) -> str | None:
         or any(c.type == "interpolation" for c in node.children)
     ):
         return None
-    return "".join(said(one) for one in node.named_children)
+    return "".join(_plain(one) for one in node.named_children)
+
+
+def _plain(node: Node) -> str:
+    """Return a part of a string as it is meant: a quote after a backslash is a quote."""
+    return re.sub(r"\\(['\\$])", r"\1", said(node))
 
 
 def properties(node: Node) -> dict[str, tuple[Node, Node]]:
@@ -290,7 +295,7 @@ def compute(node: Node, known: Mapping[str, Any]) -> Any:
         return compute(node.named_children[0], known)
     if kind == "string":
         parts = [
-            compute(one.named_children[0], known) if one.type == "interpolation" else said(one)
+            compute(one.named_children[0], known) if one.type == "interpolation" else _plain(one)
             for one in node.named_children
         ]
         return UNKNOWN if UNKNOWN in parts else "".join(str(one) for one in parts)

@@ -85,7 +85,7 @@ _SECRETS = re.compile(
 _NAMED_SECRET = re.compile(
     r"(secret|password|passphrase|credential|connectionstring)$", re.IGNORECASE
 )
-_HEADER = re.compile(r"^//\s*(\w[\w ]*?)\s*:\s*(.+?)\s*$", re.MULTILINE)
+_HEADER = re.compile(r"^// (\w+): (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,7 +303,7 @@ def _named_roles(file: File, node: Node, index: Node) -> set[str]:
 
 def header(text: str) -> dict[str, str]:
     """Read the head of a question: lines of the form `// severity: 1`."""
-    return {name.lower(): value for name, value in _HEADER.findall(text)}
+    return dict(_HEADER.findall(text))
 
 
 def _alerts(file: File, wanted: Wanted) -> Iterator[Fault]:
@@ -318,7 +318,9 @@ def _alerts(file: File, wanted: Wanted) -> Iterator[Fault]:
         yield file.fault(file.root, f"the question {name} is asked by no alert")
     for name in sorted(loaded.keys() & wanted.alerts.keys()):
         told, given = header(wanted.alerts[name]), properties(loaded[name])
-        for key in ("severity", "window", "frequency"):
+        for key in ("title", "severity", "window", "every"):
             value = compute(given[key][1], {}) if key in given else None
-            if key in told and str(value) != told[key]:
-                yield file.fault(loaded[name], f"{name} says {key} {told[key]}, the alert {value}")
+            if str(value) != told.get(key):
+                yield file.fault(
+                    loaded[name], f"{name} says {key} {told.get(key)}, the alert {value}"
+                )

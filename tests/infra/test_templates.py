@@ -6,10 +6,11 @@ import re
 import tomllib
 
 import pytest
+from croniter import croniter
 
 from app.settings import PREFIX, Settings
 from infra.checks import house, language
-from infra.checks.bicep import read
+from infra.checks.bicep import read, text_of
 from tests.infra.conftest import INFRA, OF_THE_HOST, ROOT, left_out, schedules
 
 FILES = language.read_all(INFRA)
@@ -82,11 +83,15 @@ PLANTED = [
     (MAIN, "var archive = 'archive'", "var archive = 'archive;AccountKey=YQ=='", "looks like a key"),
     (MAIN, "param tags object", "param clientSecret string\nparam tags object", "is not @secure()"),
     (MAIN, "output workerUrl string = worker.outputs.url", "output workerUrl object = extraSettings", "shows the secret"),
+    (ALERTS, "    severity: 1\n    window: 'PT30M'", "    severity: 2\n    window: 'PT30M'", "says severity 1"),
+    (ALERTS, "loadTextContent('../alerts/token.kql')", "'x'", "token.kql is asked by no alert"),
+    (ALERTS, "alerts/token.kql", "alerts/tokens.kql", "there is no file ../alerts/tokens.kql"),
+    (ALERTS, "evaluationFrequency", "evalFrequency", "is evaluationFrequency meant?"),
     (ALERTS, "'${budgetStart}T00:00:00Z'", "utcNow()", "utcNow makes a second deployment differ"),
     # the house: queues and settings
-    (MAIN, "'event'", "'evnt'", "there is no queue event-poison"),
+    (MAIN, "'event',", "'evnt',", "there is no queue event-poison"),
     (MAIN, "map(kinds, kind => '${kind}-poison')", "[]", "there is no queue start-poison"),
-    (MAIN, "'event'", "'event', 'spare'", "nobody uses the queue spare"),
+    (MAIN, "'event',", "'event', 'spare',", "nobody uses the queue spare"),
     (MAIN, "  CSP_DATAVERSE_URL: dataverseUrl\n", "", "the setting CSP_DATAVERSE_URL is not set"),
     (MAIN, "  SYNC_SCHEDULE:", "  SYNC_SCHEDUL:", "the setting SYNC_SCHEDULE is not set"),
     (MAIN, "CSP_MODE: 'cloud'", "CSP_MODE: 'cloud'\n  CSP_COLOUR: 'red'", "nothing reads the setting CSP_COLOUR"),
@@ -134,6 +139,15 @@ def test_no_secret_setting_is_made_by_a_template():
     assert len(secret) >= 5
     assert secret & house.settings(FILES).keys() == set()
     assert secret <= left_out()
+
+
+def test_every_schedule_has_six_fields_that_the_host_understands():
+    made = house.settings(FILES)
+    assert schedules() <= made.keys()
+    for name in schedules():
+        expression = text_of(made[name])
+        assert len(expression.split()) == 6
+        assert croniter.is_valid(expression, second_at_beginning=True), name
 
 
 def test_the_python_of_the_app_is_one_that_the_product_supports():
