@@ -39,6 +39,9 @@ param timeZone string = 'UTC'
 @maxValue(28)
 param billDay int = 9
 
+@description('Name of a secret in the Key Vault that holds a client secret; left out: the identity signs in for the app registration, and there is no secret.')
+param clientSecretName string = ''
+
 // --- the door --------------------------------------------------------------------------------------
 
 @description('Who may call over HTTP: who has a function key, or who has a token with an app role.')
@@ -247,6 +250,9 @@ var schedules = {
   WATCH_SCHEDULE: '0 */15 * * * *'
 }
 
+// Azure drops no empty setting, and an empty name is no name.
+var credential = empty(clientSecretName) ? { CSP_FEDERATED: 'true' } : { CSP_CLIENT_SECRET_NAME: clientSecretName }
+
 var settings = {
   CSP_MODE: 'cloud'
   CSP_TENANT_ID: tenantId
@@ -283,7 +289,7 @@ module worker 'modules/function-app.bicep' = {
     subnetId: closed ? net!.outputs.appSubnetId : ''
     memoryMegabytes: memoryMegabytes
     maximumInstances: maximumInstances
-    settings: union(schedules, settings, extraSettings)
+    settings: union(schedules, settings, credential, extraSettings)
   }
   // The app starts as its identity, which must be let in by then.
   dependsOn: [roles, endpoints]

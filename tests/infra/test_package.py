@@ -23,7 +23,7 @@ CLOUD = {
     "CSP_MODE": "cloud",
     "CSP_TENANT_ID": "11111111-1111-1111-1111-111111111111",
     "CSP_CLIENT_ID": "22222222-2222-2222-2222-222222222222",
-    "CSP_CLIENT_SECRET": "invented",
+    "CSP_FEDERATED": "true",
     "CSP_DATAVERSE_URL": "https://contoso.crm4.dynamics.com",
     "CSP_KEY_VAULT_URL": "https://kv-example.vault.azure.net",
     "CSP_MANAGED_IDENTITY_CLIENT_ID": "33333333-3333-3333-3333-333333333333",
