@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -86,12 +87,13 @@ def late(tmp_path_factory) -> Iterator[Late]:
     folder: Path = tmp_path_factory.mktemp("late")
     with opened(Settings.from_env({"CSP_STATE_DIR": str(folder / "early")})) as worker:
         begin(worker)
+    shutil.copytree(folder / "early", folder / "late")
+    with opened(Settings.from_env({"CSP_STATE_DIR": str(folder / "early")})) as worker:
         reissue(worker)
         work(worker, kind="sync", day=worker.today().replace(day=10))
         work(worker, kind="bill", period="2026-10")
         early = usage_of(worker.store.documents(period="2026-10"))
     with opened(Settings.from_env({"CSP_STATE_DIR": str(folder / "late")})) as worker:
-        begin(worker)
         work(worker, kind="bill", period="2026-10")
         work(worker, kind="approve", period="2026-10")
         reissue(worker)
