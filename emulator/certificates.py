@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -26,11 +27,16 @@ _DAYS = 30
 _PLACES = [x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")]
 
 
-def loopback_context(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server's TLS settings, and the PEM file of the authority that its clients must trust.
+class Loopback(NamedTuple):
+    """PEM files: the authority that clients must trust, a server's certificate and its key."""
 
-    The server's key lies in `folder`, for its owner's eyes alone, while it is being loaded.
-    """
+    bundle: Path
+    chain: Path
+    key: Path
+
+
+def loopback_files(folder: Path) -> Loopback:
+    """Make a certificate for this machine; its key is for its owner's eyes alone."""
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     # Clients compare with their own clock, so the world's is not asked here.
     today = datetime.now(UTC)
@@ -44,16 +50,25 @@ def loopback_context(folder: Path) -> tuple[ssl.SSLContext, Path]:
         signer=authority_key,
         places=_PLACES,
     )
-    bundle, chain, secret = (folder / name for name in ("ca.pem", "server.pem", "server.key"))
-    bundle.write_bytes(authority.public_bytes(Encoding.PEM))
-    chain.write_bytes(certificate.public_bytes(Encoding.PEM))
-    descriptor = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    made = Loopback(*(folder / name for name in ("ca.pem", "server.pem", "server.key")))
+    made.bundle.write_bytes(authority.public_bytes(Encoding.PEM))
+    made.chain.write_bytes(certificate.public_bytes(Encoding.PEM))
+    descriptor = os.open(made.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return made
+
+
+def loopback_context(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """A server's TLS settings, and the PEM file of the authority that its clients must trust.
+
+    The server's key lies in `folder` only while it is being loaded.
+    """
+    made = loopback_files(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain, secret)
-    secret.unlink()
-    return context, bundle
+    context.load_cert_chain(made.chain, made.key)
+    made.key.unlink()
+    return context, made.bundle
 
 
 def issue(

@@ -58,12 +58,17 @@ def why_missing() -> str | None:
 
 @contextlib.contextmanager
 def azurite(
-    location: Path | None = None, *, ports: tuple[int, int, int] = (0, 0, 0)
+    location: Path | None = None,
+    *,
+    ports: tuple[int, int, int] = (0, 0, 0),
+    certificate: tuple[Path, Path] | None = None,
 ) -> Iterator[Azurite]:
     """Run Azurite until the end of the block; without a location nothing outlives it.
 
-    `ports` are of blobs, queues and tables; 0 leaves the choice to the system. Missing is raised
-    where it is not installed or does not come up.
+    `ports` are of blobs, queues and tables; 0 leaves the choice to the system. With a `certificate`
+    and its key (PEM) it speaks TLS and takes tokens of Entra ID too: it looks at their times, issuer
+    and audience, not at their signature. Missing is raised where it is not installed or does not
+    come up.
     """
     missing = why_missing()
     node = shutil.which("node")
@@ -77,6 +82,9 @@ def azurite(
     ]
     # Clients newer than it send a version that it does not know; what they ask for, it knows.
     quiet = ["--silent", "--disableTelemetry", "--skipApiVersionCheck"]
+    if certificate is not None:
+        chain, key = certificate
+        quiet += ["--oauth", "basic", "--cert", str(chain), "--key", str(key)]
     leave = ["--require", str(FOLDER / "leave_with_parent.cjs")]
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -29,6 +29,9 @@ from transport.session import AccessToken, Now, Patience, persist
 LOGIN = "https://login.microsoftonline.com"
 EXCHANGE = "api://AzureADTokenExchange/.default"
 """What a managed identity asks for where its token stands for the secret of an app."""
+RETRY = {"initial_backoff": 1, "increment_base": 2, "retry_total": 3}
+"""How Azure's storage clients try again: some ten seconds, where their own default is eighty, which
+no caller waits for; what still fails then comes again with its message."""
 _SERVICE = "Microsoft Entra"
 _log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from domain.problems import InvariantBroken, Unavailable
-from transport.auth import identity
+from transport.auth import RETRY, identity
 
 _PART = re.compile(r"[A-Za-z0-9_=@+][A-Za-z0-9._=@+ -]{0,127}")
 _BLOCK = 4 << 20
@@ -123,7 +123,9 @@ class BlobArchive:
         self._account_url = account_url
         self._connection_string = connection_string
         self._client_id = client_id
-        self._options: dict[str, Any] = {"api_version": api_version} if api_version else {}
+        self._options: dict[str, Any] = dict(RETRY)
+        if api_version:
+            self._options["api_version"] = api_version
         self._create = create
         self._made: Any = None
 

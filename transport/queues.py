@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from domain.problems import InvariantBroken, Unavailable
-from transport.auth import identity
+from transport.auth import RETRY, identity
 from transport.session import Now
 
 KINDS = ("start", "pull", "bill", "close", "event", "handoff", "feedback", "report")
@@ -150,7 +150,9 @@ class AzureQueue:
         self._account_url = account_url
         self._connection_string = connection_string
         self._client_id = client_id
-        self._options: dict[str, Any] = {"api_version": api_version} if api_version else {}
+        self._options: dict[str, Any] = dict(RETRY)
+        if api_version:
+            self._options["api_version"] = api_version
         self._create = create
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
