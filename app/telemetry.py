@@ -17,7 +17,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from datetime import timedelta
+from decimal import Decimal
 from functools import wraps
+from types import MappingProxyType
 from typing import Any, Final, ParamSpec
 
 from opentelemetry import context
@@ -44,6 +47,7 @@ from transport.redaction import redact
 
 P = ParamSpec("P")
 
+EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 SCOPE = "csp-billing"
 EVENTS = "csp.events"
 """Name of the logger of the lines that tell of units, runs and messages that were given up."""
@@ -56,6 +60,12 @@ METRICS: Final[Mapping[str, tuple[str, str, str]]] = {
     "csp.run.failed": ("counter", "{run}", "runs that ended as failed, by kind"),
     "csp.poison": ("counter", "{message}", "messages that were given up, by queue"),
     "csp.throttles": ("counter", "{call}", "calls that were answered with 429, by service"),
+    "csp.watch": ("counter", "{report}", "reports of the watch"),
+    "csp.run.late": ("gauge", "s", "since when a kind of run should have been, by kind"),
+    "csp.units.parked": ("gauge", "{unit}", "units of a run that were given up, by run"),
+    "csp.poison.waiting": ("gauge", "{message}", "messages on poison queues, by queue"),
+    "csp.data.age": ("gauge", "s", "since when a kind of run did not end well, by kind"),
+    "csp.token.age": ("gauge", "s", "since when the refresh token was not replaced"),
     "csp.call.duration": ("histogram", "ms", "how long tries of calls took, by service and status"),
 }
 """Every metric: its instrument, its unit and what it counts."""
@@ -288,6 +298,37 @@ class Telemetry:
         bad = run.status is RunStatus.FAILED
         more = {"csp.outcome": run.status.value, "error.type": _error(run)}
         _line("run", {**told, **more}, run.counts, logging.ERROR if bad else logging.INFO)
+
+    @_quietly
+    def watched(
+        self,
+        *,
+        late: Mapping[str, timedelta] = EMPTY,
+        parked: Mapping[str, int] = EMPTY,
+        waiting: Mapping[str, int] = EMPTY,
+        ages: Mapping[str, timedelta] = EMPTY,
+        token_age: timedelta | None = None,
+        residuals: Mapping[tuple[str, str], Decimal] = EMPTY,
+    ) -> None:
+        """Tell what the watch found; what is unknown is left out, and not told as zero.
+
+        By kind of run how late it is, and how long ago one ended well; by run how many of its units
+        were parked, and by currency what is not accounted for; by poison queue what waits.
+        """
+        self._metrics["csp.watch"].add(1)
+        for kind, by in late.items():
+            self._metrics["csp.run.late"].set(by.total_seconds(), {"csp.kind": kind})
+        for run, units in parked.items():
+            self._metrics["csp.units.parked"].set(units, {"csp.run": run})
+        for queue, messages in waiting.items():
+            self._metrics["csp.poison.waiting"].set(messages, {"csp.queue": queue})
+        for kind, age in ages.items():
+            self._metrics["csp.data.age"].set(age.total_seconds(), {"csp.kind": kind})
+        if token_age is not None:
+            self._metrics["csp.token.age"].set(token_age.total_seconds())
+        for (run, currency), residual in residuals.items():
+            where = {"csp.run": run, "csp.currency": currency}
+            self._metrics["csp.residual"].set(float(residual), where)
 
     @_quietly
     def gave_up(self, queue: str, body: str | bytes) -> None:

@@ -30,7 +30,8 @@ COLUMNS = {
     "requests": "timestamp timestamp, id varchar, name varchar, success varchar, duration double, "
     "resultCode varchar, customDimensions json, operation_Id varchar, operation_ParentId varchar",
     "dependencies": "timestamp timestamp, id varchar, name varchar, success varchar, "
-    "duration double, resultCode varchar, target varchar, data varchar, customDimensions json, "
+    "duration double, resultCode varchar, type varchar, target varchar, data varchar, "
+    "customDimensions json, "
     "operation_Id varchar, operation_ParentId varchar",
 }
 
@@ -84,6 +85,7 @@ def row(envelope: dict[str, Any]) -> dict[str, Any]:
         "id": data.get("id"),
         "success": str(data.get("success")),
         "resultCode": data.get("resultCode") or data.get("responseCode"),
+        "type": data.get("type"),
         "target": data.get("target"),
         "data": data.get("data"),
         "duration": milliseconds(data["duration"]) if "duration" in data else None,
@@ -136,7 +138,9 @@ class Listening:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Ingestion)
         self._server.daemon_threads = True
         insights.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        )
 
     def __enter__(self) -> Insights:
         self._thread.start()
