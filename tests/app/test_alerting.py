@@ -101,12 +101,12 @@ def all_wrong():
             wrong(telemetry)
         telemetry.tell(a_run(status=RunStatus.FAILED, counts={"charges": 12}))
         message = '{"run_key":"bill/2026-10","customer_id":"c1","period":"2026-10"}'
+        key = "bill/c1/2026-10"
         with telemetry.message("bill", message, tries=2):
             telemetry.call(Call("Dataverse", "GET", "h", "/x", 429, 5, 2))
-        key = "bill/c1/2026-10"
-        telemetry.tell(
-            UnitOfWork(key=key, kind="bill", run_key="bill/2026-10", status=UnitStatus.HELD)
-        )
+            telemetry.tell(
+                UnitOfWork(key=key, kind="bill", run_key="bill/2026-10", status=UnitStatus.HELD)
+            )
         telemetry.close()
         yield found.insights
 
@@ -347,6 +347,15 @@ def test_every_alert_has_a_page_in_the_runbook():
         (section,) = re.findall(rf"^### {name}\b(.*?)(?=^##)", page, re.MULTILINE | re.DOTALL)
         for part in ("**Means.**", "**Look at.**", "**Do.**", "**Over when.**"):
             assert part in section, (name, part)
+
+
+def test_the_questions_of_the_runbook_can_be_asked(all_wrong):
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    questions = re.findall(r"```kusto\n(.*?)```", page, re.DOTALL)
+    assert len(questions) >= 2
+    for question in questions:
+        found = all_wrong.query(question.replace("CUSTOMER", "c1"))
+        assert found, question
 
 
 def test_the_workbook_is_one_that_the_portal_opens():

@@ -160,6 +160,7 @@ def test_the_host_file_has_the_values_for_work_that_is_bound_by_apis():
     assert host["functionTimeout"] == "00:30:00"
     sampling = host["logging"]["applicationInsights"]["samplingSettings"]
     assert sampling == {"isEnabled": True, "excludedTypes": "Request;Exception"}
+    assert host["telemetryMode"] == "OpenTelemetry"  # as app/exporters.py: docs/operations.md
     assert "retry" not in host  # withdrawn; queue triggers retry by the values above
 
 

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from dataclasses import replace
 from typing import Any, NamedTuple
+from xml.etree import ElementTree
 
 import pytest
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -22,6 +23,7 @@ from domain.problems import Unavailable
 from domain.run import RunStatus, UnitOfWork, UnitStatus
 from sync.messages import BillUnit, StartRun
 from tests.app.telling import Told, said
+from tests.app.waterfall import rows, svg
 from transport.calls import Call, Threads
 
 PERIOD = "2026-10"
@@ -209,6 +211,17 @@ def test_what_the_host_runs_is_linked_where_the_message_has_a_trace_of_its_own()
     (asked,), (worked,) = told.spans(SpanKind.PRODUCER), told.spans(SpanKind.CONSUMER)
     assert worked.context.trace_id == asked.context.trace_id
     assert [f"{link.context.trace_id:032x}" for link in worked.links] == ["c" * 32]
+
+
+def test_a_trace_can_be_drawn(month):
+    told = month.told
+    (asked,) = [s for s in told.spans() if s.name == "ask bill"]
+    mine = [s for s in told.spans() if s.context.trace_id == asked.context.trace_id]
+    drawn = [one.label for one in rows(mine)]
+    assert drawn[:3] == ["ask bill", "start bill", "bill"]
+    assert drawn.count("bill") == 3
+    assert "close" in drawn
+    assert ElementTree.fromstring(svg(rows(mine))).tag.endswith("svg")
 
 
 # --- metrics -----------------------------------------------------------------------------------------
