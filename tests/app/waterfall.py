@@ -124,7 +124,7 @@ def traced() -> list[ReadableSpan]:
         with opened(settings, told.telemetry()) as worker:
             demo._provision(worker)
             demo._work(worker, StartRun(kind="sync", day=worker.today()))
-            demo._key_in(worker)
+            demo._key_in(worker, list(worker.store.customers()))
             assert worker.systems.emulator is not None
             worker.systems.emulator.control.throttle("dataverse", every=40)
             demo._work(worker, StartRun(kind="bill", period="2026-10"))
