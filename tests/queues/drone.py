@@ -14,21 +14,19 @@ import signal
 import sqlite3
 import sys
 import time
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueClient, TextBase64DecodePolicy, TextBase64EncodePolicy
 
 from domain.problems import Conflict, InputError
 from domain.run import UnitOfWork, UnitStatus
 from sync.ledger import Later, Ledger, Outcome
 from sync.runs import read
-from transport.queues import MAX_TRIES
+from transport.queues import MAX_TRIES, unless_lost
 
 UNIT_LEASE = timedelta(seconds=5)
-BATCH_LEASE = 10
+BATCH_LEASE = 20
 """Seconds: what a dead process held is soon free."""
 
 
@@ -145,11 +143,11 @@ def main(database: str, crashes: set[int]) -> None:
                 except Later:  # sent anew, as the functions do: waiting uses up no try
                     queue.send_message(message.content, visibility_timeout=1)
                 except InputError:
-                    with suppress(ResourceNotFoundError):
+                    with unless_lost():
                         queue.update_message(message, visibility_timeout=0)
                     continue
                 # Its lease may have ended meanwhile: then somebody else has it.
-                with suppress(ResourceNotFoundError):
+                with unless_lost():
                     queue.delete_message(message)
             if not found:
                 time.sleep(0.1)
