@@ -321,8 +321,8 @@ class BillingExports:
             place = json_of(self._http.request("GET", place), self._http.service)
         try:
             manifest = _ManifestWire.model_validate(place)
-        except ValidationError as error:
-            raise self._fault("an export without a readable manifest") from error
+        except ValidationError:  # it would quote the manifest, and with it the signature
+            raise self._fault("an export without a readable manifest") from None
         return self._checked(manifest), place if isinstance(place, dict) else {}
 
     def _finished(self, location: str, answer: Answer) -> Mapping[str, Any] | None:

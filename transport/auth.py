@@ -211,9 +211,9 @@ def identity_tokens(client_id: str = "", *, now: Now = lambda: datetime.now(UTC)
                 redact(str(error.message).splitlines()[0]),
                 service=_SERVICE,
                 hint="give the app a managed identity, or sign in with the Azure CLI",
-            ) from error
-        except AzureError as error:
-            raise Unavailable("the identity endpoint did not answer", service=_SERVICE) from error
+            ) from None
+        except AzureError:
+            raise Unavailable("the identity endpoint did not answer", service=_SERVICE) from None
         return AccessToken(token.token, token.expires_on)
 
     return CachedTokens(acquire, now=now)
@@ -281,14 +281,14 @@ class _Entra:
                     "sign-in is not available",
                     service=_SERVICE,
                     status=int(found.group()) if found else None,
-                ) from error
+                ) from None
             except requests.RequestException as error:
-                raise Unavailable(redact(str(error))[:300], service=_SERVICE) from error
-            except ValueError as error:  # how MSAL says that the tenant has no configuration
+                raise Unavailable(redact(str(error))[:300], service=_SERVICE) from None
+            except ValueError:  # how MSAL says that the tenant has no configuration
                 raise ConfigurationError(
                     f"no sign-in is possible for tenant {registration.tenant_id}",
                     hint=_HINTS[90002],
-                ) from error
+                ) from None
             if "error" in answer:
                 raise _refusal(answer)
             return answer

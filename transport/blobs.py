@@ -239,7 +239,7 @@ def _told(sentence: str) -> Iterator[None]:
         yield
     except AzureError as error:
         status = getattr(error, "status_code", None)
-        raise Unavailable(sentence, service=SERVICE, status=status) from error
+        raise Unavailable(sentence, service=SERVICE, status=status) from None
 
 
 def _even(blocks: Iterable[bytes]) -> Iterator[bytes]:

@@ -20,6 +20,8 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
 from urllib3._collections import HTTPHeaderDict
 
+from transport.redaction import quieten
+
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication
 
@@ -148,6 +150,7 @@ class _Chunks(io.RawIOBase):
 
 def new_session(pool_size: int = 64) -> requests.Session:
     """Return a session with pooled connections, without cookies and without retries of its own."""
+    quieten()
     session = requests.Session()
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     for scheme in ("https://", "http://"):

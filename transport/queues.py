@@ -176,7 +176,7 @@ class AzureQueue:
                 service="Queue Storage",
                 status=getattr(error, "status_code", None),
                 hint="check the queue's address, that it exists, and the identity's role on it",
-            ) from error
+            ) from None
         return count
 
     def receive(self, kind: str, *, lease: timedelta = LEASE) -> Message | None:

@@ -1,13 +1,17 @@
 """Secrets that print as stars, and a filter for text that leaves the process (logs, errors).
 
 The filter knows the shapes of secrets in this trade: bearer tokens and JWTs, SAS signatures, client
-secrets and refresh tokens in forms or JSON, account keys. It cannot know a secret without a shape;
-those are held in `Secret` and never formatted.
+secrets and refresh tokens in forms or JSON, account keys. A secret without a shape is known by its
+value: whatever `Secret` this process holds is replaced wherever it is echoed.
 """
 
 from __future__ import annotations
 
+import logging
 import re
+import threading
+from urllib.parse import quote
+from weakref import WeakValueDictionary
 
 _STARS = "***"
 _NAMES = (
@@ -20,10 +24,26 @@ _SHAPES = (
     re.compile(rf"(?i)(\b(?:{_NAMES})=)[^&\s\"';,<>]+"),
     re.compile(rf'(?i)("(?:{_NAMES})"\s*:\s*)"[^"]*"'),
 )
+_SHORTEST = 8
+"""Characters of a value that is looked for: a shorter one stands in innocent words."""
+_CHATTY = (
+    "urllib3.connectionpool",
+    "msal.application",
+    "msal.authority",
+    "msal.managed_identity",
+    "msal.oauth2cli.oauth2",
+    "msal.oauth2cli.oidc",
+    "msal.token_cache",
+    "msal.throttled_http_client",
+)
+"""Loggers of libraries that write addresses with their queries, or answers, when they are let."""
 
 
 def redact(text: str) -> str:
-    """Replace everything that has the shape of a secret by stars."""
+    """Replace what has the shape of a secret, or is one that this process holds, by stars."""
+    for value in _held():
+        if value in text:
+            text = text.replace(value, _STARS)
     scheme, jwt, pair, field = _SHAPES
     text = jwt.sub(_STARS, text)
     text = scheme.sub(rf"\1\2{_STARS}", text)
@@ -34,10 +54,12 @@ def redact(text: str) -> str:
 class Secret:
     """A secret text; prints as stars, compares by value, is read by `reveal` alone."""
 
-    __slots__ = ("_text",)
+    __slots__ = ("__weakref__", "_text")
 
     def __init__(self, text: str) -> None:
         self._text = text
+        with _registry_lock:
+            _registry[id(self)] = self
 
     def reveal(self) -> str:
         """Return the secret itself: call it where it goes on the wire, nowhere else."""
@@ -64,3 +86,32 @@ class Secret:
     def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
         msg = "a secret is not pickled"
         raise TypeError(msg)
+
+
+_registry: WeakValueDictionary[int, Secret] = WeakValueDictionary()
+_registry_lock = threading.Lock()
+
+
+def _held() -> set[str]:
+    """Return the values of all secrets that are alive, as they are and as addresses have them."""
+    with _registry_lock:
+        texts = {secret._text for secret in _registry.values()}  # noqa: SLF001 - the same module
+    known = {text for text in texts if len(text) >= _SHORTEST}
+    return known | {quote(text, safe="") for text in known}
+
+
+class _Redacting(logging.Filter):
+    """Lets a record pass as what `redact` makes of it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = redact(record.getMessage()), ()
+        return True
+
+
+_redacting = _Redacting()
+
+
+def quieten() -> None:
+    """Let the libraries below us log no secrets, whatever level somebody sets."""
+    for name in _CHATTY:
+        logging.getLogger(name).addFilter(_redacting)

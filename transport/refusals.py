@@ -78,7 +78,7 @@ def read_error(content: bytes) -> tuple[str, str]:
         text = content.decode("utf-8", "replace")
         found = [re.search(rf"<{tag}>([^<]*)</{tag}>", text) for tag in ("Code", "Message")]
         code, sentence = (match.group(1) if match else "" for match in found)
-        return code, _short(sentence)
+        return _short(code, 100), _short(sentence)
     if not isinstance(body, dict):
         return "", ""
     wrapped = body.get("errorWrappers")
@@ -92,13 +92,13 @@ def read_error(content: bytes) -> tuple[str, str]:
     code = next((body[name] for name in ("code", "Code") if body.get(name) is not None), "")
     names = ("description", "message", "Message")
     sentence = next((body[name] for name in names if body.get(name)), "")
-    return str(code), _short(str(sentence))
+    return _short(str(code), 100), _short(str(sentence))
 
 
 def request_id_of(*known: Mapping[str, str]) -> str:
     """Return the first id that some headers know; Partner Center sometimes has it as "a,a"."""
     found = (headers[name] for headers in known for name in _REQUEST_IDS if headers.get(name))
-    return next(found, "").split(",")[0].strip()
+    return redact(next(found, "").split(",")[0].strip())[:100]
 
 
 def cause(error: BaseException) -> str:
@@ -148,8 +148,8 @@ def _phrase(status: int) -> str:
     return "an answer without a known status"
 
 
-def _short(sentence: str) -> str:
-    return redact(" ".join(sentence.split()))[:500]
+def _short(text: str, length: int = 500) -> str:
+    return redact(" ".join(text.split()))[:length]
 
 
 def _retry_after(

@@ -387,7 +387,7 @@ class Http:
                 f"no answer from {address.netloc}: {cause(error)}",
                 service=self.service,
                 hint="check the address and the network, then run check-config",
-            ) from error
+            ) from None
         finally:
             milliseconds = round((time.perf_counter() - started) * 1000)
             self._on_call(

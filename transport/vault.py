@@ -89,17 +89,20 @@ def is_disabled(error: Any) -> bool:
 
 @contextlib.contextmanager
 def azure_errors(missing: str) -> Iterator[None]:
-    """Turn what the vault's client raises into our own errors; `missing`: what a 404 means."""
+    """Turn what the vault's client raises into our own errors; `missing`: what a 404 means.
+
+    Its own are not kept as causes: they quote answers, which may quote what we sent.
+    """
     from azure.core import exceptions  # noqa: PLC0415 - heavy
 
     try:
         yield
-    except exceptions.ResourceNotFoundError as error:
-        raise ConfigurationError(missing, hint="store it under the configured name") from error
+    except exceptions.ResourceNotFoundError:
+        raise ConfigurationError(missing, hint="store it under the configured name") from None
     except exceptions.HttpResponseError as error:
-        raise _refusal(error) from error
-    except exceptions.AzureError as error:
-        raise Unavailable("no answer from the Key Vault", service=SERVICE) from error
+        raise _refusal(error) from None
+    except exceptions.AzureError:
+        raise Unavailable("no answer from the Key Vault", service=SERVICE) from None
 
 
 def _refusal(error: Any) -> Exception:

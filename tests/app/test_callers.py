@@ -17,7 +17,11 @@ from app.callers import ROLES, Forbidden, Unauthenticated, auth_level, caller_of
 from app.settings import Settings
 from domain.problems import Unavailable
 from emulator import published
+from tests.app.conftest import functions
 
+OPEN = {"alive"}
+BY_KEY = {"dataverse-events", "partner-center-events"}
+"""Who posts there cannot sign in: the host asks for a key at either door."""
 AUDIENCE = "api://3f0c2b50-57a5-5d0e-9b1a-000000000001"
 
 
@@ -392,3 +396,60 @@ def test_behind_a_key_the_host_has_asked_already_and_nobody_is_named(tmp_path):
     with wiring.opened(settings) as worker:
         caller = caller_of(asked("forged"), "Runs.Start", worker)
     assert (caller.name, caller.object_id, caller.roles) == ("", "", set(ROLES))
+
+
+def routes():
+    found = {}
+    for name, function in functions().items():
+        for one in function.get_bindings():
+            binding = one.get_dict_repr()
+            if binding["type"] == "httpTrigger":
+                found[name] = binding
+    return found
+
+
+ROUTES = routes()
+GUARDED = [name for name, one in ROUTES.items() if one["route"] not in OPEN | BY_KEY]
+
+
+def call(name, token=None):
+    binding = ROUTES[name]
+    request = func.HttpRequest(
+        binding["methods"][0].value,
+        f"https://app.example/api/{binding['route']}",
+        headers={"Authorization": f"Bearer {token}"} if token else {},
+        body=b"{}",
+        route_params=dict.fromkeys(
+            [part[1:-1] for part in binding["route"].split("/") if part.startswith("{")], "1"
+        ),
+    )
+    return functions()[name].get_user_function()(request)
+
+
+@pytest.fixture
+def at_the_door(office, monkeypatch):
+    monkeypatch.setattr(wiring, "worker", lambda: office.worker)
+    return office
+
+
+@pytest.mark.parametrize("route", GUARDED)
+def test_every_route_but_one_asks_who_calls_and_for_a_role(at_the_door, route):
+    assert call(route).status_code == 401
+    for name, make in BAD.items():
+        answer = call(route, make(at_the_door))
+        assert answer.status_code == 401, name
+        assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+    nobody = call(route, at_the_door.signed(roles=None))
+    assert nobody.status_code == 403
+    needed = [
+        role
+        for role in ROLES
+        if call(route, at_the_door.signed(roles=[role])).status_code not in {401, 403}
+    ]
+    assert len(needed) == 1
+
+
+def test_only_liveness_is_open_and_webhooks_ask_for_a_key_at_either_door():
+    found = {one["route"]: one["authLevel"] for one in ROUTES.values()}
+    assert {route for route, level in found.items() if level is func.AuthLevel.ANONYMOUS} == OPEN
+    assert {found[route] for route in BY_KEY} == {func.AuthLevel.FUNCTION}
