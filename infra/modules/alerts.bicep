@@ -55,7 +55,7 @@ var questions = [
     title: 'Work was given up'
     severity: 2
     window: 'PT30M'
-    every: 'PT5M'
+    every: 'PT15M'
     query: loadTextContent('../alerts/unit-parked.kql')
   }
   {
