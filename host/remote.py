@@ -64,6 +64,7 @@ class WorkerProcess:
         self._asked: dict[int, Future[dict[str, Any]]] = {}
         self._lock = threading.Lock()
         self._number = 0
+        self._gone = False
         self._reader = threading.Thread(target=self._read, name="worker", daemon=True)
         self._reader.start()
 
@@ -135,6 +136,9 @@ class WorkerProcess:
         asked: Future[dict[str, Any]] = Future()
         assert self._process.stdin is not None
         with self._lock:
+            if self._gone:
+                asked.set_result(GONE)
+                return asked
             self._number += 1
             self._asked[self._number] = asked
             try:
@@ -153,6 +157,7 @@ class WorkerProcess:
                 asked = self._asked.pop(told["id"])
             asked.set_result(told)
         with self._lock:
+            self._gone = True
             left, self._asked = list(self._asked.values()), {}
         for asked in left:
             asked.set_result(GONE)

@@ -163,9 +163,6 @@ def failure(result: Any) -> dict[str, Any]:
 
 async def serve(driver: Driver, answers: Any) -> None:
     """Answer each line until the input ends; invocations run side by side."""
-    loop = asyncio.get_running_loop()
-    lines = asyncio.StreamReader(limit=2**27)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     tasks: set[asyncio.Task[None]] = set()
 
     async def answer(asked: dict[str, Any]) -> None:
@@ -181,7 +178,7 @@ async def serve(driver: Driver, answers: Any) -> None:
         answers.write(json.dumps({"id": asked["id"], **told}) + "\n")
         answers.flush()
 
-    while line := await lines.readline():
+    while line := await asyncio.to_thread(sys.stdin.readline):
         task = asyncio.create_task(answer(json.loads(line)))
         tasks.add(task)
         task.add_done_callback(tasks.discard)

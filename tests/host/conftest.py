@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,6 @@ class Partner:
 
     emulator: Emulator
     settings: dict[str, str]
-    state: Path
-    own: dict[str, str] = field(default_factory=dict)
 
     def environment(self, **more: str) -> dict[str, str]:
         """The settings over as much of this process's environment as any process needs."""
@@ -78,14 +76,14 @@ def a_partner(folder: Path, scenario: str) -> Iterator[Partner]:
         }
         with opened(Settings.from_env(settings)) as worker:
             worker.provisioner().apply()
-        yield Partner(emulator, settings, folder)
+        yield Partner(emulator, settings)
 
 
-@pytest.fixture(scope="module")
-def partner(tmp_path_factory) -> Iterator[Partner]:
+@pytest.fixture
+def partner(tmp_path) -> Iterator[Partner]:
     if missing := storage.why_missing():
         pytest.skip(missing)
-    with a_partner(tmp_path_factory.mktemp("partner"), "small") as made:
+    with a_partner(tmp_path, "small") as made:
         yield made
 
 

@@ -1,9 +1,11 @@
 """Microsoft's own Python worker indexes and invokes the functions, and reaches nothing but loopback."""
 
 import base64
+import contextlib
 import os
 import re
 import textwrap
+from contextlib import closing
 from decimal import Decimal
 
 import pytest
@@ -25,38 +27,6 @@ MISSING = (
 pytestmark = pytest.mark.skipif(PYTHON is None, reason=MISSING)
 
 
-@pytest.fixture(scope="module")
-def log(tmp_path_factory):
-    with (tmp_path_factory.mktemp("log") / "worker.log").open("w+", encoding="utf-8") as file:
-        yield file
-
-
-@pytest.fixture(scope="module")
-def worker(partner, log):
-    process = WorkerProcess(PYTHON, ROOT, partner.environment(), errors=log.fileno())
-    yield process
-    process.close()
-
-
-@pytest.fixture(scope="module")
-def told(worker):
-    """What the worker says of the app; it is asked once, as by the platform."""
-    return worker.index()
-
-
-@pytest.fixture(scope="module")
-def host(partner, worker, told):
-    app = load(ROOT, partner.environment(), functions=worker.functions_of(told))
-    make_containers(app, ("archive",))
-    with Host(app, worker) as running:
-        yield running
-
-
-@pytest.fixture
-def caller(host):
-    return Caller(host)
-
-
 def plain(binding):
     """A binding as JSON has it, whichever SDK wrote it."""
     return {
@@ -70,11 +40,14 @@ def plain(binding):
 # --- what it indexes ---------------------------------------------------------------------------------
 
 
-def test_the_worker_finds_the_functions_triggers_and_bindings_that_the_sdk_finds_here(told):
+def test_the_worker_finds_the_functions_triggers_and_bindings_that_the_sdk_finds_here():
     here = {
         name: [plain(one.get_dict_repr()) for one in function.get_bindings()]
         for name, function in indexed_here().items()
     }
+    with closing(WorkerProcess(PYTHON, ROOT, bare())) as worker:
+        told = worker.index()
+        assert worker.refused() == []
     there = {one["name"]: [plain(each) for each in one["bindings"]] for one in told["functions"]}
     assert there == here
     assert told["python"] == "3.13"
@@ -83,7 +56,25 @@ def test_the_worker_finds_the_functions_triggers_and_bindings_that_the_sdk_finds
 # --- what it runs ------------------------------------------------------------------------------------
 
 
-def test_runs_are_started_by_http_and_worked_by_the_queue_functions_to_their_end(caller, partner):
+def test_every_function_runs_under_the_worker_and_asks_for_nothing_but_loopback(partner, tmp_path):
+    """One story, because what it rests on takes long to make."""
+    with (
+        (tmp_path / "worker.log").open("w") as log,
+        closing(WorkerProcess(PYTHON, ROOT, partner.environment(), errors=log.fileno())) as worker,
+    ):
+        app = load(ROOT, partner.environment(), functions=worker.functions())
+        make_containers(app, ("archive",))
+        with Host(app, worker) as host:
+            runs_are_started_by_http_and_worked_to_their_end(Caller(host), partner)
+            every_timer_leaves_its_message(Caller(host), worker)
+            what_is_not_readable_ends_with_its_poison_function(host, partner, worker)
+            poison_functions_note_what_was_given_up(Caller(host), worker)
+            no_address_answers_a_senseless_call_with_500(Caller(host))
+        assert {one.name for one in app.functions} - set(worker.ended) == set()
+        assert worker.refused() == []
+
+
+def runs_are_started_by_http_and_worked_to_their_end(caller, partner):
     sync = caller.run({"kind": "sync"})
     assert sync["status"] == "done", sync
     with opened(Settings.from_env(partner.settings)) as here:
@@ -97,78 +88,77 @@ def test_runs_are_started_by_http_and_worked_by_the_queue_functions_to_their_end
     assert caller.ask("GET", "/api/runs/sync.2026-11-09").json() == sync
 
 
-def test_every_timer_leaves_its_message_and_succeeds(host, caller, worker):
-    timers = [one.name for one in host.app.of("timerTrigger")]
+def every_timer_leaves_its_message(caller, worker):
+    timers = [one.name for one in caller.host.app.of("timerTrigger")]
     for name in timers:
         assert caller.ask("POST", f"/admin/functions/{name}", json={"input": ""}).ok
     until(lambda: all(name in worker.ended for name in timers), why="a timer did not run")
     assert {name: worker.ended[name] for name in timers} == {name: [1, 0] for name in timers}
 
 
-def test_a_message_that_is_not_readable_ends_with_its_poison_function_and_blocks_nothing(
-    host, partner, worker
-):
+def what_is_not_readable_ends_with_its_poison_function(host, partner, worker):
     queues = {listener.queue: listener.function.name for listener in host.listeners}
     broken = base64.b64encode(b'{"colour": "red"}').decode()
-    for queue in queues:
-        if not queue.endswith("-poison"):
-            with QueueClient.from_connection_string(partner.settings["WORKER_QUEUE"], queue) as one:
-                one.send_message(broken)
-
-    def empty(queue):
-        with QueueClient.from_connection_string(partner.settings["WORKER_QUEUE"], queue) as one:
-            return one.get_queue_properties().approximate_message_count == 0
-
-    for queue in queues:
-        until(lambda queue=queue: empty(queue), 60, f"queue {queue} keeps its message")
-    given_up = {name: worker.ended.get(name) for queue, name in queues.items() if "poison" in queue}
-    assert all(counts is None or counts[1] == 0 for counts in given_up.values()), given_up
-
-
-def test_poison_functions_note_what_was_given_up(host, caller, partner, worker):
-    """Each of them once, with a message that names a run which is not there."""
-    for listener in host.listeners:
-        if listener.queue.endswith("-poison"):
-            caller.ask(
-                "POST",
-                f"/admin/functions/{listener.function.name}",
-                json={"input": '{"run_key": "bill/2031-01"}'},
+    with contextlib.ExitStack() as held:
+        connection = partner.settings["WORKER_QUEUE"]
+        clients = {
+            queue: held.enter_context(QueueClient.from_connection_string(connection, queue))
+            for queue in queues
+        }
+        for queue, client in clients.items():
+            if not queue.endswith("-poison"):
+                client.send_message(broken)
+        for queue, client in clients.items():
+            until(
+                lambda one=client: one.get_queue_properties().approximate_message_count == 0,
+                90,
+                f"queue {queue} keeps its message",
             )
-    names = [one.function.name for one in host.listeners if one.queue.endswith("-poison")]
+    failed = [
+        name
+        for queue, name in queues.items()
+        if queue.endswith("-poison") and worker.ended.get(name, [0, 0])[1]
+    ]
+    assert failed == []
+
+
+def poison_functions_note_what_was_given_up(caller, worker):
+    """Each of them, with a message that names a run which is not there."""
+    names = [one.function.name for one in caller.host.listeners if one.queue.endswith("-poison")]
+    for name in names:
+        body = '{"run_key": "bill/2031-01"}'
+        assert caller.ask("POST", f"/admin/functions/{name}", json={"input": body}).ok
     until(lambda: all(name in worker.ended for name in names), why="a poison function did not run")
     assert {name: worker.ended[name][1] for name in names} == dict.fromkeys(names, 0)
 
 
-def test_no_address_answers_a_senseless_call_with_500(host, caller):
+def no_address_answers_a_senseless_call_with_500(caller):
     seen = {}
-    for function in host.app.of("httpTrigger"):
+    for function in caller.host.app.of("httpTrigger"):
         route = re.sub(r"\{[^}]*\}", "no-such-thing", str(function.trigger["route"]))
         for method in function.trigger["methods"]:
-            seen[f"{method} {route}"] = caller.ask(method, f"/api/{route}", data=b"{}").status_code
+            answer = caller.ask(method, f"/api/{route}", data=b"{}")
+            seen[f"{method} {route}"] = answer.status_code
     assert {place: code for place, code in seen.items() if code == 500 or code > 503} == {}
-    assert len(seen) >= len(host.app.of("httpTrigger"))
-
-
-def test_every_function_was_invoked_and_nothing_but_loopback_was_asked_for(host, worker):
-    """The last test of this file: what the others did, added up."""
-    names = {one.name for one in host.app.functions}
-    assert names - set(worker.ended) == set()
-    assert worker.refused() == []
 
 
 # --- what it refuses ---------------------------------------------------------------------------------
+
+
+def bare():
+    """As much of this process's environment as any process needs."""
+    return {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
 
 
 def an_app(folder, text):
     (folder / "function_app.py").write_text(
         "import azure.functions as func\napp = func.FunctionApp()\n" + textwrap.dedent(text)
     )
-    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    return WorkerProcess(PYTHON, folder, environment | {"PYTHONPATH": str(ROOT)})
+    return closing(WorkerProcess(PYTHON, folder, bare() | {"PYTHONPATH": str(ROOT)}))
 
 
 def test_a_function_that_calls_another_machine_is_refused_and_told(tmp_path):
-    process = an_app(
+    with an_app(
         tmp_path,
         """
         @app.timer_trigger(arg_name="timer", schedule="0 0 5 * * *")
@@ -176,28 +166,41 @@ def test_a_function_that_calls_another_machine_is_refused_and_told(tmp_path):
             import socket
             socket.create_connection(("192.0.2.1", 443), timeout=1)
         """,
-    )
-    try:
-        (function,) = process.functions_of(process.index())
+    ) as worker:
+        (function,) = worker.functions()
         app = App(functions=(function,), settings={})
         with pytest.raises(FunctionFailed, match=r"192\.0\.2\.1 is not on this machine"):
-            process.submit(function, given(app, function, ""), "a test").result(30)
-        assert process.refused() == ["socket.getaddrinfo 192.0.2.1"]
-    finally:
-        process.close()
+            worker.submit(function, given(app, function, ""), "a test").result(30)
+        assert worker.refused() == ["socket.getaddrinfo 192.0.2.1"]
 
 
 def test_an_app_that_the_platform_would_not_load_is_refused_with_its_reason(tmp_path):
-    process = an_app(
+    with (
+        an_app(
+            tmp_path,
+            """
+            @app.queue_trigger(arg_name="msg", queue_name="work", connection="WORKER_QUEUE")
+            def take(message: func.QueueMessage) -> None:
+                pass
+            """,
+        ) as worker,
+        pytest.raises(NotRunnable, match=r"cannot load the take function.*message"),
+    ):
+        worker.index()
+
+
+def test_a_worker_that_dies_fails_what_it_was_asked_for(tmp_path):
+    with an_app(
         tmp_path,
         """
-        @app.queue_trigger(arg_name="msg", queue_name="work", connection="WORKER_QUEUE")
-        def take(message: func.QueueMessage) -> None:
-            pass
+        @app.timer_trigger(arg_name="timer", schedule="0 0 5 * * *")
+        def dies(timer: func.TimerRequest) -> None:
+            import os
+            os._exit(9)
         """,
-    )
-    try:
-        with pytest.raises(NotRunnable, match=r"cannot load the take function.*message"):
-            process.index()
-    finally:
-        process.close()
+    ) as worker:
+        (function,) = worker.functions()
+        app = App(functions=(function,), settings={})
+        for _ in range(2):
+            with pytest.raises(FunctionFailed, match="the worker process ended"):
+                worker.submit(function, given(app, function, ""), "a test").result(30)
