@@ -72,9 +72,9 @@ FORBIDDEN = frozenset(
     "FUNCTIONS_EXTENSION_VERSION SCM_DO_BUILD_DURING_DEPLOYMENT ENABLE_ORYX_BUILD "
     "WEBSITE_CONTENTSHARE WEBSITE_CONTENTAZUREFILECONNECTIONSTRING WEBSITE_RUN_FROM_PACKAGE "
     "WEBSITE_SKIP_CONTENTSHARE_VALIDATION WEBSITE_VNET_ROUTE_ALL WEBSITE_TIME_ZONE TZ "
-    "AzureWebJobsStorage WORKER_QUEUE AzureWebJobsDashboard APPINSIGHTS_INSTRUMENTATIONKEY".split()
+    "PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY AzureWebJobsStorage WORKER_QUEUE AzureWebJobsDashboard APPINSIGHTS_INSTRUMENTATIONKEY".split()
 )
-"""Not for Flex Consumption, or a key where an identity is meant."""
+"""Not for Flex Consumption, a key where an identity is meant, or a second exporter of telemetry."""
 
 _KEYS = re.compile(
     r"\b(listKeys|listSecrets|listAccountSas|listServiceSas|listCallbackUrl|newGuid)\b"
@@ -241,7 +241,8 @@ def _settings(files: Mapping[str, File], wanted: Wanted) -> Iterator[Fault]:
         yield main.fault(made[name], f"nothing reads the setting {name}")
     for name in sorted(made.keys() & FORBIDDEN):
         yield main.fault(
-            made[name], f"the setting {name} is not for Flex Consumption or holds a key"
+            made[name],
+            f"the setting {name} is not for this app: Flex Consumption forbids it, or it holds a key",
         )
     threads = made.get("PYTHON_THREADPOOL_THREAD_COUNT")
     if threads is not None and int(text_of(threads) or 0) < wanted.threads:

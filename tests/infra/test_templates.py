@@ -95,7 +95,7 @@ PLANTED = [
     (MAIN, "  CSP_DATAVERSE_URL: dataverseUrl\n", "", "the setting CSP_DATAVERSE_URL is not set"),
     (MAIN, "  SYNC_SCHEDULE:", "  SYNC_SCHEDUL:", "the setting SYNC_SCHEDULE is not set"),
     (MAIN, "CSP_MODE: 'cloud'", "CSP_MODE: 'cloud'\n  CSP_COLOUR: 'red'", "nothing reads the setting CSP_COLOUR"),
-    (APP, "AZURE_CLIENT_ID: id", "FUNCTIONS_WORKER_RUNTIME: 'python'\n        AZURE_CLIENT_ID: id", "not for Flex"),
+    (APP, "AZURE_CLIENT_ID: id", "FUNCTIONS_WORKER_RUNTIME: 'python'\n        AZURE_CLIENT_ID: id", "is not for this app"),
     (APP, "ftpsState: 'Disabled'", "ftpsState: 'Disabled'\n      linuxFxVersion: 'PYTHON|3.13'", "linuxFxVersion"),
     (APP, "THREAD_COUNT: '16'", "THREAD_COUNT: '2'", "to fewer threads"),
     # the house: roles
