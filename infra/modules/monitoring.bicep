@@ -37,6 +37,21 @@ resource component 'Microsoft.Insights/components@2020-02-02' = {
   }
 }
 
+// Runs, money, residual, units, refusals and ages on one page, in the portal beside the component.
+resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
+  name: guid(component.id, 'workbook')
+  location: location
+  tags: tags
+  kind: 'shared'
+  properties: {
+    displayName: 'CSP billing'
+    category: 'workbook'
+    version: 'Notebook/1.0'
+    sourceId: component.id
+    serializedData: loadTextContent('../workbook.json')
+  }
+}
+
 output workspaceId string = workspace.id
 output componentName string = component.name
 output componentId string = component.id

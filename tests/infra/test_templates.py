@@ -87,6 +87,7 @@ PLANTED = [
     (ALERTS, "loadTextContent('../alerts/token.kql')", "'x'", "token.kql is asked by no alert"),
     (ALERTS, "alerts/token.kql", "alerts/tokens.kql", "there is no file ../alerts/tokens.kql"),
     (ALERTS, "evaluationFrequency", "evalFrequency", "is evaluationFrequency meant?"),
+    (MONITORING, "'../workbook.json'", "'../workbok.json'", "there is no file ../workbok.json"),
     (ALERTS, "'${budgetStart}T00:00:00Z'", "utcNow()", "utcNow makes a second deployment differ"),
     # the house: queues and settings
     (MAIN, "'event',", "'evnt',", "there is no queue event-poison"),
