@@ -162,6 +162,28 @@ def _approve(options: argparse.Namespace) -> int:
         return output.documents(issued, as_json=options.json, empty=f"No draft to issue: {period}.")
 
 
+def _handoff(options: argparse.Namespace) -> int:
+    from app import output_accounting, screen
+    from sync.messages import StartRun
+
+    with _opened(options) as worker:
+        key = worker.request(StartRun(kind="handoff", day=worker.today()))
+        with screen.progress("handoff") as show:
+            worker.drain(show)
+        return output_accounting.handed_off(worker, key, as_json=options.json)
+
+
+def _feedback(options: argparse.Namespace) -> int:
+    from app import output_accounting
+    from sync import feedback
+
+    # Who asks wants to know how it is now, and not what the look of this hour saw.
+    with _opened(options) as worker:
+        systems = sorted(worker.ports.accounting)
+        counts = {target: feedback.look(worker.ports, target) for target in systems}
+        return output_accounting.fed_back(worker, counts, as_json=options.json)
+
+
 def _reconcile(options: argparse.Namespace) -> int:
     from app import reconciliation
     from domain.period import Period
@@ -376,6 +398,8 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "sync": _sync,
     "bill": _bill,
     "approve": _approve,
+    "handoff": _handoff,
+    "feedback": _feedback,
     "reconcile": _reconcile,
     "runs": _runs,
     "holds": _holds,

@@ -60,6 +60,9 @@ def parser() -> argparse.ArgumentParser:
         "--customer", type=_customer, metavar="ID", help="only this customer (tenant id)"
     )
 
+    with_json(add("handoff", "hand issued documents off to the accounting system"))
+    with_json(add("feedback", "bring back what is paid, cancelled or changed in accounting"))
+
     reconcile = with_json(add("reconcile", "compare Microsoft, history and invoices of a month"))
     _add_period(reconcile)
     reconcile.add_argument(

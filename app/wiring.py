@@ -395,6 +395,7 @@ def build(
             now=systems.now,
         )
         checks["Tax engine"] = engine.reach
+    sales = SalesProjection(dataverse) if settings.projection else None
     ports = Ports(
         partner_center=partner_center,
         directory=directory,
@@ -411,7 +412,8 @@ def build(
             expiring_days=settings.expiring_days,
             stale_days=settings.stale_days,
         ),
-        projection=SalesProjection(dataverse) if settings.projection else None,
+        projection=sales,
+        accounting={sales.target: sales} if sales else {},
         number_register=register,
         check_number=valid_vat,
         tax_engine=engine,

@@ -40,11 +40,12 @@ _NEXT: Mapping[DocumentStatus, frozenset[DocumentStatus]] = {
         {DocumentStatus.HANDED_OFF, DocumentStatus.PAID, DocumentStatus.CREDITED}
     ),
     DocumentStatus.HANDED_OFF: frozenset({DocumentStatus.PAID, DocumentStatus.CREDITED}),
-    DocumentStatus.PAID: frozenset({DocumentStatus.CREDITED}),
+    DocumentStatus.PAID: frozenset({DocumentStatus.HANDED_OFF, DocumentStatus.CREDITED}),
     DocumentStatus.VOID: frozenset(),
     DocumentStatus.CREDITED: frozenset(),
 }
-"""Where a document may go from where it stands; what was issued is answered, never made void."""
+"""Where a document may go from where it stands; what was issued is answered, never made void, and a
+payment may be taken back."""
 
 
 class Documents:
@@ -251,6 +252,7 @@ class Documents:
                 "csp_number",
                 "csp_issuedon",
                 "csp_dueon",
+                "csp_paidon",
                 "csp_fingerprint",
                 OVERFLOW,
             )
@@ -307,6 +309,7 @@ def _life(document: Invoice) -> dict[str, Any]:
         "number": document.number,
         "issued_on": document.issued_on,
         "due_on": document.due_on,
+        "paid_on": document.paid_on,
         "fingerprint": document.fingerprint,
     }
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -36,6 +36,7 @@ from dataverse.standard_invoice import (
 from dataverse.tables import INVOICE, INVOICE_LINE
 from domain.problems import Conflict, Finding, NotFound, ServiceError, Severity
 from invoice.document import DocumentStatus, Invoice
+from invoice.reported import CopyState, Reported
 
 UNAVAILABLE = "projection.unavailable"
 NO_PRICE_LIST = "projection.no_price_list"
@@ -46,6 +47,10 @@ TOTAL = "projection.total"
 DIFFERENT, LOCKED, CANCELLED = "different", "locked", "cancelled"
 _STATE = INVOICE.column("csp_projection")
 _CANCELED = {"statecode": 3, "statuscode": 100003}
+_STATES = {2: CopyState.PAID, 3: CopyState.CANCELLED}
+_PARTIAL = 100002
+_STATE_COLUMNS = ("statecode", "statuscode", "totalamount", "modifiedon")
+_MARK = ("csp_projection", "csp_projectedtotal")
 _ROW_FAULTS = frozenset({400, 403, 404, 405, 412})
 """What Sales has against one document; the others go on."""
 _NOT_READABLE = frozenset({400, 403, 404})
@@ -66,8 +71,41 @@ class _Pricing:
     """Row of the currency to row of a price list."""
 
 
+_PRICING = (
+    Query(table="organization", select=("pricingdecimalprecision", "oobpricecalculationenabled")),
+    Query(
+        table="transactioncurrency",
+        select=("transactioncurrencyid", "isocurrencycode"),
+        where="statecode eq 0",
+    ),
+    Query(
+        table="pricelevel",
+        select=("pricelevelid", "name", "_transactioncurrencyid_value"),
+        where="statecode eq 0",
+    ),
+)
+
+
+def _pricing_of(answers: Sequence[Sequence[Row]]) -> _Pricing:
+    """Put the answers to `_PRICING` together."""
+    organizations, currencies, lists = answers
+    # Any list of the currency will do: a write-in has its price from us. The first by name.
+    by_name = sorted(lists, key=lambda row: (row["name"] or "", row["pricelevelid"]))
+    return _Pricing(
+        decimals=int(organizations[0]["pricingdecimalprecision"]),
+        automatic=bool(organizations[0]["oobpricecalculationenabled"]),
+        currencies={row["isocurrencycode"]: row["transactioncurrencyid"] for row in currencies},
+        lists={
+            row["_transactioncurrencyid_value"]: row["pricelevelid"] for row in reversed(by_name)
+        },
+    )
+
+
 class SalesProjection:
-    """The standard invoices of one environment; satisfies `sync.ports.Projection` by shape."""
+    """The standard invoices of one environment, as `sync.ports.Projection` and `Accounting` by shape."""
+
+    target = "d365_sales"
+    """How billing contracts name it as their accounting system."""
 
     checks = (UNAVAILABLE, NO_PRICE_LIST, NO_ACCOUNT, REFUSED, TOTAL)
 
@@ -87,7 +125,7 @@ class SalesProjection:
             documents = self._documents(heads)
             keys = [external_key(one.key) for one in documents]
             found = self._client.read_keyed(SALES_INVOICE.name, (*HEAD_COLUMNS, EXTERNAL_KEY), keys)
-            pricing = self._pricing()
+            pricing = _pricing_of(self._client.read_together(_PRICING))
         except ServiceError as fault:
             # A lost connection has no status either: it passes, and says nothing about Sales.
             if not isinstance(fault, NotFound) and fault.status not in _NOT_READABLE:
@@ -105,6 +143,81 @@ class SalesProjection:
                     raise
                 findings.append(_refused(document, fault))
         return list({finding.key: finding for finding in findings}.values())
+
+    def hand_off(self, document: Invoice, now: datetime) -> Sequence[Finding]:
+        """Have one document there, equal to the cent; returns what stands in the way."""
+        where = f"{EXTERNAL_KEY} eq {literal(external_key(document.key))}"
+        try:
+            self._client.entity_set(SALES_INVOICE.name)
+            heads, marks, *prices = self._client.read_together(
+                [
+                    Query(table=SALES_INVOICE.name, select=HEAD_COLUMNS, where=where),
+                    Query(table=INVOICE.name, select=_MARK, where=where),
+                    *_PRICING,
+                ]
+            )
+        except ServiceError as fault:
+            if not isinstance(fault, NotFound) and fault.status not in _NOT_READABLE:
+                raise
+            return [_unavailable(fault)]
+        try:
+            head = heads[0] if heads else None
+            return list(self._project(document, head, marks[0], _pricing_of(prices), now))
+        except ServiceError as fault:
+            if fault.status not in _ROW_FAULTS:
+                raise
+            return [_refused(document, fault)]
+
+    def state_of(self, document_keys: Sequence[str]) -> Sequence[Reported]:
+        """Read where documents stand in Sales; one that is not there is left out."""
+        keys = [external_key(one) for one in document_keys]
+        columns = (*_STATE_COLUMNS, EXTERNAL_KEY)
+        rows = self._client.read_keyed(SALES_INVOICE.name, columns, keys) if keys else []
+        return [one for one, _ in self._reported(rows)]
+
+    def changed_since(self, moment: datetime) -> Sequence[Reported]:
+        """Read documents changed in Sales since a moment that are not there as we have them."""
+        since = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        rows = self._client.read(
+            Query(
+                table=SALES_INVOICE.name,
+                select=(*_STATE_COLUMNS, EXTERNAL_KEY),
+                where=f"{EXTERNAL_KEY} ne null and modifiedon ge {since}",
+            )
+        )
+        paid = INVOICE.column("csp_status").option(DocumentStatus.PAID)
+        expected = {True: CopyState.PAID, False: CopyState.OPEN}
+        return [
+            one
+            for one, mark in self._reported(rows)
+            if not one.same or one.state is not expected[mark["csp_status"] == paid]
+        ]
+
+    def _reported(self, rows: Sequence[Row]) -> Iterator[tuple[Reported, Row]]:
+        """Yield what rows of Sales say of our documents, with our own row of each."""
+        keys = [row[EXTERNAL_KEY] for row in rows]
+        columns = (EXTERNAL_KEY, KEY, "csp_status", *_MARK)
+        ours = self._client.read_keyed(INVOICE.name, columns, keys) if keys else []
+        marks = {row[EXTERNAL_KEY]: row for row in ours}
+        for row in rows:
+            mark = marks.get(row[EXTERNAL_KEY])
+            if mark is None or not mark[KEY]:  # a key that somebody entered, of no document of ours
+                continue
+            state = _STATES.get(row["statecode"], CopyState.OPEN)
+            if state is CopyState.PAID and row["statuscode"] == _PARTIAL:
+                state = CopyState.PARTLY_PAID
+            total = row["totalamount"] or Decimal(0)
+            # Before it was confirmed there is nothing to compare with; the hand-off does that.
+            confirmed = mark["csp_projectedtotal"]
+            kept = fit(INVOICE.column("csp_projectedtotal"), total)
+            reported = Reported(
+                document_key=mark[KEY],
+                state=state,
+                on=datetime.fromisoformat(row["modifiedon"]).astimezone(UTC).date(),
+                total=total,
+                same=confirmed is None or kept == confirmed,
+            )
+            yield reported, mark
 
     # Reading -------------------------------------------------------------------------------------
 
@@ -131,37 +244,6 @@ class SalesProjection:
             where = f"{OURS} and {one_of('csp_invoicekey', some)}"
             lines += self._client.read(query_of(INVOICE_LINE, where))
         return documents_of(heads, lines)
-
-    def _pricing(self) -> _Pricing:
-        organizations, currencies, lists = self._client.read_together(
-            [
-                Query(
-                    table="organization",
-                    select=("pricingdecimalprecision", "oobpricecalculationenabled"),
-                ),
-                Query(
-                    table="transactioncurrency",
-                    select=("transactioncurrencyid", "isocurrencycode"),
-                    where="statecode eq 0",
-                ),
-                Query(
-                    table="pricelevel",
-                    select=("pricelevelid", "name", "_transactioncurrencyid_value"),
-                    where="statecode eq 0",
-                ),
-            ]
-        )
-        # Any list of the currency will do: a write-in has its price from us. The first by name.
-        by_name = sorted(lists, key=lambda row: (row["name"] or "", row["pricelevelid"]))
-        return _Pricing(
-            decimals=int(organizations[0]["pricingdecimalprecision"]),
-            automatic=bool(organizations[0]["oobpricecalculationenabled"]),
-            currencies={row["isocurrencycode"]: row["transactioncurrencyid"] for row in currencies},
-            lists={
-                row["_transactioncurrencyid_value"]: row["pricelevelid"]
-                for row in reversed(by_name)
-            },
-        )
 
     def _read_back(self, key: str) -> tuple[Row | None, list[Row]]:
         where = f"{EXTERNAL_KEY} eq {literal(key)}"

@@ -228,6 +228,7 @@ INVOICE = table(
     text("Currency", "Currency", "currency", 10),
     day("IssuedOn", "Issued on", "issued_on"),
     day("DueOn", "Due on", "due_on"),
+    day("PaidOn", "Paid on", "paid_on"),
     memo("TaxNote", "Tax note", "tax_note"),
     text("BuyerTaxRef", "Buyer's tax id", "buyer_tax_id", 100),
     text("SellerTaxRef", "Seller's tax id", "seller_tax_id", 100),

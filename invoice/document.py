@@ -215,6 +215,8 @@ class Invoice:
     """Why new lines are taxed as they are."""
     fingerprint: str = ""
     """Hash over the lines and terms, frozen at approval; a changed document shows."""
+    paid_on: date | None = None
+    """The day on which the accounting system noted that it is paid."""
 
     @property
     def subtotal(self) -> Money:

@@ -342,6 +342,31 @@ DOCUMENT = of_room(
         "let the environment take the file, or attach it by hand; then approve the month again",
     ),
     warn(
+        "handoff.not_connected",
+        "whether the accounting system that a contract names is connected",
+        "enter its documents there by hand, or name a connected system on the billing contract",
+    ),
+    warn(
+        "feedback.cancelled",
+        "whether accounting cancelled a document that the customer still has",
+        "credit it if nothing is owed; else reactivate it there",
+    ),
+    warn(
+        "feedback.changed",
+        "whether a document still comes to the same in accounting",
+        "set it right there",
+    ),
+    warn(
+        "feedback.partly_paid",
+        "whether accounting closed a document with a rest open",
+        "ask for the rest or credit it, then close it there as paid in full",
+    ),
+    warn(
+        "feedback.missing",
+        "whether a document that was handed off is still in accounting",
+        "restore it there, or empty Standard invoice on its row: the next run writes it again",
+    ),
+    warn(
         "projection.unavailable",
         "whether Dynamics 365 Sales takes documents",
         "install Dynamics 365 Sales, give the worker its role, or switch CSP_PROJECTION off",

@@ -17,6 +17,7 @@ Month = Annotated[str, StringConstraints(pattern=r"^20\d\d-(0[1-9]|1[0-2])$")]
 Guid = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z-]{1,64}$")]
 RunKey = Annotated[str, StringConstraints(pattern=r"^[a-z]+/[0-9A-Za-z/-]{1,90}$")]
 UnitKey = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z._/-]{1,200}$")]
+Target = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,40}$")]
 Trace = Annotated[str, StringConstraints(pattern=r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
@@ -148,6 +149,8 @@ class HandoffUnit(_Message):
 
     run_key: RunKey
     document_key: UnitKey
+    target: Target
+    """The accounting system, as contracts name it."""
 
     @property
     def key(self) -> str:
@@ -159,7 +162,7 @@ class FeedbackUnit(_Message):
     """Queue `feedback`: read what became of documents in an accounting system."""
 
     run_key: RunKey
-    target: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,40}$")]
+    target: Target
 
     @property
     def key(self) -> str:

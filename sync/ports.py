@@ -46,6 +46,7 @@ from domain.tax import (
 from domain.usage_alert import UsageAlert, UsageBudget
 from invoice.document import DocumentStatus, Invoice
 from invoice.file import CustomerFile, Saved
+from invoice.reported import Reported
 from rules.facts import Demands
 from rules.places import CODES, Atlas
 
@@ -364,6 +365,31 @@ class Projection(Protocol):
         ...
 
 
+class Accounting(Protocol):
+    """An accounting system: documents are handed off to it, and it tells what becomes of them."""
+
+    @property
+    def checks(self) -> Sequence[str]:
+        """Names of the checks that its findings come from."""
+        ...
+
+    def hand_off(self, document: Invoice, now: datetime) -> Sequence[Finding]:
+        """Have a document there, equal to the cent; returns what stands in the way.
+
+        Empty: it is there, and its totals, read back, are ours. Done twice it is there once. An
+        outage is raised.
+        """
+        ...
+
+    def state_of(self, document_keys: Sequence[str]) -> Sequence[Reported]:
+        """Read where documents stand there; of one that is not there, nothing is returned."""
+        ...
+
+    def changed_since(self, moment: datetime) -> Sequence[Reported]:
+        """Read documents changed there since a moment (aware UTC) that are not as we have them."""
+        ...
+
+
 class NumberRegister(Protocol):
     """Who knows whether a tax number is somebody's."""
 
@@ -441,6 +467,8 @@ class Ports:
     """What the texts of addresses mean; left out: codes alone are understood."""
     projection: Projection | None = None
     """None: the setting is off."""
+    accounting: Mapping[str, Accounting] = field(default_factory=dict)
+    """The systems that are connected, by the name that contracts have for them."""
     number_register: NumberRegister | None = None
     """None: tax numbers are not looked at."""
     check_number: Callable[[str, str], bool | None] | None = None
@@ -459,6 +487,7 @@ class Ports:
 
 
 __all__ = [
+    "Accounting",
     "Archive",
     "CustomerFile",
     "Directory",

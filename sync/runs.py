@@ -16,7 +16,18 @@ from pydantic import ValidationError
 from domain.period import month_before
 from domain.problems import InputError
 from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
-from sync import approval, bill, costs, notices, projection, pull, releases, requests
+from sync import (
+    approval,
+    bill,
+    costs,
+    feedback,
+    handoff,
+    notices,
+    projection,
+    pull,
+    releases,
+    requests,
+)
 from sync.ledger import Ledger, Outcome
 from sync.messages import (
     MODELS,
@@ -75,7 +86,11 @@ def handle(ports: Ports, queue: str, body: str | bytes) -> Told:
             return worked
         case PullUnit() as part:
             return _once(ports, "pull", part, lambda: pull.work(ports, part))
-        case HandoffUnit() | FeedbackUnit() | ReportUnit() as unit:
+        case HandoffUnit() as one:
+            return _once(ports, "handoff", one, lambda: handoff.work(ports, one))
+        case FeedbackUnit() as system:
+            return _once(ports, "feedback", system, lambda: feedback.work(ports, system))
+        case ReportUnit() as unit:
             raise InputError(f"nothing works {unit.key} in this version")
     return None
 
@@ -151,6 +166,8 @@ def _begin(ports: Ports, message: StartRun) -> tuple[Run | None, bool]:
     if message.kind == "bill" and message.period is None:
         _bill_what_is_due(ports, message)
         return None, True
+    if message.kind in _WITH_ACCOUNTING and not ports.accounting:
+        return _nobody_to_ask(ports, message), True
     releases.settle(ports)
     if message.kind == "approve":
         approval.approve(ports, message)
@@ -160,7 +177,9 @@ def _begin(ports: Ports, message: StartRun) -> tuple[Run | None, bool]:
     drafted = bill.drafted(ports, message.period or "") if message.kind == "bill" else set()
     done = found is not None and found.status is RunStatus.DONE
     left = message.kind == "bill" and done and bill.held_units(ports, message.run_key)
-    if found is not None and done and not (drafted or left):
+    # What was issued since the day's first hand-off goes by the next.
+    again = message.kind == "handoff"
+    if found is not None and done and not (drafted or left or again):
         return found, True
     queue, units = _plan(ports, message)
     run = found or _new_run(ports, message)
@@ -200,8 +219,24 @@ def _plan(ports: Ports, message: StartRun) -> tuple[str, Sequence[Unit]]:
             return "pull", ()
         case "renewals" | "health":
             return "report", ()
-        case "handoff" | "feedback":
-            return message.kind, ()
+        case "handoff":
+            return "handoff", handoff.plan(ports, message)
+        case "feedback":
+            return "feedback", feedback.plan(ports, message)
+
+
+_WITH_ACCOUNTING = frozenset({"handoff", "feedback"})
+
+
+def _nobody_to_ask(ports: Ports, message: StartRun) -> Run:
+    """Note that a run had nothing to do, and why; a second one like it is not written."""
+    found = ports.store.run(message.run_key)
+    if found is not None:
+        return found
+    new = _new_run(ports, message)
+    ended = replace(new, status=RunStatus.DONE, finished_at=ports.now(), problem=handoff.NOTHING)
+    ports.store.save([ended])
+    return ended
 
 
 def _new_run(ports: Ports, message: StartRun) -> Run:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,15 @@ from domain.contract import (
 )
 from domain.customer import Account, Agreement, Customer, DelegatedAdminRelationship
 from domain.delivery import JOURNAL, Delivery, Part
-from domain.problems import Conflict, Decision, Finding, NotFound, ServiceError, Severity
+from domain.problems import (
+    Conflict,
+    Decision,
+    Finding,
+    NotFound,
+    ServiceError,
+    Severity,
+    Unavailable,
+)
 from domain.run import RequestStatus, Run, RunRequest, UnitOfWork
 from domain.subscription import (
     CostInvoice,
@@ -44,9 +53,10 @@ from domain.tax import (
 from domain.usage_alert import AlertState, UsageAlert, UsageBudget
 from invoice.document import DocumentStatus, Invoice
 from invoice.file import CustomerFile, Saved
+from invoice.reported import CopyState, Reported
 from rules.facts import Demands
 from rules.places import Atlas
-from sync.ports import NumberRegister, Ports, Projection, Record, TaxEngine
+from sync.ports import Accounting, NumberRegister, Ports, Projection, Record, TaxEngine
 from tests.builders import an_account
 from transport.blobs import FolderArchive
 
@@ -560,6 +570,60 @@ class MemoryRequests:
 
 
 @dataclass
+class Books:
+    """An accounting system: what it has, where each document stands there, when that changed."""
+
+    clock: Clock
+    has: dict[str, Reported] = field(default_factory=dict)
+    changed: dict[str, datetime] = field(default_factory=dict)
+    in_the_way: dict[str, tuple[Finding, ...]] = field(default_factory=dict)
+    """By document key: what it finds instead of taking the document."""
+    down: bool = False
+    handed: list[str] = field(default_factory=list)
+    """Each document that came, as often as it came."""
+    checks = ("projection.refused", "projection.unavailable")
+
+    def hand_off(self, document: Invoice, now: datetime) -> Sequence[Finding]:
+        self._answer()
+        self.handed.append(document.number)
+        if document.key in self.in_the_way:
+            return self.in_the_way[document.key]
+        if document.key not in self.has:
+            self._put(document.key, document.total.amount)
+        return ()
+
+    def state_of(self, document_keys: Sequence[str]) -> Sequence[Reported]:
+        self._answer()
+        return [self.has[key] for key in document_keys if key in self.has]
+
+    def changed_since(self, moment: datetime) -> Sequence[Reported]:
+        self._answer()
+        return [
+            self.has[key]
+            for key, at in sorted(self.changed.items())
+            if key in self.has and at >= moment
+        ]
+
+    def note(self, document: Invoice, state: CopyState, total: str = "") -> None:
+        """What a person does there."""
+        amount = Decimal(total) if total else document.total.amount
+        self._put(document.key, amount, state, same=amount == document.total.amount)
+
+    def _put(
+        self, key: str, total: Decimal, state: CopyState = CopyState.OPEN, *, same: bool = True
+    ) -> None:
+        now = self.clock()
+        self.has[key] = Reported(
+            document_key=key, state=state, on=now.date(), total=total, same=same
+        )
+        self.changed[key] = now
+
+    def _answer(self) -> None:
+        if self.down:
+            raise Unavailable("no answer", service="Books", status=503)
+
+
+@dataclass
 class Office:
     """One partner: all ports, kept apart so that a test can reach into each."""
 
@@ -575,6 +639,7 @@ class Office:
     tax_rounding: Mapping[str, TaxRounding] = field(default_factory=dict)
     atlas: Atlas = field(default_factory=World)
     projection: Projection | None = None
+    accounting: Mapping[str, Accounting] = field(default_factory=dict)
     number_register: NumberRegister | None = None
     check_number: Callable[[str, str], bool | None] | None = None
     tax_engine: TaxEngine | None = None
@@ -603,6 +668,7 @@ class Office:
             tax_rounding=self.tax_rounding,
             atlas=self.atlas,
             projection=self.projection,
+            accounting=self.accounting,
             number_register=self.number_register,
             check_number=self.check_number,
             tax_engine=self.tax_engine,

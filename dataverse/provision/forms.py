@@ -76,7 +76,7 @@ FORMS: tuple[Form, ...] = (
             _section(
                 "Who and when",
                 "number kind customerid customername accountid accountname periodstart periodend "
-                "issuedon dueon",
+                "issuedon dueon paidon",
             ),
             _section("Amounts", "subtotal tax total currency", 4),
             _grid("Lines and why", INVOICE_LINE, "invoiceid", "of_invoice", 15),

@@ -77,6 +77,16 @@ INVOICES = (
     ),
     view(
         INVOICE,
+        "paid",
+        "Paid",
+        "Invoices that accounting notes as paid, the latest first.",
+        "number 140, customername 260, paidon 110, dueon 110, issuedon 110, total 120, currency 80",
+        ("kind", "eq", "invoice"),
+        ("status", "eq", "paid"),
+        order="paidon desc, customername",
+    ),
+    view(
+        INVOICE,
         "credits",
         "Credit notes",
         "What was given back, the newest first.",

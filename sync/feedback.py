@@ -1,0 +1,177 @@
+"""Bring back what accounting says of documents: paid, taken back, cancelled, changed, gone.
+
+Each look asks for what changed there since the one before, some minutes doubled; the first look of a
+day asks for every document that is handed off and not paid. So an outage, or a place of the last
+look that was lost, is caught up, and a document that somebody deleted there is noticed within a day.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from domain.problems import Finding, Severity
+from invoice.document import DocumentStatus, Invoice
+from invoice.reported import CopyState, Reported
+from sync.documents import readable
+from sync.findings import replace_everywhere
+from sync.handoff import record_of, target_of
+from sync.ledger import Outcome
+from sync.messages import FeedbackUnit, StartRun
+from sync.ports import Ports
+
+CANCELLED = "feedback.cancelled"
+CHANGED = "feedback.changed"
+PARTLY_PAID = "feedback.partly_paid"
+MISSING = "feedback.missing"
+CHECKS = (CANCELLED, CHANGED, PARTLY_PAID, MISSING)
+
+_OVERLAP = timedelta(minutes=10)
+"""Asked for once more: two clocks differ, and a change is seen only after it is written."""
+_THERE = {DocumentStatus.ISSUED, DocumentStatus.HANDED_OFF, DocumentStatus.PAID}
+
+
+def plan(ports: Ports, message: StartRun) -> Sequence[FeedbackUnit]:
+    """Return a unit for each connected system."""
+    return [FeedbackUnit(run_key=message.run_key, target=one) for one in sorted(ports.accounting)]
+
+
+def work(ports: Ports, unit: FeedbackUnit) -> Outcome:
+    """Look at one system once."""
+    return Outcome(counts=look(ports, unit.target))
+
+
+def look(ports: Ports, target: str) -> Counter[str]:
+    """Bring back what a connected system says; returns how many were looked at, paid, reopened, told.
+
+    Looking twice changes nothing. An outage is raised, and the next look catches up.
+    """
+    accounting, now = ports.accounting[target], ports.now()
+    place = f"feedback/{target}"
+    last = _moment(ports.archive.read(place))
+    standing = [one for one in ports.store.findings() if one.check in CHECKS]
+    documents = {one.key: one for one in _told_of(ports, standing)}
+    whole = last is None or last.date() != now.date()
+    if whole:
+        handed, _ = readable(ports.store, status=DocumentStatus.HANDED_OFF)
+        documents |= {one.key: one for one in handed}
+    reported = {one.document_key: one for one in accounting.state_of(sorted(documents))}
+    missing = documents.keys() - reported.keys()
+    if last is not None and not whole:
+        changed = accounting.changed_since(last - _OVERLAP)
+        reported |= {one.document_key: one for one in changed}
+    for key in reported.keys() - documents.keys():
+        if found := ports.store.document(key):
+            documents[key] = found
+    documents = _of_target(ports, target, documents)
+    counts = Counter(looked_at=len(documents))
+    told: list[Finding] = []
+    for key, document in sorted(documents.items()):
+        if document.status not in _THERE:
+            continue
+        one = reported.get(key)
+        if one is None:
+            gone = key in missing and document.status is not DocumentStatus.ISSUED
+            told += [_missing(target, document)] if gone else []
+        elif finding := _take(ports, target, document, one, counts):
+            told.append(finding)
+    kept = [] if whole else standing
+    looked = {record_of(one) for one in documents.values()}
+    judged = [replace(one, severity=ports.policy.get(one.check, one.severity)) for one in told]
+    others = [one for one in kept if one.record not in looked]
+    if standing or judged:
+        replace_everywhere(ports.store, CHECKS, [*others, *judged])
+    counts["told"] = len(judged)
+    # Last: what could not be written is looked at again.
+    ports.archive.put(place, now.astimezone(UTC).isoformat().encode())
+    return counts
+
+
+def _moment(kept: bytes | None) -> datetime | None:
+    """Read when it was looked last; what is no moment is none."""
+    try:
+        return datetime.fromisoformat((kept or b"").decode()).astimezone(UTC)
+    except ValueError:
+        return None
+
+
+def _told_of(ports: Ports, standing: Sequence[Finding]) -> list[Invoice]:
+    """Return the documents that something is told of already."""
+    names = {one.record.removeprefix("document ") for one in standing}
+    found = [ports.store.document(name) for name in sorted(names)]
+    return [one for one in found if one is not None]
+
+
+def _of_target(ports: Ports, target: str, documents: dict[str, Invoice]) -> dict[str, Invoice]:
+    """Leave out what another system is asked about: here it may be a copy for somebody to look at."""
+    if not documents:
+        return {}
+    contracts = {one.key: one for one in ports.store.contracts()}
+    return {
+        key: one
+        for key, one in documents.items()
+        if target_of(contracts.get(one.contract_key), ports.accounting) == target
+    }
+
+
+def _take(
+    ports: Ports, target: str, document: Invoice, one: Reported, counts: Counter[str]
+) -> Finding | None:
+    """Move a document as the system says, or return what a person must look at."""
+    name = document.number or document.key
+    if one.state is CopyState.CANCELLED:
+        return _finding(
+            CANCELLED,
+            document,
+            f"{name} was cancelled in {target} on {one.on}, and the customer still has it.",
+            "If nothing is owed, set its status here to Credited once the customer has a credit "
+            "note; else reactivate it there.",
+        )
+    if not one.same:
+        return _finding(
+            CHANGED,
+            document,
+            f"{name} was changed in {target}: it comes to {one.total:,f} {document.currency} there, "
+            f"and to {document.total.amount:,f} here.",
+            "Set it right there; what the customer should pay is changed here, by another bill.",
+        )
+    if one.state is CopyState.PARTLY_PAID:
+        return _finding(
+            PARTLY_PAID,
+            document,
+            f"{name} was closed in {target} on {one.on} as partly paid.",
+            "Ask for the rest or credit it, then close it there as paid in full.",
+        )
+    if one.state is CopyState.PAID and document.status is not DocumentStatus.PAID:
+        paid = replace(document, status=DocumentStatus.PAID, paid_on=one.on)
+        ports.store.settle_document(paid)
+        counts["paid"] += 1
+    if one.state is CopyState.OPEN and document.status is DocumentStatus.PAID:
+        again = replace(document, status=DocumentStatus.HANDED_OFF, paid_on=None)
+        ports.store.settle_document(again)
+        counts["reopened"] += 1
+    return None
+
+
+def _missing(target: str, document: Invoice) -> Finding:
+    return _finding(
+        MISSING,
+        document,
+        f"{document.number or document.key} was handed off to {target} and is not there any more.",
+        "Restore it there, or empty what its row here says of the copy (Standard invoice): the end "
+        "of the next run writes it again.",
+    )
+
+
+def _finding(check: str, document: Invoice, sentence: str, hint: str) -> Finding:
+    # Nobody is held by it: the document is right, its copy is not.
+    return Finding(
+        check=check,
+        severity=Severity.WARN,
+        customer_id=document.customer_id,
+        record=record_of(document),
+        sentence=sentence,
+        hint=hint,
+    )

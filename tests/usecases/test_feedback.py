@@ -1,0 +1,255 @@
+"""What becomes of a document in accounting comes back: paid, taken back, cancelled, changed, gone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from domain.problems import Severity, Unavailable
+from domain.run import RunStatus
+from invoice.document import DocumentStatus
+from invoice.reported import CopyState
+from sync import feedback, runs
+from sync.messages import StartRun
+from tests.builders import day
+from tests.fakes import Books
+from tests.usecases.office import APPROVE, BILL, SYNC, an_office, work
+from tests.usecases.test_handoff import HAND_OFF, connected, contract_names
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(scope="module")
+def month(tmp_path_factory):
+    office = an_office(tmp_path_factory.mktemp("month"))
+    work(office, SYNC, BILL, APPROVE)
+    return office
+
+
+@pytest.fixture
+def office(month, tmp_path):
+    """Two documents are handed off, and the first look of the day is over."""
+    office = connected(month, tmp_path)
+    work(office, HAND_OFF)
+    look(office)
+    office.clock.advance(HOUR)
+    return office
+
+
+@pytest.fixture
+def books(office):
+    return office.accounting["books"]
+
+
+def look(office):
+    """The look of this hour, as a run."""
+    now = office.clock()
+    message = StartRun(kind="feedback", day=now.date(), hour=now.hour)
+    work(office, message)
+    return office.store.run(message.run_key)
+
+
+def first_of(office):
+    return office.store.documents()[0]
+
+
+def told(office):
+    return {one.check: one.sentence for one in office.store.findings()}
+
+
+# --- paid ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_paid_there_is_paid_here_with_its_day(office, books):
+    document, other = office.store.documents()
+    books.note(document, CopyState.PAID)
+    run = look(office)
+    paid = first_of(office)
+    assert (paid.status, paid.paid_on) == (DocumentStatus.PAID, day("2026-11-09"))
+    assert replace(paid, status=document.status, paid_on=None) == document
+    assert office.store.documents()[1] == other
+    assert (run.status, run.counts["paid"]) == (RunStatus.DONE, 1)
+
+
+def test_looking_again_changes_nothing(office, books):
+    books.note(first_of(office), CopyState.PAID)
+    feedback.look(office.ports, "books")
+    assert office.written(lambda: feedback.look(office.ports, "books")) == []
+
+
+def test_a_payment_that_is_taken_back_opens_the_document_again(office, books):
+    document = first_of(office)
+    books.note(document, CopyState.PAID)
+    look(office)
+    office.clock.advance(HOUR)
+    books.note(document, CopyState.OPEN)
+    run = look(office)
+    assert first_of(office) == document
+    assert run.counts["reopened"] == 1
+
+
+def test_what_was_paid_before_it_was_handed_off_here_is_paid(month, tmp_path):
+    office = connected(month, tmp_path)
+    look(office)
+    office.clock.advance(HOUR)
+    office.accounting["books"].note(first_of(office), CopyState.PAID)
+    look(office)
+    assert first_of(office).status is DocumentStatus.PAID
+
+
+def test_what_the_customer_was_credited_for_stays_credited(office, books):
+    document = first_of(office)
+    office.store.papers[document.key] = replace(document, status=DocumentStatus.CREDITED)
+    books.note(document, CopyState.CANCELLED)
+    look(office)
+    assert first_of(office).status is DocumentStatus.CREDITED
+    assert told(office) == {}
+
+
+# --- what a person must look at --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (CopyState.CANCELLED, "", "feedback.cancelled", "was cancelled in books on 2026-11-09"),
+        (CopyState.PARTLY_PAID, "", "feedback.partly_paid", "on 2026-11-09 as partly paid"),
+        (CopyState.OPEN, "100.00", "feedback.changed", "comes to 100.00 USD there, and to 142.80"),
+        (CopyState.PAID, "100.00", "feedback.changed", "comes to 100.00 USD there, and to 142.80"),
+    ],
+)
+def test_what_a_person_did_there_is_told_until_it_is_right_again(office, books, case):
+    state, total, check, words = case
+    document = first_of(office)
+    books.note(document, state, total)
+    run = look(office)
+    (finding,) = office.store.findings()
+    assert (finding.check, finding.severity) == (check, Severity.WARN)
+    assert (finding.customer_id, finding.record) == (
+        document.customer_id,
+        "document INV-202610-0001",
+    )
+    assert words in finding.sentence
+    assert first_of(office) == document
+    assert (run.status, run.counts["told"]) == (RunStatus.DONE, 1)
+
+    assert office.written(lambda: feedback.look(office.ports, "books")) == []
+    office.clock.advance(6 * HOUR)  # nothing new there, and it stays told
+    look(office)
+    assert set(told(office)) == {check}
+
+    office.clock.advance(HOUR)
+    books.note(document, CopyState.OPEN)
+    look(office)
+    assert told(office) == {}
+
+
+def test_a_document_that_is_gone_there_is_told_at_the_first_look_of_a_day(office, books):
+    document = first_of(office)
+    kept = books.has.pop(document.key)
+    look(office)
+    assert told(office) == {}  # nothing changed that a system could tell of
+    office.clock.advance(timedelta(days=1))
+    look(office)
+    assert told(office) == {
+        "feedback.missing": "INV-202610-0001 was handed off to books and is not there any more."
+    }
+    office.clock.advance(HOUR)
+    books.has[document.key] = kept
+    look(office)
+    assert told(office) == {}
+
+
+def test_a_document_that_waits_for_its_hand_off_is_not_missed(month, tmp_path):
+    office = connected(month, tmp_path)
+    look(office)
+    assert told(office) == {}
+
+
+def test_the_policy_decides_what_such_a_finding_does(office, books):
+    office.policy = {"feedback.cancelled": Severity.HOLD}
+    books.note(first_of(office), CopyState.CANCELLED)
+    look(office)
+    assert [one.severity for one in office.store.findings()] == [Severity.HOLD]
+
+
+def test_what_else_is_told_of_a_customer_stays(office, books):
+    document = first_of(office)
+    books.in_the_way[document.key] = ()
+    other = replace(
+        feedback._missing("books", document), check="projection.refused", sentence="Refused."
+    )
+    office.store.save([other])
+    books.note(document, CopyState.CANCELLED)
+    look(office)
+    assert set(told(office)) == {"feedback.cancelled", "projection.refused"}
+
+
+# --- nothing is missed ------------------------------------------------------------------------------------
+
+
+def test_an_outage_is_raised_and_the_next_look_catches_up(office, books):
+    books.note(first_of(office), CopyState.PAID)
+    books.down = True
+    with pytest.raises(Unavailable):
+        look(office)
+    office.queue.waiting.clear()
+    books.down = False
+    office.clock.advance(5 * HOUR)
+    look(office)
+    assert first_of(office).status is DocumentStatus.PAID
+
+
+def test_days_without_a_look_are_caught_up(office, books):
+    books.note(first_of(office), CopyState.PAID)
+    office.clock.advance(timedelta(days=9))
+    look(office)
+    assert first_of(office).status is DocumentStatus.PAID
+    assert first_of(office).paid_on == day("2026-11-09")
+
+
+@pytest.mark.parametrize("lost", [b"", b"not a moment", b"\xff"])
+def test_where_the_place_of_the_last_look_is_lost_all_is_looked_at(office, books, lost):
+    books.note(first_of(office), CopyState.PAID)
+    office.clock.advance(6 * HOUR)
+    books.changed.clear()
+    office.archive.put("feedback/books", lost)
+    look(office)
+    assert first_of(office).status is DocumentStatus.PAID
+
+
+def test_a_change_just_before_the_last_look_is_seen_by_the_next(office, books):
+    """It may have been written when that look had read already."""
+    document = first_of(office)
+    books.note(document, CopyState.PAID)
+    books.changed[document.key] -= timedelta(hours=1, minutes=9)
+    look(office)
+    assert first_of(office).status is DocumentStatus.PAID
+
+
+def test_a_copy_of_what_is_for_another_system_is_not_asked_about(office, books):
+    document = first_of(office)
+    contract_names(office, "xero")
+    books.note(document, CopyState.PAID)
+    look(office)
+    assert first_of(office).status is DocumentStatus.HANDED_OFF
+    assert told(office) == {}
+
+
+def test_each_connected_system_is_a_unit_of_the_run(office):
+    office.accounting = {**office.accounting, "ledger": Books(office.clock)}
+    run = look(office)
+    units = office.store.units(run.key)
+    assert [one.key.rpartition("/")[2] for one in units] == ["books", "ledger"]
+
+
+def test_with_nothing_connected_a_run_ends_at_once_and_says_so(office):
+    office.accounting = {}
+    message = StartRun(kind="feedback", day=day("2026-11-09"), hour=9)
+    run = runs.start(office.ports, message)
+    assert run is not None
+    assert run.status is RunStatus.DONE
+    assert "No accounting system is connected" in run.problem
+    assert list(office.queue.waiting) == []
