@@ -14,7 +14,7 @@ from app.settings import Settings
 from dataverse.client import Query
 from dataverse.provision.provisioner import Provisioner
 from dataverse.provision.roles import MANAGER, READER, WORKER
-from dataverse.tables import BILLING_RUN, FINDING
+from dataverse.tables import BILLING_RUN, FINDING, INVOICE
 from domain.problems import NotAuthorised
 from tests.app.conftest import functions
 from tests.app.test_roles import act_as
@@ -69,6 +69,7 @@ def test_the_columns_of_the_page_are_those_of_the_table():
     known = {column.name for column in BILLING_RUN.columns}
     known |= {lookup.schema_name for lookup in BILLING_RUN.lookups} | {"csp_billingrun"}
     known |= {column.name for column in FINDING.columns} | {FINDING.name}
+    known |= {column.name for column in INVOICE.files}
     told = set(re.findall(r"`(csp_[A-Za-z]+)`", PAGE)) - {"csp_externalkey"}
     assert told <= known
     assert {"csp_kind", "csp_period", "csp_day", "csp_dryrun", "csp_CustomerId"} <= told
