@@ -213,7 +213,8 @@ def release(asked: Asked) -> Reply:
         withdraw=wanted.withdraw,
         by=by,
     )
-    asked.worker.ports.queue.send("start", [message.model_dump_json()])
+    with asked.worker.telemetry.asking("release"):
+        asked.worker.ports.queue.send("start", [message.model_dump_json()])
     return Reply(
         content=ReleaseAccepted(finding=found.id),
         status=202,

@@ -72,7 +72,8 @@ def respond(
         return written(_fault(503, "the worker is not ready", hint))
     try:
         caller = caller_of(req, needs, worker) if needs else _NOBODY
-        return written(answer(Asked(req=req, worker=worker, caller=caller)))
+        with worker.telemetry.caller(req.headers.get("traceparent", "")):
+            return written(answer(Asked(req=req, worker=worker, caller=caller)))
     except (Unauthenticated, Forbidden) as fault:
         return written(_fault(fault.status, str(fault), fault.hint, fault.headers))
     except Refused as fault:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import azure.functions as func
 import pytest
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from app import demo
+from app import demo, wiring
 from app.exporters import telemetry_of, telemetry_to
 from app.settings import Settings
 from app.telemetry import METRICS, Telemetry
@@ -21,6 +23,7 @@ from app.wiring import Worker, opened
 from domain.problems import Unavailable
 from domain.run import RunStatus, UnitOfWork, UnitStatus
 from sync.messages import BillUnit, StartRun
+from tests.app.conftest import functions
 from tests.app.telling import Told, said
 from tests.app.waterfall import rows, svg
 from transport.calls import Call, Threads
@@ -197,6 +200,22 @@ def test_a_caller_with_a_trace_is_gone_on_with_and_the_host_comes_first():
     assert f"{first.context.trace_id:032x}" == "a" * 32
     assert f"{second.context.trace_id:032x}" == "c" * 32
     assert third.parent is None
+
+
+def test_a_run_that_is_asked_for_over_http_goes_on_with_the_callers_trace(month, monkeypatch):
+    worker = month.worker
+    monkeypatch.setattr(wiring, "worker", lambda: worker)
+    theirs = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    request = func.HttpRequest(
+        "POST",
+        "/api/runs",
+        headers={"traceparent": theirs, "Content-Type": "application/json"},
+        body=b'{"kind": "sync"}',
+    )
+    assert functions()["start"].get_user_function()(request).status_code == 202
+    message = worker.ports.queue.receive("start")
+    worker.ports.queue.delete(message)
+    assert json.loads(message.body)["trace"].split("-")[1] == "a" * 32
 
 
 def test_what_the_host_runs_is_linked_where_the_message_has_a_trace_of_its_own():
