@@ -49,6 +49,8 @@ def telemetry_of(choice: str | None, environ: MutableMapping[str, str]) -> Telem
     Left open, the choice is Azure Monitor where its connection string is set, and else nobody.
     `environ` is the process's own: the exporter reads its settings there.
     """
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
     choice = choice or ("azure" if environ.get(CONNECTION) else "off")
     if choice == "off":
         return Telemetry()
@@ -83,7 +85,7 @@ def telemetry_to(
     ear = _Ear(loggers.get_logger(SCOPE))
     if logs is not None:
         loggers.add_log_record_processor(logs)
-        _listen(ear)
+        logging.getLogger().addHandler(ear)
 
     def close() -> None:
         atexit.unregister(close)
@@ -245,9 +247,3 @@ class _Ear(logging.Handler):
                 body=redact(record.getMessage() if event else str(record.msg)),
                 attributes={**told, "csp.logger": record.name},
             )
-
-
-def _listen(ear: _Ear) -> None:
-    logging.getLogger().addHandler(ear)
-    for name in QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import azure.functions as func
 import pytest
+from azure.functions.queue import QueueMessage as Delivered
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
@@ -216,6 +217,50 @@ def test_a_run_that_is_asked_for_over_http_goes_on_with_the_callers_trace(month,
     message = worker.ports.queue.receive("start")
     worker.ports.queue.delete(message)
     assert json.loads(message.body)["trace"].split("-")[1] == "a" * 32
+
+
+class Timer:
+    past_due = False
+
+
+def taken(queue, kind):
+    """The next message of a queue, as the host hands it to a function."""
+    found = queue.receive(kind)
+    queue.delete(found)
+    return Delivered(id=found.id, body=found.body.encode(), dequeue_count=4)
+
+
+def test_functions_of_the_host_go_on_with_the_trace_of_the_timer(month, monkeypatch):
+    worker, live = month.worker, month.live
+    monkeypatch.setattr(wiring, "worker", lambda: worker)
+    live.exporter.clear()
+    functions()["daily_sync"].get_user_function()(Timer())
+    message = taken(worker.ports.queue, "start")
+    functions()["start_run"].get_user_function()(message)
+    (asked,), (worked,) = live.spans(SpanKind.PRODUCER), live.spans(SpanKind.CONSUMER)
+    assert parent(worked) == asked.context.span_id
+    assert (asked.name, worked.name) == ("ask sync", "start sync")
+    assert (said(worked, "csp.tries"), said(worked, "csp.message")) == (4, message.id)
+
+
+def test_what_is_given_up_is_told_in_the_trace_of_its_message(month, monkeypatch):
+    worker, live = month.worker, month.live
+    monkeypatch.setattr(wiring, "worker", lambda: worker)
+    live.exporter.clear()
+    live.records.clear()
+    with worker.telemetry.asking("bill/2026-09"):
+        unit = BillUnit(run_key="bill/2026-09", customer_id="c1", period="2026-09")
+        body = worker.telemetry.stamp(unit.model_dump_json())
+    functions()["give_up_bill"].get_user_function()(func.QueueMessage(id="m9", body=body.encode()))
+    (asked,) = live.spans(SpanKind.PRODUCER)
+    (given_up,) = [one for one in live.spans(SpanKind.CONSUMER) if one.name == "bill-poison"]
+    assert given_up.context.trace_id == asked.context.trace_id
+    assert live.points("csp.poison") == {("bill",): 1}
+    assert [one["csp.run"] for _, one in live.lines() if one.get("csp.event") == "gave up"] == [
+        "bill/2026-09"
+    ]
+    while (left := worker.ports.queue.receive("close")) is not None:
+        worker.ports.queue.delete(left)
 
 
 def test_what_the_host_runs_is_linked_where_the_message_has_a_trace_of_its_own():
@@ -468,6 +513,14 @@ def test_a_fault_of_the_work_is_told_and_goes_on(month):
 
 
 # --- where it goes -----------------------------------------------------------------------------------
+
+
+def test_libraries_that_log_every_request_are_heard_from_warnings_on():
+    logging.getLogger("azure").setLevel(logging.NOTSET)
+    telemetry_of("off", {})
+    for name in ("azure.core.pipeline.policies", "msal.token_cache", "urllib3.connectionpool"):
+        assert not logging.getLogger(name).isEnabledFor(logging.INFO)
+        assert logging.getLogger(name).isEnabledFor(logging.WARNING)
 
 
 def test_nothing_is_told_where_nothing_is_set():
