@@ -19,10 +19,15 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session")
-def azurite():
-    """A connection string of an Azurite of this test process, started when first asked for."""
+def azurite_is_there():
+    """Skip what needs Azurite where it is not installed, and say what to install."""
     if missing := storage.why_missing():
         # Where everything must be tried, to leave something out is a failure.
         (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
+
+
+@pytest.fixture(scope="session")
+def azurite(azurite_is_there):
+    """A connection string of an Azurite of this test process, started when first asked for."""
     with storage.azurite() as running:
         yield running.connection_string

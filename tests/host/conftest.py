@@ -80,9 +80,7 @@ def a_partner(folder: Path, scenario: str) -> Iterator[Partner]:
 
 
 @pytest.fixture
-def partner(tmp_path) -> Iterator[Partner]:
-    if missing := storage.why_missing():
-        pytest.skip(missing)
+def partner(tmp_path, azurite_is_there) -> Iterator[Partner]:
     with a_partner(tmp_path, "small") as made:
         yield made
 

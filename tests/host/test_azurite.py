@@ -13,9 +13,7 @@ import pytest
 
 from host import azurite as storage
 
-pytestmark = pytest.mark.skipif(
-    bool(storage.why_missing()), reason=storage.why_missing() or "it is there"
-)
+pytestmark = pytest.mark.usefixtures("azurite_is_there")
 ROOT = storage.FOLDER.parents[1]
 
 
