@@ -2,7 +2,7 @@
 targetScope = 'subscription'
 
 @minLength(2)
-@maxLength(8)
+@maxLength(12)
 param environmentName string
 param location string
 param clientId string

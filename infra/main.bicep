@@ -5,7 +5,7 @@ targetScope = 'resourceGroup'
 
 @description('Which of your environments this is, such as dev, test or prod; part of most names.')
 @minLength(2)
-@maxLength(8)
+@maxLength(12)
 param environmentName string
 
 param location string = resourceGroup().location

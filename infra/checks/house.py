@@ -67,6 +67,16 @@ ROLES: Mapping[str, str] = {
 }
 """Azure's own roles by name, as published."""
 
+GRANTS: Mapping[str, frozenset[str]] = {
+    "hostAccount": frozenset({"Storage Blob Data Owner", "Storage Table Data Contributor"}),
+    "workAccount": frozenset({"Storage Queue Data Contributor"}),
+    "workAccount::blobs::archived": frozenset({"Storage Blob Data Contributor"}),
+    "workAccount::queueService::start": frozenset({"Storage Queue Data Message Sender"}),
+    "vault": frozenset({"Key Vault Secrets Officer"}),
+    "component": frozenset({"Monitoring Metrics Publisher"}),
+}
+"""Which rights there are on what, in the names of roles.bicep: no more, and no fewer."""
+
 FORBIDDEN = frozenset(
     "FUNCTIONS_WORKER_RUNTIME FUNCTIONS_WORKER_RUNTIME_VERSION FUNCTIONS_WORKER_PROCESS_COUNT "
     "FUNCTIONS_EXTENSION_VERSION SCM_DO_BUILD_DURING_DEPLOYMENT ENABLE_ORYX_BUILD "
@@ -271,18 +281,31 @@ def _roles(file: File) -> Iterator[Fault]:
         yield file.fault(file.root, f"there is no role {name} in the table")
     for name in sorted(table.keys() - used):
         yield file.fault(table[name], f"nobody is given the role {name}")
+    granted: dict[str, set[str]] = {}
     for one in file.every_resource():
         if not one.type.startswith("Microsoft.Authorization/roleAssignments@"):
             continue
-        named = _at(one.body, ["name"])
+        named, scope = _at(one.body, ["name"]), _at(one.body, ["scope"])
+        role = _at(one.body, ["properties", "roleDefinitionId"])
         if named is None or not said(named).startswith("guid("):
             yield file.fault(
                 one.node, f"the assignment {one.name} is named by chance, not by guid(...)"
             )
-        if _at(one.body, ["scope"]) is None:
+        if scope is None or role is None:
             yield file.fault(
                 one.node, f"the assignment {one.name} is for all of the resource group"
             )
+            continue
+        for node in walk(role):
+            if node.type == "subscript_expression" and said(node.named_children[0]) == "roles":
+                held = granted.setdefault(said(scope), set())
+                held |= _named_roles(file, node, node.named_children[1])
+    for scope_name in sorted(GRANTS.keys() | granted.keys()):
+        held, wanted = granted.get(scope_name, set()), GRANTS.get(scope_name, frozenset())
+        for name in sorted(wanted - held):
+            yield file.fault(file.root, f"nobody is {name} on {scope_name}")
+        for name in sorted(held - wanted):
+            yield file.fault(file.root, f"{name} on {scope_name} is more than is needed")
 
 
 def _named_roles(file: File, node: Node, index: Node) -> set[str]:

@@ -15,8 +15,7 @@ var roles = {
   'Storage Blob Data Owner': 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
   'Storage Blob Data Contributor': 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
   'Storage Table Data Contributor': '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
-  'Storage Queue Data Reader': '19e7f393-937e-4f77-808e-94535e297925'
-  'Storage Queue Data Message Processor': '8a0f0c08-91a1-4084-bc3d-661d67233fed'
+  'Storage Queue Data Contributor': '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
   'Storage Queue Data Message Sender': 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a'
   'Key Vault Secrets Officer': 'b86a8fe4-44ce-4948-aee5-eccb2c155cd7'
   'Monitoring Metrics Publisher': '3913510d-42f4-4e42-8a64-420c390055eb'
@@ -25,13 +24,6 @@ var roles = {
 // The host: leases of timers, function keys and the package in blobs, its diagnostic events in tables.
 // It needs no queue of its own here, because no blob triggers a function.
 var onHost = ['Storage Blob Data Owner', 'Storage Table Data Contributor']
-
-// Take, give and look at messages. Queues themselves are made by this template alone.
-var onQueues = [
-  'Storage Queue Data Reader'
-  'Storage Queue Data Message Processor'
-  'Storage Queue Data Message Sender'
-]
 
 resource hostAccount 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
   name: hostAccountName
@@ -77,17 +69,20 @@ resource host 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   }
 ]
 
-resource messages 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
-  for role in onQueues: {
-    name: guid(workAccount.id, principalId, roles[role])
-    scope: workAccount
-    properties: {
-      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles[role])
-      principalId: principalId
-      principalType: 'ServicePrincipal'
-    }
+// Reader, Processor and Sender, which the documentation of the trigger names, are too little: to give a
+// failed message back, and to hold one longer, the host updates it, which only the Contributor may.
+resource messages 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(workAccount.id, principalId, roles['Storage Queue Data Contributor'])
+  scope: workAccount
+  properties: {
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roles['Storage Queue Data Contributor']
+    )
+    principalId: principalId
+    principalType: 'ServicePrincipal'
   }
-]
+}
 
 resource payloads 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(workAccount::blobs::archived.id, principalId, roles['Storage Blob Data Contributor'])

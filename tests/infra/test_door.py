@@ -55,3 +55,12 @@ def test_webhooks_keep_their_key_and_liveness_is_open_all_others_need_a_token():
 
 def test_behind_the_door_key_everything_but_liveness_asks_for_one():
     assert {name for name, level in routes("key").items() if level != "FUNCTION"} == {"alive"}
+
+
+def test_the_app_roles_to_register_are_those_that_the_code_asks_for():
+    from app.callers import ROLES
+
+    roles = json.loads((INFRA / "app-roles.json").read_text())
+    assert {one["value"]: one["description"] for one in roles} == ROLES
+    assert len({one["id"] for one in roles}) == len(roles)
+    assert all(set(one["allowedMemberTypes"]) == {"User", "Application"} for one in roles)

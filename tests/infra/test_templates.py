@@ -102,7 +102,9 @@ PLANTED = [
     # the house: roles
     (ROLES, "b7e6dc6d-", "b7e6dc6e-", "is not the role Storage Blob Data Owner"),
     (ROLES, "var onHost = ['Storage Blob Data Owner', ", "var onHost = [", "nobody is given the role"),
-    (ROLES, "'Storage Queue Data Reader'\n  'S", "'Owner'\n  'S", "there is no role Owner"),
+    (ROLES, "['Storage Blob Data Owner', 'Storage", "['Owner', 'Storage", "there is no role Owner"),
+    (ROLES, "  scope: component\n", "  scope: vault\n", "Monitoring Metrics Publisher on vault is more"),
+    (ROLES, "roles['Storage Queue Data Contributor']", "roles['Storage Queue Data Message Sender']", "nobody is Storage Queue Data Contributor on workAccount"),
     (ROLES, "  scope: vault\n", "", "is for all of the resource group"),
     (ROLES, "guid(vault.id, principalId, roles['Key Vault Secrets Officer'])", "'5d1c8a4e'", "named by chance"),
 ]  # fmt: skip
