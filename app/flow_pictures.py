@@ -117,7 +117,7 @@ def _branch(title: str, actions: Mapping[str, Any]) -> _Box:
         f'font-weight="600">{title}</text>',
     )
     parts = _column(actions) or [_text_box("(nothing)", [], "#c8ccd1")]
-    return _framed(_stacked([label, *parts], arrows=False))
+    return _framed(_stacked([label, _stacked(parts)], arrows=False))
 
 
 def _what(action: Mapping[str, Any]) -> str:
