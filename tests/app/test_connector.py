@@ -115,9 +115,6 @@ def test_each_action_is_whole():
         for parameter in one["parameters"]:
             if parameter["in"] != "body":
                 assert parameter["x-ms-summary"]
-                assert (
-                    parameter["description"].strip().endswith((".", parameter["description"][-1]))
-                )
             if parameter["in"] == "path":
                 assert parameter["x-ms-url-encoding"] == "single"
 
@@ -224,8 +221,10 @@ def test_the_schema_of_a_message_says_what_the_queue_takes():
     schema = json.loads((FOLDER / connector.MESSAGE).read_text(encoding="utf-8"))
     Draft202012Validator.check_schema(schema)
     validator = Draft202012Validator(schema)
+    page = (ROOT / "docs/power-automate.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```json\n(.*?)```", page, flags=re.DOTALL)
     for good in (
-        {"kind": "bill", "period": "2026-10"},
+        json.loads(shown),
         {"v": 1, "kind": "sync", "day": "2026-11-09", "by": "A flow"},
     ):
         assert validator.is_valid(good)
