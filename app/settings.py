@@ -64,7 +64,15 @@ def _hosts(value: Any) -> Any:
     return found
 
 
+def _local(text: str) -> str:
+    if urlsplit(text).hostname not in {"127.0.0.1", "localhost"}:
+        msg = "must be on 127.0.0.1: emulators are nowhere else"
+        raise ValueError(msg)
+    return text
+
+
 Url = Annotated[str, AfterValidator(_url)]
+Local = Annotated[Url, AfterValidator(_local)]
 Hosts = Annotated[tuple[str, ...], BeforeValidator(_hosts)]
 
 
@@ -93,7 +101,7 @@ class Settings(BaseModel):
     """Where embedded mode keeps its database and every mode its token, archive and scratch files."""
     scenario: str = "partner-month"
     seed: int = Field(default=1, ge=0, le=2**31)
-    emulator_url: Url | None = None
+    emulator_url: Local | None = None
     """Control plane of a running `python -m app emulate`; it tells all other addresses."""
 
     tenant_id: Id | None = None
@@ -178,6 +186,9 @@ class Settings(BaseModel):
     """Where traces, metrics and events go. Left out: to Application Insights where functions run and
     APPLICATIONINSIGHTS_CONNECTION_STRING is set, else nowhere."""
 
+    export_hosts: Hosts = ("blob.core.windows.net", "blob.storage.azure.net")
+    """Endings of the hosts from which the parts of billing exports are fetched; the first is that
+    of Microsoft's published example, other clouds have others."""
     patience_seconds: float = Field(default=300, ge=0, le=3600)
     """How long a failing foreign system is waited for, in all, per call."""
     export_deadline_seconds: float = Field(default=3600, ge=1, le=86400)

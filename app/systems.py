@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 from app.settings import SECRETS_BY_NAME, Settings
 from domain.problems import ConfigurationError, NotFound
@@ -136,6 +137,16 @@ def _emulated(settings: Settings, session: requests.Session) -> Systems:
             f"CSP_EMULATOR_URL: {settings.emulator_url} is not the control plane of an emulator",
             hint="give the address that `python -m app emulate` prints as control",
         ) from error
+    elsewhere = [
+        name
+        for name, url in overview["base_urls"].items()
+        if urlsplit(url).hostname not in {"127.0.0.1", "localhost"}
+    ]
+    if elsewhere:  # secrets are sent to these addresses
+        raise ConfigurationError(
+            f"CSP_EMULATOR_URL: this emulator has {elsewhere[0]} on another machine",
+            hint="give the address that `python -m app emulate` prints as control",
+        )
     return Systems(
         urls=overview["base_urls"],
         registration=Registration(

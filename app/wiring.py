@@ -347,6 +347,9 @@ def build(
             archive,
             now=systems.now,
             deadline_seconds=settings.export_deadline_seconds,
+            stores=tuple(f".{host}" for host in settings.export_hosts)
+            if settings.mode == "cloud"
+            else (systems.urls["blob"],),
         ),
         PriceSheets(
             http("price", "Price host", None, _scope(settings, "price")), user, on_payload=keep

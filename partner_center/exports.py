@@ -47,6 +47,10 @@ alone may be any other fault."""
 _FORMATS = ("", "compressedjson", "compressedjsonlines")
 
 
+AZURE_STORES = (".blob.core.windows.net", ".blob.storage.azure.net")
+"""Endings of the hosts of Azure's blob storage; the published example has the first."""
+
+
 class Archive(Protocol):
     """Where parts and journals are kept; each is written whole or not at all."""
 
@@ -187,8 +191,13 @@ class BillingExports:
         poll_seconds: float = 10.0,
         attribute_set: str = "full",
         parallel: int = 4,
+        stores: tuple[str, ...] = AZURE_STORES,
     ) -> None:
-        """`deadline_seconds` bounds the wait for one export, `parallel` the parts at once."""
+        """`deadline_seconds` bounds the wait for one export, `parallel` the parts at once.
+
+        `stores`: where parts may stand, as endings of hosts (`.example.net`) or origins
+        (`https://example.net`). An answer that names another place is not followed there.
+        """
         self._http = http
         self._blobs = blobs
         self._archive = archive
@@ -197,6 +206,7 @@ class BillingExports:
         self._poll_seconds = poll_seconds
         self._attribute_set = attribute_set
         self._parallel = parallel
+        self._stores = stores
 
     def billed(self, report: str, invoice_id: str) -> Delivery:
         """Fetch `usage` or `reconciliation` of an invoice; of a version that is there no part."""
@@ -369,12 +379,31 @@ class BillingExports:
         # The names become file names here, so they are not trusted.
         if len(set(names)) != len(names) or not all(_PART_NAME.fullmatch(name) for name in names):
             raise self._fault("a manifest with part names that are no plain file names")
+        if not _stands_in(manifest.root_directory, self._stores):
+            raise self._fault("a manifest whose parts stand in no store that is trusted")
         if manifest.data_format.lower() not in _FORMATS:
             raise self._fault(f"an export in the format {manifest.data_format[:40]}")
         return manifest
 
     def _fault(self, sentence: str, code: str = "") -> ServiceError:
         return ServiceError(sentence, service=self._http.service, code=code)
+
+
+def _stands_in(place: str, stores: Iterable[str]) -> bool:
+    """Say whether an address is plain and of a trusted store: a manifest is data, not an order."""
+    try:
+        parts = urlsplit(place)
+        port = parts.port
+    except ValueError:
+        return False
+    if "@" in parts.netloc or parts.query or parts.fragment or not parts.hostname:
+        return False
+    origin = f"{parts.scheme}://{parts.netloc}".lower()
+    plain = parts.scheme == "https" and port in {None, 443}
+    return any(
+        plain and parts.hostname.endswith(store) if store.startswith(".") else origin == store
+        for store in stores
+    )
 
 
 def _unsigned(told: Mapping[str, Any]) -> Mapping[str, Any]:

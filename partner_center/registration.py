@@ -6,9 +6,12 @@ changes nothing. An address may carry a function key in its query, so it is show
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 from uuid import uuid4
@@ -19,6 +22,7 @@ from domain.problems import Conflict, InputError, NotFound, ServiceError
 from partner_center.wire import Flag, Moment, Text, Wire
 from transport.session import Answer, Http, Tokens
 
+_PLAIN = re.compile(r"[\x21-\x7e]{1,2000}")
 PATH = "/webhooks/v1/registration"
 _TAKEN = {"ok", "created", "accepted", "nocontent"}
 TESTS = f"{PATH}/validationEvents"
@@ -201,6 +205,8 @@ def _same(before: Registered, url: str, names: Iterable[str]) -> bool:
 
 def _check(url: str) -> None:
     hint = "give the public https address of this worker's /api/partner-center-events"
+    if not _PLAIN.fullmatch(url):  # reading an address drops line breaks in silence
+        raise InputError("the address of the webhook is no address", hint=hint)
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -209,5 +215,8 @@ def _check(url: str) -> None:
     local = host in {"127.0.0.1", "localhost"}
     if not host or parts.scheme not in ({"https", "http"} if local else {"https"}):
         raise InputError("the address of the webhook must be https", hint=hint)
+    with suppress(ValueError):  # a name, and no number
+        if not local and not ip_address(host).is_global:
+            raise InputError(f"Partner Center cannot reach {host}", hint=hint)
     if "@" in parts.netloc or parts.fragment:
         raise InputError("the address of the webhook has a user or a fragment", hint=hint)

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Request, Response
 from domain.delivery import JOURNAL, delivery_of
 from domain.problems import Incomplete, InputError, NotAuthorised, ServiceError, Unavailable
 from emulator import Emulator
-from partner_center.exports import BillingExports
+from partner_center.exports import AZURE_STORES, BillingExports, _stands_in
 from partner_center.files import LINE_LIMIT, cost_lines_in, json_lines
 from partner_center.graph import GraphDirectory
 from tests.clients.embedded import partner_of
@@ -407,7 +407,7 @@ def fetch(script, folder, archive=FolderArchive):
     }
     graph = Http(GRAPH, service="graph", **options)
     blobs = Http(STORE, service="blob", **options)
-    exports = BillingExports(graph, blobs, archive(folder), now=options["now"])
+    exports = BillingExports(graph, blobs, archive(folder), now=options["now"], stores=(STORE,))
     return exports.billed("usage", "G1")
 
 
@@ -617,10 +617,48 @@ def test_a_manifest_elsewhere_is_not_followed_with_our_token(tmp_path):
         fetch(script, tmp_path)
 
 
-def test_blobs_over_plain_http_are_not_fetched(tmp_path):
-    script = Scripted(resourceLocation=Scripted.manifest(rootDirectory="http://store.example/root"))
-    with pytest.raises(ServiceError, match="not https"):
+@pytest.mark.parametrize(
+    "place",
+    [
+        "http://store.example/root",
+        "https://127.0.0.1/root",
+        "https://localhost/root",
+        "https://[::1]/root",
+        "https://169.254.169.254/metadata/identity/oauth2/token",
+        "https://evil.example/root",
+        "https://store.example@evil.example/root",
+        "https://user:word@store.example/root",
+        "https://store.example.evil.example/root",
+        "https://store.example:8443/root",
+        "https://store.example/root?sig=mine",
+        "https://store.example/root#part",
+        "//store.example/root",
+        "file:///etc/passwd",
+        "https://[::1/root",
+        "https://store.example:x/root",
+    ],
+)
+def test_an_answer_cannot_send_us_to_another_place_than_a_trusted_store(tmp_path, place):
+    script = Scripted(resourceLocation=Scripted.manifest(rootDirectory=place))
+    with pytest.raises(ServiceError, match="no store that is trusted"):
         fetch(script, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "trusted"),
+    [
+        ("https://examplestore.blob.core.windows.net/billedusagefastpath/v1", True),
+        ("https://EXAMPLESTORE.BLOB.CORE.WINDOWS.NET:443/v1", True),
+        ("https://examplestore.z12.blob.storage.azure.net/v1", True),
+        ("https://blob.core.windows.net/v1", False),
+        ("https://examplestoreblob.core.windows.net/v1", False),
+        ("https://examplestore.blob.core.windows.net.evil.example/v1", False),
+        ("http://examplestore.blob.core.windows.net/v1", False),
+        ("https://examplestore.blob.core.windows.net:8443/v1", False),
+    ],
+)
+def test_in_the_cloud_parts_come_from_blob_storage_of_azure_alone(place, trusted):
+    assert _stands_in(place, AZURE_STORES) is trusted
 
 
 def test_lines_are_read_one_by_one_with_exact_numbers(tmp_path):
