@@ -43,6 +43,7 @@ _HEADINGS = {
         "Found when its event comes in ([webhooks.md](webhooks.md)); a person closes it.",
     ),
     Room.UNBILLED: ("Usage that is not billed yet", "Looked at by each sync."),
+    Room.AHEAD: ("What lies ahead", "Looked at by the runs of prices and of renewals."),
     Room.DOCUMENT: ("Issued documents", "Looked at by each approval and at the end of a run."),
     Room.STORE: ("Writing rows", "Found where a row is written."),
     Room.ANSWER: ("In the answer of a command", "Told by the command alone; no row is kept."),

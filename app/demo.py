@@ -15,23 +15,20 @@ from pathlib import Path
 from rich.console import Console
 
 from app import demo_data, output, output_alerts, screen
+from app.health_page import report_of
 from app.settings import Settings
 from app.systems import EMBEDDED_DATABASE
 from app.wiring import Worker, opened
 from domain.customer import Customer
-from domain.period import Period
 from domain.problems import InputError
 from domain.run import Run
 from invoice.document import Invoice
 from invoice.pdf import to_pdf
 from invoice.render import to_html, to_text
-from reports.health import HealthReport, page, summary
+from reports.health import page, summary
 from sync import approval
-from sync.findings import current
-from sync.holds import holds
+from sync.health import gather
 from sync.messages import StartRun
-from sync.reconcile import of_month
-from sync.renewals import renewals_ahead
 
 PERIOD = "2026-10"
 
@@ -56,7 +53,7 @@ def run(settings: Settings, *, out: Path, fresh: bool, as_json: bool) -> int:
         issued = approval.approve(worker.ports, StartRun(kind="approve", period=PERIOD))
         screen.note(f"approve: {len(issued)} documents issued")
         found = worker.run(key)
-        data = write_results(worker, found, PERIOD, out)
+        data = write_results(worker, PERIOD, out)
         _draw(worker, found, out)
         if as_json:
             screen.print_json(data)
@@ -138,7 +135,7 @@ def _key_in(worker: Worker, customers: list[Customer]) -> None:
     screen.note(f"contracts and prices: {saved.created} new, {saved.unchanged} as they were")
 
 
-def write_results(worker: Worker, found: Run | None, period: str, out: Path) -> dict[str, object]:
+def write_results(worker: Worker, period: str, out: Path) -> dict[str, object]:
     """Write summary, health page and documents of a month; returns the summary."""
     documents = worker.store.documents(period=period)
     folder = out / "invoices"
@@ -152,19 +149,11 @@ def write_results(worker: Worker, found: Run | None, period: str, out: Path) -> 
         (folder / f"{name}.html").write_text(to_html(document), encoding="utf-8")
         (folder / f"{name}.txt").write_text(to_text(document), encoding="utf-8")
         links[document.key] = f"invoices/{name}.html"
-    report = HealthReport(
+    report = report_of(
+        gather(worker.ports, period, worker.today()),
         partner=demo_data.PARTNER,
         mode=worker.settings.mode,
-        as_of=worker.today(),
-        period=Period.month(period),
-        run=found,
-        documents=documents,
-        findings=current(worker.ports),
-        held={one.customer_id: one.worth or {} for one in holds(worker.ports)},
-        customers={customer.id: customer.name for customer in worker.store.customers()},
         links=links,
-        renewals=renewals_ahead(worker.ports, worker.today()),
-        sides=of_month(worker.ports, Period.month(period)).sides,
     )
     (out / "health.html").write_text(page(report), encoding="utf-8")
     data = summary(report)

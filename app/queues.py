@@ -8,37 +8,49 @@ puts it on the poison queue of its kind, whose function notes on unit and run th
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 
 import azure.functions as func
 
-from domain.problems import InputError
+from domain.problems import InputError, Unreadable
 
 log = logging.getLogger(__name__)
 bp = func.Blueprint()  # type: ignore[no-untyped-call]
 
 
 def _handle(queue: str, message: func.QueueMessage) -> None:
-    """Work a message; one that comes too early is sent anew, so that waiting uses up no try."""
+    """Work a message; one that comes too early is sent anew, so that waiting uses up no try.
+
+    One that nobody can read is put aside at once: it would be as unreadable the next time.
+    """
     from app.wiring import worker
     from sync.ledger import Later
 
+    body = message.get_body()
     try:
-        worker().handle(
-            queue, message.get_body(), message_id=message.id or "", tries=message.dequeue_count or 1
-        )
+        worker().handle(queue, body, message_id=message.id or "", tries=message.dequeue_count or 1)
     except Later as early:
         log.info("message %s of queue %s comes again: %s", message.id, queue, early)
-        worker().postpone(queue, message.get_body(), early)
+        worker().postpone(queue, body, early)
+    except Unreadable as fault:
+        _put_aside(queue, message, fault)
+
+
+def _put_aside(queue: str, message: func.QueueMessage, fault: Unreadable) -> None:
+    """Keep what names no run to note it on, and tell."""
+    from app.wiring import worker
+
+    name = worker().put_aside(queue, message.get_body())
+    log.error("gave up message %s of queue %s, kept as %s. %s", message.id, queue, name, fault)
 
 
 def _give_up(queue: str, message: func.QueueMessage, problem: str = "") -> None:
     from app.wiring import worker
 
     log.error("gave up message %s of queue %s. %s", message.id, queue, problem)
-    # One that is not readable names no run to note it on: the log has it.
-    with suppress(InputError):
+    try:
         worker().give_up(queue, message.get_body(), problem)
+    except Unreadable as fault:
+        _put_aside(queue, message, fault)
 
 
 @bp.queue_trigger(arg_name="message", queue_name="start", connection="WORKER_QUEUE")

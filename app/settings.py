@@ -139,6 +139,9 @@ class Settings(BaseModel):
     """From this day on the month before is billed, where a contract names no day of its own:
     Microsoft's invoices are out about the 8th."""
 
+    unwatched: tuple[str, ...] = ()
+    """Kinds of runs, separated by commas, that are not told when they are late: their timer is off."""
+
     tax_register: Literal["offline", "vies"] | None = None
     """Who is asked about tax numbers: nobody (their form is looked at), or VIES. Left out: offline
     in the cloud, so that nothing leaves unless it is chosen; else the emulated VIES."""
@@ -227,6 +230,19 @@ class Settings(BaseModel):
             msg = "must be Entra role template ids, separated by commas"
             raise ValueError(msg)
         return roles
+
+    @field_validator("unwatched", mode="before")
+    @classmethod
+    def _kinds(cls, value: Any) -> Any:
+        from sync.ports import WATCHED
+
+        if not isinstance(value, str):
+            return value
+        kinds = tuple(part.strip().lower() for part in value.split(",") if part.strip())
+        if not WATCHED.issuperset(kinds):
+            msg = f"must be among {', '.join(sorted(WATCHED))}, separated by commas"
+            raise ValueError(msg)
+        return kinds
 
     @field_validator("severities", mode="before")
     @classmethod

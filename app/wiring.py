@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from functools import cache
+from functools import cache, partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from app.health_page import health_page
 from app.places import World
 from app.readiness import Readiness
 from app.settings import Settings
@@ -55,16 +57,17 @@ from sync.messages import (
     StartRun,
     TakeRequest,
 )
-from sync.ports import NumberRegister, Ports, Queue
+from sync.ports import WATCHED, NumberRegister, Ports, Queue
 from transport.auth import (
     app_tokens,
     identity_tokens,
     user_tokens,
 )
 from transport.blobs import BlobArchive, FolderArchive
+from transport.claims import Claims
 from transport.mounts import new_session
 from transport.pace import Pace
-from transport.queues import KINDS, AzureQueue, MemoryQueue
+from transport.queues import KINDS, MAX_BYTES, AzureQueue, MemoryQueue
 from transport.redaction import Secret
 from transport.session import Http, Patience, Tokens
 
@@ -111,6 +114,8 @@ class Worker:
     """What tells of what this worker does."""
     bearers: Callable[[], BearerTokens]
     """What judges the tokens of callers over HTTP, made when the first one comes."""
+    claims: Claims
+    """Bodies of messages that were too large for a queue."""
 
     def today(self) -> date:
         """The day in UTC, by the clock of this mode."""
@@ -182,8 +187,16 @@ class Worker:
         self, queue: str, body: str | bytes, *, message_id: str = "", tries: int = 1
     ) -> runs.Told:
         """Work one message; returns what came of it. Which it is, and how often it came, is told."""
+        body = self.claims.redeem(body)
         with self.telemetry.message(queue, body, message_id=message_id, tries=tries):
             return runs.handle(self.ports, queue, body)
+
+    def put_aside(self, queue: str, body: bytes) -> str:
+        """Keep a message that nobody can read; returns its name in the archive, the same each time."""
+        name = f"poison/{queue}/{sha256(body).hexdigest()}"
+        self.ports.archive.put(name, body)
+        self.telemetry.gave_up(queue, body)
+        return name
 
     def postpone(self, queue: str, body: str | bytes, early: Later) -> None:
         """Send a message anew that came too early; one whose unit is held looks again soon."""
@@ -195,6 +208,7 @@ class Worker:
 
     def give_up(self, queue: str, body: str | bytes, problem: str = "") -> None:
         """Note that a message is not tried again, and why."""
+        body = self.claims.redeem(body)
         with self.telemetry.message(f"{queue}-poison", body):
             self.telemetry.gave_up(queue, body)
             runs.give_up(self.ports, queue, body, problem or "its message failed too often")
@@ -308,6 +322,7 @@ def build(
         )
 
     archive = _archive(settings, in_cloud_host=in_cloud_host)
+    claims = Claims(archive, limit=MAX_BYTES)
 
     def keep(name: str, content: bytes) -> None:
         """Keep a raw payload under the day it was read, so that the day can be audited later."""
@@ -405,7 +420,7 @@ def build(
         store=store,
         archive=archive,
         requests=RequestRows(dataverse),
-        queue=_queue(settings, systems, telemetry, in_cloud_host=in_cloud_host),
+        queue=_queue(settings, systems, telemetry, claims, in_cloud_host=in_cloud_host),
         now=systems.now,
         policy=settings.severities,
         tax_rounding=settings.tax_rounding,
@@ -425,6 +440,8 @@ def build(
         ),
         zone=ZoneInfo(settings.time_zone),
         bill_day=settings.bill_day,
+        health_page=partial(health_page, settings),
+        watched=WATCHED - set(settings.unwatched),
     )
     return Worker(
         settings=settings,
@@ -441,6 +458,7 @@ def build(
         token_saved_at=refresh_tokens.saved_at,
         signers=cache(signers),
         bearers=cache(bearers),
+        claims=claims,
         telemetry=telemetry,
     )
 
@@ -476,10 +494,15 @@ def _telemetry(settings: Settings, *, in_cloud_host: bool) -> Telemetry:
 
 
 def _queue(
-    settings: Settings, systems: Systems, telemetry: Telemetry, *, in_cloud_host: bool
+    settings: Settings,
+    systems: Systems,
+    telemetry: Telemetry,
+    claims: Claims,
+    *,
+    in_cloud_host: bool,
 ) -> Queue:
     if not in_cloud_host:
-        return MemoryQueue(now=systems.now, stamp=telemetry.stamp)
+        return MemoryQueue(now=systems.now, stamp=telemetry.stamp, claims=claims)
     if not (settings.storage_account_url_queue or settings.storage_connection_string):
         raise ConfigurationError(
             "there is no queue to send messages to",
@@ -490,6 +513,7 @@ def _queue(
         connection_string=_reveal(settings.storage_connection_string),
         client_id=settings.managed_identity_client_id or "",
         stamp=telemetry.stamp,
+        claims=claims,
     )
 
 

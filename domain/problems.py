@@ -195,6 +195,10 @@ class InputError(WorkerError):
     """A file or an argument cannot be read as what it should be."""
 
 
+class Unreadable(InputError):  # noqa: N818 - it is what a message is
+    """A message that is none: it will never be one, so it is put aside and not tried again."""
+
+
 class InvariantBroken(WorkerError):  # noqa: N818 - named after what happened, as in design.md
     """A promise of our own code failed; the caller must write nothing."""
 

@@ -29,6 +29,8 @@ class Room(StrEnum):
     """What Partner Center tells of its own accord."""
     UNBILLED = "unbilled"
     """The daily look at usage that is not billed yet."""
+    AHEAD = "ahead"
+    """What lies ahead: prices that Microsoft changed, terms that end."""
     DOCUMENT = "document"
     """Documents that were issued: their files and their copies."""
     STORE = "store"

@@ -17,6 +17,7 @@ from domain.problems import Finding, Severity
 from rules.check import Check, Room
 from rules.gate_checks import ADDRESS, GATE, TAX
 from rules.work_checks import (
+    AHEAD,
     ANSWER,
     DOCUMENT,
     DRAFT,
@@ -55,6 +56,7 @@ CHECKS: Mapping[str, Check] = {
         *NUMBERS,
         *EVENT,
         *UNBILLED,
+        *AHEAD,
         *DOCUMENT,
         *STORE,
         *ANSWER,

@@ -334,6 +334,20 @@ UNBILLED = of_room(
     ),
 )
 
+AHEAD = of_room(
+    Room.AHEAD,
+    warn(
+        "price.changed",
+        "whether Microsoft changed the price of what is sold",
+        "look whether agreed prices and markup rules still hold before the next renewal",
+    ),
+    warn(
+        "renewal.ahead",
+        "whether a term ends soon and somebody should decide",
+        "agree with the customer what to renew; change it in Partner Center before the day",
+    ),
+)
+
 DOCUMENT = of_room(
     Room.DOCUMENT,
     warn(

@@ -68,7 +68,7 @@ def _issue(ports: Ports, message: StartRun) -> list[Invoice]:
     issued: list[Invoice] = []
 
     def settle() -> Outcome:
-        today = ports.now().date()
+        today = ports.today()
         terms = {contract.key: contract for contract in ports.store.contracts()}
         drafts = approvable(ports, message)
         for document in drafts:

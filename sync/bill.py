@@ -24,6 +24,7 @@ from rules.four_way import findings_of, four_way
 from sync import tax_numbers
 from sync.documents import readable
 from sync.drafts import DRAFT_CHECKS, RECONCILE_CHECKS, propose
+from sync.due import NOT_DUE, due_customers, still_to_come
 from sync.findings import (
     concerning,
     current,
@@ -51,18 +52,22 @@ def period_invoices(ports: Ports, period: Period) -> list[CostInvoice]:
     return heads
 
 
+class NotYet(InputError):  # noqa: N818 - a state of the month, no fault
+    """What a month is billed by is not complete yet."""
+
+
 def plan(ports: Ports, message: StartRun) -> list[BillUnit]:
     """Prove that the month's input is complete, then list a unit for each customer.
 
-    Raises InputError when Microsoft's invoices are not there yet, or not imported to the cent: an
-    empty input is not a clean one.
+    With a day only whom that day makes due, and whom the run has begun with. Raises NotYet when
+    Microsoft's invoices are not there, or not imported to the cent: an empty input is not a clean one.
     """
     if message.period is None:
         raise InputError("a bill run needs a period", hint="give it as --period 2026-10")
     period = Period.month(message.period)
     heads = period_invoices(ports, period)
     if all(head.voided_on for head in heads):
-        raise InputError(
+        raise NotYet(
             f"Microsoft has not issued an invoice for {message.period} yet",
             hint="bill a month from about the 8th of the next one on",
         )
@@ -70,8 +75,17 @@ def plan(ports: Ports, message: StartRun) -> list[BillUnit]:
     for head in heads:
         own = [line for line in lines if line.invoice_id == head.id]
         for finding in reconcile.complete(head, own):
-            raise InputError(finding.sentence, hint="run sync first; then bill again")
-    customers = ports.store.customers()
+            raise NotYet(finding.sentence, hint="run sync first; then bill again")
+    if message.day is None:
+        customers = list(ports.store.customers())
+    else:
+        begun = {unit.key for unit in ports.store.units(message.run_key)}
+        due = {one.id for one in due_customers(ports, period, message.day)}
+        customers = [
+            one
+            for one in ports.store.customers()
+            if one.id in due or f"bill/{one.id}/{message.period}" in begun
+        ]
     if message.customer_id:
         customers = [c for c in customers if c.id == message.customer_id]
         if not customers:
@@ -79,7 +93,7 @@ def plan(ports: Ports, message: StartRun) -> list[BillUnit]:
                 f"there is no customer {message.customer_id}",
                 hint="give the tenant id; run sync first if the customer is new",
             )
-    tax_numbers.work(ports, ports.now().date(), message.customer_id or "")
+    tax_numbers.work(ports, ports.today(), message.customer_id or "")
     return [
         BillUnit(run_key=message.run_key, customer_id=customer.id, period=message.period)
         for customer in customers
@@ -144,7 +158,8 @@ def _drafts(documents: Iterable[Invoice], period: Period) -> list[Invoice]:
 def close(ports: Ports, run: Run) -> Run:
     """Reconcile the month of a bill run and return the run with totals, counts and its end.
 
-    A run for one customer answers for that customer's lines alone.
+    A run for one customer answers for that customer's lines alone. Lines of customers whose billing
+    day is still to come stand as held, and the run counts these customers as not due.
     """
 
     def mine(customer_id: str) -> bool:
@@ -164,6 +179,7 @@ def close(ports: Ports, run: Run) -> Run:
     asked = {key for d in standing for line in d.lines for key in line.charge.cost_lines}
     found = concerning(ports.store, current(ports, customer_id=run.scope), period, asked=asked)
     held = held_customers(of_their_contracts(found, standing)) | held_units(ports, run.key)
+    waiting = set() if run.scope else still_to_come(ports, run.key, period)
     sold: dict[str, Decimal] = defaultdict(Decimal)
     for document in standing:
         sold[document.currency] += document.subtotal.amount
@@ -173,12 +189,12 @@ def close(ports: Ports, run: Run) -> Run:
         lines=lines,
         charges=[line.charge for document in answering for line in document.lines],
         contracts=contracts,
-        held=held,
+        held=held | waiting,
         sold=sold,
         period=period,
         began={one.customer_id: one.starts for one in sorted(known, key=_latest_first)},
     )
-    residual = [*result.findings, *compared(lines, answering, contracts, held, period)]
+    residual = [*result.findings, *compared(lines, answering, contracts, held | waiting, period)]
     if run.scope:
         ports.store.replace_findings(RECONCILE_CHECKS, run.scope, residual)
     else:
@@ -195,6 +211,7 @@ def close(ports: Ports, run: Run) -> Run:
             "charges": sum(len(d.lines) for d in standing),
             "cost_lines": len(lines),
             "residual_findings": len(residual),
+            **({NOT_DUE: len(waiting)} if waiting else {}),
         },
     )
 

@@ -103,7 +103,7 @@ def propose(ports: Ports, customer_id: str, period: Period) -> tuple[CustomerFil
     known = concerning(ports.store, found, period, file.cost_lines, asked=asked)
     by = file.contract.key if file.contract else ""
     elsewhere = tuple(one for one in known if by and of_another_contract(one, by))
-    today = ports.now().date()
+    today = ports.today()
     taxing = tax.Known(policy=ports.tax_policy, check_number=ports.check_number)
 
     def make(taxing: tax.Known) -> Draft:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from threading import Event, Thread
 
 from domain.problems import Conflict, WorkerError
 from domain.run import UnitOfWork, UnitStatus
@@ -19,8 +20,9 @@ from sync.ports import Store
 LEASE = timedelta(minutes=10)
 """As long as the host hides a message whose worker died: when it comes again, the unit is free.
 
-A unit that works longer may be taken over by a second message; both write the same, and the first
-to settle wins.
+It is renewed while the work goes on, as the host renews the message's own lock. Where the renewal is
+lost (the store is down, the process is frozen) a second message may take the unit over; both write
+the same, and the first to settle wins.
 """
 
 
@@ -123,8 +125,10 @@ class Ledger:
             version = self.store.put_unit(claimed, version)
         except Conflict as error:
             raise Busy(f"{key} was claimed by another worker", now) from error
+        renewal = _Renewal(self, claimed, version, lease)
         try:
-            outcome = work()
+            with renewal:
+                outcome = work()
         except Exception as error:
             failed = replace(
                 claimed,
@@ -135,7 +139,7 @@ class Ledger:
             )
             # Where the store is what failed, the note fails too: the lease ends by itself.
             with suppress(WorkerError):
-                self.store.put_unit(failed, version)
+                self.store.put_unit(failed, renewal.version)
             raise
         ended = replace(
             claimed,
@@ -144,7 +148,7 @@ class Ledger:
             lease_until=None,
             counts=outcome.counts,
         )
-        self.store.put_unit(ended, version)
+        self.store.put_unit(ended, renewal.version)
         return ended
 
     def park(self, key: str, problem: str) -> None:
@@ -163,3 +167,32 @@ class Ledger:
             ),
             version,
         )
+
+
+class _Renewal:
+    """Renews a claim while its work goes on, from a thread of its own; `version` is the row's last one."""
+
+    def __init__(self, ledger: Ledger, claimed: UnitOfWork, version: str, lease: timedelta) -> None:
+        self.version = version
+        self._ledger = ledger
+        self._claimed = claimed
+        self._lease = lease
+        self._over = Event()
+        self._thread = Thread(target=self._renew, name=f"lease {claimed.key}", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        """End it: who reads the version after this reads the last one."""
+        self._over.set()
+        self._thread.join()
+
+    def _renew(self) -> None:
+        ledger = self._ledger
+        while not self._over.wait(self._lease.total_seconds() / 2):
+            renewed = replace(self._claimed, lease_until=ledger.now() + self._lease)
+            try:
+                self.version = ledger.store.put_unit(renewed, self.version)
+            except WorkerError:
+                return  # taken over, or the store is down: the end of the work finds out

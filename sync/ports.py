@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +24,10 @@ from domain.contract import (
 )
 from domain.customer import Agreement, Customer, DelegatedAdminRelationship
 from domain.delivery import Delivery
+from domain.period import Period
 from domain.problems import Decision, Finding, Severity
+from domain.reconciliation import FourWay
+from domain.renewal import Renewal
 from domain.run import Run, RunRequest, UnitOfWork
 from domain.subscription import (
     CostInvoice,
@@ -438,12 +442,43 @@ class Archive(Protocol):
         ...
 
 
+WATCHED = frozenset(
+    {"sync", "usage", "prices", "access", "renewals", "bill", "handoff", "feedback", "health"}
+)
+
+
 class Queue(Protocol):
     """Where the messages of units of work wait."""
+
+    def lengths(self) -> Mapping[str, int]:
+        """Count, about, the messages on each queue, leased ones too; poison queues as `KIND-poison`."""
+        ...
 
     def send(self, kind: str, messages: Iterable[str], *, after: timedelta = timedelta(0)) -> int:
         """Put JSON messages on the queue of their kind, to be seen after a while; returns how many."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What stands on the health page of a month."""
+
+    as_of: date
+    period: Period
+    run: Run | None
+    documents: tuple[Invoice, ...]
+    findings: tuple[Finding, ...]
+    held: Mapping[str, Mapping[str, Decimal]]
+    """What Microsoft billed for a customer on hold and no document answers, by id and currency."""
+    customers: Mapping[str, str]
+    """Name by tenant id."""
+    renewals: tuple[Renewal, ...]
+    sides: FourWay
+
+
+def no_page(_: Health) -> Mapping[str, bytes]:
+    """Draw nothing."""
+    return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -481,6 +516,13 @@ class Ports:
     bill_day: int = 9
     """From this day on the month before is billed, where a contract names no day of its own."""
 
+    health_page: Callable[[Health], Mapping[str, bytes]] = no_page
+    """Draws the health page: its files by name."""
+    token_saved_at: Callable[[], datetime | None] | None = None
+    """When the refresh token was last renewed and proven; None: nobody can tell."""
+    watched: frozenset[str] = WATCHED
+    """Kinds of runs that timers ask for, and that are told when they are late."""
+
     def today(self) -> date:
         """Return the day by the partner's calendar."""
         return self.now().astimezone(self.zone).date()
@@ -491,6 +533,7 @@ __all__ = [
     "Archive",
     "CustomerFile",
     "Directory",
+    "Health",
     "NumberRegister",
     "PartnerCenter",
     "Ports",

@@ -26,7 +26,7 @@ from domain.subscription import (
     Subscription,
     SubscriptionKind,
 )
-from sync import alerts, costs, disturbance, gate, tax_numbers
+from sync import alerts, costs, disturbance, gate, prices, tax_numbers
 from sync.findings import replace_everywhere, sift
 from sync.ledger import Outcome
 from sync.messages import PullUnit, StartRun
@@ -97,7 +97,7 @@ def work(ports: Ports, unit: PullUnit) -> Outcome:
         case "unbilled":
             return alerts.work(ports, unit)
         case "prices":
-            return Outcome()
+            return prices.work(ports, unit)
 
 
 _ACCESS_CHECKS = ("customer.unreachable", "access.denied")

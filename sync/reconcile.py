@@ -68,7 +68,7 @@ def of_month(
 
     Raises InputError where Microsoft's invoice was not there on the day, or a customer is unknown.
     """
-    today = as_of or ports.now().date()
+    today = as_of or ports.today()
     heads = [
         head
         for head in bill.period_invoices(ports, period)

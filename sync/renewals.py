@@ -10,12 +10,16 @@ Limit: what a sheet's price covers is not published clearly; it is taken to be t
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from typing import Any
 
 from domain.contract import BillingContract, SheetPrice
-from domain.problems import Finding, ServiceError
+from domain.customer import Customer
+from domain.problems import Finding, ServiceError, Severity
 from domain.renewal import Renewal
 from domain.subscription import CostKind, CostLine
 from invoice.file import CustomerFile
@@ -26,6 +30,8 @@ from rules.qualification import segment_of
 from rules.rating import full_cycle_cost
 from rules.renewals import HORIZON_DAYS, forecast, sold_by
 from rules.sheets import with_sheet
+from sync.ledger import Outcome
+from sync.messages import ReportUnit, StartRun
 from sync.ports import PartnerCenter, Ports
 
 SHEETS = ("updatedlicensebased", "software", "marketplace")
@@ -36,11 +42,121 @@ EXTENDED_SHEET = "licensebasedest"
 RATE_DAYS = PricePolicy().rate_days
 
 
-def renewals_ahead(ports: Ports, today: date, horizon_days: int = HORIZON_DAYS) -> list[Renewal]:
-    """Return the ends of terms ahead for every customer with a contract, the first one first."""
+AHEAD = "renewal.ahead"
+SOON_DAYS = 30
+"""How long before its last day to decide a term's end is told."""
+AT_ONCE = 500
+"""Customers of a market that one unit looks at, before they are looked at in parts."""
+
+
+def plan(ports: Ports, message: StartRun) -> list[ReportUnit]:
+    """List a unit for each market; where customers are many, for each beginning of their ids.
+
+    Limit: each unit reads its market's sheets again, and looks at its customers one by one.
+    """
+    day = message.day or ports.now().date()
+    by_market: dict[str, list[str]] = defaultdict(list)
+    for customer in ports.store.customers():
+        by_market[_market(customer)].append(customer.id)
+    scopes: list[str] = []
+    for market, ids in sorted(by_market.items()):
+        length = 0
+        while len(ids) > AT_ONCE * 16**length and length < 3:
+            length += 1
+        scopes.extend(sorted({f"{market}-{one[:length]}".rstrip("-") for one in ids}))
+    return [
+        ReportUnit(run_key=message.run_key, part="renewals", scope=scope, day=day)
+        for scope in scopes
+    ]
+
+
+def _market(customer: Customer) -> str:
+    """Return a customer's market as a word of keys; where none is told, `none`."""
+    market = customer.market
+    return market if market.isascii() and market.isalpha() else "none"
+
+
+def work(ports: Ports, unit: ReportUnit) -> Outcome:
+    """Look at the ends of terms of one scope's customers: keep them all, tell what needs a decision."""
+    market, _, start = unit.scope.partition("-")
+    customers = [
+        one
+        for one in ports.store.customers()
+        if _market(one) == market and one.id.startswith(start)
+    ]
+    found = renewals_ahead(ports, unit.day, customers=customers)
+    name = f"reports/{unit.day}/renewals-{unit.scope}.json"
+    content = json.dumps([as_data(one) for one in found], indent=1, ensure_ascii=False)
+    ports.archive.put(name, content.encode())
+    told = 0
+    for customer in customers:
+        own = [one for one in found if one.customer_id == customer.id]
+        findings = _told(customer.id, own, unit.day)
+        told += len(findings)
+        ports.store.replace_findings((AHEAD,), customer.id, findings)
+    return Outcome(
+        counts={
+            "renewals": len(found),
+            "renewals_to_decide": sum(not one.is_routine for one in found),
+            "renewals_unpriced": sum(bool(one.findings) for one in found),
+            "findings": told,
+        }
+    )
+
+
+def _told(customer_id: str, renewals: Sequence[Renewal], today: date) -> list[Finding]:
+    """Return one warning for a customer who should decide soon; the first end is told."""
+    soon = [
+        one
+        for one in renewals
+        if not one.is_routine and (one.change_by.date() - today).days <= SOON_DAYS
+    ]
+    if not soon:
+        return []
+    more = f" And {len(soon) - 1} more." if len(soon) > 1 else ""
+    return [
+        Finding(
+            check=AHEAD,
+            severity=Severity.WARN,
+            customer_id=customer_id,
+            record=f"customer {customer_id}",
+            sentence=f"{soon[0].sentence}{more}",
+            hint=soon[0].hint,
+        )
+    ]
+
+
+def as_data(renewal: Renewal) -> dict[str, Any]:
+    """Return a renewal as plain data; money is text."""
+    difference = renewal.difference
+    return {
+        "customer_id": renewal.customer_id,
+        "subscription_id": renewal.subscription_id,
+        "name": renewal.name,
+        "on": str(renewal.on),
+        "at_end": renewal.at_end.value,
+        "routine": renewal.is_routine,
+        "change_by": renewal.change_by.isoformat(),
+        "return_by": renewal.return_by.isoformat() if renewal.return_by else None,
+        "difference": f"{difference.amount:f}" if difference else None,
+        "currency": difference.currency if difference else None,
+        "months": renewal.months,
+        "sentence": renewal.sentence,
+        "hint": renewal.hint,
+    }
+
+
+def renewals_ahead(
+    ports: Ports,
+    today: date,
+    horizon_days: int = HORIZON_DAYS,
+    *,
+    customers: Sequence[Customer] | None = None,
+) -> list[Renewal]:
+    """Return the ends of terms ahead, the first one first, of customers with a contract: all, or some."""
     sheets = _Sheets(ports.partner_center)
     found: list[Renewal] = []
-    for customer in ports.store.customers():
+    for customer in ports.store.customers() if customers is None else customers:
         file = ports.store.customer_file(customer.id)
         market = file.customer.market
         rows = [row for view in SHEETS for row in sheets.rows(market, view)]

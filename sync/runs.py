@@ -13,20 +13,25 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
-from domain.period import month_before
-from domain.problems import InputError
+from domain.period import Period
+from domain.problems import InputError, Unreadable
 from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
 from sync import (
     approval,
     bill,
     costs,
+    due,
     feedback,
     handoff,
+    health,
     notices,
+    prices,
     projection,
     pull,
     releases,
+    renewals,
     requests,
+    watch,
 )
 from sync.ledger import Ledger, Outcome
 from sync.messages import (
@@ -50,8 +55,8 @@ _OPEN = {UnitStatus.QUEUED, UnitStatus.RUNNING, UnitStatus.FAILED}
 
 Unit = PullUnit | BillUnit | HandoffUnit | FeedbackUnit | ReportUnit
 Message = Unit | StartRun | TakeRequest | TakeRelease | LookForRequests | CloseRun | TakeNotice
-Told = Run | UnitOfWork | None
-"""What came of a message, to be told outside: a run that began or ended, a unit that was worked."""
+Told = Run | UnitOfWork | watch.WatchReport | None
+"""What came of a message: a run that began or ended, a unit that was worked, what a look found."""
 
 _ALSO_ON_START: tuple[type[TakeRequest | TakeRelease | LookForRequests], ...] = (
     TakeRequest,
@@ -59,10 +64,6 @@ _ALSO_ON_START: tuple[type[TakeRequest | TakeRelease | LookForRequests], ...] = 
     LookForRequests,
 )
 """Beside runs, what asks for them waits on `start`."""
-
-
-class Unreadable(InputError):  # noqa: N818 - it is what the message is
-    """A message that is none: it will never be one, so it is put aside and not tried again."""
 
 
 def handle(ports: Ports, queue: str, body: str | bytes) -> Told:
@@ -90,8 +91,11 @@ def handle(ports: Ports, queue: str, body: str | bytes) -> Told:
             return _once(ports, "handoff", one, lambda: handoff.work(ports, one))
         case FeedbackUnit() as system:
             return _once(ports, "feedback", system, lambda: feedback.work(ports, system))
-        case ReportUnit() as unit:
-            raise InputError(f"nothing works {unit.key} in this version")
+        case ReportUnit(part="watch"):
+            return watch.look(ports)
+        case ReportUnit() as report:
+            write = renewals.work if report.part == "renewals" else health.work
+            return _once(ports, "report", report, lambda: write(ports, report))
     return None
 
 
@@ -176,12 +180,16 @@ def _begin(ports: Ports, message: StartRun) -> tuple[Run | None, bool]:
     found = ports.store.run(message.run_key)
     drafted = bill.drafted(ports, message.period or "") if message.kind == "bill" else set()
     done = found is not None and found.status is RunStatus.DONE
-    left = message.kind == "bill" and done and bill.held_units(ports, message.run_key)
-    # What was issued since the day's first hand-off goes by the next.
-    again = message.kind == "handoff"
-    if found is not None and done and not (drafted or left or again):
+    if done and not (drafted or _left(ports, message)):
         return found, True
-    queue, units = _plan(ports, message)
+    try:
+        queue, units = _plan(ports, message)
+    except bill.NotYet:
+        if message.day is None:
+            raise
+        return found, True  # the calendar asks again; the watch tells what waits for long
+    if message.kind == "bill" and message.day is not None and not units:
+        return found, True
     run = found or _new_run(ports, message)
     if found is None:
         ports.store.save([run])
@@ -198,10 +206,28 @@ def _begin(ports: Ports, message: StartRun) -> tuple[Run | None, bool]:
 
 
 def _bill_what_is_due(ports: Ports, message: StartRun) -> None:
-    """Ask for the bill of each month that is due by a day."""
+    """Ask for the bill of each month that may have somebody due by a day."""
     assert message.day is not None
-    asked = message.model_copy(update={"period": month_before(message.day)})
-    ports.queue.send("start", [asked.model_dump_json()])
+    asked = [
+        message.model_copy(update={"period": month})
+        for month in due.months_open(ports, message.day)
+        if due.due_customers(ports, Period.month(month), message.day)
+    ]
+    ports.queue.send("start", [one.model_dump_json() for one in asked])
+
+
+def _left(ports: Ports, message: StartRun) -> bool:
+    """Say whether a run that is done left somebody out who can be worked by now."""
+    if message.kind == "handoff":
+        return True  # what was issued since the day's first hand-off goes by the next
+    run = ports.store.run(message.run_key)
+    if message.kind != "bill" or run is None:
+        return False
+    if bill.held_units(ports, message.run_key):
+        return True
+    month = Period.month(message.period or "")
+    waits = run.counts.get(due.NOT_DUE)
+    return bool(waits and due.not_begun(ports, message.run_key, month, message.day))
 
 
 def _plan(ports: Ports, message: StartRun) -> tuple[str, Sequence[Unit]]:
@@ -216,9 +242,11 @@ def _plan(ports: Ports, message: StartRun) -> tuple[str, Sequence[Unit]]:
         case "bill" | "approve":
             return "bill", bill.plan(ports, message)
         case "prices":
-            return "pull", ()
-        case "renewals" | "health":
-            return "report", ()
+            return "pull", prices.plan(ports, message)
+        case "renewals":
+            return "report", renewals.plan(ports, message)
+        case "health":
+            return "report", health.plan(ports, message)
         case "handoff":
             return "handoff", handoff.plan(ports, message)
         case "feedback":
@@ -317,9 +345,13 @@ def give_up(
             releases.note(ports, wanted.finding, problem)
         case LookForRequests():
             return  # the next look finds all that this one would have found
+        case ReportUnit(part="watch"):
+            return  # the next look is minutes away
         case (PullUnit() | BillUnit() | HandoffUnit() | FeedbackUnit() | ReportUnit()) as unit:
             Ledger(ports.store, ports.now).park(unit.key, problem)
             _after(ports, unit.run_key)
+        case StartRun(kind="bill", period=None):
+            return  # it asks for months, and the next one asks for the same
         case StartRun() as message:
             _fail(ports, ports.store.run(message.run_key) or _new_run(ports, message), problem)
         case CloseRun() as message:

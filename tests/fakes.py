@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
@@ -56,9 +56,18 @@ from invoice.file import CustomerFile, Saved
 from invoice.reported import CopyState, Reported
 from rules.facts import Demands
 from rules.places import Atlas
-from sync.ports import Accounting, NumberRegister, Ports, Projection, Record, TaxEngine
+from sync.ports import (
+    WATCHED,
+    Accounting,
+    NumberRegister,
+    Ports,
+    Projection,
+    Record,
+    TaxEngine,
+)
 from tests.builders import an_account
 from transport.blobs import FolderArchive
+from transport.queues import KINDS
 
 MOMENT = datetime(2026, 11, 9, 6, tzinfo=UTC)
 
@@ -499,12 +508,18 @@ class ListQueue:
 
     waiting: deque[tuple[str, str]] = field(default_factory=deque)
     sent: list[tuple[str, str]] = field(default_factory=list)
+    poisoned: dict[str, int] = field(default_factory=dict)
+    """By poison queue, what lies on it."""
 
     def send(self, kind: str, messages: Iterable[str], *, after: timedelta = timedelta(0)) -> int:
         bodies = [(kind, message) for message in messages]
         self.waiting.extend(bodies)
         self.sent.extend(bodies)
         return len(bodies)
+
+    def lengths(self) -> dict[str, int]:
+        found = Counter(kind for kind, _ in self.waiting)
+        return {kind: found[kind] for kind in KINDS} | dict(self.poisoned)
 
 
 @dataclass
@@ -644,6 +659,10 @@ class Office:
     check_number: Callable[[str, str], bool | None] | None = None
     tax_engine: TaxEngine | None = None
     tax_policy: TaxPolicy = field(default_factory=TaxPolicy)
+    zone: tzinfo = UTC
+    bill_day: int = 9
+    token_saved_at: Callable[[], datetime | None] | None = None
+    watched: frozenset[str] = WATCHED
 
     def __post_init__(self) -> None:
         self.partner_center.archive = self.archive
@@ -673,6 +692,14 @@ class Office:
             check_number=self.check_number,
             tax_engine=self.tax_engine,
             tax_policy=self.tax_policy,
+            zone=self.zone,
+            bill_day=self.bill_day,
+            health_page=lambda health: {
+                "health.html": f"<p>{len(health.documents)} documents</p>".encode(),
+                "summary.json": json.dumps({"as_of": str(health.as_of)}).encode(),
+            },
+            token_saved_at=self.token_saved_at,
+            watched=self.watched,
         )
 
     def written(self, act: Callable[[], object]) -> list[str]:

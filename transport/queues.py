@@ -17,6 +17,7 @@ from typing import Any
 
 from domain.problems import InvariantBroken, Unavailable
 from transport.auth import RETRY, identity
+from transport.claims import Claims
 from transport.session import Now
 
 KINDS = ("start", "pull", "bill", "close", "event", "handoff", "feedback", "report")
@@ -59,9 +60,11 @@ class MemoryQueue:
         now: Now = lambda: datetime.now(UTC),
         max_tries: int = MAX_TRIES,
         stamp: Callable[[str], str] = str,
+        claims: Claims | None = None,
     ) -> None:
-        """`stamp` may write into each message where its trace goes on."""
+        """`stamp` may write into each message where its trace goes on; `claims` keep large ones."""
         self._stamp = stamp
+        self._claims = claims
         self._now = now
         self._max_tries = max_tries
         self._number = 0
@@ -71,7 +74,7 @@ class MemoryQueue:
     def send(self, kind: str, messages: Iterable[str], *, after: timedelta = timedelta(0)) -> int:
         """Put JSON messages on the queue of their kind, to be seen after a while; returns how many."""
         line = self._lines[_known(kind)]
-        bodies = [_checked(self._stamp(message)) for message in messages]
+        bodies = [_fitting(self._stamp(message), self._claims) for message in messages]
         with self._lock:
             for body in bodies:
                 self._number += 1
@@ -115,6 +118,13 @@ class MemoryQueue:
         """Return what was given up on."""
         return tuple(self._lines[_known(kind)].poisoned)
 
+    def lengths(self) -> dict[str, int]:
+        """Count the messages on each queue, leased ones too; poison queues as `KIND-poison`."""
+        with self._lock:
+            waiting = {kind: len(line.waiting) for kind, line in self._lines.items()}
+            poisoned = {f"{kind}-poison": len(o.poisoned) for kind, o in self._lines.items()}
+        return {**waiting, **poisoned}
+
     def __len__(self) -> int:
         """Count the messages that wait or are leased, of all kinds."""
         return sum(len(line.waiting) for line in self._lines.values())
@@ -144,9 +154,11 @@ class AzureQueue:
         api_version: str | None = None,
         create: bool = False,
         stamp: Callable[[str], str] = str,
+        claims: Claims | None = None,
     ) -> None:
-        """`stamp` may write into each message where its trace goes on."""
+        """`stamp` may write into each message where its trace goes on; `claims` keep large ones."""
         self._stamp = stamp
+        self._claims = claims
         self._account_url = account_url
         self._connection_string = connection_string
         self._client_id = client_id
@@ -166,7 +178,7 @@ class AzureQueue:
             client = self._client(_known(kind))
             for message in messages:
                 client.send_message(
-                    _checked(self._stamp(message)),
+                    _fitting(self._stamp(message), self._claims),
                     visibility_timeout=int(after.total_seconds()) or None,
                 )
                 count += 1
@@ -222,6 +234,24 @@ class AzureQueue:
             for one in self._client(f"{_known(kind)}-poison").peek_messages(32)
         )
 
+    def lengths(self) -> dict[str, int]:
+        """Count, about, the messages on each queue, leased ones too; poison queues as `KIND-poison`."""
+        from azure.core.exceptions import AzureError  # noqa: PLC0415 - heavy
+
+        found: dict[str, int] = {}
+        for name in [*KINDS, *(f"{kind}-poison" for kind in KINDS)]:
+            try:
+                properties = self._client(name).get_queue_properties()
+            except AzureError as error:
+                raise Unavailable(
+                    f"could not count the messages of queue {name}",
+                    service="Queue Storage",
+                    status=getattr(error, "status_code", None),
+                    hint="check that the queue exists, and the identity's role on it",
+                ) from error
+            found[name] = int(properties.approximate_message_count or 0)
+        return found
+
     def _client(self, name: str) -> Any:
         with self._lock:
             if name not in self._clients:
@@ -271,7 +301,10 @@ def _known(kind: str) -> str:
     return kind
 
 
-def _checked(message: str) -> str:
+def _fitting(message: str, claims: Claims | None) -> str:
+    """Return what to send of a message: itself, or its claim where it is too large."""
+    if claims is not None:
+        return claims.check_in(message)
     size = len(message.encode())
     if size > MAX_BYTES:
         raise InvariantBroken(f"a message of {size} bytes: a message carries keys, not data")

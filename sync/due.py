@@ -1,0 +1,85 @@
+"""Which months are to be billed by a day, and whom the day makes due.
+
+A month is billed from a day of the following month on: the contract's own, or the partner's. What is
+open is read from the runs that were, not from the timer that asks: a day on which nothing ran is made
+up for by the next, and what is billed is not billed again. A month without any run counts only where
+an earlier one has one; before a partner's first bill nothing but last month is asked for.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+from domain.contract import BillingContract, counting
+from domain.customer import Customer
+from domain.period import Period, add_months, month_before
+from domain.run import Run, RunStatus
+from sync.messages import BillUnit
+from sync.ports import Ports
+
+MONTHS_BACK = 12
+"""How far back a month is looked for that was left open."""
+NOT_DUE = "not_due"
+"""What a run counts of customers whose day is still to come; their lines stand as held meanwhile."""
+
+_ENDED = {RunStatus.DONE, RunStatus.DONE_WITH_HOLDS}
+
+
+def due_on(contract: BillingContract | None, month: Period, bill_day: int) -> date:
+    """Return the day from which on a month is billed by a contract, or by the partner's own day."""
+    own = contract.bill_day if contract is not None else None
+    day = own if own is not None and 1 <= own <= 28 else bill_day
+    return month.end.replace(day=day)
+
+
+def months_open(ports: Ports, day: date) -> list[str]:
+    """Return the months (YYYY-MM) whose bill may have something to do on a day, the oldest first.
+
+    Last month always: a hold may be gone, a draft mended. An older one while its run has not ended,
+    waits for customers, or was never begun.
+    """
+    last = Period.month(month_before(day)).start
+    found: list[str] = []
+    known = 1
+    for back in range(MONTHS_BACK):
+        month = f"{add_months(last, -back):%Y-%m}"
+        run = ports.store.run(f"bill/{month}")
+        if run is not None and back and _complete(run):
+            known = len(found)
+            break
+        found.append(month)
+        if run is not None:
+            known = len(found)
+    return sorted(found[: max(known, 1)])
+
+
+def _complete(run: Run) -> bool:
+    return run.status in _ENDED and not run.counts.get(NOT_DUE)
+
+
+def due_customers(ports: Ports, month: Period, day: date) -> list[Customer]:
+    """Return the customers who are to be billed for a month by a day, by name."""
+    contracts = counting(ports.store.contracts(), month.last_day)
+    return [
+        one
+        for one in ports.store.customers()
+        if due_on(contracts.get(one.id), month, ports.bill_day) <= day
+    ]
+
+
+def not_begun(ports: Ports, run_key: str, month: Period, day: date | None) -> list[Customer]:
+    """Return the customers that a month's run has no unit of: those due by a day, or all."""
+    begun = {unit.key for unit in ports.store.units(run_key)}
+    customers = ports.store.customers() if day is None else due_customers(ports, month, day)
+    name = f"{month.start:%Y-%m}"
+    return [
+        one
+        for one in customers
+        if BillUnit(run_key=run_key, customer_id=one.id, period=name).key not in begun
+    ]
+
+
+def still_to_come(ports: Ports, run_key: str, month: Period) -> set[str]:
+    """Return the customers of a month's run whose day is still to come, and who were not billed."""
+    due = {one.id for one in due_customers(ports, month, ports.today())}
+    return {one.id for one in not_begun(ports, run_key, month, None)} - due
