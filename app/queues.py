@@ -32,25 +32,19 @@ def _handle(queue: str, message: func.QueueMessage) -> None:
         log.info("message %s of queue %s comes again: %s", message.id, queue, early)
         worker().postpone(queue, body, early)
     except Unreadable as fault:
-        _put_aside(queue, message, fault)
-
-
-def _put_aside(queue: str, message: func.QueueMessage, fault: Unreadable) -> None:
-    """Keep what names no run to note it on, and tell."""
-    from app.wiring import worker
-
-    name = worker().put_aside(queue, message.get_body())
-    log.error("gave up message %s of queue %s, kept as %s. %s", message.id, queue, name, fault)
+        _give_up(queue, message, str(fault))
 
 
 def _give_up(queue: str, message: func.QueueMessage, problem: str = "") -> None:
+    """Note on unit and run that a message is not tried again; what names neither is kept."""
     from app.wiring import worker
 
     log.error("gave up message %s of queue %s. %s", message.id, queue, problem)
     try:
         worker().give_up(queue, message.get_body(), problem)
-    except Unreadable as fault:
-        _put_aside(queue, message, fault)
+    except Unreadable:
+        name = worker().put_aside(queue, message.get_body())
+        log.warning("message %s is kept in the archive as %s", message.id, name)
 
 
 @bp.queue_trigger(arg_name="message", queue_name="start", connection="WORKER_QUEUE")

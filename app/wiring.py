@@ -195,7 +195,6 @@ class Worker:
         """Keep a message that nobody can read; returns its name in the archive, the same each time."""
         name = f"poison/{queue}/{sha256(body).hexdigest()}"
         self.ports.archive.put(name, body)
-        self.telemetry.gave_up(queue, body)
         return name
 
     def postpone(self, queue: str, body: str | bytes, early: Later) -> None:
@@ -208,10 +207,10 @@ class Worker:
 
     def give_up(self, queue: str, body: str | bytes, problem: str = "") -> None:
         """Note that a message is not tried again, and why."""
-        body = self.claims.redeem(body)
         with self.telemetry.message(f"{queue}-poison", body):
             self.telemetry.gave_up(queue, body)
-            runs.give_up(self.ports, queue, body, problem or "its message failed too often")
+            message = self.claims.redeem(body)
+            runs.give_up(self.ports, queue, message, problem or "its message failed too often")
 
     def drain(self, on_progress: Callable[[Progress], None] = lambda _: None) -> None:
         """Work messages in this process until the queues are empty.

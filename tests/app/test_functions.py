@@ -438,6 +438,40 @@ def test_a_message_that_is_not_readable_is_logged_without_its_content(worker, ca
     assert "hunter2" not in caplog.text
 
 
+def kept(worker):
+    """What was put aside because nobody can read it."""
+    return {name: worker.ports.archive.read(name) for name in worker.ports.archive.names("poison")}
+
+
+def test_a_message_that_is_not_readable_is_kept_once_whoever_finds_it(worker):
+    body_of("start_run")(message("no message"))
+    body_of("give_up_start")(message("no message"))
+    body_of("give_up_bill")(message("nor this"))
+    assert sorted(kept(worker).values()) == [b"no message", b"nor this"]
+    assert {name.split("/")[1] for name in kept(worker)} == {"start", "bill"}
+
+
+def test_a_large_message_comes_by_claim_and_is_worked(worker):
+    padded = json.dumps({"kind": "sync", "day": "2026-11-09"}) + " " * 50_000
+    worker.ports.queue.send("start", [padded])
+    leased = worker.ports.queue.receive("start")
+    assert len(leased.body) < 300
+    assert set(json.loads(leased.body)) == {"claim", "sha256", "size"}
+    body_of("start_run")(message(leased.body))
+    assert worker.run("sync/2026-11-09") is not None
+    assert kept(worker) == {}
+
+
+def test_a_claim_whose_body_is_gone_is_kept_and_told(worker, caplog):
+    digest = "0" * 64
+    claim = {"claim": f"claims/{digest}.json", "sha256": digest, "size": 60_000}
+    with caplog.at_level(logging.ERROR):
+        body_of("start_run")(message(json.dumps(claim)))
+        body_of("give_up_start")(message(json.dumps(claim)))
+    assert [json.loads(body) for body in kept(worker).values()] == [claim]
+    assert f"claims/{digest}.json, is gone" in caplog.text
+
+
 def test_a_fault_is_left_to_the_host_to_try_again(worker, monkeypatch):
     def fails(queue, body):
         raise Unavailable("no answer", service="Dataverse", status=503)

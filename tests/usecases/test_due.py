@@ -46,8 +46,13 @@ def at(office, moment: str) -> None:
 
 @pytest.mark.parametrize(
     ("bill_day", "expected"),
-    [(None, "2026-11-09"), (1, "2026-11-01"), (28, "2026-11-28"), (0, "2026-11-09")]
-    + [(31, "2026-11-09")],
+    [
+        (None, "2026-11-09"),
+        (1, "2026-11-01"),
+        (28, "2026-11-28"),
+        (0, "2026-11-09"),
+        (31, "2026-11-09"),
+    ],
 )
 def test_a_month_is_due_from_the_contracts_day_of_the_next_month_on(bill_day, expected):
     contract = a_contract(bill_day=bill_day)

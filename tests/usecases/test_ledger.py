@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from threading import Event
+from threading import enumerate as enumerate_threads
 
 import pytest
 
@@ -11,6 +13,7 @@ from domain.run import UnitStatus
 from sync.ledger import LEASE, Busy, Ledger, Outcome
 from tests.fakes import Clock, Crash, MemoryStore
 
+SHORT = timedelta(milliseconds=40)
 KEY, RUN = "bill/c1/2026-10", "bill/2026-10"
 
 
@@ -187,3 +190,60 @@ def test_a_unit_of_another_run_is_shared_not_doubled(desk):
     desk.run()
     assert desk.ledger.queue("bill", "bill/2026-10/c1", [KEY]) == []
     assert desk.unit.run_key == RUN
+
+
+# --- work that takes longer than a lease -------------------------------------------------------------
+
+
+def test_a_lease_is_renewed_while_the_work_goes_on(desk):
+    """Half of the lease passes, and the row says so before the work is through."""
+    renewed = Event()
+    put = desk.store.put_unit
+
+    def watched(unit, version):
+        written = put(unit, version)
+        if unit.lease_until == desk.clock() + SHORT and unit.attempt == 1 and desk.worked:
+            renewed.set()
+        return written
+
+    desk.store.put_unit = watched
+
+    def slow():
+        outcome = desk.work()
+        desk.clock.advance(LEASE)
+        assert renewed.wait(10)
+        with pytest.raises(Busy):  # another message finds it held, though its first lease is over
+            desk.run(lease=SHORT)
+        return outcome
+
+    unit = desk.run(slow, lease=SHORT)
+    assert (unit.status, unit.attempt, desk.worked) == (UnitStatus.SETTLED, 1, 1)
+    assert desk.unit.lease_until is None
+
+
+def test_a_renewal_that_cannot_be_written_does_not_disturb_the_work(desk):
+    refused = Event()
+    put = desk.store.put_unit
+
+    def down(unit, version):
+        if unit.status is UnitStatus.RUNNING and desk.worked and not refused.is_set():
+            refused.set()
+            raise Unavailable("down", service="Dataverse")
+        return put(unit, version)
+
+    desk.store.put_unit = down
+
+    def slow():
+        outcome = desk.work()
+        assert refused.wait(10)
+        return outcome
+
+    assert desk.run(slow, lease=SHORT).status is UnitStatus.SETTLED
+
+
+def test_nobody_renews_once_the_work_has_failed_or_died(desk):
+    for fault in (ValueError("broken"), Crash()):
+        with pytest.raises(type(fault)):
+            desk.run(lambda fault=fault: (_ for _ in ()).throw(fault), lease=SHORT)
+        assert not any(thread.name.startswith("lease") for thread in enumerate_threads())
+        desk.clock.advance(LEASE)
