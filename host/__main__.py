@@ -24,7 +24,7 @@ from host.remote import WorkerProcess
 from host.runner import Host, invoke, make_containers
 
 PORT = 7071
-CONTAINERS = ("archive",)
+CONTAINER = "archive"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -125,7 +125,7 @@ def _run(app: App, invoker: Invokes, options: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
     if app.of("queueTrigger"):
-        make_containers(app, CONTAINERS)
+        make_containers(app, (app.settings.get("CSP_ARCHIVE_CONTAINER") or CONTAINER,))
     try:
         host = Host(
             app,

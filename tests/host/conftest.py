@@ -71,6 +71,7 @@ def a_partner(folder: Path, scenario: str) -> Iterator[Partner]:
             "CSP_STORAGE_CONNECTION_STRING": connection,
             "WORKER_QUEUE": connection,
             "AzureWebJobsStorage": connection,
+            "PYTHON_ENABLE_OPENTELEMETRY": "true",  # as it is deployed
             **schedules(),
             **QUICK,
         }

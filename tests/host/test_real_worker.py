@@ -154,7 +154,8 @@ def an_app(folder, text):
     (folder / "function_app.py").write_text(
         "import azure.functions as func\napp = func.FunctionApp()\n" + textwrap.dedent(text)
     )
-    return closing(WorkerProcess(PYTHON, folder, bare() | {"PYTHONPATH": str(ROOT)}))
+    settings = bare() | {"PYTHONPATH": str(ROOT), "PYTHON_ENABLE_OPENTELEMETRY": "true"}
+    return closing(WorkerProcess(PYTHON, folder, settings))
 
 
 def test_a_function_that_calls_another_machine_is_refused_and_told(tmp_path):
@@ -204,3 +205,31 @@ def test_a_worker_that_dies_fails_what_it_was_asked_for(tmp_path):
         for _ in range(2):
             with pytest.raises(FunctionFailed, match="the worker process ended"):
                 worker.submit(function, given(app, function, ""), "a test").result(30)
+
+
+def test_the_trace_of_the_host_reaches_coroutine_functions_only(tmp_path):
+    """So docs/operations.md says; where this fails, the worker has learned to hand it to all."""
+    with an_app(
+        tmp_path,
+        """
+        def seen(context):
+            from opentelemetry.trace import get_current_span
+            here = get_current_span().get_span_context()
+            told = context.trace_context.trace_parent.split("-")[1]
+            raise RuntimeError(f"given {told == format(here.trace_id, '032x')}")
+
+        @app.timer_trigger(arg_name="timer", schedule="0 0 5 * * *")
+        def plain(timer: func.TimerRequest, context: func.Context) -> None:
+            seen(context)
+
+        @app.timer_trigger(arg_name="timer", schedule="0 0 5 * * *")
+        async def coroutine(timer: func.TimerRequest, context: func.Context) -> None:
+            seen(context)
+        """,
+    ) as worker:
+        app = App(functions=worker.functions(), settings={})
+        told = {}
+        for function in app.functions:
+            failed = worker.submit(function, given(app, function, ""), "a test").exception(30)
+            told[function.name] = str(failed)
+    assert told == {"plain": "RuntimeError: given False", "coroutine": "RuntimeError: given True"}
