@@ -68,6 +68,10 @@ class File:
 
     path: Path
     root: Node
+    name: str = ""
+    """Path below the folder of all templates, once they are read together."""
+    others: Mapping[str, File] = field(default_factory=dict)
+    """All templates by that path, this one too."""
     parameters: dict[str, Parameter] = field(default_factory=dict)
     variables: dict[str, Node] = field(default_factory=dict)
     resources: dict[str, Resource] = field(default_factory=dict)
@@ -79,6 +83,11 @@ class File:
     def fault(self, node: Node, sentence: str) -> Fault:
         """Return a fault at a node."""
         return Fault(path=self.path, line=node.start_point[0] + 1, sentence=sentence)
+
+    def module_file(self, module: Resource) -> File | None:
+        """Return the file of a module; paths are relative to the file that names it."""
+        folder = Path(self.name).parent
+        return self.others.get((folder / module.type.removeprefix("./")).as_posix())
 
     def every_resource(self) -> Iterator[Resource]:
         """Yield resources and those nested in them."""

@@ -24,6 +24,7 @@ from infra.checks.bicep import (
     text_of,
     walk,
 )
+from infra.checks.expressions import kind_of
 
 HARDENED: Mapping[str, Mapping[str, Any]] = {
     "Microsoft.Storage/storageAccounts": {
@@ -254,6 +255,11 @@ def _settings(files: Mapping[str, File], wanted: Wanted) -> Iterator[Fault]:
             made[name],
             f"the setting {name} is not for this app: Flex Consumption forbids it, or it holds a key",
         )
+    for name, value in made.items():
+        # Names of parameters in both files are of one kind, so either file tells it.
+        kinds = {kind_of(value, files[one]) for one in ("main.bicep", "modules/function-app.bicep")}
+        if kinds - {"string", ""}:
+            yield main.fault(value, f"the setting {name} is no string, and Azure takes no other")
     threads = made.get("PYTHON_THREADPOOL_THREAD_COUNT")
     if threads is not None and int(text_of(threads) or 0) < wanted.threads:
         yield main.fault(

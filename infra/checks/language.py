@@ -3,7 +3,7 @@
 Checked: every name that is read is declared and every one that is declared is read; functions exist;
 modules get the parameters they have, of the right kind; outputs that are read exist; each resource has
 a type and API version of types.json, and only properties that Microsoft's SDK for it knows, spelt so,
-of that kind, none read-only, none missing. Not checked: types of expressions, rules of the linter,
+of that kind, none read-only, none missing. Not checked: what expressions answer beyond their kind, rules of the linter,
 limits that only the service knows (lengths, regions, quota). `az bicep build` says the rest.
 """
 
@@ -30,6 +30,7 @@ from infra.checks.bicep import (
     text_of,
     walk,
 )
+from infra.checks.expressions import check_loops, check_start, kind_of, word
 
 TYPES = Path(__file__).with_name("types.json")
 FUNCTIONS = frozenset(
@@ -40,14 +41,6 @@ FUNCTIONS = frozenset(
     "union uniqueString uri utcNow".split()
 )
 OF_EVERY_RESOURCE = frozenset({"name", "parent", "scope", "dependsOn"})
-KINDS = {
-    "string": "string",
-    "number": "int",
-    "boolean": "bool",
-    "array": "array",
-    "object": "object",
-}
-"""Kind of a literal in the syntax, to the word of a parameter's type."""
 
 
 def read_all(root: Path) -> dict[str, File]:
@@ -59,17 +52,21 @@ def read_all(root: Path) -> dict[str, File]:
 def check(files: Mapping[str, File]) -> Iterator[Fault]:
     """Yield every fault of the templates."""
     for name, file in files.items():
+        file.name, file.others = name, files
+    for name, file in files.items():
         yield from file.faults
         if name.endswith(".bicepparam"):
-            yield from _parameter_file(file, files, name)
+            yield from _parameter_file(file)
             continue
         yield from _names(file)
         yield from _functions(file)
-        yield from _reads(file, files, name)
+        yield from _reads(file)
+        yield from check_loops(file)
+        yield from check_start(file)
         for resource in file.every_resource():
             yield from _resource(file, resource)
         for module in file.modules.values():
-            yield from _module(file, module, files, name)
+            yield from _module(file, module)
 
 
 # --- names -----------------------------------------------------------------------------------------
@@ -114,7 +111,7 @@ def _functions(file: File) -> Iterator[Fault]:
 # --- what is read of modules and resources ---------------------------------------------------------
 
 
-def _reads(file: File, files: Mapping[str, File], name: str) -> Iterator[Fault]:
+def _reads(file: File) -> Iterator[Fault]:
     for node in walk(file.root):
         if node.type == "resource_expression" and node.parent is not None:
             above = _resource_of(file, node.named_children[0])
@@ -126,11 +123,11 @@ def _reads(file: File, files: Mapping[str, File], name: str) -> Iterator[Fault]:
         root, path = _chain(node)
         if root.type == "identifier" and said(root) in file.modules:
             module = file.modules[said(root)]
-            target = _target(files, name, module)
+            there = file.module_file(module)
             if path[:1] not in (["outputs"], ["name"]):
                 yield file.fault(node, f"a module has outputs and a name, no {path[0]}")
-            elif target is not None and len(path) > 1 and path[1] not in target.outputs:
-                near = _near(path[1], target.outputs)
+            elif there is not None and len(path) > 1 and path[1] not in there.outputs:
+                near = _near(path[1], there.outputs)
                 yield file.fault(node, f"{module.type} has no output {path[1]}{near}")
         resource = _resource_of(file, root)
         if resource is not None:
@@ -205,8 +202,8 @@ def _inside(spec: dict[str, Any] | None) -> dict[str, Any] | None:
 def _resource(file: File, resource: Resource) -> Iterator[Fault]:
     spec = _specification(resource)
     if spec is None:
-        kind, _, version = resource.type.partition("@")
-        others = [name for name in table()["resources"] if name.startswith(f"{kind}@")]
+        alone, _, version = resource.type.partition("@")
+        others = [name for name in table()["resources"] if name.startswith(f"{alone}@")]
         hint = f"; the settled version is {others[0].partition('@')[2]}" if others else ""
         what = f"API version {version}" if others else "a type or version"
         yield file.fault(resource.node, f"{resource.type}: {what} that is not in types.json{hint}")
@@ -218,7 +215,7 @@ def _resource(file: File, resource: Resource) -> Iterator[Fault]:
         for key in given.keys() - OF_EVERY_RESOURCE:
             yield file.fault(given[key][0], f"an existing resource is given no {key}")
         return
-    yield from _object(file, resource.body, spec, resource.type, frozenset(OF_EVERY_RESOURCE))
+    yield from _object(file, resource.body, spec, resource.type, OF_EVERY_RESOURCE)
 
 
 def _object(
@@ -253,46 +250,39 @@ def _object(
 def _value(
     file: File, node: Node, spec: dict[str, Any], where: str, *, whole: bool = True
 ) -> Iterator[Fault]:
+    """Yield what is wrong with a value; of unions and conditions, with each part."""
     if node.type == "parenthesized_expression":
         yield from _value(file, node.named_children[0], spec, where, whole=whole)
-    elif node.type == "ternary_expression":
+        return
+    if node.type == "ternary_expression":
         for one in node.named_children[1:]:
             yield from _value(file, one, spec, where, whole=whole)
-    elif node.type == "call_expression" and said(node.named_children[0]) == "union":
+        return
+    if node.type == "call_expression" and said(node.named_children[0]) == "union":
         for one in node.named_children[1].named_children:
             yield from _value(file, one, spec, where, whole=False)
-    elif node.type == "identifier" and said(node) in file.variables:
+        return
+    if node.type == "identifier" and said(node) in file.variables:
         yield from _value(file, file.variables[said(node)], spec, where, whole=whole)
-    elif node.type == "identifier" and said(node) in file.parameters:
-        yield from _kind(file, node, _word(file.parameters[said(node)].kind), spec, where)
-    elif node.type == "for_statement":
-        body = node.child_by_field_name("body")
-        if spec["type"] == "array" and body is not None:
-            yield from _value(file, body, spec["of"], where)
-    elif node.type in KINDS:
-        yield from _kind(file, node, KINDS[node.type], spec, where)
-        if node.type == "object":
-            yield from _object(file, node, spec, where, whole=whole)
-        elif node.type == "array" and spec["type"] == "array":
-            for one in node.named_children:
-                yield from _value(file, one, spec["of"], where)
-        elif node.type == "string":
-            text, values = text_of(node), spec.get("values")
-            if values and text is not None and text not in values:
-                yield file.fault(node, f"{where} is one of {', '.join(values)}, not {text}")
-
-
-def _word(kind: str) -> str:
-    """Return the kind of a parameter as one word; its own types and unions are any."""
-    if kind.endswith("[]"):
-        return "array"
-    return "object" if kind.startswith("{") else kind
-
-
-def _kind(file: File, node: Node, given: str, spec: dict[str, Any], where: str) -> Iterator[Fault]:
+        return
+    given = kind_of(node, file)
     wanted = {"ref": "object", "map": "object", "number": "int"}.get(spec["type"], spec["type"])
-    if wanted != "any" and given in KINDS.values() and given != wanted:
+    if given and wanted not in {"any", given}:
         yield file.fault(node, f"{where} is {_a(wanted)}, not {_a(given)}")
+        return
+    if node.type == "for_statement" and spec["type"] == "array":
+        body = node.child_by_field_name("body")
+        if body is not None:
+            yield from _value(file, body, spec["of"], where)
+    elif node.type == "object":
+        yield from _object(file, node, spec, where, whole=whole)
+    elif node.type == "array" and spec["type"] == "array":
+        for one in node.named_children:
+            yield from _value(file, one, spec["of"], where)
+    elif node.type == "string":
+        text, values = text_of(node), spec.get("values")
+        if values and text is not None and text not in values:
+            yield file.fault(node, f"{where} is one of {', '.join(values)}, not {text}")
 
 
 def _a(kind: str) -> str:
@@ -302,15 +292,9 @@ def _a(kind: str) -> str:
 # --- modules and parameter files -------------------------------------------------------------------
 
 
-def _target(files: Mapping[str, File], name: str, module: Resource) -> File | None:
-    """Return the file of a module; paths are relative to the file that names it."""
-    folder = Path(name).parent
-    return files.get((folder / module.type.removeprefix("./")).as_posix())
-
-
-def _module(file: File, module: Resource, files: Mapping[str, File], name: str) -> Iterator[Fault]:
-    target = _target(files, name, module)
-    if target is None:
+def _module(file: File, module: Resource) -> Iterator[Fault]:
+    there = file.module_file(module)
+    if there is None:
         yield file.fault(module.node, f"there is no module {module.type} (registries are not used)")
         return
     body = properties(module.body)
@@ -318,30 +302,27 @@ def _module(file: File, module: Resource, files: Mapping[str, File], name: str) 
         yield file.fault(body[key][0], f"a module has no {key}")
     given = properties(body["params"][1]) if "params" in body else {}
     values = {key: value for key, (_, value) in given.items()}
-    yield from _arguments(file, module.node, values, target, module.type)
+    yield from _arguments(file, module.node, values, there, module.type)
 
 
 def _arguments(
-    file: File, node: Node, given: Mapping[str, Node], target: File, where: str
+    file: File, node: Node, given: Mapping[str, Node], there: File, where: str
 ) -> Iterator[Fault]:
     for key, value in given.items():
-        if key not in target.parameters:
-            near = _near(key, target.parameters)
+        if key not in there.parameters:
+            near = _near(key, there.parameters)
             yield file.fault(value, f"{where} has no parameter {key}{near}")
         else:
-            yield from _argument(file, value, target.parameters[key], where)
-    for key, one in target.parameters.items():
+            yield from _argument(file, value, there.parameters[key], where)
+    for key, one in there.parameters.items():
         if not one.optional and key not in given:
             yield file.fault(node, f"{where} needs the parameter {key}")
 
 
 def _argument(file: File, value: Node, wanted: Parameter, where: str) -> Iterator[Fault]:
-    given = KINDS.get(value.type, "")
-    if value.type == "identifier" and said(value) in file.parameters:
-        given = _word(file.parameters[said(value)].kind)
-    kind = _word(wanted.kind)
-    if given and kind in KINDS.values() and given != kind:
-        yield file.fault(value, f"{where}: {wanted.name} is {_a(kind)}, not {_a(given)}")
+    given, needed = kind_of(value, file), word(wanted.kind)
+    if given and needed and given != needed:
+        yield file.fault(value, f"{where}: {wanted.name} is {_a(needed)}, not {_a(given)}")
     allowed = wanted.decorators.get("allowed")
     if allowed is not None and text_of(value) is not None:
         values = [text_of(one) for one in allowed.named_children]
@@ -356,15 +337,15 @@ def _argument(file: File, value: Node, wanted: Parameter, where: str) -> Iterato
         yield file.fault(value, f"{where}: {wanted.name} is secret and cannot be written here")
 
 
-def _parameter_file(file: File, files: Mapping[str, File], name: str) -> Iterator[Fault]:
+def _parameter_file(file: File) -> Iterator[Fault]:
     using = next((one for one in file.root.named_children if one.type == "using_statement"), None)
     path = text_of(using.named_children[0]) if using is not None else None
-    target = files.get((Path(name).parent / (path or "").removeprefix("./")).as_posix())
-    if target is None:
+    there = file.others.get((Path(file.name).parent / (path or "").removeprefix("./")).as_posix())
+    if there is None:
         yield file.fault(file.root, "names no template that is here (using ...)")
         return
     yield from _functions(file)
-    yield from _arguments(file, file.root, file.variables, target, path or "")
+    yield from _arguments(file, file.root, file.variables, there, path or "")
 
 
 def _near(name: str, among: Any) -> str:

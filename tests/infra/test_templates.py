@@ -58,6 +58,17 @@ PLANTED = [
     (MAIN, "identity.outputs.clientId", "identity.outputs.clientID", "has no output clientID"),
     ("prod.bicepparam", "'private'", "'hidden'", "network is one of public, private"),
     ("dev.bicepparam", "param undeleteDays", "param undeletedDays", "no parameter undeletedDays"),
+    # kinds, loops, and what is known at the start
+    (MAIN, "principalId: identity.outputs.principalId", "principalId: 1", "is a string, not an int"),
+    (MAIN, "closed: closed", "closed: network", "closed is a bool, not a string"),
+    (MAIN, "componentId: monitoring.outputs.componentId", "componentId: [monitoring.outputs.componentId]", "is a string, not an array"),
+    (MAIN, "network == 'private'", "empty(network) ? 'yes' : 'no'", "closed is a bool, not a string"),
+    (MAIN, "identityId: identity.outputs.id", "identityId: labels", "identityId is a string, not an object"),
+    (APP, "output name string = app.name", "output name object = app", "appName is a string, not an object"),
+    (STORAGE, "virtualNetworkRules: []", "virtualNetworkRules: closed ? [for one in queues: { id: one }] : []", "not part of one"),
+    (ALERTS, "useCommonAlertSchema: true", "useCommonAlertSchema: [for one in emails: one]", "cannot be in another one"),
+    (APP, "name: planName", "name: component.properties.Name", "is not known when the deployment starts"),
+    (MAIN, "CSP_BILL_DAY: string(billDay)", "CSP_BILL_DAY: billDay", "the setting CSP_BILL_DAY is no string"),
     # types, versions and properties
     (STORAGE, "2025-01-01' = {\n  name: name", "2031-01-01' = {\n  name: name", "API version 2031-01-01"),
     (VAULT, "Microsoft.KeyVault/vaults@", "Microsoft.KeyVault/vault@", "is not in types.json"),
