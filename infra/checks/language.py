@@ -3,8 +3,9 @@
 Checked: every name that is read is declared and every one that is declared is read; functions exist;
 modules get the parameters they have, of the right kind; outputs that are read exist; each resource has
 a type and API version of types.json, and only properties that Microsoft's SDK for it knows, spelt so,
-of that kind, none read-only, none missing. Not checked: what expressions answer beyond their kind, rules of the linter,
-limits that only the service knows (lengths, regions, quota). `az bicep build` says the rest.
+of that kind, none read-only, none missing. Not checked: what expressions answer beyond their kind, the
+linter's rules, limits that only the service knows (lengths, regions, quota). `az bicep build` says the
+rest.
 """
 
 from __future__ import annotations
