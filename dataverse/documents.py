@@ -185,6 +185,12 @@ class Documents:
         where = f"{OURS} and csp_invoicekey eq {literal(heads[0][KEY])}"
         return documents_of(heads[:1], self._client.read(query_of(INVOICE_LINE, where)))[0]
 
+    def document_keys(self, status: DocumentStatus) -> Sequence[str]:
+        """Return the keys of all documents that stand there, also of those that cannot be read."""
+        where = f"{OURS} and csp_status eq {_status(status)}"
+        rows = self._client.read(Query(table=INVOICE.name, select=(KEY,), where=where))
+        return sorted(row[KEY] for row in rows)
+
     def numbers(self, period: str) -> Sequence[str]:
         """Return the numbers of a month's documents, also of those that cannot be read."""
         month = Period.month(period)

@@ -37,11 +37,11 @@ _GAP = 14
 
 _COLUMNS: tuple[tuple[str, float, Align, float], ...] = (
     ("#", LEFT, "left", 18),
-    ("Product", 62, "left", 158),
-    ("Service period", 226, "left", 106),
-    ("Quantity", 386, "right", 50),
-    ("Unit price", 442, "right", 52),
-    ("Amount", 503, "right", 57),
+    ("Product", 62, "left", 170),
+    ("Service period", 238, "left", 106),
+    ("Quantity", 394, "right", 46),
+    ("Unit price", 448, "right", 50),
+    ("Amount", 506, "right", 54),
     ("Tax", RIGHT, "right", 46),
 )
 """Head, where it begins or ends, and how wide its cells may be."""

@@ -8,19 +8,19 @@ look that was lost, is caught up, and a document that somebody deleted there is 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from domain.problems import Finding, Severity
+from domain.problems import Finding, InputError, Severity
 from invoice.document import DocumentStatus, Invoice
 from invoice.reported import CopyState, Reported
-from sync.documents import readable
 from sync.findings import replace_everywhere
 from sync.handoff import record_of, target_of
 from sync.ledger import Outcome
 from sync.messages import FeedbackUnit, StartRun
-from sync.ports import Ports
+from sync.ports import Accounting, Ports
 
 CANCELLED = "feedback.cancelled"
 CHANGED = "feedback.changed"
@@ -48,45 +48,66 @@ def look(ports: Ports, target: str) -> Counter[str]:
 
     Looking twice changes nothing. An outage is raised, and the next look catches up.
     """
-    accounting, now = ports.accounting[target], ports.now()
-    place = f"feedback/{target}"
+    now, place = ports.now(), f"feedback/{target}"
     last = _moment(ports.archive.read(place))
     standing = [one for one in ports.store.findings() if one.check in CHECKS]
-    documents = {one.key: one for one in _told_of(ports, standing)}
+    asked = {one.key: one for one in _told_of(ports, standing)}
     whole = last is None or last.date() != now.date()
+    keys = set(asked)
     if whole:
-        handed, _ = readable(ports.store, status=DocumentStatus.HANDED_OFF)
-        documents |= {one.key: one for one in handed}
-    reported = {one.document_key: one for one in accounting.state_of(sorted(documents))}
-    missing = documents.keys() - reported.keys()
-    if last is not None and not whole:
-        changed = accounting.changed_since(last - _OVERLAP)
-        reported |= {one.document_key: one for one in changed}
-    for key in reported.keys() - documents.keys():
-        if found := ports.store.document(key):
-            documents[key] = found
-    documents = _of_target(ports, target, documents)
-    counts = Counter(looked_at=len(documents))
+        keys |= set(ports.store.document_keys(DocumentStatus.HANDED_OFF))
+    reported = _reported(ports.accounting[target], keys, None if whole else last)
+    # Of all that were asked about, most are open there and come to the same: as we have them.
+    quiet = {
+        key
+        for key, one in reported.items()
+        if whole and one.state is CopyState.OPEN and one.same and key not in asked
+    }
+    looked = sorted({*keys, *reported} - quiet)
+    documents = _of_target(ports, target, [asked.get(key) or _read(ports, key) for key in looked])
+    counts = Counter(looked_at=len({*keys, *reported}))
     told: list[Finding] = []
-    for key, document in sorted(documents.items()):
+    for document in documents:
         if document.status not in _THERE:
             continue
-        one = reported.get(key)
-        if one is None:
-            gone = key in missing and document.status is not DocumentStatus.ISSUED
-            told += [_missing(target, document)] if gone else []
-        elif finding := _take(ports, target, document, one, counts):
-            told.append(finding)
-    kept = [] if whole else standing
-    looked = {record_of(one) for one in documents.values()}
-    judged = [replace(one, severity=ports.policy.get(one.check, one.severity)) for one in told]
-    others = [one for one in kept if one.record not in looked]
-    if standing or judged:
-        replace_everywhere(ports.store, CHECKS, [*others, *judged])
-    counts["told"] = len(judged)
+        one = reported.get(document.key)
+        if one is not None:
+            told += _take(ports, target, document, one, counts)
+        elif document.status is not DocumentStatus.ISSUED:
+            told.append(_missing(target, document))
+    _tell(ports, told, standing=standing, kept=() if whole else standing, looked_at=documents)
+    counts["told"] = len(told)
     # Last: what could not be written is looked at again.
     ports.archive.put(place, now.astimezone(UTC).isoformat().encode())
     return counts
+
+
+def _reported(
+    accounting: Accounting, keys: AbstractSet[str], since: datetime | None
+) -> dict[str, Reported]:
+    """Ask about documents, and, since a look, about all that changed."""
+    found = {one.document_key: one for one in accounting.state_of(sorted(keys))}
+    if since is not None:
+        changed = accounting.changed_since(since - _OVERLAP)
+        found |= {one.document_key: one for one in changed}
+    return found
+
+
+def _tell(
+    ports: Ports,
+    told: Sequence[Finding],
+    *,
+    standing: Sequence[Finding],
+    kept: Sequence[Finding],
+    looked_at: Sequence[Invoice],
+) -> None:
+    """Replace what stands by what is told now; of the kept, what is about documents not looked at."""
+    if not standing and not told:
+        return
+    judged = [replace(one, severity=ports.policy.get(one.check, one.severity)) for one in told]
+    named = {record_of(one) for one in looked_at}
+    others = [one for one in kept if one.record not in named]
+    replace_everywhere(ports.store, CHECKS, [*others, *judged])
 
 
 def _moment(kept: bytes | None) -> datetime | None:
@@ -100,59 +121,67 @@ def _moment(kept: bytes | None) -> datetime | None:
 def _told_of(ports: Ports, standing: Sequence[Finding]) -> list[Invoice]:
     """Return the documents that something is told of already."""
     names = {one.record.removeprefix("document ") for one in standing}
-    found = [ports.store.document(name) for name in sorted(names)]
+    found = [_read(ports, name) for name in sorted(names)]
     return [one for one in found if one is not None]
 
 
-def _of_target(ports: Ports, target: str, documents: dict[str, Invoice]) -> dict[str, Invoice]:
+def _read(ports: Ports, name: str) -> Invoice | None:
+    """Read a document; one that cannot be read is told by who bills, and stops no other."""
+    try:
+        return ports.store.document(name)
+    except InputError:
+        return None
+
+
+def _of_target(ports: Ports, target: str, found: Sequence[Invoice | None]) -> list[Invoice]:
     """Leave out what another system is asked about: here it may be a copy for somebody to look at."""
+    documents = [one for one in found if one is not None]
     if not documents:
-        return {}
+        return []
     contracts = {one.key: one for one in ports.store.contracts()}
-    return {
-        key: one
-        for key, one in documents.items()
+    return [
+        one
+        for one in documents
         if target_of(contracts.get(one.contract_key), ports.accounting) == target
-    }
+    ]
 
 
 def _take(
     ports: Ports, target: str, document: Invoice, one: Reported, counts: Counter[str]
-) -> Finding | None:
-    """Move a document as the system says, or return what a person must look at."""
+) -> Iterator[Finding]:
+    """Move a document as the system says, or yield what a person must look at."""
     name = document.number or document.key
     if one.state is CopyState.CANCELLED:
-        return _finding(
+        yield _finding(
             CANCELLED,
             document,
             f"{name} was cancelled in {target} on {one.on}, and the customer still has it.",
             "If nothing is owed, set its status here to Credited once the customer has a credit "
             "note; else reactivate it there.",
         )
-    if not one.same:
-        return _finding(
+    elif not one.same:
+        yield _finding(
             CHANGED,
             document,
             f"{name} was changed in {target}: it comes to {one.total:,f} {document.currency} there, "
             f"and to {document.total.amount:,f} here.",
             "Set it right there; what the customer should pay is changed here, by another bill.",
         )
-    if one.state is CopyState.PARTLY_PAID:
-        return _finding(
+    elif one.state is CopyState.PARTLY_PAID:
+        yield _finding(
             PARTLY_PAID,
             document,
             f"{name} was closed in {target} on {one.on} as partly paid.",
             "Ask for the rest or credit it, then close it there as paid in full.",
         )
-    if one.state is CopyState.PAID and document.status is not DocumentStatus.PAID:
+    elif one.state is CopyState.PAID and document.status is not DocumentStatus.PAID:
         paid = replace(document, status=DocumentStatus.PAID, paid_on=one.on)
         ports.store.settle_document(paid)
         counts["paid"] += 1
-    if one.state is CopyState.OPEN and document.status is DocumentStatus.PAID:
+    elif one.state is CopyState.OPEN and document.status is DocumentStatus.PAID:
         again = replace(document, status=DocumentStatus.HANDED_OFF, paid_on=None)
         ports.store.settle_document(again)
         counts["reopened"] += 1
-    return None
 
 
 def _missing(target: str, document: Invoice) -> Finding:

@@ -241,6 +241,10 @@ class Store(Protocol):
         """Read one document with its lines by its number or key; None when there is none."""
         ...
 
+    def document_keys(self, status: DocumentStatus) -> Sequence[str]:
+        """Return the keys of all documents that stand there, also of those that cannot be read."""
+        ...
+
     def numbers(self, period: str) -> Sequence[str]:
         """Return the numbers of a month's documents, also of those that cannot be read."""
         ...

@@ -266,6 +266,9 @@ class MemoryStore:
     def document(self, name: str) -> Invoice | None:
         return next((one for one in self.papers.values() if name in {one.number, one.key}), None)
 
+    def document_keys(self, status: DocumentStatus) -> Sequence[str]:
+        return sorted(one.key for one in self.papers.values() if one.status is status)
+
     def numbers(self, period: str) -> Sequence[str]:
         own = (one for one in self.papers.values() if f"{one.period.start:%Y-%m}" == period)
         return sorted(one.number for one in own if one.number)

@@ -180,6 +180,13 @@ def test_standard_invoices_of_others_are_none_of_ours(shop, sales, document):
     assert sales.changed_since(now_of(shop) - timedelta(hours=1)) == []
 
 
+def test_what_waits_for_its_payment_is_known_by_key(shop, document):
+    shop.issue(an_invoice(a_line(1, invoice_key="invoice/2"), key="invoice/2", number="INV-2"))
+    assert shop.store.document_keys(DocumentStatus.HANDED_OFF) == [document.key]
+    assert shop.store.document_keys(DocumentStatus.ISSUED) == ["invoice/2"]
+    assert shop.store.document_keys(DocumentStatus.PAID) == []
+
+
 # --- on our side -------------------------------------------------------------------------------------------
 
 

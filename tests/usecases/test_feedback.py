@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.problems import Severity, Unavailable
+from domain.problems import InputError, Severity, Unavailable
 from domain.run import RunStatus
 from invoice.document import DocumentStatus
 from invoice.reported import CopyState
@@ -227,6 +227,30 @@ def test_a_change_just_before_the_last_look_is_seen_by_the_next(office, books):
     books.changed[document.key] -= timedelta(hours=1, minutes=9)
     look(office)
     assert first_of(office).status is DocumentStatus.PAID
+
+
+def test_a_document_that_cannot_be_read_stops_no_other(office, books, monkeypatch):
+    unreadable, document = office.store.documents()
+    read = office.store.document
+    books.note(unreadable, CopyState.PAID)
+    books.note(document, CopyState.PAID)
+
+    def refuse(name):
+        if name == unreadable.key:
+            raise InputError("the row cannot be read")
+        return read(name)
+
+    monkeypatch.setattr(office.store, "document", refuse)
+    look(office)
+    assert office.store.documents()[1].status is DocumentStatus.PAID
+    assert first_of(office) == unreadable
+
+
+def test_the_first_look_of_a_day_reads_no_document_that_is_as_we_have_it(office, monkeypatch):
+    office.clock.advance(timedelta(days=1))
+    monkeypatch.setattr(office.store, "document", None)
+    monkeypatch.setattr(office.store, "documents", None)
+    assert feedback.look(office.ports, "books")["looked_at"] == 2
 
 
 def test_a_copy_of_what_is_for_another_system_is_not_asked_about(office, books):
