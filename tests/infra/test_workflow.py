@@ -91,6 +91,13 @@ def test_the_compiler_the_linter_and_the_security_rules_run_on_every_template():
     assert {f"infra/{name}" for name in tops} == set(re.findall(r"infra/\w+\.bicep\b", said))
 
 
+def test_nothing_is_made_in_the_checkout_before_it_is_packed():
+    before = commands("check").split("infra/scripts/package.py")[0]
+    made = re.findall(r"(?:mkdir|-m venv|--outfile) (\S+)", before)
+    assert len(made) == 3
+    assert [one for one in made if not one.startswith('"$RUNNER_TEMP/')] == []
+
+
 def test_the_package_that_was_checked_is_the_one_that_is_deployed():
     assert "infra/scripts/package.py worker.zip" in commands("check")
     assert "--src worker.zip --build-remote true" in commands("deploy")

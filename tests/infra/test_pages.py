@@ -1,0 +1,88 @@
+"""The pages about deploying say what is so: files, parameters, outputs, names that the product uses."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from app import systems
+from app.callers import ROLES
+from app.settings import Settings
+from infra.checks import language
+from infra.checks.bicep import compute, properties, walk
+from tests.infra.conftest import INFRA, ROOT, schedules
+from transport import claims
+
+PAGE = (ROOT / "docs/deploy.md").read_text()
+FILES = language.read_all(INFRA)
+MAIN = FILES["main.bicep"]
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(re.findall(r"[ (@`/]((?:infra|docs)/[\w./-]+\w)", PAGE)))
+)
+def test_every_file_that_the_page_names_exists(path):
+    assert (ROOT / path).exists()
+
+
+def test_every_parameter_that_the_page_explains_exists_and_the_choices_are_those_allowed():
+    told = set(re.findall(r"`(\w+)`", PAGE.split("## Choices")[1].split("###")[0]))
+    names = {name for name in told if name[0].islower()} - {"dev", "test", "prod"}
+    doors = {"key", "entra", "public", "private"}
+    assert names - doors <= set(MAIN.parameters)
+    allowed = {
+        value
+        for name in ("httpDoor", "network")
+        for value in compute(MAIN.parameters[name].decorators["allowed"], {})
+    }
+    assert allowed == doors
+
+
+def test_every_output_that_the_page_names_exists():
+    for name in re.findall(r"output `(\w+)`", PAGE):
+        assert name in MAIN.outputs
+
+
+def test_every_app_role_is_on_the_page():
+    assert all(f"`{role}`" in PAGE for role in ROLES)
+
+
+def test_the_secret_that_an_administrator_puts_in_is_the_one_that_the_worker_reads():
+    assert f"--name {systems.TOKEN_SECRET} " in PAGE
+    assert f"`{systems.TOKEN_SECRET}`" in (INFRA / "settings.md").read_text()
+
+
+def test_the_hours_that_the_page_keeps_free_are_those_of_the_daily_runs():
+    hours = set()
+    for node in walk(MAIN.variables["schedules"]):
+        if node.type == "object":
+            for name, (_, value) in properties(node).items():
+                assert name in schedules()
+                hour = compute(value, {}).split()[2]
+                hours |= {int(hour)} if hour.isdigit() else set()
+    first, last = re.search(r"between (\d\d):00\s+and (\d\d):00 UTC", PAGE).groups()
+    assert int(first) == min(hours)
+    assert int(last) == max(hours) + 1
+
+
+def test_only_claims_are_deleted_from_the_archive_unless_a_parameter_says_so():
+    rules = {}
+    for node in walk(FILES["modules/archive.bicep"].root):
+        if node.type == "object" and {"definition", "enabled"} <= properties(node).keys():
+            rule = compute(node, {"archive": "archive"})
+            rules[rule["name"]] = rule["definition"]
+    assert set(rules) == {"claims", "raw"}
+    assert rules["claims"]["filters"]["prefixMatch"] == [f"archive/{claims.FOLDER}/"]
+    assert "delete" in rules["claims"]["actions"]["baseBlob"]
+    assert FILES["modules/archive.bicep"].variables["gone"].type == "ternary_expression"
+    for prefix in rules["raw"]["filters"]["prefixMatch"]:
+        assert not f"archive/{claims.FOLDER}/".startswith(prefix)
+    # Only where payloads are raw: reports, claims and what was given up are read when they are wanted.
+    assert rules["raw"]["filters"]["prefixMatch"] == ["archive/raw/", "archive/invoices/"]
+    assert MAIN.parameters["archiveDeleteAfterDays"].optional
+    assert compute(MAIN.parameters["archiveDeleteAfterDays"].node.named_children[-1], {}) == 0
+
+
+def test_the_container_of_the_archive_is_the_one_that_the_worker_uses_by_default():
+    assert compute(MAIN.variables["archive"], {}) == Settings().archive_container
