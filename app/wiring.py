@@ -68,7 +68,7 @@ from transport.claims import Claims
 from transport.mounts import new_session
 from transport.pace import Pace
 from transport.queues import KINDS, MAX_BYTES, AzureQueue, MemoryQueue
-from transport.redaction import Secret
+from transport.redaction import Secret, cleaned
 from transport.session import Http, Patience, Tokens
 
 if TYPE_CHECKING:
@@ -325,7 +325,7 @@ def build(
 
     def keep(name: str, content: bytes) -> None:
         """Keep a raw payload under the day it was read, so that the day can be audited later."""
-        archive.put(f"raw/{systems.now():%Y-%m-%d}/{name}", content)
+        archive.put(f"raw/{systems.now():%Y-%m-%d}/{name}", cleaned(content))
 
     def signers() -> Signers:
         from app import webhook

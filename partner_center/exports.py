@@ -21,7 +21,7 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import ValidationError
@@ -34,6 +34,7 @@ from partner_center.wire import Text, Whole, Wire
 from transport import exact_json
 from transport.blobs import FolderArchive, Stored
 from transport.calls import Threads
+from transport.redaction import conceal
 from transport.session import Answer, Http
 
 _BILLING = "/v1.0/reports/partners/billing"
@@ -295,6 +296,8 @@ class BillingExports:
                 return counter.part(*stored)
 
             journal.add(self._blobs.stream(f"{root}/{quote(wire.name)}?{signature}", receive))
+
+        conceal(dict(parse_qsl(signature)).get("sig", ""))  # storage quotes what it refuses
 
         with Threads(self._parallel) as pool:
             futures = [pool.submit(fetch, wire) for wire in manifest.blobs]

@@ -23,7 +23,7 @@ import requests
 
 from domain.problems import ConfigurationError, NotAuthorised, ServiceError, Throttled, Unavailable
 from transport.mounts import mount_rehosted
-from transport.redaction import Secret, redact
+from transport.redaction import Secret, conceal, redact
 from transport.session import AccessToken, Now, Patience, persist
 
 LOGIN = "https://login.microsoftonline.com"
@@ -125,6 +125,7 @@ class CachedTokens:
             if known and known.token != refused and known.expires_on > limit:
                 return known
             fresh = self._acquire(scopes)
+            conceal(fresh.token)
             self._tokens[scopes] = fresh
             return fresh
 
@@ -291,6 +292,8 @@ class _Entra:
                 ) from None
             if "error" in answer:
                 raise _refusal(answer)
+            if not ("access_token" in answer and "expires_in" in answer):
+                raise Unavailable("a sign-in was answered without a token", service=_SERVICE)
             return answer
 
         return persist(once, patience=self._patience, sleep=self._sleep, jitter=random.random)
@@ -315,7 +318,7 @@ def _refusal(answer: Mapping[str, Any]) -> ServiceError:
         redact(description.splitlines()[0])[:300],
         service=_SERVICE,
         status=status,
-        code=f"AADSTS{number}" if number else str(answer["error"]),
+        code=f"AADSTS{number}" if number else redact(str(answer["error"]))[:100],
         request_id=str(answer.get("correlation_id", "")),
         hint=_HINTS.get(number, ""),
     )

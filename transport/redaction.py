@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+from collections import deque
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
@@ -24,8 +25,11 @@ _SHAPES = (
     re.compile(rf"(?i)(\b(?:{_NAMES})=)[^&\s\"';,<>]+"),
     re.compile(rf'(?i)("(?:{_NAMES})"\s*:\s*)"[^"]*"'),
 )
+_KEY = re.compile(r"AccountKey=([^;]+)")
+"""The secret within a connection string."""
 _SHORTEST = 8
 """Characters of a value that is looked for: a shorter one stands in innocent words."""
+_MOST_PASSING = 64
 _CHATTY = (
     "urllib3.connectionpool",
     "msal.application",
@@ -49,6 +53,14 @@ def redact(text: str) -> str:
     text = scheme.sub(rf"\1\2{_STARS}", text)
     text = pair.sub(rf"\1{_STARS}", text)
     return field.sub(rf'\1"{_STARS}"', text)
+
+
+def cleaned(content: bytes) -> bytes:
+    """Return a payload with the secrets that this process holds replaced, if a system quoted any."""
+    for value in _held():
+        if value.encode() in content:
+            content = content.replace(value.encode(), _STARS.encode())
+    return content
 
 
 class Secret:
@@ -88,6 +100,15 @@ class Secret:
         raise TypeError(msg)
 
 
+_passing: deque[Secret] = deque(maxlen=_MOST_PASSING)
+
+
+def conceal(value: str) -> None:
+    """Let a secret that only passes through (a token, a signature) be recognised where it is echoed."""
+    if value:
+        _passing.append(Secret(value))
+
+
 _registry: WeakValueDictionary[int, Secret] = WeakValueDictionary()
 _registry_lock = threading.Lock()
 
@@ -96,6 +117,7 @@ def _held() -> set[str]:
     """Return the values of all secrets that are alive, as they are and as addresses have them."""
     with _registry_lock:
         texts = {secret._text for secret in _registry.values()}  # noqa: SLF001 - the same module
+    texts |= {key for text in texts for key in _KEY.findall(text)}
     known = {text for text in texts if len(text) >= _SHORTEST}
     return known | {quote(text, safe="") for text in known}
 

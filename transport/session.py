@@ -53,6 +53,9 @@ class AccessToken(NamedTuple):
     token: str
     expires_on: int
 
+    def __repr__(self) -> str:
+        return f"AccessToken(***, expires_on={self.expires_on})"
+
 
 class Tokens(Protocol):
     """Where access tokens come from (see `transport.auth`)."""
