@@ -122,7 +122,7 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
         // An address and a name, no secret: the component takes telemetry from identities only.
         APPLICATIONINSIGHTS_CONNECTION_STRING: component.properties.ConnectionString
         APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
-        // The worker tells for itself (app/exporters.py): the platform's hands over the trace, and no lines.
+        // The worker tells for itself (app/exporters.py): the platform's does not pass its lines on.
         PYTHON_ENABLE_OPENTELEMETRY: 'true'
         AZURE_CLIENT_ID: identityClientId
         // At least batchSize + newBatchThreshold of host.json: each queue has instances of its own.

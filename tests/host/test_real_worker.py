@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import json
 import os
 import re
 import textwrap
@@ -19,6 +20,7 @@ from host.remote import FunctionFailed, WorkerProcess, worker_python
 from host.runner import Host, given, make_containers
 from tests.app.conftest import functions as indexed_here
 from tests.host.conftest import ROOT, Caller, until
+from tests.insights import Listening
 
 PYTHON = worker_python(ROOT)
 MISSING = (
@@ -60,18 +62,26 @@ def test_every_function_runs_under_the_worker_and_asks_for_nothing_but_loopback(
     """One story, because what it rests on takes long to make."""
     with (
         (tmp_path / "worker.log").open("w") as log,
-        closing(WorkerProcess(PYTHON, ROOT, partner.environment(), errors=log.fileno())) as worker,
+        Listening() as insights,
+        closing(
+            WorkerProcess(
+                PYTHON, ROOT, partner.environment(**telling(insights)), errors=log.fileno()
+            )
+        ) as worker,
     ):
         app = load(ROOT, partner.environment(), functions=worker.functions())
         make_containers(app, ("archive",))
         with Host(app, worker) as host:
             runs_are_started_by_http_and_worked_to_their_end(Caller(host), partner)
+            a_run_is_one_trace_that_goes_on_with_the_callers(Caller(host), insights)
             every_timer_leaves_its_message(Caller(host), worker)
             what_is_not_readable_ends_with_its_poison_function(host, partner, worker)
             poison_functions_note_what_was_given_up(Caller(host), worker)
             no_address_answers_a_senseless_call_with_500(Caller(host))
         assert {one.name for one in app.functions} - set(worker.ended) == set()
         assert worker.refused() == []
+    told = {one["name"] for one in insights.rows("customMetrics")}
+    assert {"csp.units", "csp.money", "csp.residual", "csp.poison"} <= told  # sent at its end
 
 
 def runs_are_started_by_http_and_worked_to_their_end(caller, partner):
@@ -86,6 +96,35 @@ def runs_are_started_by_http_and_worked_to_their_end(caller, partner):
         drafts = [one.total.amount for one in here.store.documents()]
     assert sum(drafts) > 0
     assert caller.ask("GET", "/api/runs/sync.2026-11-09").json() == sync
+
+
+def telling(insights):
+    """As the templates set it."""
+    return {
+        "APPLICATIONINSIGHTS_CONNECTION_STRING": insights.connection,
+        "PYTHON_ENABLE_OPENTELEMETRY": "true",
+    }
+
+
+def a_run_is_one_trace_that_goes_on_with_the_callers(caller, insights):
+    """Whatever the platform's worker does with the host's own trace."""
+    theirs = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    sent = caller.ask("POST", "/api/runs", json={"kind": "access"}, headers={"traceparent": theirs})
+    assert sent.status_code == 202
+
+    def traced(run):
+        found = [(json.loads(one["customDimensions"]), one) for one in insights.rows("requests")]
+        return {
+            said["csp.queue"]: one["operation_Id"]
+            for said, one in found
+            if said.get("csp.run") == run
+        }
+
+    until(lambda: {"start", "close"} <= set(traced("access/2026-11-09")), 20, "no spans came")
+    assert set(traced("access/2026-11-09").values()) == {"a" * 32}
+    assert len(set(traced("bill/2026-10").values())) == 1
+    lines = [one["message"] for one in insights.rows("traces")]
+    assert any(line.startswith("run: run=bill/2026-10") for line in lines)
 
 
 def every_timer_leaves_its_message(caller, worker):
