@@ -14,13 +14,11 @@ import json
 import logging
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from datetime import timedelta
-from decimal import Decimal
 from functools import wraps
-from types import MappingProxyType
 from typing import Any, Final, ParamSpec
 
 from opentelemetry import context
@@ -42,12 +40,12 @@ from pydantic import ValidationError
 from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
 from sync.ledger import Later
 from sync.messages import MODELS
+from sync.watch import WatchReport
 from transport.calls import Call, log_call
 from transport.redaction import redact
 
 P = ParamSpec("P")
 
-EMPTY: Final[Mapping[Any, Any]] = MappingProxyType({})
 SCOPE = "csp-billing"
 EVENTS = "csp.events"
 """Name of the logger of the lines that tell of units, runs and messages that were given up."""
@@ -62,6 +60,7 @@ METRICS: Final[Mapping[str, tuple[str, str, str]]] = {
     "csp.throttles": ("counter", "{call}", "calls that were answered with 429, by service"),
     "csp.watch": ("counter", "{report}", "reports of the watch"),
     "csp.run.late": ("gauge", "s", "since when a kind of run should have been, by kind"),
+    "csp.run.failing": ("gauge", "{run}", "runs that failed and have not ended well since, by run"),
     "csp.units.parked": ("gauge", "{unit}", "units of a run that were given up, by run"),
     "csp.poison.waiting": ("gauge", "{message}", "messages on poison queues, by queue"),
     "csp.data.age": ("gauge", "s", "since when a kind of run did not end well, by kind"),
@@ -300,35 +299,33 @@ class Telemetry:
         _line("run", {**told, **more}, run.counts, logging.ERROR if bad else logging.INFO)
 
     @_quietly
-    def watched(
-        self,
-        *,
-        late: Mapping[str, timedelta] = EMPTY,
-        parked: Mapping[str, int] = EMPTY,
-        waiting: Mapping[str, int] = EMPTY,
-        ages: Mapping[str, timedelta] = EMPTY,
-        token_age: timedelta | None = None,
-        residuals: Mapping[tuple[str, str], Decimal] = EMPTY,
-    ) -> None:
-        """Tell what the watch found; what is unknown is left out, and not told as zero.
-
-        By kind of run how late it is, and how long ago one ended well; by run how many of its units
-        were parked, and by currency what is not accounted for; by poison queue what waits.
-        """
-        self._metrics["csp.watch"].add(1)
-        for kind, by in late.items():
-            self._metrics["csp.run.late"].set(by.total_seconds(), {"csp.kind": kind})
-        for run, units in parked.items():
-            self._metrics["csp.units.parked"].set(units, {"csp.run": run})
-        for queue, messages in waiting.items():
-            self._metrics["csp.poison.waiting"].set(messages, {"csp.queue": queue})
-        for kind, age in ages.items():
-            self._metrics["csp.data.age"].set(age.total_seconds(), {"csp.kind": kind})
-        if token_age is not None:
-            self._metrics["csp.token.age"].set(token_age.total_seconds())
-        for (run, currency), residual in residuals.items():
-            where = {"csp.run": run, "csp.currency": currency}
-            self._metrics["csp.residual"].set(float(residual), where)
+    def watched(self, report: WatchReport) -> None:
+        """Tell what the watch found; what is unknown is left out, and not told as zero."""
+        work = _work.get()
+        if work is not None:
+            work.outcome = "looked"
+        told = self._metrics
+        told["csp.watch"].add(1)
+        for late in report.late:
+            by = (report.at - late.since).total_seconds()
+            told["csp.run.late"].set(by, {"csp.kind": late.kind})
+        for failed in report.failed:
+            told["csp.run.failing"].set(1, {"csp.run": failed.key})
+        for run, units in Counter(unit.run_key for unit in report.parked).items():
+            told["csp.units.parked"].set(units, {"csp.run": run})
+        for queue, messages in report.lengths.items():
+            if queue.endswith("-poison"):
+                where = {"csp.queue": queue.removesuffix("-poison")}
+                told["csp.poison.waiting"].set(messages, where)
+        for kind, age in report.ages.items():
+            told["csp.data.age"].set(age.total_seconds(), {"csp.kind": kind})
+        if report.token_age is not None:
+            told["csp.token.age"].set(report.token_age.total_seconds())
+        for one in report.residuals:
+            where = {"csp.run": one.run_key, "csp.currency": one.currency}
+            told["csp.residual"].set(float(one.amount), where)
+        for run in report.asked_again:
+            _line("asked again", {"csp.run": run}, {}, logging.WARNING)
 
     @_quietly
     def gave_up(self, queue: str, body: str | bytes) -> None:

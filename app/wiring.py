@@ -58,6 +58,7 @@ from sync.messages import (
     TakeRequest,
 )
 from sync.ports import WATCHED, NumberRegister, Ports, Queue
+from sync.watch import WatchReport
 from transport.auth import (
     app_tokens,
     identity_tokens,
@@ -189,7 +190,10 @@ class Worker:
         """Work one message; returns what came of it. Which it is, and how often it came, is told."""
         body = self.claims.redeem(body)
         with self.telemetry.message(queue, body, message_id=message_id, tries=tries):
-            return runs.handle(self.ports, queue, body)
+            told = runs.handle(self.ports, queue, body)
+            if isinstance(told, WatchReport):
+                self.telemetry.watched(told)
+            return told
 
     def put_aside(self, queue: str, body: bytes) -> str:
         """Keep a message that nobody can read; returns its name in the archive, the same each time."""

@@ -27,6 +27,7 @@ from opentelemetry.sdk.metrics.export import (
 from app.exporters import CONNECTION, OFF_BY_DEFAULT, once, telemetry_of
 from app.telemetry import METRICS, Telemetry
 from domain.run import ControlTotal, Run, RunStatus, UnitOfWork, UnitStatus
+from sync.watch import LateRun, Residual, WatchReport
 from tests.insights import Insights, Listening
 from transport.calls import Call
 
@@ -144,18 +145,46 @@ def a_run(key="bill/2026-10", status=RunStatus.DONE, residual="0.00", **more):
     )
 
 
-HEALTHY = {
-    "waiting": {"bill": 0, "pull": 0},
-    "ages": {"sync": timedelta(hours=30), "health": timedelta(days=6), "bill": timedelta(days=29)},
-    "token_age": timedelta(days=3),
-    "residuals": {("bill/2026-10", "EUR"): Decimal("0.00")},
-}
+NOW = datetime(2026, 11, 9, 12, tzinfo=UTC)
+
+
+def a_look(**found):
+    """What the watch reports where all is well, but for what is given."""
+    healthy = {
+        "at": NOW,
+        "late": (),
+        "failed": (),
+        "asked_again": (),
+        "parked": (),
+        "lengths": {"bill": 40, "bill-poison": 0, "pull-poison": 0},
+        "ages": {
+            "sync": timedelta(hours=30),
+            "health": timedelta(days=6),
+            "bill": timedelta(days=29),
+        },
+        "token_age": timedelta(days=3),
+        "residuals": (),
+    }
+    return WatchReport(**healthy | found)
+
+
+def late(kind, by):
+    return LateRun(kind=kind, since=NOW - by, sentence="The last good run began long ago.")
+
+
+def parked(customer):
+    return UnitOfWork(
+        key=f"bill/{customer}/2026-10",
+        kind="bill",
+        run_key="bill/2026-10",
+        status=UnitStatus.PARKED,
+    )
 
 
 def well(telemetry):
     """A quarter of an hour in which nothing is wrong."""
     telemetry.tell(a_run())
-    telemetry.watched(**HEALTHY)
+    telemetry.watched(a_look())
     with telemetry.asking("bill/2026-10"):
         telemetry.call(Call("Dataverse", "GET", "h", "/x", 200, 5))
         telemetry.call(Call("Dataverse", "GET", "h", "/x", 429, 5))
@@ -171,16 +200,16 @@ WRONG = {
         [{"run": "bill/2026-10", "currency": "EUR", "residual": 0.01}],
     ),
     "run-late": (
-        lambda one: one.watched(late={"sync": timedelta(hours=3)}),
+        lambda one: one.watched(a_look(late=(late("sync", timedelta(hours=3)),))),
         [{"run_kind": "sync", "minutes_late": 180}],
     ),
     "unit-parked": (
-        lambda one: one.watched(parked={"bill/2026-10": 2}),
+        lambda one: one.watched(a_look(parked=(parked("c1"), parked("c2")))),
         [{"run": "bill/2026-10", "units": 2}],
     ),
-    "token": (lambda one: one.watched(token_age=timedelta(days=61)), [{"days": 61}]),
+    "token": (lambda one: one.watched(a_look(token_age=timedelta(days=61))), [{"days": 61}]),
     "data-age": (
-        lambda one: one.watched(ages={"usage": timedelta(hours=49)}),
+        lambda one: one.watched(a_look(ages={"usage": timedelta(hours=49)})),
         [{"run_kind": "usage", "hours": 49}],
     ),
 }
@@ -212,7 +241,7 @@ def test_what_is_older_than_the_window_fires_no_more(name, all_wrong):
 
 
 def test_messages_on_a_poison_queue_that_nobody_took_fire_too(sent):
-    sent.telemetry.watched(waiting={"bill": 0, "pull": 3})
+    sent.telemetry.watched(a_look(lengths={"bill": 7, "bill-poison": 0, "pull-poison": 3}))
     assert sent.ask("poison") == [{"queue": "pull", "given_up": 0.0, "waiting": 3.0}]
 
 
@@ -222,8 +251,47 @@ def test_a_run_that_failed_fires_until_it_ends_well(sent):
     )
     sent.telemetry.tell(a_run("bill/2026-10", RunStatus.FAILED))
     sent.telemetry.tell(a_run("bill/2026-10", RunStatus.DONE_WITH_HOLDS))
-    (found,) = sent.ask("run-failed")
-    assert (found["run"], found["cause"]) == ("sync/2026-11-09", "Unavailable")
+    assert sent.ask("run-failed") == [{"run": "sync/2026-11-09", "cause": "Unavailable"}]
+
+
+def test_a_run_that_failed_long_ago_is_still_found_by_the_watch(sent):
+    sent.telemetry.watched(a_look(failed=(a_run(status=RunStatus.FAILED),)))
+    assert sent.ask("run-failed") == [{"run": "bill/2026-10", "cause": ""}]
+
+
+def test_a_run_that_the_watch_found_and_that_ended_well_since_fires_no_more(sent):
+    sent.telemetry.watched(a_look(failed=(a_run(status=RunStatus.FAILED),)))
+    sent.telemetry.close()
+    (point,) = [one for one in sent.insights.sent if said(one, "csp.run.failing")]
+    point["time"] = (utc_of(point) - timedelta(minutes=5)).isoformat()
+    line = row_of("run", **{"csp.run": "bill/2026-10", "csp.outcome": "done"})
+    sent.insights.sent.append(line | {"time": datetime.now(UTC).isoformat()})
+    assert sent.insights.query(asked("run-failed"), window=window("run-failed")) == []
+
+
+def row_of(event, **told):
+    """A line of the log as the exporter sends it."""
+    data = {"message": event, "properties": {"csp.event": event, **told}}
+    return {"tags": {}, "data": {"baseType": "MessageData", "baseData": data}}
+
+
+def test_a_residual_that_the_watch_still_finds_goes_on_to_fire(sent):
+    left = Residual(run_key="bill/2026-10", currency="EUR", amount=Decimal("-3.20"))
+    sent.telemetry.watched(a_look(residuals=(left,)))
+    assert sent.ask("residual") == [{"run": "bill/2026-10", "currency": "EUR", "residual": -3.2}]
+
+
+def test_an_unknown_age_of_the_token_is_not_told_as_young(sent):
+    sent.telemetry.watched(a_look(token_age=None))
+    assert sent.ask("token") == []
+    assert not any(said(one, "csp.token.age") for one in sent.insights.sent)
+
+
+def test_a_run_that_lost_its_messages_is_a_line(sent):
+    sent.telemetry.watched(a_look(asked_again=("bill/2026-10",)))
+    sent.telemetry.close()
+    (line,) = sent.insights.rows("traces")
+    assert line["message"] == "asked again: run=bill/2026-10"
 
 
 def test_a_residual_that_is_mended_fires_no_more(sent):
@@ -259,10 +327,10 @@ def test_a_gauge_is_sent_when_it_was_set_and_not_again():
     reader = PeriodicExportingMetricReader(once(exporter), 3_600_000)
     meters = MeterProvider([reader], shutdown_on_exit=False)
     telemetry = Telemetry(meter=meters.get_meter("test"))
-    telemetry.watched(token_age=timedelta(days=61))
+    telemetry.watched(a_look(token_age=timedelta(days=61)))
     for _ in range(3):
         meters.force_flush()
-    telemetry.watched(token_age=timedelta(days=62))
+    telemetry.watched(a_look(token_age=timedelta(days=62)))
     meters.shutdown()
     days = [point / 86400 for point in exporter.points("csp.token.age")]
     assert days == [61, 62]

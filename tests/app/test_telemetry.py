@@ -28,6 +28,7 @@ from tests.app.conftest import functions
 from tests.app.telling import Told, said
 from tests.app.waterfall import rows, svg
 from transport.calls import Call, Threads
+from transport.queues import KINDS
 
 PERIOD = "2026-10"
 EVERY = 7
@@ -261,6 +262,19 @@ def test_what_is_given_up_is_told_in_the_trace_of_its_message(month, monkeypatch
     ]
     while (left := worker.ports.queue.receive("close")) is not None:
         worker.ports.queue.delete(left)
+
+
+def test_the_watch_is_heard_with_what_it_found(month):
+    worker, live = month.worker, month.live
+    live.exporter.clear()
+    before = live.points("csp.watch")
+    worker.look_around()
+    worker.drain()
+    (looked,) = [one for one in live.spans(SpanKind.CONSUMER) if said(one, "csp.queue") == "report"]
+    assert (looked.name, said(looked, "csp.outcome")) == ("report watch", "looked")
+    assert live.points("csp.watch") == {(): before.get((), 0) + 1}
+    assert {("sync",), ("bill",)} <= set(live.points("csp.data.age"))
+    assert live.points("csp.poison.waiting") == {(queue,): 0 for queue in KINDS}
 
 
 def test_what_the_host_runs_is_linked_where_the_message_has_a_trace_of_its_own():
