@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -48,7 +49,7 @@ def main(arguments: list[str]) -> int:
         return made or checks() or tests(rest)
     if command == "host":
         made = make_environment(TEST) or make_node_packages((AZURITE,))
-        return made or run([str(PYTHON), "-m", "host.laptop", *rest])
+        return made or host(rest)
     print((__doc__ or "").strip())
     return 0 if command in {"help", "-h", "--help"} else 2
 
@@ -56,6 +57,15 @@ def main(arguments: list[str]) -> int:
 def app(arguments: list[str]) -> int:
     """Run the product's command line in the environment."""
     return run([str(PYTHON), "-m", "app", *arguments])
+
+
+def host(arguments: list[str]) -> int:
+    """Run the functions on this machine; an interrupt leaves it the time to end what it started."""
+    with subprocess.Popen([str(PYTHON), "-m", "host.laptop", *arguments], cwd=ROOT) as process:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Windows has no polite request: there Ctrl-C reaches the process itself.
+            signal.signal(number, lambda *_: None if os.name == "nt" else process.terminate())
+        return process.wait()
 
 
 def checks() -> int:

@@ -91,8 +91,9 @@ def _run(held: contextlib.ExitStack, options: argparse.Namespace, ending: thread
             return done.returncode
     command, what = host_command(options.port, runner_only=options.runner)
     with _process(command, settings) as host:
-        told = False
-        while host.poll() is None and not ending.wait(0.2):
+        told, parent = False, os.getppid()
+        # Who started it may be killed without a word, and nothing of it must be left then.
+        while host.poll() is None and not ending.wait(0.2) and os.getppid() == parent:
             if not told and _answers(options.port):
                 told = True
                 _say(

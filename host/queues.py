@@ -24,7 +24,7 @@ from typing import Any
 
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.functions.queue import QueueMessage
-from azure.storage.queue import QueueClient
+from azure.storage.queue import LinearRetry, QueueClient
 
 from host.declared import Function, QueueRules
 from host.invocation import Invokes
@@ -36,7 +36,9 @@ POISON = "-poison"
 
 def queue_client(connection: str, name: str, *, create: bool = True) -> QueueClient:
     """Return a queue as it is, text undecoded; made when absent."""
-    client = QueueClient.from_connection_string(connection, name)
+    # Its own patience begins with 15 seconds, in which the host could not be stopped.
+    patience = LinearRetry(backoff=1, retry_total=2, random_jitter_range=0)
+    client = QueueClient.from_connection_string(connection, name, retry_policy=patience)
     if create:
         with contextlib.suppress(ResourceExistsError):
             client.create_queue()

@@ -62,6 +62,29 @@ def test_a_newcomer_without_a_tenant_starts_a_run_with_the_calls_that_are_printe
     assert [each for each in addresses if not closed(int(each))] == []
 
 
+def test_an_interrupt_of_the_command_leaves_nothing_running(tmp_path):
+    """dev.py passes it on as a request to end, and waits for what it started."""
+    folder = tmp_path / "host"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "laptop.py").write_text(
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), print('ended', flush=True), sys.exit(0)))\n"
+        "print('up', flush=True); time.sleep(30)\n"
+    )
+    code = (
+        "import sys; from pathlib import Path; import dev\n"
+        f"dev.ROOT = Path({str(tmp_path)!r}); dev.PYTHON = Path(sys.executable); sys.exit(dev.host([]))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "ended\n"
+        assert process.wait(10) == 0
+
+
 def found(read):
     try:
         return answer(read)[1]
