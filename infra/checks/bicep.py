@@ -1,9 +1,7 @@
 """Read Bicep without the compiler: declarations, references and literal values of a file.
 
 The syntax comes from tree-sitter's grammar of Bicep. It knows no spread operator and no parameter
-files; those are read as a file of variables, which has the same syntax after the first word. Values
-are computed as far as literals, variables, `concat`, `map`, `union` and conditions lead; what depends
-on a deployment is `UNKNOWN`.
+files; those are read as a file of variables, which has the same syntax after the first word.
 """
 
 from __future__ import annotations
@@ -13,13 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from tree_sitter import Language, Node, Parser
 from tree_sitter_bicep import language
-
-UNKNOWN = object()
-"""A value that only a deployment knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,10 +223,10 @@ def text_of(node: Node | None) -> str | None:
         or any(c.type == "interpolation" for c in node.children)
     ):
         return None
-    return "".join(_plain(one) for one in node.named_children)
+    return "".join(plain(one) for one in node.named_children)
 
 
-def _plain(node: Node) -> str:
+def plain(node: Node) -> str:
     """Return a part of a string as it is meant: a quote after a backslash is a quote."""
     return re.sub(r"\\(['\\$])", r"\1", said(node))
 
@@ -286,51 +280,3 @@ def references(node: Node, bound: frozenset[str] = frozenset()) -> Iterator[tupl
             bound |= {said(one.named_children[0]) for one in nested}
     for one in children:
         yield from references(one, bound)
-
-
-def compute(node: Node, known: Mapping[str, Any]) -> Any:
-    """Return what an expression is worth, given names; UNKNOWN where it depends on a deployment."""
-    kind = node.type
-    if kind in {"boolean", "true", "false"}:
-        return said(node) == "true"
-    if kind == "number":
-        return int(said(node))
-    if kind == "null":
-        return None
-    if kind == "identifier":
-        value = known.get(said(node), UNKNOWN)
-        return compute(value, known) if isinstance(value, Node) else value
-    if kind == "parenthesized_expression":
-        return compute(node.named_children[0], known)
-    if kind == "string":
-        parts = [
-            compute(one.named_children[0], known) if one.type == "interpolation" else _plain(one)
-            for one in node.named_children
-        ]
-        return UNKNOWN if UNKNOWN in parts else "".join(str(one) for one in parts)
-    if kind == "array":
-        return [compute(one, known) for one in node.named_children if one.type != "comment"]
-    if kind == "object":
-        return {name: compute(value, known) for name, (_, value) in properties(node).items()}
-    if kind == "call_expression":
-        return _call(node, known)
-    return UNKNOWN
-
-
-def _call(node: Node, known: Mapping[str, Any]) -> Any:
-    name = said(node.named_children[0])
-    arguments = node.named_children[1].named_children
-    if name == "concat":
-        lists = [compute(one, known) for one in arguments]
-        return UNKNOWN if UNKNOWN in lists else [item for one in lists for item in one]
-    if name == "map":
-        items, function = compute(arguments[0], known), arguments[1]
-        if items is UNKNOWN or function.type != "lambda_expression":
-            return UNKNOWN
-        bound, body = said(function.named_children[0]), function.named_children[-1]
-        return [compute(body, {**known, bound: item}) for item in items]
-    if name == "union":
-        objects = [compute(one, known) for one in arguments]
-        known_ones = [one for one in objects if isinstance(one, dict)]
-        return {key: value for one in known_ones for key, value in one.items()}
-    return UNKNOWN

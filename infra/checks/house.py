@@ -14,10 +14,8 @@ from typing import Any
 from tree_sitter import Node
 
 from infra.checks.bicep import (
-    UNKNOWN,
     Fault,
     File,
-    compute,
     properties,
     references,
     said,
@@ -25,6 +23,7 @@ from infra.checks.bicep import (
     walk,
 )
 from infra.checks.expressions import kind_of
+from infra.checks.values import UNKNOWN, compute
 
 HARDENED: Mapping[str, Mapping[str, Any]] = {
     "Microsoft.Storage/storageAccounts": {

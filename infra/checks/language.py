@@ -50,10 +50,15 @@ def read_all(root: Path) -> dict[str, File]:
     return {path.relative_to(root).as_posix(): read(path) for path in found}
 
 
-def check(files: Mapping[str, File]) -> Iterator[Fault]:
-    """Yield every fault of the templates."""
+def together(files: Mapping[str, File]) -> None:
+    """Let files know each other, as modules need."""
     for name, file in files.items():
         file.name, file.others = name, files
+
+
+def check(files: Mapping[str, File]) -> Iterator[Fault]:
+    """Yield every fault of the templates."""
+    together(files)
     for name, file in files.items():
         yield from file.faults
         if name.endswith(".bicepparam"):

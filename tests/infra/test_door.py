@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 from infra.checks import language
-from infra.checks.bicep import compute, properties, walk
+from infra.checks.bicep import properties, walk
+from infra.checks.values import compute
 from tests.infra.conftest import INFRA, ROOT
 
 INDEX = """

@@ -10,7 +10,8 @@ from app import systems
 from app.callers import ROLES
 from app.settings import Settings
 from infra.checks import language
-from infra.checks.bicep import compute, properties, walk
+from infra.checks.bicep import properties, walk
+from infra.checks.values import compute
 from tests.infra.conftest import INFRA, ROOT, schedules
 from transport import claims
 
