@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msal
 import pytest
@@ -14,7 +15,12 @@ from app.settings import Settings
 from app.systems import TOKEN_SECRET
 from domain.problems import NotAuthorised
 from emulator import Emulator, serve
-from tests.app.conftest import command
+from host.declared import App, Function
+from host.invocation import Invoker
+from host.runner import Host
+from tests.app.conftest import command, functions
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Cloud:
@@ -142,8 +148,26 @@ def test_dataverse_is_reached_by_the_identity_in_mode_emulator_too(cloud, tmp_pa
         assert worker.dataverse.who_am_i()["UserId"] == user_id
 
 
-def test_microsofts_library_gets_a_token_for_our_api_and_is_known_by_it(cloud, tmp_path):
-    """A flow's application signs in with MSAL over TLS; its token is judged by the published keys."""
+@contextmanager
+def our_api(worker, monkeypatch):
+    """The HTTP functions on loopback, as the stand-in of the host serves them."""
+    monkeypatch.setattr(wiring, "worker", lambda: worker)
+    found = tuple(
+        Function(
+            name=name,
+            trigger=one.get_trigger().get_dict_repr(),
+            bindings=tuple(binding.get_dict_repr() for binding in one.get_bindings()),
+            call=one.get_user_function(),
+        )
+        for name, one in functions().items()
+    )
+    invoker = Invoker(ROOT, threads=2)
+    with Host(App(functions=found, settings={}), invoker, timers=False, queues=False) as host:
+        yield host.url
+
+
+def test_microsofts_library_signs_a_flow_in_and_our_api_knows_it_and_its_roles(cloud, monkeypatch):
+    """MSAL gets the token over TLS; over HTTP it is judged by the keys that Entra publishes."""
     api = cloud.emulator.principals.register(name="billing")
     flow = cloud.emulator.principals.add(
         kind="application", name="flow", roles=["Runs.Read", "Runs.Start"]
@@ -159,7 +183,25 @@ def test_microsofts_library_gets_a_token_for_our_api_and_is_known_by_it(cloud, t
     )
     token = app.acquire_token_for_client([f"{api.names[1]}/.default"])["access_token"]
     settings = cloud.settings(CSP_HTTP_DOOR="entra", CSP_HTTP_AUDIENCE=api.names[1])
-    with wiring.opened(settings) as worker:
+    # The table of runs need not be there for the door to let somebody in.
+    with wiring.opened(settings) as worker, our_api(worker, monkeypatch) as url:
         bearer = worker.bearers().read(f"Bearer {token}")
+        known = requests.post(
+            f"{url}/api/runs",
+            json={"kind": "sync"},
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+        )
+        nobody = requests.post(f"{url}/api/runs", json={"kind": "sync"}, timeout=30)
+        too_much = requests.post(
+            f"{url}/api/approvals",
+            json={"period": "2026-10"},
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+        )
+        message = worker.ports.queue.receive("start")
     assert bearer.object_id == flow.object_id
     assert bearer.roles == {"Runs.Read", "Runs.Start"}
+    assert (known.status_code, nobody.status_code, too_much.status_code) == (202, 401, 403)
+    assert nobody.headers["WWW-Authenticate"] == "Bearer"
+    assert f"application {flow.client_id}" in message.body
