@@ -210,7 +210,9 @@ def token_store(settings: Settings, systems: Systems) -> RefreshTokenStore:
             now=systems.now,
         )
     else:
-        store = FileTokenStore(settings.state_dir / f"refresh-token.{settings.mode}")
+        store = FileTokenStore(
+            settings.state_dir / f"refresh-token.{settings.mode}", now=systems.now
+        )
     first = systems.first_refresh_token
     return _Seeded(store, first) if first else store
 

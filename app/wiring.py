@@ -6,6 +6,7 @@ and that session can reach nothing else. Heavy imports stay inside, so that `--h
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import time
@@ -34,7 +35,7 @@ from dataverse.requests import RequestRows
 from dataverse.standard_invoice import SALES_INVOICE, SALES_ROLE
 from dataverse.store import DataverseStore
 from dataverse.tables import TABLES
-from domain.problems import ConfigurationError
+from domain.problems import ConfigurationError, ServiceError
 from domain.run import Run
 from domain.tax import TaxPolicy
 from partner_center.client import PartnerCenterClient
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from transport.certificates import Signers
 
 Now = Callable[[], datetime]
+_log = logging.getLogger(__name__)
 ANSWER_SECONDS = 15.0
 """What answers one small question is not waited for longer without a byte."""
 BUSY_WAIT = timedelta(minutes=2)
@@ -107,8 +109,6 @@ class Worker:
     """The same and our own storage, asked within seconds, for probes."""
     registration: WebhookRegistration
     """Where Partner Center posts its events."""
-    token_saved_at: Callable[[], datetime | None]
-    """When the newest refresh token that has signed in was kept; it lives for 90 days from then."""
     signers: Callable[[], Signers]
     """What checks their signatures, made when the first one comes."""
     telemetry: Telemetry
@@ -417,7 +417,17 @@ def build(
         )
         checks["Tax engine"] = engine.reach
     sales = SalesProjection(dataverse) if settings.projection else None
+
+    def token_saved_at() -> datetime | None:
+        """Ask where the token is kept; a vault that is down keeps nobody from looking at the rest."""
+        try:
+            return refresh_tokens.saved_at()
+        except ServiceError as problem:
+            _log.warning("the age of the refresh token is not known: %s", problem)
+            return None
+
     ports = Ports(
+        token_saved_at=token_saved_at,
         partner_center=partner_center,
         directory=directory,
         store=store,
@@ -458,7 +468,6 @@ def build(
             http("partner_center", "Partner Center", None, _scope(settings, "partner_center")),
             user,
         ),
-        token_saved_at=refresh_tokens.saved_at,
         signers=cache(signers),
         bearers=cache(bearers),
         claims=claims,

@@ -29,8 +29,9 @@ _MISSING = "the Key Vault holds no refresh token"
 class FileTokenStore:
     """A file that its owner alone may read, replaced in one step; for laptops and the emulator."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, now: Now = lambda: datetime.now(UTC)) -> None:
         self._path = path
+        self._now = now
 
     def load(self) -> Iterator[Secret]:
         """Read the tokens, newest first; no file: none."""
@@ -58,6 +59,8 @@ class FileTokenStore:
                 file.write(f"{token.reveal()}\n{proved.reveal()}\n")
                 file.flush()
                 os.fsync(file.fileno())
+            moment = self._now().timestamp()  # of the mode's clock: its age is told
+            os.utime(name, (moment, moment))
             Path(name).replace(self._path)
         except BaseException:
             Path(name).unlink(missing_ok=True)

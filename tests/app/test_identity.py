@@ -101,13 +101,22 @@ def test_no_setting_holds_a_secret_and_every_system_is_reached(cloud, tmp_path):
     assert cloud.secret not in asked.out
     with wiring.opened(cloud.settings()) as worker:
         assert worker.dataverse.who_am_i()["UserId"] == user_id
-        assert worker.token_saved_at() is not None
+        assert worker.ports.token_saved_at() is not None
         for check in worker.checks.values():
             check()
     kept = cloud.emulator.vault.versions(TOKEN_SECRET)
     assert all(one.value not in asked.out for one in kept)
     forms = [one for one in cloud.emulator.control.requests() if one["path"].endswith("/token")]
     assert {one["status"] for one in forms} == {200}
+
+
+def test_a_vault_that_is_down_leaves_the_age_of_the_token_unknown(cloud, caplog):
+    with wiring.opened(cloud.settings()) as worker:
+        worker.checks["Partner Center"]()
+        assert worker.ports.token_saved_at() is not None
+        cloud.emulator.control.change(vault_permissions=[])
+        assert worker.ports.token_saved_at() is None
+    assert "the age of the refresh token is not known" in caplog.text
 
 
 def test_an_identity_that_the_registration_does_not_trust_is_told_what_to_enter(cloud):

@@ -7,7 +7,7 @@ import logging
 import random
 import threading
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from azure.core.credentials import AccessToken as AzureToken
@@ -16,12 +16,11 @@ from azure.keyvault.secrets import SecretClient
 
 from domain.problems import ConfigurationError, NotAuthorised, Throttled, Unavailable
 from emulator import Emulator
-from tests.clients.embedded import partner_of
 from transport.auth import Registration, user_tokens
 from transport.mounts import mount_wsgi, new_session
 from transport.redaction import Secret
 from transport.session import Patience
-from transport.token_stores import KeyVaultTokenStore
+from transport.token_stores import FileTokenStore, KeyVaultTokenStore
 from transport.vault import VaultSecret
 
 NAME = "partner-refresh-token"
@@ -431,12 +430,11 @@ def test_a_refused_app_does_not_try_one_token_after_the_other(begun):
     assert [one["system"] for one in asked].count("login") == 1
 
 
-def test_a_file_tells_when_it_was_written(tmp_path):
-    with closing(Emulator(scenario="small")) as emulator:
-        partner = partner_of(emulator, tmp_path)
-        assert partner.store.saved_at() is not None
-    (tmp_path / "refresh-token").unlink()
-    assert partner.store.saved_at() is None
+def test_a_file_tells_when_it_was_written_by_the_clock_of_its_mode(tmp_path):
+    store = FileTokenStore(tmp_path / "token", now=lambda: datetime(2026, 11, 9, tzinfo=UTC))
+    assert store.saved_at() is None
+    store.save(Secret("b"), proved=Secret("a"))
+    assert store.saved_at() == datetime(2026, 11, 9, tzinfo=UTC)
 
 
 # --- other secrets, by their names -------------------------------------------------------------------
