@@ -118,8 +118,14 @@ def _azure(environ: MutableMapping[str, str]) -> Telemetry:
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    # What cannot be sent is dropped: telemetry on a disk that goes away with the instance is none.
-    to = {"connection_string": environ[CONNECTION], "disable_offline_storage": True}
+    # What cannot be sent soon is dropped: telemetry on a disk that goes away with the instance is
+    # none, and an instance that is asked to end must not wait for it.
+    to: dict[str, Any] = {
+        "connection_string": environ[CONNECTION],
+        "disable_offline_storage": True,
+        "retry_total": 1,
+        "timeout": 5,
+    }
     return telemetry_to(
         BatchSpanProcessor(AzureMonitorTraceExporter(**to)),
         PeriodicExportingMetricReader(once(AzureMonitorMetricExporter(**to)), METRICS_EVERY),

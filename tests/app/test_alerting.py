@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -361,6 +362,17 @@ class Kept(MetricExporter):
             if metric["name"] == name
             for point in metric["data"]["data_points"]
         ]
+
+
+@pytest.mark.parametrize("status", [401, 429, 503])
+def test_an_address_that_takes_nothing_holds_nobody_up(status, sent):
+    sent.insights.status = status
+    began = time.monotonic()
+    well(sent.telemetry)
+    assert time.monotonic() - began < 1
+    sent.telemetry.close()
+    assert time.monotonic() - began < 10
+    assert sent.insights.sent == []
 
 
 # --- the form of the files ---------------------------------------------------------------------------

@@ -526,6 +526,20 @@ def test_a_fault_of_the_work_is_told_and_goes_on(month):
     assert span.status.description is None
 
 
+def test_a_run_that_is_not_sampled_has_no_spans_and_all_its_numbers(monkeypatch):
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+    told = Told()
+    telemetry = told.telemetry()
+    with telemetry.asking("bill/2026-10"):
+        body = telemetry.stamp('{"run_key":"bill/2026-10"}')
+    with telemetry.message("bill", body):
+        telemetry.tell(failed())
+    assert told.spans() == []
+    flags = json.loads(body)["trace"].split("-")[3]
+    assert not int(flags, 16) & 1  # so that whoever takes it tells no span either
+    assert told.points("csp.units") == {("bill", "failed"): 1}
+
+
 # --- where it goes -----------------------------------------------------------------------------------
 
 
