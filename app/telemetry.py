@@ -333,7 +333,12 @@ class Telemetry:
         data = _read(body)
         self._metrics["csp.poison"].add(1, {"csp.queue": queue})
         told = {"csp.queue": queue, "csp.run": _id(data.get("run_key"))}
-        _line("gave up", {**told, "csp.readable": "yes" if data else "no"}, {}, logging.ERROR)
+        _line("gave up", told, {}, logging.ERROR)
+
+    @_quietly
+    def put_aside(self, queue: str, name: str) -> None:
+        """Tell that a message that nobody can read is kept, and under which name in the archive."""
+        _line("put aside", {"csp.queue": queue, "csp.kept": name}, {}, logging.WARNING)
 
 
 def _read(body: str | bytes) -> dict[str, Any]:

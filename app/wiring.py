@@ -199,6 +199,7 @@ class Worker:
         """Keep a message that nobody can read; returns its name in the archive, the same each time."""
         name = f"poison/{queue}/{sha256(body).hexdigest()}"
         self.ports.archive.put(name, body)
+        self.telemetry.put_aside(queue, name)
         return name
 
     def postpone(self, queue: str, body: str | bytes, early: Later) -> None:

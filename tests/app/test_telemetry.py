@@ -252,16 +252,28 @@ def test_what_is_given_up_is_told_in_the_trace_of_its_message(month, monkeypatch
     with worker.telemetry.asking("bill/2026-09"):
         unit = BillUnit(run_key="bill/2026-09", customer_id="c1", period="2026-09")
         body = worker.telemetry.stamp(unit.model_dump_json())
+    before = live.points("csp.poison").get(("bill",), 0)
     functions()["give_up_bill"].get_user_function()(func.QueueMessage(id="m9", body=body.encode()))
     (asked,) = live.spans(SpanKind.PRODUCER)
     (given_up,) = [one for one in live.spans(SpanKind.CONSUMER) if one.name == "bill-poison"]
     assert given_up.context.trace_id == asked.context.trace_id
-    assert live.points("csp.poison") == {("bill",): 1}
+    assert live.points("csp.poison")["bill",] == before + 1
     assert [one["csp.run"] for _, one in live.lines() if one.get("csp.event") == "gave up"] == [
         "bill/2026-09"
     ]
     while (left := worker.ports.queue.receive("close")) is not None:
         worker.ports.queue.delete(left)
+
+
+def test_where_a_message_is_kept_that_nobody_can_read_is_told(month, monkeypatch):
+    worker, live = month.worker, month.live
+    monkeypatch.setattr(wiring, "worker", lambda: worker)
+    live.records.clear()
+    body = b'{"colour": "red", "name": "Contoso"}'
+    functions()["bill_customer"].get_user_function()(func.QueueMessage(id="m8", body=body))
+    (kept,) = [one for _, one in live.lines() if one.get("csp.event") == "put aside"]
+    assert worker.ports.archive.read(kept["csp.kept"]) == body
+    assert "Contoso" not in str(live.lines())
 
 
 def test_the_watch_is_heard_with_what_it_found(month):
