@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
 from domain.period import Period
+from domain.problems import WorkerError
 from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
 from sync import due
 from sync.messages import OF_A_MONTH, StartRun
@@ -100,7 +101,7 @@ def look(ports: Ports) -> WatchReport:
     lengths = ports.queue.lengths()
     ages = _ages(runs, now)
     failed = tuple(run for run in _latest(runs) if run.status is RunStatus.FAILED)
-    saved_at = ports.token_saved_at() if ports.token_saved_at else None
+    saved_at = _saved_at(ports)
     return WatchReport(
         at=now,
         late=(*_late(ports, runs, now), *_late_bills(ports)),
@@ -117,6 +118,14 @@ def look(ports: Ports) -> WatchReport:
         token_age=now - saved_at if saved_at else None,
         residuals=tuple(_residuals(runs)),
     )
+
+
+def _saved_at(ports: Ports) -> datetime | None:
+    """Return when the sign-in was renewed; a vault that does not answer keeps nothing else untold."""
+    try:
+        return ports.token_saved_at() if ports.token_saved_at else None
+    except WorkerError:
+        return None
 
 
 def _latest(runs: Iterable[Run]) -> list[Run]:

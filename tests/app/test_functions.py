@@ -164,6 +164,22 @@ def test_the_host_file_has_the_values_for_work_that_is_bound_by_apis():
     assert "retry" not in host  # withdrawn; queue triggers retry by the values above
 
 
+def test_every_value_of_the_host_file_has_its_reason_on_the_page():
+    """One line of the table for each value, with the value as it stands."""
+    host = json.loads((ROOT / "host.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| (.{40,}) \|$", page, flags=re.MULTILINE)
+    assert {name: value for name, value, _ in rows} == dict(leaves(host))
+
+
+def leaves(data, path=""):
+    for name, value in data.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value if isinstance(value, str) else json.dumps(value)
+
+
 # --- what they do ------------------------------------------------------------------------------------
 
 
@@ -557,3 +573,35 @@ def test_what_comes_too_early_is_out_of_sight_until_it_is_time(worker, monkeypat
     assert queue.receive("event") is None
     clock.advance(timedelta(minutes=1))
     assert queue.receive("event").body == "{}"
+
+
+def test_the_look_of_the_watch_is_told_outside(worker, monkeypatch):
+    """What the timer asks for is looked at by the function of its queue, and told in numbers."""
+    told = []
+    monkeypatch.setattr(type(worker.telemetry), "watched", lambda _, **seen: told.append(seen))
+    body_of("watch")(Timer())
+    look = worker.ports.queue.receive("report")
+    body_of("make_report")(message(look.body))
+    (seen,) = told
+    assert (seen["late"], seen["parked"], seen["residuals"]) == ({}, {}, {})
+    assert seen["waiting"] == {f"{kind}-poison": 0 for kind in KINDS}
+
+
+def test_the_health_page_is_drawn_and_kept(worker):
+    worker.ports.queue.send("start", ['{"kind": "health", "day": "2026-11-09"}'])
+    worker.drain()
+    page = worker.ports.archive.read("reports/2026-11-09/health.html").decode()
+    summary = json.loads(worker.ports.archive.read("reports/2026-11-09/summary.json"))
+    assert "There is no run for this period." in page
+    assert (summary["period"], summary["as_of"]) == ("2026-10", "2026-11-09")
+    assert worker.run("health/2026-W46").status is RunStatus.DONE
+
+
+@pytest.mark.parametrize("kind", ["usage", "prices", "access", "renewals"])
+def test_each_daily_run_ends_well_on_the_emulated_partner(worker, kind):
+    for asked in ("sync", kind):
+        worker.ask(asked)
+        worker.drain()
+    run = worker.run(f"{kind}/2026-11-09")
+    assert (run.status, run.problem) == (RunStatus.DONE, "")
+    assert run.counts["units"] >= (0 if kind in {"usage", "access"} else 1)
