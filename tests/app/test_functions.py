@@ -578,13 +578,13 @@ def test_what_comes_too_early_is_out_of_sight_until_it_is_time(worker, monkeypat
 def test_the_look_of_the_watch_is_told_outside(worker, monkeypatch):
     """What the timer asks for is looked at by the function of its queue, and told in numbers."""
     told = []
-    monkeypatch.setattr(type(worker.telemetry), "watched", lambda _, **seen: told.append(seen))
+    monkeypatch.setattr(type(worker.telemetry), "watched", lambda _, report: told.append(report))
     body_of("watch")(Timer())
     look = worker.ports.queue.receive("report")
     body_of("make_report")(message(look.body))
     (seen,) = told
-    assert (seen["late"], seen["parked"], seen["residuals"]) == ({}, {}, {})
-    assert seen["waiting"] == {f"{kind}-poison": 0 for kind in KINDS}
+    assert (seen.late, seen.parked, seen.residuals, seen.asked_again) == ((), (), (), ())
+    assert set(seen.lengths) == {name for kind in KINDS for name in (kind, f"{kind}-poison")}
 
 
 def test_the_health_page_is_drawn_and_kept(worker):
