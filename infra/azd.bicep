@@ -28,6 +28,7 @@ module main 'main.bicep' = {
 }
 
 // azd keeps these as variables, and hands them to its hooks.
+output AZURE_TENANT_ID string = tenant().tenantId
 output AZURE_RESOURCE_GROUP string = group.name
 output WORKER_NAME string = main.outputs.workerName
 output WORKER_URL string = main.outputs.workerUrl

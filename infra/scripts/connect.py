@@ -15,8 +15,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 EXCHANGE = "api://AzureADTokenExchange"
 """Audience of tokens that one identity shows on behalf of an app registration."""
@@ -69,7 +71,7 @@ def trust(tenant: str, client: str, principal: str) -> None:
         "subject": principal,
         "audiences": [EXCHANGE],
     }
-    az([*of_app, "create", "--id", client, "--parameters", json.dumps(wanted)])
+    given("--parameters", wanted, lambda more: az([*of_app, "create", "--id", client, *more]))
     print("trust: the app registration trusts the worker's identity from now on")
 
 
@@ -83,7 +85,8 @@ def user_in_dataverse(url: str, identity: str) -> None:
     users = rows(url, *asked)
     if not users:
         body = {"applicationid": identity, "businessunitid@odata.bind": f"/businessunits({unit})"}
-        rest("post", f"{url}/api/data/v9.2/systemusers", url, body)
+        place = f"{url}/api/data/v9.2/systemusers"
+        given("--body", body, lambda more: rest("post", place, url, more))
         users = rows(url, *asked)
         print("dataverse: made the worker's application user")
     if not users:
@@ -103,22 +106,29 @@ def user_in_dataverse(url: str, identity: str) -> None:
         return
     link = f"{url}/api/data/v9.2/systemusers({user})/systemuserroles_association/$ref"
     role = f"{url}/api/data/v9.2/roles({roles[0]['roleid']})"
-    rest("post", link, url, {"@odata.id": role})
+    given("--body", {"@odata.id": role}, lambda more: rest("post", link, url, more))
     print(f"dataverse: gave the worker's application user the role {ROLE}")
 
 
 def rows(url: str, table: str, where: str, columns: str) -> list[dict[str, Any]]:
     """Read rows of Dataverse as who is signed in."""
-    filtered = f"&$filter={quote(where)}" if where else ""
-    answer = rest("get", f"{url}/api/data/v9.2/{table}?$select={columns}{filtered}", url)
+    asked = [f"$select={columns}", *([f"$filter={where}"] if where else [])]
+    answer = rest("get", f"{url}/api/data/v9.2/{table}", url, ["--url-parameters", *asked])
     found: list[dict[str, Any]] = answer["value"]
     return found
 
 
-def rest(method: str, address: str, resource: str, body: dict[str, Any] | None = None) -> Any:
+def rest(method: str, address: str, resource: str, more: list[str]) -> Any:
     """Call Dataverse with the token of who is signed in to the CLI."""
-    more = ["--body", json.dumps(body)] if body else []
     return az(["rest", "--method", method, "--url", address, "--resource", resource, *more])
+
+
+def given(option: str, content: dict[str, Any], then: Callable[[list[str]], Any]) -> Any:
+    """Hand JSON to the CLI in a file: on Windows its quotes would not come through."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "body.json"
+        path.write_text(json.dumps(content), encoding="utf-8")
+        return then([option, f"@{path}"])
 
 
 def az(arguments: list[str]) -> Any:

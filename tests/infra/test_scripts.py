@@ -21,23 +21,24 @@ state = pathlib.Path({state!r})
 world = json.loads(state.read_text())
 args = sys.argv[1:]
 option = lambda name: args[args.index(name) + 1]
+content = lambda name: json.loads(pathlib.Path(option(name)[1:]).read_text())
 world["calls"].append(args)
 answer = None
 if args[:3] == ["ad", "app", "federated-credential"]:
     if args[3] == "list":
         answer = world["credentials"]
     else:
-        world["credentials"].append(json.loads(option("--parameters")))
+        world["credentials"].append(content("--parameters"))
 elif args[0] == "rest":
-    path = option("--url").split("/api/data/v9.2/")[1].split("?")[0]
+    path = option("--url").split("/api/data/v9.2/")[1]
     if world.get("refuses"):
         sys.exit(world["refuses"])
     if option("--method") == "get":
         answer = {{"value": world["rows"].get(path, [])}}
     elif path == "systemusers":
-        world["rows"]["systemusers"] = [{{"systemuserid": "u1", **json.loads(option("--body"))}}]
+        world["rows"]["systemusers"] = [{{"systemuserid": "u1", **content("--body")}}]
     else:
-        role = json.loads(option("--body"))["@odata.id"]
+        role = content("--body")["@odata.id"]
         held = world["rows"].setdefault("systemusers(u1)/systemuserroles_association", [])
         held.append({{"roleid": role.split("(")[1].rstrip(")")}})
 elif args[:3] == ["functionapp", "config", "appsettings"]:
@@ -122,6 +123,17 @@ def test_connecting_makes_trust_user_and_role(cli):
     assert user["applicationid"] == VALUES["WORKER_IDENTITY_CLIENT_ID"]
     assert user["businessunitid@odata.bind"] == "/businessunits(b1)"
     assert cli.world["rows"]["systemusers(u1)/systemuserroles_association"] == [{"roleid": ROLE}]
+
+
+def test_rows_are_asked_for_by_what_they_are(cli):
+    cli.connect()
+    asked = [one[one.index("--url-parameters") + 1 :] for one in cli.world["calls"] if "get" in one]
+    assert [
+        "$select=roleid",
+        f"$filter=name eq '{WORKER.name}' and _businessunitid_value eq b1",
+    ] in [one[:2] for one in asked]
+    identity = VALUES["WORKER_IDENTITY_CLIENT_ID"]
+    assert f"$filter=applicationid eq {identity}" in [one[1] for one in asked]
 
 
 def test_connecting_twice_changes_nothing(cli):
