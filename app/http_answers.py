@@ -208,6 +208,7 @@ def release(asked: Asked) -> Reply:
         raise Refused(409, f"{found.id} is not released", hint="there is nothing to take back")
     message = TakeRelease(
         finding=found.id,
+        asked_at=asked.worker.ports.now(),
         reason=wanted.reason or "",
         until=wanted.until,
         withdraw=wanted.withdraw,

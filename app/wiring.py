@@ -464,7 +464,9 @@ def build(
         store=store,
         systems=systems,
         checks=checks,
-        readiness=Readiness({**checks, "Archive": lambda: archive.names("ready")}),
+        readiness=Readiness(
+            {**checks, "Archive": lambda: archive.names("ready"), "Queues": ports.queue.lengths}
+        ),
         registration=WebhookRegistration(
             http("partner_center", "Partner Center", None, _scope(settings, "partner_center")),
             user,

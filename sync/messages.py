@@ -1,4 +1,6 @@
-"""What waits on the queues: small keyed messages, one model per queue. Keys only, never data.
+"""What waits on the queues: small keyed messages, one model per queue. Keys, and never data.
+
+The one exception is what a person said: who asks (`by`), and the reason of a release.
 
 `trace` is the W3C trace context (traceparent) of who sent a message: it links what is told of the
 work with what asked for it, decides nothing, and is no part of any key.
@@ -102,10 +104,22 @@ class TakeRelease(_Message):
     """Queue `start` as well: release a finding, or take that back; the finding tells what came."""
 
     finding: FindingName
+    asked_at: AwareDatetime
+    """When: the same message again, later than another one, must not undo that."""
     by: Name
     reason: Reason = ""
     until: date | None = None
     withdraw: bool = False
+
+    @property
+    def key(self) -> str:
+        """Identity: one wish about one finding."""
+        return f"release/{self.finding}/{self.asked_at.astimezone(UTC):%Y%m%dT%H%M%S%f}"
+
+    @property
+    def run_key(self) -> str:
+        """All that was asked for on a day stands together."""
+        return f"release/{self.asked_at.astimezone(UTC):%Y-%m-%d}"
 
 
 class PullUnit(_Message):

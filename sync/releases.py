@@ -22,6 +22,7 @@ from domain.problems import (
 )
 from rules.checks import CHECKS, Room, in_force, judged, why_final
 from sync.findings import current
+from sync.ledger import Ledger, Outcome
 from sync.messages import TakeRelease
 from sync.ports import Ports
 
@@ -133,17 +134,24 @@ def release(ports: Ports, name: str, *, reason: str, by: str, until: date | None
 
 
 def take(ports: Ports, wanted: TakeRelease) -> None:
-    """Do what was asked for by a message; what cannot be done is noted on the finding.
+    """Do once what a message asks for; what cannot be done is noted on the finding.
 
-    A finding whose cause is gone needs neither: nothing holds any more. Twice is once.
+    A finding whose cause is gone needs neither: nothing holds any more.
     """
-    try:
-        if not wanted.withdraw:
-            release(ports, wanted.finding, reason=wanted.reason, by=wanted.by, until=wanted.until)
-        elif find(ports, wanted.finding).released_by:
-            withdraw(ports, wanted.finding, by=wanted.by)
-    except InputError as fault:
-        note(ports, wanted.finding, str(fault))
+
+    def work() -> Outcome:
+        try:
+            if not wanted.withdraw:
+                release(
+                    ports, wanted.finding, reason=wanted.reason, by=wanted.by, until=wanted.until
+                )
+            elif find(ports, wanted.finding).released_by:
+                withdraw(ports, wanted.finding, by=wanted.by)
+        except InputError as fault:
+            note(ports, wanted.finding, str(fault))
+        return Outcome()
+
+    Ledger(ports.store, ports.now).run_once(wanted.key, "release", wanted.run_key, work)
 
 
 def note(ports: Ports, name: str, problem: str) -> None:

@@ -153,6 +153,9 @@ def test_a_flow_calls_what_the_connector_has_with_what_it_takes(path):
             body = resolved(parameter["schema"])
             known |= {f"body/{field}": told for field, told in body["properties"].items()}
             needed |= {f"body/{field}" for field in body.get("required", ())}
+        # 202 with Location would be polled, and what has not begun is not found.
+        polled = "202" in operation["responses"]
+        assert (action.get("operationOptions") == "DisableAsyncPattern") is polled, name
         given = action["inputs"]["parameters"]
         assert needed <= given.keys() <= known.keys(), name
         for parameter, value in given.items():

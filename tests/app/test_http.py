@@ -383,8 +383,8 @@ def test_a_hold_is_released_by_a_message_and_the_finding_tells(own):
     assert (told["holds"], told["release"]) == (True, None)
     assert f"{MARIA} withdrew it" in told["note"]
     # A message that comes twice, or late, changes nothing.
-    late = TakeRelease(finding=one.id, by=MARIA, withdraw=True).model_dump_json()
-    own.handle("start", late)
+    late = TakeRelease(finding=one.id, by=MARIA, withdraw=True, asked_at=own.ports.now())
+    own.handle("start", late.model_dump_json())
     assert fits(ask("read_finding", finding_id=one.id), "GetFinding") == told
 
 
@@ -413,7 +413,8 @@ def test_what_cannot_be_released_is_refused_at_once_or_says_so_on_the_finding(ow
 def test_a_release_of_what_is_gone_meanwhile_changes_nothing(own):
     one = held(own)
     own.store.put_finding(one.closed(date(2026, 11, 9)))
-    message = TakeRelease(finding=one.id, by=MARIA, reason="late").model_dump_json()
+    late = TakeRelease(finding=one.id, by=MARIA, reason="late", asked_at=own.ports.now())
+    message = late.model_dump_json()
     own.handle("start", message)
     own.give_up("start", message)
     assert ask("read_finding", finding_id=one.id).status_code == 404
@@ -600,7 +601,7 @@ def test_ready_names_each_system_and_never_what_it_said(worker, monkeypatch):
     good = ask("ready")
     assert good.status_code == 200
     told = {one["name"]: one for one in data(good)["dependencies"]}
-    assert {"Partner Center", "Microsoft Graph", "Dataverse", "Archive"} <= set(told)
+    assert {"Partner Center", "Microsoft Graph", "Dataverse", "Archive", "Queues"} <= set(told)
     assert all(one["ready"] for one in told.values())
 
     def down():

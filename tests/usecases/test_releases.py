@@ -27,8 +27,9 @@ from domain.problems import (
 from domain.run import RunStatus, UnitStatus
 from invoice.document import DocumentStatus
 from rules.checks import CHECKS
-from sync import drafts, releases
+from sync import drafts, releases, runs
 from sync.findings import current
+from sync.messages import TakeRelease
 from tests.builders import CUSTOMER, a_subscription, an_agreement, day
 from tests.usecases.office import (
     APPROVE,
@@ -67,6 +68,56 @@ def release(office, **terms):
 
 def run_of(office):
     return office.store.run(BILL.run_key)
+
+
+# --- by a message ----------------------------------------------------------------------------------
+
+
+def asked(office, **terms):
+    return TakeRelease(finding=the_hold(office).id, asked_at=office.ports.now(), **ANNA | terms)
+
+
+def taken(office, message):
+    runs.handle(office.ports, "start", message.model_dump_json())
+
+
+def test_a_release_by_a_message_counts_like_one_by_a_command(office):
+    taken(office, asked(office, until=day("2026-11-30")))
+    found = the_hold(office)
+    assert (found.released_by, found.released_until) == ("Anna Finance", day("2026-11-30"))
+    work(office, BILL)
+    assert totals(office) == BOTH
+
+
+def test_a_message_that_comes_again_undoes_nothing_that_came_after_it(office):
+    first = asked(office)
+    taken(office, first)
+    office.clock.advance(timedelta(minutes=1))
+    taken(office, asked(office, by="Ben", reason="", withdraw=True))
+    assert the_hold(office).holds
+    assert office.written(lambda: taken(office, first)) == []
+    assert the_hold(office).holds
+
+
+def test_what_a_message_cannot_have_stands_on_the_finding_and_nobody_is_billed(office):
+    taken(office, asked(office, until=day("2026-11-08")))
+    found = the_hold(office)
+    assert found.holds
+    assert found.release_note.startswith("Not released on 2026-11-09: ")
+    assert "its last day, 2026-11-08, is over" in found.release_note
+
+
+def test_a_message_that_is_given_up_stands_on_the_finding(office):
+    runs.give_up(office.ports, "start", asked(office).model_dump_json(), "no answer from Dataverse")
+    assert the_hold(office).release_note == "Not released on 2026-11-09: no answer from Dataverse."
+
+
+def test_a_message_about_what_is_gone_needs_nothing(office):
+    message = asked(office)
+    office.store.put_finding(the_hold(office).closed(day("2026-11-09")))
+    taken(office, message)
+    runs.give_up(office.ports, "start", message.model_dump_json(), "too late")
+    assert current(office.ports) == []
 
 
 # --- by a command ----------------------------------------------------------------------------------
