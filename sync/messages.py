@@ -9,6 +9,7 @@ work with what asked for it, decides nothing, and is no part of any key.
 from __future__ import annotations
 
 from datetime import UTC, date
+from hashlib import sha256
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
@@ -113,8 +114,10 @@ class TakeRelease(_Message):
 
     @property
     def key(self) -> str:
-        """Identity: one wish about one finding."""
-        return f"release/{self.finding}/{self.asked_at.astimezone(UTC):%Y%m%dT%H%M%S%f}"
+        """Identity: one wish of one moment about one finding."""
+        wish = self.model_dump_json(exclude={"trace"})
+        mark = sha256(wish.encode()).hexdigest()[:8]
+        return f"release/{self.finding}/{self.asked_at.astimezone(UTC):%Y%m%dT%H%M%S%f}-{mark}"
 
     @property
     def run_key(self) -> str:

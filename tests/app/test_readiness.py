@@ -17,7 +17,7 @@ def refuse(fault):
 
 
 def test_what_answers_is_ready():
-    told = Readiness({"A": lambda: None, "B": lambda: []}).look()
+    told = Readiness({"A": lambda: None, "B": list}).look()
     assert told.ready is True
     assert [(one.name, one.ready, one.problem) for one in told.dependencies] == [
         ("A", True, ""),
