@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -43,6 +45,28 @@ def test_it_tests_checks_and_previews_before_it_deploys_with_approval():
     # GitHub asks for approval where an environment demands it: the preview has one that does not.
     assert JOBS["deploy"]["environment"] == "${{ inputs.environment }}"
     assert JOBS["preview"]["environment"] == "${{ inputs.environment }}-preview"
+
+
+@pytest.mark.parametrize(("hour", "may"), [(0, True), (3, True), (4, False), (8, False), (9, True)])
+def test_it_waits_while_the_daily_runs_work(tmp_path, hour, may):
+    (step,) = [one for one in steps("deploy") if one.get("name") == "Not while the daily runs work"]
+    assert step["if"] == "${{ !inputs.anyway }}"
+    date = tmp_path / "date"
+    date.write_text(f"#!/bin/sh\necho '{hour:2d}'\n")
+    date.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-e", "-c", step["run"]], env={"PATH": path}, capture_output=True, check=False
+    )
+    assert (done.returncode == 0) is may
+
+
+def test_the_hours_are_those_that_the_page_names():
+    hours = re.search(
+        r"between (\d\d:00)\s+and (\d\d:00) UTC", (ROOT / "docs/deploy.md").read_text()
+    )
+    (step,) = [one for one in steps("deploy") if one.get("name") == "Not while the daily runs work"]
+    assert all(hour in step["run"] for hour in hours.groups())
 
 
 def test_two_deployments_to_one_environment_wait_for_each_other():
