@@ -72,7 +72,12 @@ class Paper:
 
         self._file = io.BytesIO()
         self._canvas: Any = Canvas(
-            self._file, pagesize=(WIDTH, HEIGHT), invariant=1, lang="en", pdfVersion=(1, 7)
+            self._file,
+            pagesize=(WIDTH, HEIGHT),
+            invariant=1,
+            lang="en",
+            pdfVersion=(1, 7),
+            initialFontName=_fonts()[False],
         )
         self._pdf: Any = self._canvas._doc  # noqa: SLF001 - the library has no door to the structure
         self._canvas.setTitle(title)

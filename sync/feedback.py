@@ -1,8 +1,8 @@
 """Bring back what accounting says of documents: paid, taken back, cancelled, changed, gone.
 
 Each look asks for what changed there since the one before, some minutes doubled; the first look of a
-day asks for every document that is handed off and not paid. So an outage, or a place of the last
-look that was lost, is caught up, and a document that somebody deleted there is noticed within a day.
+day asks for every document that is handed off and not paid, too. So an outage is caught up, a lost
+place of the last look as well, and a document that somebody deleted there is noticed within a day.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ CHECKS = (CANCELLED, CHANGED, PARTLY_PAID, MISSING)
 
 _OVERLAP = timedelta(minutes=10)
 """Asked for once more: two clocks differ, and a change is seen only after it is written."""
+_FORGOTTEN = timedelta(days=31)
+"""So far back is asked where it is not known when it was looked last."""
 _THERE = {DocumentStatus.ISSUED, DocumentStatus.HANDED_OFF, DocumentStatus.PAID}
 
 
@@ -53,15 +55,14 @@ def look(ports: Ports, target: str) -> Counter[str]:
     standing = [one for one in ports.store.findings() if one.check in CHECKS]
     asked = {one.key: one for one in _told_of(ports, standing)}
     whole = last is None or last.date() != now.date()
-    keys = set(asked)
-    if whole:
-        keys |= set(ports.store.document_keys(DocumentStatus.HANDED_OFF))
-    reported = _reported(ports.accounting[target], keys, None if whole else last)
-    # Of all that were asked about, most are open there and come to the same: as we have them.
+    handed = set(ports.store.document_keys(DocumentStatus.HANDED_OFF)) if whole else set()
+    keys = handed | asked.keys()
+    reported = _reported(ports.accounting[target], keys, last or now - _FORGOTTEN)
+    # Of all that are handed off, most are open there and come to the same: as we have them.
     quiet = {
         key
-        for key, one in reported.items()
-        if whole and one.state is CopyState.OPEN and one.same and key not in asked
+        for key in (handed - asked.keys()) & reported.keys()
+        if reported[key].state is CopyState.OPEN and reported[key].same
     }
     looked = sorted({*keys, *reported} - quiet)
     documents = _of_target(ports, target, [asked.get(key) or _read(ports, key) for key in looked])
@@ -83,14 +84,12 @@ def look(ports: Ports, target: str) -> Counter[str]:
 
 
 def _reported(
-    accounting: Accounting, keys: AbstractSet[str], since: datetime | None
+    accounting: Accounting, keys: AbstractSet[str], since: datetime
 ) -> dict[str, Reported]:
-    """Ask about documents, and, since a look, about all that changed."""
-    found = {one.document_key: one for one in accounting.state_of(sorted(keys))}
-    if since is not None:
-        changed = accounting.changed_since(since - _OVERLAP)
-        found |= {one.document_key: one for one in changed}
-    return found
+    """Ask about documents, and about all that changed since a look."""
+    asked = accounting.state_of(sorted(keys))
+    changed = accounting.changed_since(since - _OVERLAP)
+    return {one.document_key: one for one in (*asked, *changed)}
 
 
 def _tell(

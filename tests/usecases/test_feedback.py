@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from domain.problems import InputError, Severity, Unavailable
-from domain.run import RunStatus
+from domain.run import RequestStatus, RunRequest, RunStatus
 from invoice.document import DocumentStatus
 from invoice.reported import CopyState
-from sync import feedback, runs
+from sync import feedback, requests, runs
 from sync.messages import StartRun
 from tests.builders import day
-from tests.fakes import Books
+from tests.fakes import Books, Crash
 from tests.usecases.office import APPROVE, BILL, SYNC, an_office, work
 from tests.usecases.test_handoff import HAND_OFF, connected, contract_names
 
@@ -229,6 +232,73 @@ def test_a_change_just_before_the_last_look_is_seen_by_the_next(office, books):
     assert first_of(office).status is DocumentStatus.PAID
 
 
+def test_what_was_opened_again_before_the_first_look_of_a_day_is_seen_by_it(office, books):
+    document = first_of(office)
+    books.note(document, CopyState.PAID)
+    look(office)
+    office.clock.advance(HOUR)
+    books.note(document, CopyState.OPEN)
+    office.clock.advance(timedelta(days=1))
+    look(office)
+    assert first_of(office) == document
+
+
+ACTIONS = st.lists(
+    st.tuples(
+        st.sampled_from([*CopyState, "other total", "delete", "look", "outage", "crash"]),
+        st.integers(0, 1),
+        st.sampled_from([timedelta(minutes=1), HOUR, timedelta(hours=23)]),
+    ),
+    max_size=14,
+)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(actions=ACTIONS)
+def test_whatever_happens_there_the_next_day_tells_how_it_is(month, tmp_path_factory, actions):
+    office = connected(month, tmp_path_factory.mktemp("random"))
+    books = office.accounting["books"]
+    work(office, HAND_OFF)
+    for what, which, pause in actions:
+        office.clock.advance(pause)
+        document = office.store.documents()[which]
+        if what in set(CopyState):
+            books.note(document, what)
+        elif what == "other total":
+            books.note(document, CopyState.OPEN, "1.00")
+        elif what == "delete":
+            books.has.pop(document.key, None)
+        else:
+            books.down = what == "outage"
+            office.store.fault = Crash() if what == "crash" else None
+            office.store.fault_at = len(office.store.writes) + 1
+            with suppress(Unavailable, Crash):
+                feedback.look(office.ports, "books")
+            books.down, office.store.fault = False, None
+    office.clock.advance(timedelta(days=1))
+    feedback.look(office.ports, "books")
+
+    expected = {
+        CopyState.CANCELLED: "feedback.cancelled",
+        CopyState.PARTLY_PAID: "feedback.partly_paid",
+    }
+    found = {one.record: one.check for one in office.store.findings()}
+    for document in office.store.documents():
+        there, check = books.has.get(document.key), found.get(f"document {document.number}")
+        if there is None:
+            assert check == "feedback.missing" or document.status is DocumentStatus.PAID
+        elif not there.same and there.state is not CopyState.CANCELLED:
+            assert check == "feedback.changed"
+        else:
+            assert check == expected.get(there.state)
+            if there.state is CopyState.PAID:
+                assert document.status is DocumentStatus.PAID
+                assert document.paid_on <= there.on  # the first day on which it was noted
+            if there.state is CopyState.OPEN:
+                assert (document.status, document.paid_on) == (DocumentStatus.HANDED_OFF, None)
+    assert office.written(lambda: feedback.look(office.ports, "books")) == []
+
+
 def test_a_document_that_cannot_be_read_stops_no_other(office, books, monkeypatch):
     unreadable, document = office.store.documents()
     read = office.store.document
@@ -267,6 +337,20 @@ def test_each_connected_system_is_a_unit_of_the_run(office):
     run = look(office)
     units = office.store.units(run.key)
     assert [one.key.rpartition("/")[2] for one in units] == ["books", "ledger"]
+
+
+def test_a_row_in_dynamics_may_ask_for_either(office, books):
+    books.note(first_of(office), CopyState.PAID)
+    office.clock.advance(HOUR)
+    for number, kind in enumerate(("handoff", "feedback")):
+        office.requests.add(RunRequest(id=f"row-{number}", kind=kind))
+    requests.pick_up(office.ports)
+    while office.queue.waiting:
+        runs.handle(office.ports, *office.queue.waiting.popleft())
+    found = [request for request, _ in map(office.requests.get, ("row-0", "row-1"))]
+    assert [one.status for one in found] == [RequestStatus.DONE, RequestStatus.DONE]
+    assert found[1].counts["paid"] == 1
+    assert first_of(office).status is DocumentStatus.PAID
 
 
 def test_with_nothing_connected_a_run_ends_at_once_and_says_so(office):
