@@ -81,7 +81,7 @@ class SigningKeys:
         self._asked_at = now
         try:
             found = self._http.request(
-                "GET", self._path, limit=_KEYS_LIMIT, patience=Patience(tries=2, seconds=3)
+                "GET", self._path, limit=_KEYS_LIMIT, patience=Patience(tries=2, seconds=2)
             ).json()
         except ServiceError:
             return

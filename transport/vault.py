@@ -17,6 +17,8 @@ from transport.redaction import Secret
 SERVICE = "Key Vault"
 FRESH_SECONDS = 3600.0
 """A secret that was replaced in the vault is used from then on at the latest."""
+_PATIENCE: dict[str, Any] = {"retry_total": 3, "connection_timeout": 10, "read_timeout": 30}
+"""Some seconds: of its own the client goes on for minutes, and what fails here is tried again anyhow."""
 _log = logging.getLogger(__name__)
 
 
@@ -26,7 +28,9 @@ def vault_client(vault_url: str, client_id: str = "") -> Any:
 
     # A look-alike on this machine is under no domain of Azure, which its challenge names.
     local = urlsplit(vault_url).hostname in {"127.0.0.1", "localhost"}
-    return SecretClient(vault_url, identity(client_id), verify_challenge_resource=not local)
+    return SecretClient(
+        vault_url, identity(client_id), verify_challenge_resource=not local, **_PATIENCE
+    )
 
 
 class VaultSecret(Secret):

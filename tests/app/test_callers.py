@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 
 import azure.functions as func
 import jwt
@@ -447,6 +451,42 @@ def test_every_route_but_one_asks_who_calls_and_for_a_role(at_the_door, route):
         if call(route, at_the_door.signed(roles=[role])).status_code not in {401, 403}
     ]
     assert len(needed) == 1
+
+
+def test_without_any_key_a_route_says_that_it_cannot_tell_and_not_that_nobody_is_known(
+    fresh, monkeypatch
+):
+    monkeypatch.setattr(wiring, "worker", lambda: fresh.worker)
+    fresh.emulator.control.fail_next("login", path=".*keys", status=503, count=9)
+    assert call("list_runs", fresh.signed()).status_code == 503
+
+
+def test_at_the_door_entra_the_host_leaves_all_but_the_webhooks_to_us():
+    code = (
+        "import function_app\n"
+        "for one in function_app.app.get_functions():\n"
+        "    trigger = one.get_trigger().get_dict_repr()\n"
+        "    if trigger['type'] == 'httpTrigger':\n"
+        "        print(trigger['route'], trigger['authLevel'].value)\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).resolve().parents[2],
+        env={**os.environ, "CSP_HTTP_DOOR": "entra"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    levels = dict(line.split() for line in told.stdout.splitlines())
+    assert set(levels) == {one["route"] for one in ROUTES.values()}
+    assert {route for route, level in levels.items() if level.lower() != "anonymous"} == BY_KEY
+
+
+def test_the_roles_are_those_that_administrators_enter():
+    listed = json.loads(
+        (Path(__file__).resolve().parents[2] / "infra/app-roles.json").read_text(encoding="utf-8")
+    )
+    assert {one["value"] for one in listed} == set(ROLES)
 
 
 def test_only_liveness_is_open_and_webhooks_ask_for_a_key_at_either_door():

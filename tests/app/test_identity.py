@@ -146,6 +146,16 @@ def test_the_secret_of_the_app_is_read_from_the_vault_by_its_name(cloud):
     assert [one for one in cloud.emulator.control.requests() if one["system"] == "vault"]
 
 
+def test_other_secrets_are_named_in_the_same_way(cloud):
+    cloud.emulator.vault.put("hook", "function-key-0001")
+    cloud.emulator.vault.put("engine", "engine-key-0001")
+    settings = cloud.settings(CSP_WEBHOOK_KEY_NAME="hook", CSP_TAX_ENGINE_KEY_NAME="engine")
+    with wiring.opened(settings) as worker:
+        assert worker.settings.webhook_key.reveal() == "function-key-0001"
+        assert worker.settings.tax_engine_key.reveal() == "engine-key-0001"
+        assert "0001" not in f"{worker.settings!r}"
+
+
 def test_dataverse_is_reached_by_the_identity_in_mode_emulator_too(cloud, tmp_path):
     user_id = cloud.admit(cloud.identity)
     variables = {

@@ -259,3 +259,65 @@ def test_required_roles_are_listed_by_their_ids_in_either_case():
         "4d6ac14f-3453-41d0-bef9-a3e0c569773a",
     )
     assert (found.stale_days, found.expiring_days) == (0, 30)
+
+
+# --- sign-in without a secret in the settings --------------------------------------------------------
+
+SECRETLESS = {
+    **{name: value for name, value in CLOUD.items() if name != "CSP_CLIENT_SECRET"},
+    "CSP_KEY_VAULT_URL": "https://partner.vault.azure.net",
+    "CSP_MANAGED_IDENTITY_CLIENT_ID": "0b7c0000-0000-4000-8000-000000000001",
+}
+
+
+@pytest.mark.parametrize(
+    "how", [{"CSP_FEDERATED": "true"}, {"CSP_CLIENT_SECRET_NAME": "app-secret"}]
+)
+def test_the_cloud_needs_no_secret_in_the_settings(how):
+    settings = Settings.from_env(SECRETLESS | how)
+    assert settings.client_secret is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        (
+            SECRETLESS | {"CSP_FEDERATED": "true", "CSP_CLIENT_SECRET": "s3cret"},
+            "CSP_FEDERATED needs no secret",
+        ),
+        (
+            SECRETLESS | {"CSP_FEDERATED": "true", "CSP_CLIENT_SECRET_NAME": "app-secret"},
+            "CSP_FEDERATED needs no secret",
+        ),
+        (
+            {**SECRETLESS, "CSP_FEDERATED": "true", "CSP_MANAGED_IDENTITY_CLIENT_ID": ""},
+            "CSP_FEDERATED needs CSP_MANAGED_IDENTITY_CLIENT_ID",
+        ),
+        (
+            {**CLOUD, "CSP_CLIENT_SECRET_NAME": "app-secret"},
+            "set CSP_CLIENT_SECRET or CSP_CLIENT_SECRET_NAME, not both",
+        ),
+        (
+            {**SECRETLESS, "CSP_CLIENT_SECRET_NAME": "app-secret", "CSP_KEY_VAULT_URL": ""},
+            "CSP_CLIENT_SECRET_NAME needs CSP_KEY_VAULT_URL",
+        ),
+        (
+            SECRETLESS | {"CSP_CLIENT_SECRET_NAME": "app/secret"},
+            "CSP_CLIENT_SECRET_NAME: String should match",
+        ),
+        (
+            {
+                "CSP_WEBHOOK_KEY_NAME": "hook",
+                "CSP_KEY_VAULT_URL": "https://partner.vault.azure.net",
+            },
+            "CSP_WEBHOOK_KEY_NAME cannot be read in mode embedded",
+        ),
+        ({"CSP_FEDERATED": "true"}, "not mode embedded"),
+        ({"CSP_HTTP_DOOR": "entra"}, "door entra needs CSP_HTTP_AUDIENCE"),
+        ({"CSP_HTTP_DOOR": "Entra"}, "CSP_HTTP_DOOR: Input should be 'key' or 'entra'"),
+    ],
+)
+def test_a_sign_in_that_is_said_twice_or_not_wholly_is_refused(variables, sentence):
+    told = refused(**variables)
+    assert sentence in told
+    assert "s3cret" not in told
