@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from tree_sitter import Node
 
 from infra.checks.bicep import File, Resource, after_equals
-from infra.checks.language import read_all, together
+from infra.checks.language import inside_of, read_all, table, together
 from infra.checks.values import UNKNOWN, Known, Later, compute, turns, within
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -141,6 +141,58 @@ def deploy(
     scope = Scope(file=files[template], given={**values, **(more or {})})
     scope.carry_out()
     return scope
+
+
+# --- does what would be sent fit -------------------------------------------------------------------
+
+_PYTHON: Mapping[str, type | tuple[type, ...]] = {
+    "string": str,
+    "int": int,
+    "number": (int, float),
+    "bool": bool,
+    "array": list,
+    "map": dict,
+    "object": dict,
+    "ref": dict,
+}
+
+
+def misfits(made: Iterable[Made]) -> Iterator[str]:
+    """Yield where a resource, its values computed, is not as Microsoft's libraries have its type."""
+    for one in made:
+        for name, known in table()["resources"].items():
+            kind, _, version = name.partition("@")
+            special = version.partition("/")[2]
+            if kind == one.type and special in {"", one.name.rpartition("/")[2]}:
+                whole = {"type": "object", "properties": known["properties"]}
+                yield from _misfits(dict(one.body), whole, one.name)
+
+
+def _misfits(value: Any, spec: Mapping[str, Any], where: str) -> Iterator[str]:
+    if value is None or isinstance(value, Later):
+        return
+    wanted = _PYTHON.get(spec["type"], object)
+    # A boolean is a number in Python and none on the wire.
+    right = isinstance(value, wanted) and (wanted in {bool, object} or not isinstance(value, bool))
+    if not right:
+        yield f"{where} is {json.dumps(value)[:60]}, not of kind {spec['type']}"
+    elif isinstance(value, str) and value not in spec.get("values", [value]):
+        yield f"{where} is {value}, not one of {', '.join(spec['values'])}"
+    elif isinstance(value, list) and "of" in spec:
+        for index, one in enumerate(value):
+            yield from _misfits(one, spec["of"], f"{where}[{index}]")
+    elif isinstance(value, dict):
+        inside = inside_of(spec)
+        for key, one in value.items():
+            if inside is None:
+                yield from _misfits(one, spec.get("of", {"type": "any"}), f"{where}.{key}")
+            elif key not in inside:
+                yield f"{where} has no {key}"
+            else:
+                yield from _misfits(one, inside[key], f"{where}.{key}")
+        for key, one in (inside or {}).items():
+            if one.get("required") and value.get(key) is None:
+                yield f"{where} needs {key}"
 
 
 def main(arguments: list[str]) -> int:

@@ -167,7 +167,7 @@ def _read_of(file: File, node: Node, resource: Resource, path: list[str]) -> Ite
         return
     spec: dict[str, Any] | None = _specification(resource)
     for part in path:
-        inside = _inside(spec)
+        inside = inside_of(spec)
         if inside is None:
             return
         if part not in inside:
@@ -194,7 +194,7 @@ def _specification(resource: Resource) -> dict[str, Any] | None:
     return {"type": "object", "properties": found["properties"]} if found else None
 
 
-def _inside(spec: dict[str, Any] | None) -> dict[str, Any] | None:
+def inside_of(spec: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return the properties below a specification; None where they are open or unknown."""
     if spec is None:
         return None
@@ -233,7 +233,7 @@ def _object(
     *,
     whole: bool = True,
 ) -> Iterator[Fault]:
-    inside = _inside(spec)
+    inside = inside_of(spec)
     if inside is None:
         for _, value in properties(node).values() if spec["type"] == "map" else ():
             yield from _value(file, value, spec["of"], where)

@@ -9,7 +9,7 @@ import pytest
 
 from app.settings import Settings
 from infra.checks import language
-from infra.checks.deployment import deploy, main
+from infra.checks.deployment import deploy, main, misfits
 from infra.checks.values import UNKNOWN, Later
 from tests.infra.conftest import INFRA, ROOT
 from transport.queues import KINDS
@@ -72,6 +72,12 @@ class TestEach:
         assert len(resources) > 40
         assert [place for one in resources for place in unknown(dict(one.body), one.name)] == []
 
+    def test_every_value_is_of_the_kind_and_one_of_the_values_that_microsoft_lists(
+        self, environment
+    ):
+        emails = {"alertEmails": ["a@example.com"], "budgetAmount": 9, "budgetStart": "2026-12-01"}
+        assert list(misfits(made(environment, **emails))) == []
+
     def test_names_are_legal_and_there_once(self, environment):
         resources = made(environment, environmentName="contoso-uat1", prefix="contoso")
         for one in resources:
@@ -116,6 +122,20 @@ class TestEach:
         read = Settings.from_env({**environ, "WEBSITE_SITE_NAME": "func"})
         assert (read.mode, read.federated, read.client_id) == ("cloud", True, GIVEN["clientId"])
         assert read.storage_account_url_queue == "https://x.queue.core.windows.net"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"archiveRedundancy": "Standard_XRS"}, "is Standard_XRS, not one of"),
+        ({"archiveRedundancy": None}, "needs name"),
+        ({"logRetentionDays": "90"}, 'is "90", not of kind int'),
+        ({"maximumInstances": False}, "is false, not of kind int"),
+        ({"extraSettings": {"CSP_BILL_DAY": 9}}, "CSP_BILL_DAY is 9, not of kind string"),
+    ],
+)
+def test_a_parameter_that_azure_would_refuse_is_seen(given, told):
+    assert any(told in one for one in misfits(made("prod", **given))), given
 
 
 def test_public_stores_answer_identities_from_anywhere():
