@@ -412,6 +412,30 @@ def test_calls_are_told_without_query_or_body(http_for):
     assert call.milliseconds >= 0
 
 
+def test_each_try_is_told_with_its_number_and_the_services_request_id(http_for):
+    calls = []
+    http, _ = http_for(
+        failing(503, request_id="one"),
+        ConnectionResetError("cut"),
+        failing(429, Retry_After="1"),
+        ok(request_id="four"),
+        ok(request_id="five"),
+        on_call=calls.append,
+    )
+
+    http.request("GET", "/x")
+    http.request("GET", "/x")
+
+    told = [(one.status, one.tried, one.request_id) for one in calls]
+    assert told == [
+        (503, 1, "one"),
+        (None, 2, ""),
+        (429, 3, ""),
+        (200, 4, "four"),
+        (200, 1, "five"),
+    ]
+
+
 def test_a_download_is_whole_or_absent(http_for, tmp_path):
     whole = ok(b"PK-and-more", Content_Encoding="deflate")  # claimed, not done: kept as it came
     http, script = http_for(ConnectionResetError("cut"), whole)
