@@ -7,6 +7,7 @@ and that session can reach nothing else. Heavy imports stay inside, so that `--h
 from __future__ import annotations
 
 import logging
+import math
 import os
 import tempfile
 import time
@@ -81,6 +82,8 @@ Now = Callable[[], datetime]
 _log = logging.getLogger(__name__)
 KEYS_SECONDS = 5.0
 """Callers wait while signing keys are read; those that are known count on where none come."""
+IN_HOST_SECONDS = 1500.0
+"""What one wait may take within functionTimeout of host.json."""
 ANSWER_SECONDS = 15.0
 """What answers one small question is not waited for longer without a byte."""
 BUSY_WAIT = timedelta(minutes=2)
@@ -144,14 +147,6 @@ class Worker:
     def ask(self, kind: RunKind) -> str:
         """Ask for the run of now, as a timer does: of this day, hour or week; returns its key."""
         return self.request(self._of_now(StartRun(kind=kind)))
-
-    def request_json(self, body: bytes) -> str:
-        """Ask for a run as a flow does; InputError says what does not fit."""
-        message = runs.read("start", body)
-        assert isinstance(message, StartRun)
-        if message.kind not in OF_A_MONTH:
-            message = self._of_now(message)
-        return self.request(runs.checked(message))
 
     def _of_now(self, message: StartRun) -> StartRun:
         now = self.ports.now()
@@ -367,7 +362,10 @@ def build(
             blobs,
             archive,
             now=systems.now,
-            deadline_seconds=settings.export_deadline_seconds,
+            # The host ends a function after half an hour: what is not ready is asked for again.
+            deadline_seconds=min(
+                settings.export_deadline_seconds, IN_HOST_SECONDS if in_cloud_host else math.inf
+            ),
             stores=tuple(f".{host}" for host in settings.export_hosts)
             if settings.mode == "cloud"
             else (systems.urls["blob"],),

@@ -25,6 +25,11 @@ DRAFT = of_room(
         "look for figures that cannot be meant; else report the sentence",
         "there is no bill",
     ),
+    warn(
+        "contract.bill_day",
+        "whether every month has the day from which a contract is billed",
+        "set Bill from this day to 1 to 28 on the billing contract, or empty it",
+    ),
     hold(
         "history.no_start",
         "whether a subscription's history begins with a purchase",

@@ -32,6 +32,7 @@ from rules.pricing import PriceBook
 from rules.rating import Rated, rate_customer
 from rules.validate import validate
 from sync.documents import readable
+from sync.due import check_day
 from sync.findings import (
     concerning,
     current,
@@ -218,6 +219,8 @@ def draft(
     )
     decision = tax.decide(file.tax_profile, customer.id, period.last_day, taxing)
     due = contract.due(period) if contract else None
+    if contract is not None:
+        findings.extend(check_day(contract))
     early = Draft(
         document=None,
         findings=with_unasked(judged(findings, policy, known), known, unasked(contract)),

@@ -13,10 +13,13 @@ from datetime import date
 from domain.contract import BillingContract, counting
 from domain.customer import Customer
 from domain.period import Period, add_months, month_before
+from domain.problems import Finding, Severity
 from domain.run import Run, RunStatus
 from sync.messages import BillUnit
 from sync.ports import Ports
 
+DAYS = range(1, 29)
+"""Days that every month has."""
 MONTHS_BACK = 12
 """How far back a month is looked for that was left open."""
 NOT_DUE = "not_due"
@@ -28,8 +31,26 @@ _ENDED = {RunStatus.DONE, RunStatus.DONE_WITH_HOLDS}
 def due_on(contract: BillingContract | None, month: Period, bill_day: int) -> date:
     """Return the day from which on a month is billed by a contract, or by the partner's own day."""
     own = contract.bill_day if contract is not None else None
-    day = own if own is not None and 1 <= own <= 28 else bill_day
-    return month.end.replace(day=day)
+    return month.end.replace(day=bill_day if own is None or own not in DAYS else own)
+
+
+def check_day(contract: BillingContract) -> list[Finding]:
+    """Tell of a billing day that not every month has: the partner's own day counts in its place."""
+    if contract.bill_day is None or contract.bill_day in DAYS:
+        return []
+    return [
+        Finding(
+            check="contract.bill_day",
+            severity=Severity.WARN,
+            customer_id=contract.customer_id,
+            record=f"billing contract {contract.key}",
+            sentence=(
+                f"The contract is billed from day {contract.bill_day} of the month on, "
+                "which not every month has: it is billed by the day of all contracts."
+            ),
+            hint="set Bill from this day to 1 to 28 on the billing contract, or empty it",
+        )
+    ]
 
 
 def months_open(ports: Ports, day: date) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import date
 
 from pydantic import ValidationError
 
@@ -135,7 +136,7 @@ def checked(message: StartRun) -> StartRun:
     if kind == "approve" and message.day is not None:
         raise InputError(f"{a_kind} is for a month, not for a day", hint="leave the day out")
     if kind in OF_A_MONTH:
-        if message.period is None and (kind == "approve" or message.day is None):
+        if message.period is None:
             raise InputError(f"kind {kind} needs a period", hint="give it as 2026-10")
     elif message.day is None:
         raise InputError(f"a {kind} needs a day", hint="give it as 2026-11-09")
@@ -166,10 +167,10 @@ def start(ports: Ports, message: StartRun) -> Run | None:
 
 def _begin(ports: Ports, message: StartRun) -> tuple[Run | None, bool]:
     """Begin a run; says whether it has ended already, so that nobody will close it."""
-    checked(message)
-    if message.kind == "bill" and message.period is None:
-        _bill_what_is_due(ports, message)
+    if message.kind == "bill" and message.period is None and message.day is not None:
+        _bill_what_is_due(ports, message, message.day)
         return None, True
+    checked(message)
     if message.kind in _WITH_ACCOUNTING and not ports.accounting:
         return _nobody_to_ask(ports, message), True
     releases.settle(ports)
@@ -205,13 +206,12 @@ def _begin(ports: Ports, message: StartRun) -> tuple[Run | None, bool]:
     return run, False
 
 
-def _bill_what_is_due(ports: Ports, message: StartRun) -> None:
+def _bill_what_is_due(ports: Ports, message: StartRun, day: date) -> None:
     """Ask for the bill of each month that may have somebody due by a day."""
-    assert message.day is not None
     asked = [
         message.model_copy(update={"period": month})
-        for month in due.months_open(ports, message.day)
-        if due.due_customers(ports, Period.month(month), message.day)
+        for month in due.months_open(ports, day)
+        if due.due_customers(ports, Period.month(month), day)
     ]
     ports.queue.send("start", [one.model_dump_json() for one in asked])
 

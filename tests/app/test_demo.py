@@ -445,6 +445,19 @@ def test_another_process_that_died_in_the_middle_is_taken_over(copy, demo, tmp_p
         assert worker.store.unit(held.key)[0].status is UnitStatus.HELD
 
 
+def test_the_daily_bill_finds_the_month_as_it_is(copy, demo):
+    """Everybody is billed, some are held: the timer's message changes no document and no number."""
+    with opened(Settings.from_env({"CSP_STATE_DIR": str(copy)})) as worker:
+        worker.ask("bill")
+        worker.drain()
+        assert tuple(worker.store.documents()) == demo.documents
+        run = worker.run("bill/2026-10")
+        assert (run.status, run.totals) == (
+            demo.runs["bill/2026-10"].status,
+            demo.runs["bill/2026-10"].totals,
+        )
+
+
 def test_fresh_forgets_the_demo_and_nothing_else(tmp_path, monkeypatch):
     state = tmp_path / "state"
     (state / "archive").mkdir(parents=True)

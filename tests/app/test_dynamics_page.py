@@ -31,7 +31,7 @@ def worker(tmp_path, monkeypatch):
     with wiring.opened(settings) as made:
         Provisioner(made.dataverse, sleep=made.dataverse.http.sleep, app=None).apply()
         monkeypatch.setattr(wiring, "worker", lambda: made)
-        made.request_json(b'{"kind": "sync"}')
+        made.ask("sync")
         made.drain()
         yield made
 

@@ -1,11 +1,14 @@
 """The same behaviour on Azurite, Microsoft's own look-alike of Azure Storage."""
 
+import json
 import time
 from datetime import timedelta
 
 import pytest
 
-from transport.queues import MAX_TRIES, AzureQueue
+from transport.blobs import BlobArchive
+from transport.claims import Claims
+from transport.queues import KINDS, MAX_BYTES, MAX_TRIES, AzureQueue
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # the SDK keeps its connections open
@@ -47,3 +50,29 @@ def test_who_lost_the_lease_of_a_message_neither_deletes_nor_returns_it(azurite)
     again = queue.receive("event")
     assert again.id == current.id
     queue.delete(again)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_messages_are_counted_leased_ones_too_and_those_that_were_given_up(azurite):
+    queue = AzureQueue(connection_string=azurite, create=True)
+    before = queue.lengths()
+    assert set(before) == {name for kind in KINDS for name in (kind, f"{kind}-poison")}
+    queue.send("report", ["{}", "{}"])
+    leased = queue.receive("report")
+    assert queue.lengths()["report"] - before["report"] == 2
+    queue.delete(leased)
+    assert queue.lengths()["report"] - before["report"] == 1
+    queue.delete(queue.receive("report"))
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_what_is_too_large_for_a_queue_goes_by_way_of_a_container(azurite, tmp_path):
+    archive = BlobArchive("claimed", tmp_path, connection_string=azurite, create=True)
+    claims = Claims(archive, limit=MAX_BYTES)
+    queue = AzureQueue(connection_string=azurite, create=True, claims=claims)
+    large = json.dumps({"note": "é" * MAX_BYTES})
+    queue.send("event", [large])
+    came = queue.receive("event")
+    assert len(came.body) < 300
+    assert claims.redeem(came.body) == large.encode()
+    queue.delete(came)

@@ -59,6 +59,15 @@ def test_a_month_is_due_from_the_contracts_day_of_the_next_month_on(bill_day, ex
     assert due.due_on(contract, OCTOBER, 9) == day(expected)
 
 
+@pytest.mark.parametrize(("bill_day", "told"), [(31, 1), (0, 1), (28, 0), (None, 0)])
+def test_a_day_that_not_every_month_has_is_told_and_the_partners_day_counts(office, bill_day, told):
+    bill_from(office, CUSTOMER, bill_day)
+    work(office, SYNC, BILL)
+    found = [one for one in office.store.findings() if one.check == "contract.bill_day"]
+    assert len(found) == told
+    assert "Fabrikam Toys draft" in totals(office)
+
+
 def test_without_a_contract_the_partners_day_counts():
     assert due.due_on(None, Period.month("2026-12"), 12) == day("2027-01-12")
 

@@ -281,11 +281,18 @@ def test_the_newest_page_is_the_one_that_is_shown(office):
         ({"kind": "health", "day": "2026-11-09", "customer_id": "c1"}, "is for all customers"),
         ({"kind": "approve", "period": "2026-10", "day": "2026-11-09"}, "is for a month, not for"),
         ({"kind": "bill"}, "kind bill needs a period"),
+        ({"kind": "approve"}, "kind approve needs a period"),
     ],
 )
 def test_what_cannot_be_asked_for_is_refused_with_a_sentence(office, fields, sentence):
     with pytest.raises(InputError, match=sentence):
         runs.start(office.ports, StartRun.model_validate(fields))
+
+
+def test_what_a_day_makes_due_is_asked_for_by_the_timer_alone():
+    """Over HTTP there would be no run to look at: each month has its own."""
+    with pytest.raises(InputError, match="kind bill needs a period"):
+        runs.checked(of("bill"))
 
 
 def test_a_week_begins_on_monday_and_belongs_to_the_year_of_its_thursday():
