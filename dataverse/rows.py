@@ -65,6 +65,7 @@ class Rows:
         self._linkable: dict[str, set[str]] = {}
         self._currencies: dict[str, str] = {}
         self._currencies_until = 0.0
+        self._reading_currencies = threading.Lock()
         self._refusals: dict[str, Row] = {}
         self._refusals_until = 0.0
         self._lock = threading.Lock()
@@ -215,17 +216,20 @@ class Rows:
         return next((iso for iso, own in self._currencies.items() if own == row_id), "")
 
     def _read_currencies(self) -> None:
-        if not _is_over(self._currencies_until):
-            return
-        self._currencies_until = time.monotonic() + REMEMBERED
-        query = Query(
-            table="transactioncurrency",
-            select=("transactioncurrencyid", "isocurrencycode"),
-            where="statecode eq 0",
-        )
-        self._currencies = {
-            row["isocurrencycode"]: row["transactioncurrencyid"] for row in self.client.read(query)
-        }
+        """Read them, unless it was just done; who comes while they are read waits for them."""
+        with self._reading_currencies:
+            if not _is_over(self._currencies_until):
+                return
+            query = Query(
+                table="transactioncurrency",
+                select=("transactioncurrencyid", "isocurrencycode"),
+                where="statecode eq 0",
+            )
+            self._currencies = {
+                row["isocurrencycode"]: row["transactioncurrencyid"]
+                for row in self.client.read(query)
+            }
+            self._currencies_until = time.monotonic() + REMEMBERED
 
     # Findings about rows -------------------------------------------------------------------------
 

@@ -1,6 +1,8 @@
 """The store against the emulated environment: equal rows are left alone, faults stay small."""
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from dataverse.client import Query
+from dataverse.client import DataverseClient, Query
 from dataverse.schema import external_key
 from dataverse.store import DataverseStore
 from domain.charge import Reason
@@ -354,6 +356,28 @@ def test_money_is_bound_to_its_currency(environment, store):
         "USD": "USD",
         "EUR": "EUR",
     }
+
+
+def test_who_saves_while_another_reads_the_currencies_waits_for_them(store, monkeypatch):
+    """Units begin together when an instance starts; none may find that there is no currency yet."""
+    reads, reading = [], threading.Event()
+    read = DataverseClient.read
+
+    def slow(self, query):
+        if query.table == "transactioncurrency":
+            reads.append(query)
+            reading.set()
+            time.sleep(0.3)
+        return read(self, query)
+
+    monkeypatch.setattr(DataverseClient, "read", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(store.save, [a_cost_line(1)])
+        assert reading.wait(5)
+        second = pool.submit(store.save, [a_cost_line(2, currency="EUR")])
+        assert (first.result(), second.result()) == (Saved(created=1), Saved(created=1))
+    assert len(reads) == 1
+    assert store.findings() == ()
 
 
 def test_a_currency_that_the_environment_lacks_holds_only_its_own_rows(store):
