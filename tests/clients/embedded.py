@@ -10,7 +10,7 @@ import requests
 
 from emulator import Emulator
 from partner_center.client import PARTNER_CENTER_SCOPE, PartnerCenterClient
-from partner_center.exports import BillingExports
+from partner_center.exports import AZURE_STORES, BillingExports
 from partner_center.graph import GRAPH_SCOPE, GraphDirectory
 from partner_center.prices import PRICE_SCOPE, PriceSheets
 from transport.auth import CachedTokens, Registration, app_tokens, user_tokens
@@ -48,7 +48,8 @@ class Partner:
 
     def exports(self, **options: Any) -> BillingExports:
         graph = self.http("graph", scope=GRAPH_SCOPE, tokens=self.app)
-        given: dict[str, Any] = {"now": self.emulator.clock.now} | options
+        stores = (*AZURE_STORES, self.emulator.base_urls["blob"])
+        given: dict[str, Any] = {"now": self.emulator.clock.now, "stores": stores} | options
         return BillingExports(graph, self.http("blob"), self.archive, **given)
 
     def client(self, **options: Any) -> PartnerCenterClient:

@@ -104,7 +104,7 @@ def test_an_app_alone_is_refused_where_a_user_is_needed(partner):
 def test_only_what_needs_the_user_signs_in_as_one(emulator, partner, client):
     customer_id = next(client.customers()).id
     list(client.invoices())
-    assert len(partner.store.load()) == 2
+    assert len(list(partner.store.load())) == 2
     before = [token.reveal() for token in partner.store.load()]
     assert len(asked(emulator, "login", "token")) == 1
 
