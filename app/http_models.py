@@ -69,7 +69,7 @@ class RunAsked(_Asked):
     kind: RunKind = Field(
         title="What to do",
         description="sync reads Microsoft's side of a day, bill drafts the invoices of a month, "
-        "approve numbers and issues its drafts; docs/power-automate.md tells the others.",
+        "approve numbers and issues its drafts; docs/http.md tells the others.",
         examples=["bill"],
     )
     period: Month | None = Field(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -579,6 +578,16 @@ def test_the_pdf_is_that_of_the_document(worker, demo):
     assert ask("read_pdf", number="INV-209912-0001").status_code == 404
 
 
+def test_a_draft_is_drawn_as_the_customer_would_get_it(own):
+    draft = a_draft(own)
+    name = draft.key.replace("/", ".")
+    response = ask("read_pdf", number=name)
+    assert response.get_body().startswith(b"%PDF-")
+    assert response.headers["Content-Disposition"] == f'attachment; filename="{name}.pdf"'
+    told = fits(ask("read_invoice", number=name), "GetInvoice")
+    assert (told["number"], told["status"], told["issued_on"]) == ("", "draft", None)
+
+
 # Health --------------------------------------------------------------------------------------------
 
 
@@ -617,9 +626,3 @@ def test_ready_names_each_system_and_never_what_it_said(worker, monkeypatch):
 
 def test_the_kinds_of_runs_are_those_of_the_messages():
     assert RunAsked.model_fields["kind"].annotation == StartRun.model_fields["kind"].annotation
-
-
-def test_what_is_asked_is_enough_for_json_alone(worker):
-    """A body is data: what a run's address holds comes from what was checked."""
-    location = ask("start", {"kind": "bill", "period": MONTH}).headers["Location"]
-    assert json.dumps(location) == '"/api/runs/bill.2026-10"'
