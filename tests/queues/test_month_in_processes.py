@@ -19,9 +19,11 @@ from app import demo
 from app.settings import Settings
 from app.wiring import opened
 from dataverse.client import Query
+from dataverse.microsoft_tables import SUBSCRIPTION_EVENT
 from dataverse.schema import KEY, ROW_HASH
-from dataverse.tables import BILLING_RUN, TABLES, UNIT_OF_WORK
+from dataverse.tables import BILLING_CONTRACT, BILLING_RUN, TABLES, UNIT_OF_WORK
 from dataverse.tax_tables import TAX_NUMBER_CHECK
+from domain.problems import FindingState
 from domain.run import RunStatus, UnitStatus
 from host import azurite as storage
 from invoice.pdf import to_pdf
@@ -32,13 +34,22 @@ from transport.queues import KINDS, AzureQueue
 
 SCENARIO = os.environ.get("CSP_TEST_SCENARIO", "small")
 PROCESSES, SEED = 4, 7
-DEATHS = 3 if SCENARIO == "small" else 12
-"""In each run."""
+DEATHS = 4 if SCENARIO == "small" else 12
+"""In each run, if so many come to work."""
 PATIENCE = 60.0 if SCENARIO == "small" else 600.0
-MANY_TRIES = {"AzureFunctionsJobHost__extensions__queues__maxDequeueCount": "12"}
-"""Who dies with a message in its hands uses up a try, and here they die more often than messages may."""
 PERIOD = "2026-10"
+RULES = {
+    "AzureFunctionsJobHost__extensions__queues__" + name: value
+    for name, value in {
+        # Who dies with a message in its hands uses up a try, and here they die more often than any may.
+        "maxDequeueCount": "15",
+        # Four processes that ask sixteen queues without a pause would keep both cores busy.
+        "maxPollingInterval": "00:00:01.5",
+    }.items()
+}
 TOLD_WITH_TIMES = (BILLING_RUN, UNIT_OF_WORK, TAX_NUMBER_CHECK)
+LINKED = (BILLING_CONTRACT, SUBSCRIPTION_EVENT)
+"""Their rows hold ids that Dataverse gave, or had no link yet to a row that came after them."""
 SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -73,11 +84,16 @@ class Month:
         self.units = {
             unit.key: (unit.status, unit.problem) for key in self.runs for unit in store.units(key)
         }
+        self.findings = {
+            (one.check, one.customer_id, one.record, one.sentence)
+            for one in store.findings()
+            if one.state is FindingState.OPEN
+        }
         self.rows = {
             table.name: sorted(
-                (row[KEY], row[ROW_HASH])
+                (row[KEY], "" if table in LINKED else row[ROW_HASH])
+                # Findings that were closed may be those of what was read in another order.
                 for row in client.read(
-                    # Findings that were closed may be those of what was read in another order.
                     Query(table=table.name, select=(KEY, ROW_HASH), where=f"{ROW_HASH} ne null")
                 )
             )
@@ -110,7 +126,7 @@ class Platform:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.queues.unruly", *map(str, (PROCESSES, DEATHS, SEED))],
             cwd=ROOT,
-            env=partner.environment(**MANY_TRIES),
+            env=partner.environment(**RULES),
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -178,8 +194,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # the SDK ke
 def test_processes_died_and_nothing_was_given_up(by_many):
     _, deaths, given_up = by_many
     assert deaths["sync"] == DEATHS
-    assert deaths["bill"]
-    assert deaths["approve"]
+    assert deaths["bill"] >= 2
+    assert deaths["approve"] >= 1
     assert given_up == []
 
 
@@ -188,6 +204,11 @@ def test_documents_are_the_same_to_the_byte_and_numbered_the_same(by_one, by_man
     assert many.numbers == by_one.numbers
     assert all(number for _, number in many.numbers)
     assert many.documents == by_one.documents
+
+
+def test_findings_are_the_same(by_one, by_many):
+    many, *_ = by_many
+    assert many.findings == by_one.findings
 
 
 def test_every_unit_ended_as_it_does_in_one_process(by_one, by_many):

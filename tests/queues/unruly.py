@@ -28,7 +28,7 @@ from transport import queues
 MESSAGE_LEASE = 4
 """Seconds: what a dead process held is soon seen again."""
 LONGEST_WAIT = timedelta(seconds=1)
-DOOMED = range(1, 20)
+DOOMED = range(1, 15)
 """At which of its writing requests a process dies."""
 ROUND = {signal.SIGUSR1}
 
