@@ -6,7 +6,7 @@ yields a record or a `Finding` in its place: one bad record never hides the othe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -28,7 +28,7 @@ from domain.period import Period
 from domain.problems import Decision, Finding, Severity
 from domain.reconciliation import FourWay
 from domain.renewal import Renewal
-from domain.run import Run, RunRequest, UnitOfWork
+from domain.run import Run, RunRequest, UnitOfWork, UnitStatus
 from domain.subscription import (
     CostInvoice,
     CostLine,
@@ -313,6 +313,12 @@ class Store(Protocol):
 
     def units(self, run_key: str) -> Sequence[UnitOfWork]:
         """Read the units of work of a run, by key."""
+        ...
+
+    def unit_counts(
+        self, run_key: str, among: Collection[UnitStatus] = tuple(UnitStatus)
+    ) -> Mapping[UnitStatus, int] | None:
+        """Count the units of a run by status; None where they are too many to be counted at once."""
         ...
 
     def unit(self, key: str) -> tuple[UnitOfWork, str] | None:

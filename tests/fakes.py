@@ -33,7 +33,7 @@ from domain.problems import (
     Severity,
     Unavailable,
 )
-from domain.run import RequestStatus, Run, RunRequest, UnitOfWork
+from domain.run import RequestStatus, Run, RunRequest, UnitOfWork, UnitStatus
 from domain.subscription import (
     CostInvoice,
     CostLine,
@@ -94,6 +94,7 @@ class MemoryStore:
         self.file_faults: dict[str, ServiceError] = {}
         """By document key, what attaching its file comes to."""
         self.ledger: dict[str, tuple[UnitOfWork, str]] = {}
+        self.counted_at_once = 50_000
         self.writes: list[str] = []
         self.fault: BaseException | None = None
         self.fault_at = 0
@@ -363,6 +364,11 @@ class MemoryStore:
 
     def units(self, run_key: str) -> Sequence[UnitOfWork]:
         return [unit for _, (unit, _) in sorted(self.ledger.items()) if unit.run_key == run_key]
+
+    def unit_counts(self, run_key, among=tuple(UnitStatus)):
+        units = [unit for unit, _ in self.ledger.values() if unit.run_key == run_key]
+        found = Counter(unit.status for unit in units if unit.status in among)
+        return None if sum(found.values()) > self.counted_at_once else found
 
     def unit(self, key: str) -> tuple[UnitOfWork, str] | None:
         return self.ledger.get(key)

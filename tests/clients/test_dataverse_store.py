@@ -1180,6 +1180,22 @@ def test_a_unit_is_claimed_under_its_version(store):
     assert list(store.units("bill/2026-11")) == []
 
 
+def test_units_are_counted_by_status_and_too_many_are_said_to_be(environment, store):
+    open_ones = (UnitStatus.QUEUED, UnitStatus.RUNNING, UnitStatus.FAILED)
+    assert store.unit_counts("bill/2026-10") == {}
+    for number, status in enumerate([UnitStatus.QUEUED, *[UnitStatus.SETTLED] * 3]):
+        store.put_unit(a_unit(key=f"bill/{number}/2026-10", status=status), None)
+    store.put_unit(a_unit(key="bill/0/2026-09", run_key="bill/2026-09"), None)
+    expected = {UnitStatus.QUEUED: 1, UnitStatus.SETTLED: 3}
+    assert store.unit_counts(a_unit().run_key) == expected
+    environment.emulator.dataverse.settings.aggregate_limit = 3
+    assert store.unit_counts(a_unit().run_key) is None
+    assert store.unit_counts(a_unit().run_key, open_ones) == {UnitStatus.QUEUED: 1}
+    environment.emulator.dataverse.settings.fail_next("unavailable", count=9)
+    with pytest.raises(Unavailable):
+        store.unit_counts(a_unit().run_key)
+
+
 def test_units_are_linked_to_their_run(environment, store):
     store.save([EVERYTHING[-1]])
     store.put_unit(a_unit(), None)

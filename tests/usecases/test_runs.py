@@ -199,6 +199,23 @@ def test_a_run_is_not_closed_while_a_unit_is_open(office):
     assert office.store.run(BILL.run_key).status is RunStatus.RUNNING
 
 
+@pytest.mark.parametrize("counted_at_once", [0, 1, 50_000])
+def test_a_run_of_more_units_than_can_be_counted_is_closed_by_its_last_one(office, counted_at_once):
+    office.store.counted_at_once = counted_at_once
+    work(office, SYNC)
+    run = office.store.run(SYNC.run_key)
+    assert run.status is RunStatus.DONE
+    assert run.counts["units"] > 2
+
+
+def test_the_end_of_a_unit_reads_no_other_unit(office, monkeypatch):
+    work(office, SYNC)
+    office.queue.send("start", [BILL.model_dump_json()])
+    runs.handle(office.ports, *office.queue.waiting.popleft())
+    monkeypatch.delattr(type(office.store), "units")
+    runs.handle(office.ports, *office.queue.waiting.popleft())
+
+
 def test_closing_a_run_that_is_not_there_is_refused(office):
     with pytest.raises(InputError, match="there is no run bill/2031-01"):
         runs.close(office.ports, "bill/2031-01")
