@@ -18,6 +18,7 @@ from datetime import date, datetime, timedelta
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -268,9 +269,21 @@ class Worker:
             self.systems.emulator.close()
 
 
-@cache
+_building = Lock()
+
+
 def worker() -> Worker:
-    """The worker of this process, for Azure Functions: built at the first message."""
+    """The worker of this process, for Azure Functions: built at the first message, and once.
+
+    Several messages come at once when an instance starts: each would have a worker of its own, that
+    signs in, rotates the refresh token and keeps to the limits without knowing of the others.
+    """
+    with _building:
+        return _built()
+
+
+@cache
+def _built() -> Worker:
     return build(Settings.from_env(os.environ), in_cloud_host=True)
 
 

@@ -7,6 +7,8 @@ import logging
 import re
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -526,7 +528,7 @@ def test_the_worker_of_the_host_needs_a_queue_and_is_built_once(monkeypatch, tmp
     for name in ("CSP_MODE", "CSP_SCENARIO"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CSP_STATE_DIR", str(tmp_path))
-    wiring.worker.cache_clear()
+    wiring._built.cache_clear()
     with pytest.raises(ConfigurationError, match="there is no queue to send messages to"):
         wiring.worker()
     monkeypatch.setenv("CSP_STORAGE_CONNECTION_STRING", "UseDevelopmentStorage=true")
@@ -534,7 +536,25 @@ def test_the_worker_of_the_host_needs_a_queue_and_is_built_once(monkeypatch, tmp
         assert wiring.worker() is wiring.worker()
         wiring.worker().close()
     finally:
-        wiring.worker.cache_clear()
+        wiring._built.cache_clear()
+
+
+def test_messages_that_come_at_once_to_a_new_instance_share_one_worker(monkeypatch):
+    built = []
+
+    def slow(settings, *, in_cloud_host):
+        time.sleep(0.1)
+        built.append(object())
+        return built[-1]
+
+    monkeypatch.setattr(wiring, "build", slow)
+    wiring._built.cache_clear()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            given = list(pool.map(lambda _: wiring.worker(), range(4)))
+    finally:
+        wiring._built.cache_clear()
+    assert given == built * 4
 
 
 def test_what_another_worker_holds_is_sent_anew_until_it_is_free(worker, monkeypatch):
