@@ -193,7 +193,7 @@ OPERATIONS = (
         says="An invoice or credit note with all its lines and the reasons of each.",
         of_path=(_NUMBER,),
         answers=InvoiceShown,
-        refusals=(404,),
+        refusals=(404, 409),
     ),
     Operation(
         id="GetInvoicePdf",
@@ -203,7 +203,7 @@ OPERATIONS = (
         says="The document as the customer gets it.",
         of_path=(_NUMBER,),
         answers=None,
-        refusals=(404,),
+        refusals=(404, 409),
     ),
     Operation(
         id="ExplainLine",
@@ -213,7 +213,7 @@ OPERATIONS = (
         says="Why one line asks for what it asks, down to the lines of Microsoft's invoice.",
         of_path=(_NUMBER, _LINE),
         answers=LineExplained,
-        refusals=(404,),
+        refusals=(404, 409),
         visibility="advanced",
     ),
 )

@@ -323,7 +323,10 @@ def _named(asked: Asked) -> Invoice:
 
 def _document(worker: Worker, name: str) -> Invoice:
     """Return a document by number, or by key with points for slashes; a number has none."""
-    found = worker.store.document(as_key(name))
+    try:
+        found = worker.store.document(as_key(name))
+    except InputError as fault:  # what is stored is at fault, and not who asks
+        raise Refused(409, f"the document cannot be read: {fault}", hint=fault.hint) from None
     if found is None:
         raise Refused(404, "there is no such document", hint="give a number or a draft's key")
     return found

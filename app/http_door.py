@@ -7,6 +7,7 @@ wrong is an error and a hint; what goes wrong before it is known who calls is to
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,11 +18,12 @@ from pydantic import BaseModel
 from app.callers import Caller, Forbidden, Unauthenticated, caller_of
 from app.http_models import Alive, Fault
 from app.http_reading import Refused
-from domain.problems import InputError, WorkerError
+from domain.problems import InputError, ServiceError, WorkerError
 
 if TYPE_CHECKING:
     from app.wiring import Worker
 
+AGAIN_SECONDS = 30
 _SAFE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _NOBODY = Caller(name="", object_id="", roles=frozenset())
 _log = logging.getLogger(__name__)
@@ -81,7 +83,13 @@ def respond(
     except InputError as fault:
         return written(_fault(400, str(fault), fault.hint))
     except WorkerError as fault:
-        return written(_fault(503, str(fault), fault.hint))
+        return written(_fault(503, str(fault), fault.hint, _again(fault)))
+
+
+def _again(fault: WorkerError) -> Mapping[str, str]:
+    """Say when to ask again: as the system said, and soon where it said nothing."""
+    seconds = fault.retry_after if isinstance(fault, ServiceError) else None
+    return {"Retry-After": str(math.ceil(AGAIN_SECONDS if seconds is None else seconds))}
 
 
 def written(reply: Reply) -> func.HttpResponse:

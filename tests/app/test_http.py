@@ -578,6 +578,39 @@ def test_the_pdf_is_that_of_the_document(worker, demo):
     assert ask("read_pdf", number="INV-209912-0001").status_code == 404
 
 
+def test_a_document_that_a_person_broke_is_told_as_such(worker, monkeypatch):
+    from domain.problems import InputError
+
+    def broken(*_):
+        raise InputError("csp_invoice INV-1: csp_currency is empty", hint="enter it again")
+
+    monkeypatch.setattr(type(worker.store), "document", broken)
+    for name, operation in (
+        ("read_invoice", "GetInvoice"),
+        ("read_pdf", "GetInvoicePdf"),
+        ("explain", "ExplainLine"),
+    ):
+        response = ask(name, number="INV-1", line="1")
+        assert response.status_code == 409
+        told = fits(response, operation)
+        assert told["error"] == (
+            "the document cannot be read: csp_invoice INV-1: csp_currency is empty"
+        )
+        assert told["hint"] == "enter it again"
+
+
+@pytest.mark.parametrize(("asked", "told"), [(None, "30"), (12.2, "13"), (0, "0")])
+def test_a_system_that_is_down_says_when_to_ask_again(worker, monkeypatch, asked, told):
+    def down(*_):
+        raise Unavailable("busy", service="Dataverse", status=503, retry_after=asked)
+
+    monkeypatch.setattr(type(worker.store), "run", down)
+    response = ask("read", run_id="bill.2026-10")
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == told
+    assert fits(response, "GetRun")["error"] == "Dataverse 503: busy"
+
+
 def test_a_draft_is_drawn_as_the_customer_would_get_it(own):
     draft = a_draft(own)
     name = draft.key.replace("/", ".")
