@@ -70,8 +70,14 @@ class Secret:
 
     def __init__(self, text: str) -> None:
         self._text = text
+        self._remember()
+
+    def _remember(self) -> None:
+        """Let this value be recognised for as long as it is held."""
+        global _number  # noqa: PLW0603 - counts what came
         with _registry_lock:
             _registry[id(self)] = self
+            _number += 1
 
     def reveal(self) -> str:
         """Return the secret itself: call it where it goes on the wire, nowhere else."""
@@ -111,15 +117,21 @@ def conceal(value: str) -> None:
 
 _registry: WeakValueDictionary[int, Secret] = WeakValueDictionary()
 _registry_lock = threading.Lock()
+_number = 0
+_known: tuple[tuple[int, int], tuple[str, ...]] = ((0, 0), ())
 
 
-def _held() -> set[str]:
+def _held() -> tuple[str, ...]:
     """Return the values of all secrets that are alive, as they are and as addresses have them."""
+    global _known  # noqa: PLW0603 - made anew when secrets came or went
     with _registry_lock:
-        texts = {secret._text for secret in _registry.values()}  # noqa: SLF001 - the same module
-    texts |= {key for text in texts for key in _KEY.findall(text)}
-    known = {text for text in texts if len(text) >= _SHORTEST}
-    return known | {quote(text, safe="") for text in known}
+        state = (_number, len(_registry))
+        if _known[0] != state:
+            texts = {secret._text for secret in _registry.values()}  # noqa: SLF001 - the same module
+            texts |= {key for text in texts for key in _KEY.findall(text)}
+            texts = {text for text in texts if len(text) >= _SHORTEST}
+            _known = (state, tuple(texts | {quote(text, safe="") for text in texts}))
+        return _known[1]
 
 
 class _Redacting(logging.Filter):

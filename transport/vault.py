@@ -63,6 +63,7 @@ class VaultSecret(Secret):
             if self._read_at is None or now - self._read_at >= FRESH_SECONDS:
                 try:
                     self._text = self._read()
+                    self._remember()
                 except ServiceError as problem:
                     if self._read_at is None:
                         raise
