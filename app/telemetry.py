@@ -156,7 +156,7 @@ class Telemetry:
     ) -> Iterator[None]:
         """Go on with a message's trace while it is worked, and tell what came of it.
 
-        A message that finds its unit settled is told as `settled before`: so duplicates show.
+        A message that finds nothing to do for its unit is told as `unchanged`: so duplicates show.
         """
         data, run_key = _read(body), ""
         with suppress(ValidationError, KeyError):  # of what is not readable less is told
@@ -182,7 +182,7 @@ class Telemetry:
             finally:
                 _work.reset(token)
                 if queue in _OF_UNITS:
-                    work.outcome = work.outcome or "settled before"
+                    work.outcome = work.outcome or "unchanged"
                 _mark(span, {"csp.outcome": work.outcome})
 
     @contextmanager
