@@ -18,7 +18,7 @@ from sync import health, renewals, runs
 from sync.messages import StartRun
 from sync.renewals import SHEETS
 from tests.builders import ALWAYS, CUSTOMER, PRODUCT, SKU, a_customer, day
-from tests.usecases.office import BILL, NORTHWIND, SYNC, an_office, work
+from tests.usecases.office import BILL, NORTHWIND, SYNC, an_office, at_random, work
 
 
 @pytest.fixture
@@ -68,6 +68,19 @@ def test_what_the_sync_of_the_day_has_read_is_not_read_again(office):
     work(office, of("usage"), of("access"))
     assert {key: unit.attempt for key, (unit, _) in office.store.ledger.items()} == worked
     assert office.store.run("usage/2026-11-09").status is RunStatus.DONE
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_runs_that_share_units_at_the_same_time_all_end_well(office, seed):
+    """Whose message comes first works the unit; the other finds it settled."""
+    asked = [SYNC, of("usage"), of("access")]
+    office.queue.send("start", [one.model_dump_json() for one in asked])
+    deliver = at_random(seed)
+    while office.queue.waiting:
+        runs.handle(office.ports, *deliver(office))
+    ended = {run.key: run.status for run in office.store.runs()}
+    assert ended == {one.run_key: RunStatus.DONE for one in asked}
+    assert {unit.attempt for unit, _ in office.store.ledger.values()} == {1}
 
 
 def test_a_relationship_that_changes_outside_of_a_sync_has_its_customer_checked(office):
