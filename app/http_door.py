@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from app.wiring import Worker
 
 AGAIN_SECONDS = 30
+PATIENCE_SECONDS = 20.0
+"""For a failing system: the platform cuts an answer after 230 seconds, a flow after 120."""
 _SAFE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _NOBODY = Caller(name="", object_id="", roles=frozenset())
 _log = logging.getLogger(__name__)
@@ -65,6 +67,7 @@ def respond(
     `needs` empty: the host has asked for a key, and who posts is known by what it signs.
     """
     from app import wiring
+    from transport.session import hurried
 
     try:
         worker = wiring.worker()
@@ -73,9 +76,10 @@ def respond(
         hint = "ask who runs it: its log and check-config say why"
         return written(_fault(503, "the worker is not ready", hint))
     try:
-        caller = caller_of(req, needs, worker) if needs else _NOBODY
-        with worker.telemetry.caller(req.headers.get("traceparent", "")):
-            return written(answer(Asked(req=req, worker=worker, caller=caller)))
+        with hurried(PATIENCE_SECONDS):
+            caller = caller_of(req, needs, worker) if needs else _NOBODY
+            with worker.telemetry.caller(req.headers.get("traceparent", "")):
+                return written(answer(Asked(req=req, worker=worker, caller=caller)))
     except (Unauthenticated, Forbidden) as fault:
         return written(_fault(fault.status, str(fault), fault.hint, fault.headers))
     except Refused as fault:

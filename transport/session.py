@@ -13,6 +13,8 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -135,6 +137,23 @@ class Patience:
         if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             return tries == 1 and self.timeouts
         return problem.status is None or problem.status in _REPEATED
+
+
+HURRIED_TRIES = 3
+_CAP: ContextVar[float] = ContextVar("seconds of patience at most", default=math.inf)
+
+
+@contextmanager
+def hurried(seconds: float) -> Iterator[None]:
+    """Have little patience inside, as somebody waits for the answer.
+
+    Per call: at most so many seconds between tries, as many without a byte, and three tries.
+    """
+    before = _CAP.set(seconds)
+    try:
+        yield
+    finally:
+        _CAP.reset(before)
 
 
 def persist(
@@ -317,12 +336,21 @@ class Http:
             except _TokenRefused as problem:
                 raise problem.cause from None
 
+        chosen = replace(patience or self.patience, only_refused=not repeatable)
+        if math.isfinite(cap := _CAP.get()):
+            tries = min(chosen.tries, HURRIED_TRIES)
+            chosen = replace(chosen, seconds=min(chosen.seconds, cap), tries=tries)
         return persist(
             once,
-            patience=replace(patience or self.patience, only_refused=not repeatable),
+            patience=chosen,
             sleep=self.sleep,
             jitter=self._jitter,
         )
+
+    def _silence(self) -> float | None:
+        """Return the seconds without a byte that are waited for; None: those of the session."""
+        cap = _CAP.get()
+        return self._timeout if math.isinf(cap) else min(self._timeout or cap, cap)
 
     def _paced(
         self, request: _Request, read: Callable[[requests.Response], T], refused: str = ""
@@ -330,7 +358,7 @@ class Http:
         if self.pace is None:
             return self._once(request, read, refused)
         try:
-            with self.pace.turn(self.patience.seconds) as turn:
+            with self.pace.turn(min(self.patience.seconds, _CAP.get())) as turn:
                 try:
                     return self._once(request, read, refused, turn)
                 except Throttled as problem:
@@ -372,7 +400,7 @@ class Http:
                 auth=_Bearer(token),
                 stream=True,
                 allow_redirects=False,
-                timeout=self._timeout,
+                timeout=self._silence(),
             ) as response:
                 status = response.status_code
                 request_id = request_id_of(response.headers)

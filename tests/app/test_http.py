@@ -611,6 +611,16 @@ def test_a_system_that_is_down_says_when_to_ask_again(worker, monkeypatch, asked
     assert fits(response, "GetRun")["error"] == "Dataverse 503: busy"
 
 
+def test_a_failing_system_is_not_waited_for_longer_than_a_flow_waits(own):
+    """Embedded, waiting passes on the emulators' clock."""
+    clock, control = own.systems.emulator.clock, own.systems.emulator.control
+    before = clock.now()
+    control.fail_next("dataverse", status=503, count=100)
+    response = ask("read", run_id="bill.2026-10")
+    assert response.status_code == 503
+    assert clock.now() - before <= timedelta(seconds=20)
+
+
 def test_a_draft_is_drawn_as_the_customer_would_get_it(own):
     draft = a_draft(own)
     name = draft.key.replace("/", ".")

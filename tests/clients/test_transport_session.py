@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -20,7 +21,7 @@ from domain.problems import (
 from transport.mounts import mount_rehosted, mount_wsgi, new_session
 from transport.pace import Allowance, Pace
 from transport.refusals import read_error
-from transport.session import AccessToken, Http, Patience
+from transport.session import AccessToken, Http, Patience, hurried
 
 BASE = "https://api.example.test"
 
@@ -161,6 +162,31 @@ def test_a_wait_longer_than_our_patience_is_the_callers_to_wait(http_for, waits)
     assert waits == []
     assert caught.value.retry_after == 3600.0
     assert caught.value.hint == "test is busy or down; run this again later"
+
+
+def test_who_is_waited_for_has_less_patience_inside_and_all_of_it_after(http_for, waits):
+    http, script = http_for(failing(503))
+    with hurried(20), pytest.raises(Unavailable):
+        http.request("GET", "/x")
+    assert sum(waits) <= 20
+    hurried_tries = len(script.requests)
+    waits.clear()
+    with pytest.raises(Unavailable):
+        http.request("GET", "/x")
+    assert sum(waits) > 20
+    assert (hurried_tries, len(script.requests)) == (3, 3 + 6)
+    http, _ = http_for(failing(429, Retry_After="30"))
+    waits.clear()
+    silences = []
+    http._session.request = lambda *_, timeout, **__: silences.append(timeout) or 1 / 0
+    for seconds in (20, math.inf):
+        with hurried(seconds), pytest.raises(ZeroDivisionError):
+            http.request("GET", "/x")
+    assert silences == [20, None]
+    http, _ = http_for(failing(429, Retry_After="30"))
+    with hurried(20), pytest.raises(Throttled):
+        http.request("GET", "/x")
+    assert waits == []
 
 
 @pytest.mark.parametrize(
