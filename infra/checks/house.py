@@ -347,9 +347,10 @@ def _alerts(file: File, wanted: Wanted) -> Iterator[Fault]:
         yield file.fault(file.root, f"the question {name} is asked by no alert")
     for name in sorted(loaded.keys() & wanted.alerts.keys()):
         told, given = header(wanted.alerts[name]), properties(loaded[name])
-        for key in ("title", "severity", "window", "every"):
+        for key in ("title", "severity", "window", "every", "each"):
             value = compute(given[key][1], {}) if key in given else None
-            if str(value) != told.get(key):
+            value = ", ".join(value) if isinstance(value, list) else str(value)
+            if value != told.get(key, ""):
                 yield file.fault(
                     loaded[name], f"{name} says {key} {told.get(key)}, the alert {value}"
                 )

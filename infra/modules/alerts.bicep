@@ -24,6 +24,7 @@ var questions = [
     severity: 1
     window: 'PT30M'
     every: 'PT5M'
+    each: ['queue']
     query: loadTextContent('../alerts/poison.kql')
   }
   {
@@ -32,6 +33,7 @@ var questions = [
     severity: 1
     window: 'PT30M'
     every: 'PT5M'
+    each: ['run']
     query: loadTextContent('../alerts/run-failed.kql')
   }
   {
@@ -40,6 +42,7 @@ var questions = [
     severity: 1
     window: 'PT1H'
     every: 'PT15M'
+    each: ['run', 'currency']
     query: loadTextContent('../alerts/residual.kql')
   }
   {
@@ -48,6 +51,7 @@ var questions = [
     severity: 1
     window: 'PT1H'
     every: 'PT15M'
+    each: []
     query: loadTextContent('../alerts/silent.kql')
   }
   {
@@ -56,6 +60,7 @@ var questions = [
     severity: 2
     window: 'PT30M'
     every: 'PT15M'
+    each: ['run']
     query: loadTextContent('../alerts/unit-parked.kql')
   }
   {
@@ -64,6 +69,7 @@ var questions = [
     severity: 2
     window: 'PT30M'
     every: 'PT15M'
+    each: ['run_kind']
     query: loadTextContent('../alerts/run-late.kql')
   }
   {
@@ -72,6 +78,7 @@ var questions = [
     severity: 2
     window: 'PT1H'
     every: 'PT1H'
+    each: ['run_kind']
     query: loadTextContent('../alerts/data-age.kql')
   }
   {
@@ -80,6 +87,7 @@ var questions = [
     severity: 2
     window: 'PT1H'
     every: 'PT1H'
+    each: []
     query: loadTextContent('../alerts/token.kql')
   }
   {
@@ -88,6 +96,7 @@ var questions = [
     severity: 3
     window: 'PT1H'
     every: 'PT15M'
+    each: ['service']
     query: loadTextContent('../alerts/throttled.kql')
   }
 ]
@@ -129,6 +138,8 @@ resource rule 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
           {
             query: question.query
             timeAggregation: 'Count'
+            // One alert for each run, queue, kind or service: one that stands keeps no other one quiet.
+            dimensions: map(question.each, column => { name: column, operator: 'Include', values: ['*'] })
             operator: 'GreaterThan'
             threshold: 0
             failingPeriods: {

@@ -246,6 +246,17 @@ def test_messages_on_a_poison_queue_that_nobody_took_fire_too(sent):
     assert sent.ask("poison") == [{"queue": "pull", "given_up": 0.0, "waiting": 3.0}]
 
 
+def test_a_message_that_was_given_up_by_an_instance_that_ended_fires_by_its_line_alone(sent):
+    """Counts are sent once a minute; the line is, within seconds."""
+    sent.telemetry.gave_up("bill", '{"run_key":"bill/2026-10"}')
+    sent.telemetry.gave_up("bill", '{"run_key":"bill/2026-10"}')
+    sent.telemetry.close()
+    sent.insights.sent[:] = [
+        one for one in sent.insights.sent if one["data"]["baseType"] == "MessageData"
+    ]
+    assert sent.ask("poison") == [{"queue": "bill", "given_up": 2.0, "waiting": 0.0}]
+
+
 def test_a_run_that_failed_fires_until_it_ends_well(sent):
     sent.telemetry.tell(
         a_run("sync/2026-11-09", RunStatus.FAILED, problem="Unavailable: no answer")
@@ -382,7 +393,7 @@ def test_every_alert_has_a_head_that_an_alert_rule_can_take():
     assert set(WRONG) < set(ALERTS)
     for name in ALERTS:
         told = head(name)
-        assert set(told) == {"title", "severity", "asks", "window", "every"}, name
+        assert set(told) - {"each"} == {"title", "severity", "asks", "window", "every"}, name
         assert told["severity"] in {"0", "1", "2", "3", "4"}
         # What Azure takes for windowSize and evaluationFrequency.
         assert told["window"] in {
@@ -397,6 +408,13 @@ def test_every_alert_has_a_head_that_an_alert_rule_can_take():
         }
         assert told["every"] in {"PT5M", "PT10M", "PT15M", "PT30M", "PT1H"}
         assert len(told["title"]) <= 60
+
+
+@pytest.mark.parametrize("name", sorted(ALERTS))
+def test_a_row_that_stands_keeps_no_other_row_quiet(name):
+    """An alert is silent while it stands, so each run, queue, kind or service has its own."""
+    by = re.findall(r" by ([\w, ]+)$", asked(name), re.MULTILINE)
+    assert head(name).get("each", "") == (by[-1] if by else "")
 
 
 def told_names(kql: str) -> set[str]:

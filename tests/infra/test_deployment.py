@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from app.settings import Settings
-from infra.checks import language
+from infra.checks import house, language
 from infra.checks.deployment import deploy, main, misfits
 from infra.checks.values import UNKNOWN, Later
 from tests.infra.conftest import INFRA, ROOT
@@ -255,6 +255,30 @@ def test_who_is_told():
         assert rule.body["properties"]["actions"]["actionGroups"] == [
             f"/Microsoft.Insights/actionGroups/{group.name}"
         ]
+
+
+@pytest.mark.parametrize("path", sorted((INFRA / "alerts").glob("*.kql")), ids=lambda one: one.stem)
+def test_each_question_is_asked_by_a_rule_that_fires_for_each_row(path):
+    """The whole of what decides when it fires: a rule that is off or compares otherwise says nothing."""
+    rules = of(made("prod"), "Microsoft.Insights/scheduledQueryRules")
+    (rule,) = [one for one in rules if re.fullmatch(rf"alert-\w+-prod-\w+-{path.stem}", one.name)]
+    said, head = rule.body["properties"], house.header(path.read_text())
+    each = [name for name in head.get("each", "").split(", ") if name]
+    assert (said["enabled"], said["autoMitigate"]) == (True, True)
+    assert (said["evaluationFrequency"], said["windowSize"]) == (head["every"], head["window"])
+    assert str(said["severity"]) == head["severity"]
+    assert said["criteria"]["allOf"] == [
+        {
+            "query": f"<{path.name}>",
+            "timeAggregation": "Count",
+            "dimensions": [{"name": name, "operator": "Include", "values": ["*"]} for name in each],
+            "operator": "GreaterThan",
+            "threshold": 0,
+            "failingPeriods": {"numberOfEvaluationPeriods": 1, "minFailingPeriodsToAlert": 1},
+        }
+    ]
+    (component,) = of(made("prod"), "Microsoft.Insights/components")
+    assert said["scopes"] == [f"/{component.type}/{component.name}"]
 
 
 def test_payloads_are_deleted_where_a_parameter_says_so():

@@ -95,6 +95,8 @@ PLANTED = [
     (MAIN, "param tags object", "param clientSecret string\nparam tags object", "is not @secure()"),
     (MAIN, "output workerUrl string = worker.outputs.url", "output workerUrl object = extraSettings", "shows the secret"),
     (ALERTS, "    severity: 1\n    window: 'PT30M'", "    severity: 2\n    window: 'PT30M'", "says severity 1"),
+    (ALERTS, "each: ['run', 'currency']", "each: ['run']", "residual.kql says each run, currency"),
+    (ALERTS, "    each: []\n", "", "silent.kql says each None"),
     (ALERTS, "loadTextContent('../alerts/token.kql')", "'x'", "token.kql is asked by no alert"),
     (ALERTS, "alerts/token.kql", "alerts/tokens.kql", "there is no file ../alerts/tokens.kql"),
     (ALERTS, "evaluationFrequency", "evalFrequency", "is evaluationFrequency meant?"),
