@@ -13,8 +13,18 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
+from dataverse.batch import Operation
 from dataverse.bulk import CHUNK
-from dataverse.client import SERVICE, DataverseClient, Query, etag, literal, one_of
+from dataverse.client import (
+    API,
+    SERVICE,
+    DataverseClient,
+    Query,
+    condition,
+    etag,
+    literal,
+    one_of,
+)
 from dataverse.documents import OURS, Documents, documents_of, slices
 from dataverse.findings import Findings
 from dataverse.mapping import FORMATTED, domain_key, from_row, to_row
@@ -44,13 +54,15 @@ from dataverse.tax_tables import TAX_NUMBER_CHECK
 from dataverse.usage_tables import USAGE_ALERT, USAGE_BUDGET, USAGE_SUMMARY
 from domain.contract import BillingContract, TaxProfile
 from domain.customer import Account, Address, Agreement, Customer, DelegatedAdminRelationship
-from domain.problems import InputError, NotFound, ServiceError
+from domain.problems import Conflict, InputError, NotFound, ServiceError
 from domain.run import Run, UnitOfWork, UnitStatus
 from domain.subscription import CostLine, Subscription, UsageSummary
 from domain.tax import TaxNumberCheck
 from domain.usage_alert import AlertState, UsageAlert, UsageBudget
 from invoice.file import CustomerFile, Saved
 
+ENTERED_AT_ONCE = 100
+"""Units in one transaction: Dataverse takes 1 000, and holds their locks meanwhile."""
 TOO_MANY_TO_COUNT = "0x8004e023"
 """An aggregate of more than 50 000 rows [UNCONFIRMED]; any other refusal is raised."""
 _BILLED = "csp_withdrawnon eq null"
@@ -404,6 +416,47 @@ class DataverseStore(Documents, Findings):
             UNIT_OF_WORK.name, columns_of(UNIT_OF_WORK), (external_key(key),)
         )
         return (from_row(UNIT_OF_WORK, rows[0]), etag(rows[0])) if rows else None
+
+    def enter_units(self, units: Sequence[UnitOfWork]) -> Sequence[UnitOfWork]:
+        """Write the units that are not there yet; returns those that were there, as they stand.
+
+        Many go in one request, all or none of them: where one is there already, or the answer to our
+        own write was lost, each is asked for by itself.
+        """
+        there: list[UnitOfWork] = []
+        for start in range(0, len(units), ENTERED_AT_ONCE):
+            some = units[start : start + ENTERED_AT_ONCE]
+            rows = [to_row(UNIT_OF_WORK, unit) for unit in some]
+            self._rows.settle_links(rows)
+            made = [
+                Operation(
+                    method="PATCH",
+                    path=API + self._client.row_path(UNIT_OF_WORK.name, row.key),
+                    headers=condition(None),
+                    body=self._rows.body(UNIT_OF_WORK, row),
+                )
+                for row in rows
+            ]
+            try:
+                self._client.change(made)
+            except Conflict:
+                there += [found for unit in some if (found := self._entered(unit)) is not None]
+            except NotFound:
+                self._rows.forget_links()
+                raise
+            else:
+                for unit in some:
+                    self._tell(unit)
+        return there
+
+    def _entered(self, unit: UnitOfWork) -> UnitOfWork | None:
+        """Write a unit, or return the one that is there."""
+        try:
+            self.put_unit(unit, None)
+        except Conflict:
+            found = self.unit(unit.key)
+            return found[0] if found else None
+        return None
 
     def put_unit(self, unit: UnitOfWork, version: str | None) -> str:
         """Write a unit if it still has that version (None: must not exist); returns the new version.

@@ -55,22 +55,18 @@ class Ledger:
 
     def queue(self, kind: str, run_key: str, keys: Iterable[str]) -> list[str]:
         """Enter units as queued; returns the keys that still need work (settled ones do not)."""
+        wanted = list(dict.fromkeys(keys))
         known = {unit.key: unit for unit in self.store.units(run_key)}
-        needed = []
-        for key in keys:
-            unit = known.get(key)
-            if unit is None:
-                try:
-                    self.store.put_unit(
-                        UnitOfWork(key=key, kind=kind, run_key=run_key, status=UnitStatus.QUEUED),
-                        None,
-                    )
-                except Conflict:  # entered by another run or starter; its status decides
-                    found = self.store.unit(key)
-                    unit = found[0] if found else None
-            if unit is None or unit.status is not UnitStatus.SETTLED:
-                needed.append(key)
-        return needed
+        fresh = [
+            UnitOfWork(key=key, kind=kind, run_key=run_key, status=UnitStatus.QUEUED)
+            for key in wanted
+            if key not in known
+        ]
+        # Of one that another run or starter entered, its status decides.
+        known |= {unit.key: unit for unit in self.store.enter_units(fresh)}
+        return [
+            key for key in wanted if key not in known or known[key].status is not UnitStatus.SETTLED
+        ]
 
     def settled(self, key: str) -> bool:
         """Say whether a unit is through for good."""

@@ -325,6 +325,10 @@ class Store(Protocol):
         """Read a unit and its version for `put_unit`."""
         ...
 
+    def enter_units(self, units: Sequence[UnitOfWork]) -> Sequence[UnitOfWork]:
+        """Write the units that are not there yet; returns those that were there, as they stand."""
+        ...
+
     def put_unit(self, unit: UnitOfWork, version: str | None) -> str:
         """Write a unit if it still has that version (None: must not exist); returns the new version.
 

@@ -373,6 +373,13 @@ class MemoryStore:
     def unit(self, key: str) -> tuple[UnitOfWork, str] | None:
         return self.ledger.get(key)
 
+    def enter_units(self, units):
+        there = [self.ledger[unit.key][0] for unit in units if unit.key in self.ledger]
+        for unit in units:
+            if unit.key not in self.ledger:
+                self.put_unit(unit, None)
+        return there
+
     def put_unit(self, unit: UnitOfWork, version: str | None) -> str:
         stored = self.ledger.get(unit.key)
         if (stored[1] if stored else None) != version:

@@ -1180,6 +1180,51 @@ def test_a_unit_is_claimed_under_its_version(store):
     assert list(store.units("bill/2026-11")) == []
 
 
+def units(*numbers):
+    return [
+        a_unit(key=f"bill/{number:03}/2026-10", status=UnitStatus.QUEUED, attempt=0)
+        for number in numbers
+    ]
+
+
+def writes_of_units(environment):
+    log = environment.emulator.control.requests()
+    return [
+        (one["method"], one["path"].rpartition("/")[2].partition("(")[0])
+        for one in log
+        if one["system"] == "dataverse" and one["method"] in {"POST", "PATCH"}
+    ]
+
+
+def test_units_are_entered_a_hundred_in_a_request(environment, store):
+    store.save([EVERYTHING[-1]])
+    environment.emulator.control.clear_log()
+    assert store.enter_units(units(*range(101))) == []
+    assert writes_of_units(environment) == [("POST", "$batch")] * 2
+    assert list(store.units(a_unit().run_key)) == units(*range(101))
+    assert links_of(environment, "csp_unitofwork", "csp_billingrunid") == [(True,)] * 101
+
+
+def test_units_that_are_there_stay_as_they_are_and_are_told(store):
+    standing = a_unit(key="bill/001/2026-10", status=UnitStatus.SETTLED, run_key="bill/2026-10/c1")
+    store.put_unit(standing, None)
+    assert store.enter_units(units(0, 1, 2)) == [standing]
+    assert [store.unit(one.key)[0] for one in units(0, 1, 2)] == [
+        units(0)[0],
+        standing,
+        units(2)[0],
+    ]
+    assert store.enter_units([]) == []
+
+
+def test_units_whose_entering_was_answered_with_silence_are_entered_once(environment, store):
+    environment.emulator.control.fail_next(
+        "dataverse", method="POST", path=r".*\$batch", kind="drop_after"
+    )
+    assert [one.key for one in store.enter_units(units(0, 1))] == [one.key for one in units(0, 1)]
+    assert list(store.units(a_unit().run_key)) == units(0, 1)
+
+
 def test_units_are_counted_by_status_and_too_many_are_said_to_be(environment, store):
     open_ones = (UnitStatus.QUEUED, UnitStatus.RUNNING, UnitStatus.FAILED)
     assert store.unit_counts("bill/2026-10") == {}
