@@ -43,6 +43,10 @@ class Assumed:
     instances: int = 40
     """At most: maximumInstances of infra/main.bicep."""
     memory_gigabytes: float = 2.0
+    entered_at_once: int = 100
+    """Units in one request when a run begins."""
+    entered_seconds: float = 1.0
+    """Of such a request: 100 rows at 10 ms."""
     function_minutes: float = 30.0
     """functionTimeout of host.json."""
     row_kilobytes: float = 2.0
@@ -189,6 +193,11 @@ def unit_seconds(phase: Reckoned, given: Assumed) -> float:
     return _waited(phase, 1, given) + phase.cpu()[1]
 
 
+def begin_seconds(given: Assumed) -> float:
+    """Seconds for each unit of a run that begins: its row and its message."""
+    return given.entered_seconds / given.entered_at_once + given.storage_seconds
+
+
 def minutes(phase: Reckoned, customers: float, given: Assumed, limits: Limits) -> dict[str, float]:
     """Return how long a run takes by each of what bounds it."""
     alone = phase.cpu()[1] + _waited(phase, 1, given)
@@ -246,7 +255,7 @@ def of_runs(costs: Mapping[str, Any], given: Assumed, limits: Limits) -> str:
 def of_single_functions(costs: Mapping[str, Any], given: Assumed) -> str:
     """Return the table of what one function does alone, beside its time-out."""
     rows = []
-    begin = given.dataverse_seconds + given.storage_seconds
+    begin = begin_seconds(given)
     approve = unit_seconds(phases(costs)["approve"], given)
     for customers in CUSTOMERS:
         for name, seconds in (("begin a run", begin), ("approve a month", approve)):
@@ -275,7 +284,7 @@ def of_limits(costs: Mapping[str, Any], given: Assumed, limits: Limits) -> str:
         return sum(one[0] for one in both), sum(one[1] for one in both)
 
     usual, import_day = ("usage", "sync"), ("first sync", "bill", "approve")
-    begin = (0.0, (given.dataverse_seconds + given.storage_seconds) / 60)
+    begin = (0.0, begin_seconds(given) / 60)
     approve = (0.0, unit_seconds(found["approve"], given) / 60)
     items = limits.dataverse_items_a_day
     a_day = limits.dataverse_in_five_minutes * day / 5
