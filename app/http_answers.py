@@ -224,10 +224,12 @@ def release(asked: Asked) -> Reply:
 
 
 def _one_finding(asked: Asked) -> Finding:
-    from sync.releases import find
+    from sync.releases import Ambiguous, find
 
     try:
         return find(asked.worker.ports, read_path(asked.req, "finding_id", FINDING_ID))
+    except Ambiguous as fault:
+        raise Refused(409, str(fault), hint=fault.hint) from None
     except InputError as fault:
         raise Refused(404, str(fault), hint="its cause may be gone; list them anew") from None
 

@@ -25,18 +25,18 @@ from sync.messages import Guid, Month, RunKind
 
 RUN_ID = r"^[a-z]{1,20}(\.[0-9A-Za-z-]{1,64}){1,5}$"
 """A run's key with points for slashes, which stand in no path."""
-FINDING_ID = r"^[a-z0-9_]{1,40}(\.[a-z0-9_]{1,40}){0,3}-[0-9a-f]{6}$"
+FINDING_ID = r"^[a-z0-9_]{1,40}(\.[a-z0-9_]{1,40}){0,3}-[0-9a-f]{6}([0-9a-f]{4})?$"
 DOCUMENT_NAME = r"^[0-9A-Za-z][0-9A-Za-z._-]{0,119}$"
 """A document's number, or its key with points for slashes: a draft has no number."""
 LINE = r"^[1-9][0-9]{0,4}$"
 PAGE, LARGEST_PAGE = 50, 200
 
 Money = Annotated[str, StringConstraints(pattern=r"^-?\d+(\.\d+)?$")]
+# Neither what ends a line nor what turns the order of letters around.
+_SHOWN = r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+$"
 Name = Annotated[
     str,
-    StringConstraints(
-        strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$"
-    ),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_SHOWN),
 ]
 Words = Annotated[
     str,
@@ -340,7 +340,7 @@ class FindingShown(_Told):
 
 
 class FindingPage(_Told):
-    """Findings whose cause is there, in the order of their customers."""
+    """Findings whose cause is there, in the order of their checks."""
 
     findings: tuple[FindingShown, ...] = Field(title="Findings")
     next: str | None = Field(title="Next page", description="Give it as `after`; null: the last.")

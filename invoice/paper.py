@@ -65,9 +65,9 @@ class Paper:
     """A document in the making. Heights count down from the top of the page."""
 
     def __init__(
-        self, *, title: str, author: str, subject: str, on: date | None, mark: str
+        self, *, title: str, author: str, subject: str, on: date | None, of: str, mark: str
     ) -> None:
-        """`on` is the day that the file says it was made; `mark` is printed across every page."""
+        """`on`: the day of making; `of`: what it is a print of; `mark`: printed across every page."""
         from reportlab.pdfgen.canvas import Canvas  # noqa: PLC0415 - heavy
 
         self._file = io.BytesIO()
@@ -85,6 +85,7 @@ class Paper:
         self._canvas.setSubject(subject)
         self._canvas.setCreator("CSP Billing for Dataverse")
         self._canvas.setProducer("ReportLab")
+        self._canvas.setKeywords(of)
         self._canvas.setViewerPreference("DisplayDocTitle", "true")
         _date(self._pdf, on)
         self._mark = mark
@@ -334,7 +335,8 @@ def _fonts() -> dict[bool, str]:
 def _known(font: str) -> frozenset[int]:
     from reportlab.pdfbase.pdfmetrics import getFont  # noqa: PLC0415 - heavy
 
-    return frozenset(getFont(font).face.charToGlyph)
+    # Beyond the first plane the library writes a map back to text that readers do not accept.
+    return frozenset(one for one in getFont(font).face.charToGlyph if one < 0x10000)
 
 
 def _runs(line: str, *, bold: bool) -> Sequence[tuple[str, str]]:

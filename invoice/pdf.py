@@ -81,6 +81,7 @@ class _Sheet:
             author=self.seller,
             subject=f"Billing period {document.period}",
             on=document.issued_on,
+            of=document.fingerprint,
             mark=_MARKS.get(document.status, ""),
         )
         self.y: float = TOP
@@ -212,7 +213,7 @@ class _Sheet:
             beside,
             [str(charge.service)],
             [plain(charge.quantity)],
-            [plain(charge.unit_price, 6)],
+            [plain(charge.unit_price)],
             [f"{line.amount.amount:,f}"],
             [f"{line.tax.amount:,f}"],
         )

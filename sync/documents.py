@@ -13,11 +13,14 @@ from sync.ports import Store
 def pdf_of(store: Store, document: Invoice) -> bytes:
     """Return the PDF of a document: the one that its row has, else one drawn now.
 
-    What was attached is what the customer was sent; a file of another kind (a person's, or the page
-    of an earlier version) is none. Drawn by the same version, both are the same bytes.
+    What was attached is what the customer was sent, if it says that it is a print of this document;
+    a person's file is none. Drawn by the same version, both are the same bytes.
     """
     found = store.document_file(document.key) if document.number else None
-    return found[1] if found and found[1].startswith(b"%PDF-") else to_pdf(document)
+    mark = document.fingerprint.encode()
+    if found and found[1].startswith(b"%PDF-") and mark and mark in found[1]:
+        return found[1]
+    return to_pdf(document)
 
 
 def readable(

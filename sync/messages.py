@@ -25,7 +25,9 @@ Trace = Annotated[str, StringConstraints(pattern=r"^00-[0-9a-f]{32}-[0-9a-f]{16}
 
 Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
 DocumentKey = Annotated[str, StringConstraints(pattern=r"^invoice/[0-9A-Za-z/-]{1,80}$")]
-FindingName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.]{1,80}-[0-9a-f]{6}$")]
+FindingName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9_.]{1,80}-[0-9a-f]{6}([0-9a-f]{4})?$")
+]
 Reason = Annotated[str, StringConstraints(max_length=1000)]
 
 RunKind = Literal[

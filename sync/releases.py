@@ -7,6 +7,7 @@ nothing to bill with for is not released, and the row says why.
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
@@ -174,14 +175,30 @@ def withdraw(ports: Ports, name: str, *, by: str) -> Finding:
     return held
 
 
+_CUT = re.compile(r"-[0-9a-f]{6}$")
+
+
+class Ambiguous(InputError):  # noqa: N818 - it is what the name is
+    """A name of several findings."""
+
+
 def find(ports: Ports, name: str) -> Finding:
-    """Return the one open finding of a name, as `holds` shows it, or of a key; else InputError."""
+    """Return the one open finding of a name, as `holds` shows it, or of a key; else InputError.
+
+    A name may be cut to the six digits that earlier versions showed. Ambiguous where it names several.
+    """
     wanted = name.strip().lower()
-    open_ones = current(ports)
-    found = [one for one in open_ones if wanted in {one.id.lower(), one.key.lower()}]
+    cut = bool(_CUT.search(wanted))
+    found = [
+        one
+        for one in current(ports)
+        if wanted in {one.id.lower(), one.key.lower()} or (cut and one.id.startswith(wanted))
+    ]
     if len(found) == 1:
         return found[0]
     if found:
         keys = ", ".join(one.key for one in found)
-        raise InputError(f"{name} names several findings: {keys}", hint="give the key of one")
+        raise Ambiguous(
+            f"{name} names several findings: {keys}", hint="give all ten digits, or a key"
+        )
     raise InputError(f"there is no open finding {name}", hint=_LIST)

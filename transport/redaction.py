@@ -130,7 +130,9 @@ def _held() -> tuple[str, ...]:
             texts = {secret._text for secret in _registry.values()}  # noqa: SLF001 - the same module
             texts |= {key for text in texts for key in _KEY.findall(text)}
             texts = {text for text in texts if len(text) >= _SHORTEST}
-            _known = (state, tuple(texts | {quote(text, safe="") for text in texts}))
+            texts |= {quote(text, safe="") for text in texts}
+            # The longest first: one may begin with another.
+            _known = (state, tuple(sorted(texts, key=lambda text: (-len(text), text))))
         return _known[1]
 
 

@@ -6,11 +6,17 @@ import pytest
 
 from domain.problems import InvariantBroken
 from invoice.document import DocumentStatus
+from invoice.explain import fingerprint
 from invoice.pdf import to_pdf
 from sync.documents import pdf_of
 from tests.builders import issued
 from tests.fakes import MemoryStore
 from tests.unit.test_documents import a_document
+
+
+def an_issued():
+    draft = a_document()
+    return replace(issued(draft), fingerprint=fingerprint(draft))
 
 
 @pytest.fixture
@@ -19,21 +25,30 @@ def store():
 
 
 def test_what_was_attached_is_what_the_customer_has(store):
-    document = issued(a_document())
-    store.files[document.key] = ("INV-202610-0001.pdf", b"%PDF-1.7 of then")
-    assert pdf_of(store, document) == b"%PDF-1.7 of then"
+    document = an_issued()
+    of_then = b"%PDF-1.7 of then, a print of " + document.fingerprint.encode()
+    store.files[document.key] = ("INV-202610-0001.pdf", of_then)
+    assert pdf_of(store, document) == of_then
 
 
-@pytest.mark.parametrize("attached", [None, ("page.html", b"<!doctype html>"), ("empty.pdf", b"")])
+@pytest.mark.parametrize(
+    "attached",
+    [
+        None,
+        ("page.html", b"<!doctype html>"),
+        ("empty.pdf", b""),
+        ("INV-202610-0001.pdf", to_pdf(a_document())),  # a person's own, or of another document
+    ],
+)
 def test_where_none_was_attached_it_is_drawn(store, attached):
-    document = issued(a_document())
+    document = an_issued()
     if attached:
         store.files[document.key] = attached
     assert pdf_of(store, document) == to_pdf(document)
 
 
 def test_it_is_drawn_as_it_was_attached_whatever_became_of_the_document(store):
-    document = issued(a_document())
+    document = an_issued()
     attached = to_pdf(document)
     assert pdf_of(store, replace(document, status=DocumentStatus.PAID)) == attached
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -678,3 +679,16 @@ def test_billed_exactly_when_nothing_holds_and_nothing_twice(steps):
         for name, *arguments in [*steps, ("bill",), ("bill",), ("approve",), ("bill",)]:
             getattr(story, name)(*arguments)
             story.check()
+
+
+def test_a_short_name_of_several_findings_names_none_and_says_so(office):
+    several = [a_fault("mapping.no_account", record=f"account {number}") for number in range(9000)]
+    (cut, count), *_ = Counter(one.id[:-4] for one in several).most_common(1)
+    assert count > 1
+    twins = [one for one in several if one.id.startswith(cut)]
+    office.store.save(twins)
+    with pytest.raises(releases.Ambiguous, match="names several findings"):
+        releases.find(office.ports, cut)
+    assert releases.find(office.ports, twins[0].id).key == twins[0].key
+    office.store.found.pop(twins[1].key)
+    assert releases.find(office.ports, cut).key == twins[0].key
