@@ -196,7 +196,7 @@ class SalesProjection:
     def _reported(self, rows: Sequence[Row]) -> Iterator[tuple[Reported, Row]]:
         """Yield what rows of Sales say of our documents, with our own row of each."""
         keys = [row[EXTERNAL_KEY] for row in rows]
-        columns = (EXTERNAL_KEY, KEY, "csp_status", *_MARK)
+        columns = (EXTERNAL_KEY, KEY, "csp_status", "csp_total", *_MARK)
         ours = self._client.read_keyed(INVOICE.name, columns, keys) if keys else []
         marks = {row[EXTERNAL_KEY]: row for row in ours}
         for row in rows:
@@ -207,15 +207,15 @@ class SalesProjection:
             if state is CopyState.PAID and row["statuscode"] == _PARTIAL:
                 state = CopyState.PARTLY_PAID
             total = row["totalamount"] or Decimal(0)
-            # Before it was confirmed there is nothing to compare with; the hand-off does that.
-            confirmed = mark["csp_projectedtotal"]
-            kept = fit(INVOICE.column("csp_projectedtotal"), total)
+            # What stands there of a copy that was not confirmed is Sales' own total, not ours.
+            is_locked = mark["csp_projection"] == _STATE.option(LOCKED)
+            column = "csp_projectedtotal" if is_locked else "csp_total"
             reported = Reported(
                 document_key=mark[KEY],
                 state=state,
                 on=datetime.fromisoformat(row["modifiedon"]).astimezone(UTC).date(),
                 total=total,
-                same=confirmed is None or kept == confirmed,
+                same=fit(INVOICE.column(column), total) == mark[column],
             )
             yield reported, mark
 

@@ -17,7 +17,7 @@ from domain.problems import Finding, InputError, Severity
 from invoice.document import DocumentStatus, Invoice
 from invoice.reported import CopyState, Reported
 from sync.findings import replace_everywhere
-from sync.handoff import record_of, target_of
+from sync.handoff import record_of, target_of, was_handed_off
 from sync.ledger import Outcome
 from sync.messages import FeedbackUnit, StartRun
 from sync.ports import Accounting, Ports
@@ -41,7 +41,9 @@ def plan(ports: Ports, message: StartRun) -> Sequence[FeedbackUnit]:
 
 
 def work(ports: Ports, unit: FeedbackUnit) -> Outcome:
-    """Look at one system once."""
+    """Look at one system once; held where it was switched off since the run began."""
+    if unit.target not in ports.accounting:
+        return Outcome(held=True)
     return Outcome(counts=look(ports, unit.target))
 
 
@@ -65,7 +67,8 @@ def look(ports: Ports, target: str) -> Counter[str]:
         if reported[key].state is CopyState.OPEN and reported[key].same
     }
     looked = sorted({*keys, *reported} - quiet)
-    documents = _of_target(ports, target, [asked.get(key) or _read(ports, key) for key in looked])
+    found = [asked.get(key) or _read(ports, key) for key in looked]
+    documents = _of_target(ports, target, found, reported.keys())
     counts = Counter(looked_at=len({*keys, *reported}))
     told: list[Finding] = []
     for document in documents:
@@ -132,16 +135,30 @@ def _read(ports: Ports, name: str) -> Invoice | None:
         return None
 
 
-def _of_target(ports: Ports, target: str, found: Sequence[Invoice | None]) -> list[Invoice]:
-    """Leave out what another system is asked about: here it may be a copy for somebody to look at."""
+def _of_target(
+    ports: Ports, target: str, found: Sequence[Invoice | None], there: AbstractSet[str]
+) -> list[Invoice]:
+    """Leave out what another system is asked about: here it may be a copy for somebody to look at.
+
+    What was handed off before its contract named another system is believed where it is: `there`.
+    """
     documents = [one for one in found if one is not None]
     if not documents:
         return []
     contracts = {one.key: one for one in ports.store.contracts()}
+    named = {
+        one.key: target_of(contracts.get(one.contract_key), ports.accounting) for one in documents
+    }
     return [
         one
         for one in documents
-        if target_of(contracts.get(one.contract_key), ports.accounting) == target
+        if named[one.key] == target
+        or (
+            named[one.key] not in ports.accounting
+            and one.key in there
+            and one.status is not DocumentStatus.ISSUED
+            and was_handed_off(ports, one)
+        )
     ]
 
 
@@ -158,11 +175,13 @@ def _take(
             "If nothing is owed, set its status here to Credited once the customer has a credit "
             "note; else reactivate it there.",
         )
+    elif not one.same and document.status is DocumentStatus.ISSUED and one.state is CopyState.OPEN:
+        return  # its hand-off compares line by line, and tells
     elif not one.same:
         yield _finding(
             CHANGED,
             document,
-            f"{name} was changed in {target}: it comes to {one.total:,f} {document.currency} there, "
+            f"{name} differs in {target}: it comes to {one.total:,f} {document.currency} there, "
             f"and to {document.total.amount:,f} here.",
             "Set it right there; what the customer should pay is changed here, by another bill.",
         )

@@ -16,11 +16,13 @@ from domain.problems import Finding, Severity
 from invoice.document import DocumentStatus, Invoice
 from sync.documents import readable
 from sync.findings import replace_everywhere
-from sync.ledger import Outcome
-from sync.messages import HandoffUnit, StartRun
+from sync.ledger import Ledger, Outcome
+from sync.messages import HandoffUnit, StartRun, handoff_key
 from sync.ports import Accounting, Ports
 
 NOT_CONNECTED = "handoff.not_connected"
+HANDED_OFF = "handed_off"
+"""Counts the documents that a run handed off."""
 NOTHING = (
     "No accounting system is connected, so nothing was asked. "
     "Dynamics 365 Sales is connected by the setting CSP_PROJECTION."
@@ -69,7 +71,27 @@ def work(ports: Ports, unit: HandoffUnit) -> Outcome:
     if found:
         return Outcome(held=True, counts={"in_the_way": 1})
     ports.store.settle_document(replace(document, status=DocumentStatus.HANDED_OFF))
-    return Outcome(counts={"handed_off": 1})
+    return Outcome(counts={HANDED_OFF: 1})
+
+
+def set_back(ports: Ports, units: Iterable[HandoffUnit]) -> Sequence[HandoffUnit]:
+    """Enter units anew whose document was handed off once and is issued again; returns those.
+
+    Asked of settled units only: a person set such a document back, so that it goes once more.
+    """
+    ledger, again = Ledger(ports.store, ports.now), []
+    for unit in units:
+        document = ports.store.document(unit.document_key)
+        if document is not None and document.status is DocumentStatus.ISSUED:
+            ledger.reopen(unit.key, unit.run_key)
+            again.append(unit)
+    return again
+
+
+def was_handed_off(ports: Ports, document: Invoice) -> bool:
+    """Say whether it was a run that handed a document off; by hand a person enters it elsewhere."""
+    found = ports.store.unit(handoff_key(document.key))
+    return found is not None and bool(found[0].counts.get(HANDED_OFF))
 
 
 def record_of(document: Invoice) -> str:

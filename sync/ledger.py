@@ -68,6 +68,16 @@ class Ledger:
             key for key in wanted if key not in known or known[key].status is not UnitStatus.SETTLED
         ]
 
+    def reopen(self, key: str, run_key: str) -> None:
+        """Enter a settled unit anew for a run: what it was settled for was undone."""
+        found = self.store.unit(key)
+        if found is None or found[0].status is not UnitStatus.SETTLED:
+            return
+        unit, version = found
+        anew = replace(unit, run_key=run_key, status=UnitStatus.QUEUED, finished_at=None, counts={})
+        with suppress(Conflict):  # another starter did
+            self.store.put_unit(anew, version)
+
     def settled(self, key: str) -> bool:
         """Say whether a unit is through for good."""
         found = self.store.unit(key)

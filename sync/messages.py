@@ -163,6 +163,11 @@ class BillUnit(_Message):
         return Period.month(self.period)
 
 
+def handoff_key(document_key: str) -> str:
+    """Name the unit that hands a document off, to whichever system."""
+    return f"handoff/{document_key}"
+
+
 class HandoffUnit(_Message):
     """Queue `handoff`: hand one issued document to the accounting system of its contract."""
 
@@ -174,7 +179,7 @@ class HandoffUnit(_Message):
     @property
     def key(self) -> str:
         """Identity from meaning: a document is handed off once."""
-        return f"handoff/{self.document_key}"
+        return handoff_key(self.document_key)
 
 
 class FeedbackUnit(_Message):

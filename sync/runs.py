@@ -198,6 +198,8 @@ def _begin(ports: Ports, message: StartRun) -> tuple[Run | None, bool]:
         Ledger(ports.store, ports.now).queue(queue, message.run_key, [unit.key for unit in units])
     )
     needed.update(u.key for u in units if isinstance(u, BillUnit) and u.customer_id in drafted)
+    settled = [one for one in units if isinstance(one, HandoffUnit) and one.key not in needed]
+    needed.update(one.key for one in handoff.set_back(ports, settled))
     waiting = [unit.model_dump_json() for unit in units if unit.key in needed]
     if waiting:
         ports.queue.send(queue, waiting)
@@ -257,13 +259,15 @@ _WITH_ACCOUNTING = frozenset({"handoff", "feedback"})
 
 
 def _nobody_to_ask(ports: Ports, message: StartRun) -> Run:
-    """Note that a run had nothing to do, and why; a second one like it is not written."""
+    """Note that a run had nothing to do, and why; one that has ended is not written again."""
     found = ports.store.run(message.run_key)
-    if found is not None:
+    if found is not None and found.status is not RunStatus.RUNNING:
         return found
-    new = _new_run(ports, message)
+    new = found or _new_run(ports, message)
     ended = replace(new, status=RunStatus.DONE, finished_at=ports.now(), problem=handoff.NOTHING)
     ports.store.save([ended])
+    if found is not None:  # accounting was switched off while its units waited
+        requests.report(ports, ended)
     return ended
 
 

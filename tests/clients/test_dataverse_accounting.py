@@ -142,6 +142,32 @@ def test_a_total_that_somebody_changed_is_not_the_same(shop, sales, document):
     assert (one.total, one.same) == (document.total.amount + 1, False)
 
 
+def test_a_copy_that_never_came_to_the_same_is_not_the_same_though_it_is_paid(shop, sales):
+    shop.organization(pricingdecimalprecision=0)
+    document = shop.issue(an_invoice())
+    sales.hand_off(document, NOW)
+    close(shop, PAID)
+    (one,) = sales.changed_since(now_of(shop) - timedelta(minutes=10))
+    there = Decimal("28.68")
+    assert (one.state, one.total, one.same) == (CopyState.PAID, there, False)
+    close(shop, OPEN)
+    change(shop, {"freightamount": document.total.amount - there})
+    close(shop, PAID)
+    (one,) = sales.state_of([document.key])
+    assert (one.state, one.same) == (CopyState.PAID, True)
+
+
+def test_a_copy_that_nobody_compared_yet_is_the_same_by_its_total(shop, sales):
+    document = shop.issue(an_invoice())
+    sales.hand_off(document, NOW)
+    key = external_key(document.key)
+    unmarked = {"csp_projection": None, "csp_projectedtotal": None}
+    shop.client.write("csp_invoice", key, unmarked, version="*")
+    assert [one.same for one in sales.state_of([document.key])] == [True]
+    change(shop, {"freightamount": Decimal("1.00")})
+    assert [one.same for one in sales.state_of([document.key])] == [False]
+
+
 def test_of_a_document_that_is_not_there_nothing_is_said(shop, sales, document):
     other = shop.issue(an_invoice(a_line(1, invoice_key="invoice/2"), key="invoice/2", number="2"))
     assert [one.document_key for one in sales.state_of([document.key, other.key])] == [document.key]

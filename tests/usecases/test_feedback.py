@@ -165,6 +165,20 @@ def test_a_document_that_is_gone_there_is_told_at_the_first_look_of_a_day(office
     assert told(office) == {}
 
 
+@pytest.mark.parametrize(
+    ("state", "checks"), [(CopyState.PAID, {"feedback.changed"}), (CopyState.OPEN, set())]
+)
+def test_what_is_not_handed_off_and_comes_to_another_total_is_told_once_it_is_paid(
+    month, tmp_path, state, checks
+):
+    """While it is open the hand-off compares it, and tells line by line."""
+    office = connected(month, tmp_path)
+    office.accounting["books"].note(first_of(office), state, "100.00")
+    look(office)
+    assert first_of(office).status is DocumentStatus.ISSUED
+    assert set(told(office)) == checks
+
+
 def test_a_document_that_waits_for_its_hand_off_is_not_missed(month, tmp_path):
     office = connected(month, tmp_path)
     look(office)
@@ -323,13 +337,65 @@ def test_the_first_look_of_a_day_reads_no_document_that_is_as_we_have_it(office,
     assert feedback.look(office.ports, "books")["looked_at"] == 2
 
 
-def test_a_copy_of_what_is_for_another_system_is_not_asked_about(office, books):
-    document = first_of(office)
+def test_a_copy_of_what_was_entered_in_another_system_is_not_asked_about(month, tmp_path):
+    office = connected(month, tmp_path)
     contract_names(office, "xero")
+    document = replace(first_of(office), status=DocumentStatus.HANDED_OFF)
+    office.store.papers[document.key] = document  # a person entered it there
+    office.accounting["books"].note(document, CopyState.PAID)
+    look(office)
+    assert first_of(office) == document
+    assert told(office) == {}
+
+
+def test_what_was_handed_off_before_its_contract_named_another_system_is_believed(office, books):
+    document, moved = first_of(office), office.store.documents()[1]
+    contract_names(office, "xero")
+    contract_names(office, "xero", "contract/c2")
     books.note(document, CopyState.PAID)
     look(office)
-    assert first_of(office).status is DocumentStatus.HANDED_OFF
-    assert told(office) == {}
+    assert first_of(office).status is DocumentStatus.PAID
+    books.note(document, CopyState.CANCELLED)
+    del books.has[moved.key]  # to be entered in the other system
+    office.clock.advance(timedelta(days=1))
+    look(office)
+    assert set(told(office)) == {"feedback.cancelled"}
+
+
+def test_where_its_contract_names_another_connected_system_that_one_is_asked(office, books):
+    document = first_of(office)
+    ledger = Books(office.clock)
+    office.accounting = {**office.accounting, "ledger": ledger}
+    contract_names(office, "ledger")
+    contract_names(office, "books", "contract/c2")
+    ledger.note(document, CopyState.OPEN)
+    books.note(document, CopyState.PAID)
+    look(office)
+    assert first_of(office) == document
+    ledger.note(document, CopyState.PAID)
+    office.clock.advance(HOUR)
+    look(office)
+    assert first_of(office).status is DocumentStatus.PAID
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_look_that_waits_while_accounting_is_switched_off_ends(office, lost):
+    now = office.clock()
+    message = StartRun(kind="feedback", day=now.date(), hour=now.hour)
+    runs.start(office.ports, message)
+    books, office.accounting = office.accounting, {}
+    if lost:
+        office.queue.waiting.clear()
+        work(office, message)  # asked for again
+        assert "No accounting system is connected" in office.store.run(message.run_key).problem
+        assert office.written(lambda: runs.start(office.ports, message)) == []
+    while office.queue.waiting:
+        runs.handle(office.ports, *office.queue.waiting.popleft())
+    ended = RunStatus.DONE if lost else RunStatus.DONE_WITH_HOLDS
+    assert office.store.run(message.run_key).status is ended
+    office.accounting = books
+    office.clock.advance(HOUR)
+    assert look(office).status is RunStatus.DONE
 
 
 def test_each_connected_system_is_a_unit_of_the_run(office):

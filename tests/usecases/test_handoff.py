@@ -148,6 +148,37 @@ def test_what_is_in_the_way_of_one_document_keeps_no_other(office, books):
     assert run_of(office).status is RunStatus.DONE
 
 
+def test_a_document_that_a_person_set_back_to_issued_is_handed_off_again(office, books):
+    work(office, HAND_OFF)
+    first, _ = office.store.documents()
+    for on in (HAND_OFF, StartRun(kind="handoff", day=day("2026-11-10"))):  # the same day, the next
+        office.store.papers[first.key] = replace(first, status=DocumentStatus.ISSUED)
+        books.has.pop(first.key)
+        work(office, on)
+        assert set(statuses(office).values()) == {"handed_off"}
+        assert first.key in books.has
+        assert run_of(office, on).counts["handed_off"] >= 1
+    assert [books.handed.count(one.number) for one in office.store.documents()] == [3, 1]
+    assert run_of(office, on).counts == {"handed_off": 1, "units": 1}
+
+
+def test_messages_of_before_do_not_undo_what_a_hand_off_counted(office, books):
+    """The start of a run comes again when its documents were read, and handed off since."""
+    runs.start(office.ports, HAND_OFF)
+    again = list(office.queue.waiting)
+    while office.queue.waiting:
+        runs.handle(office.ports, *office.queue.waiting.popleft())
+    ended = run_of(office)
+    assert handoff.set_back(office.ports, handoff_units(again)) == []
+    for message in again:
+        runs.handle(office.ports, *message)
+    assert run_of(office) == ended
+
+
+def handoff_units(messages):
+    return [runs.read(*message) for message in messages]
+
+
 def test_what_is_told_of_another_document_of_the_customer_stays(office, books):
     first, _ = office.store.documents()
     other = replace(a_refusal(first), record="document INV-202609-0001")
