@@ -19,7 +19,7 @@ from app import demo
 from app.settings import Settings
 from app.wiring import opened
 from dataverse.client import Query
-from dataverse.microsoft_tables import SUBSCRIPTION_EVENT
+from dataverse.microsoft_tables import COST_LINE, SUBSCRIPTION_EVENT
 from dataverse.schema import KEY, ROW_HASH
 from dataverse.tables import BILLING_CONTRACT, BILLING_RUN, TABLES, UNIT_OF_WORK
 from dataverse.tax_tables import TAX_NUMBER_CHECK
@@ -48,7 +48,7 @@ RULES = {
     }.items()
 }
 TOLD_WITH_TIMES = (BILLING_RUN, UNIT_OF_WORK, TAX_NUMBER_CHECK)
-LINKED = (BILLING_CONTRACT, SUBSCRIPTION_EVENT)
+LINKED = (BILLING_CONTRACT, COST_LINE, SUBSCRIPTION_EVENT)
 """Their rows hold ids that Dataverse gave, or had no link yet to a row that came after them."""
 SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
