@@ -62,7 +62,7 @@ param archiveRedundancy string = 'Standard_ZRS'
 @description('Days after which raw payloads move to the cool tier.')
 param archiveCoolAfterDays int = 90
 
-@description('Days after which raw payloads are deleted; 0: never.')
+@description('Days after which payloads, reports and messages that were put aside are deleted, with their versions; 0: never.')
 param archiveDeleteAfterDays int = 0
 
 @description('Days for which a deleted or overwritten payload can be brought back.')

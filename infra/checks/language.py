@@ -264,7 +264,8 @@ def _value(
         for one in node.named_children[1:]:
             yield from _value(file, one, spec, where, whole=whole)
         return
-    if node.type == "call_expression" and said(node.named_children[0]) == "union":
+    called = said(node.named_children[0]) if node.type == "call_expression" else ""
+    if called == "union" or (called == "concat" and spec["type"] == "array"):
         for one in node.named_children[1].named_children:
             yield from _value(file, one, spec, where, whole=False)
         return

@@ -1,5 +1,7 @@
 // What becomes of old payloads. The archive proves past months, so nothing of it is deleted unless a
-// parameter says so; only claims (message bodies that were too large for a queue) are short-lived.
+// parameter says so; only claims (message bodies that were too large for a queue) are short-lived, and
+// what a place was before it was overwritten each minute. What is deleted under versioning stays as a
+// version until a rule for versions takes that, too; soft delete keeps it for `undeleteDays` more.
 
 param accountName string
 param archive string
@@ -13,7 +15,7 @@ param claimDays int = 30
 @minValue(1)
 param coolAfterDays int
 
-@description('Days after which raw payloads are deleted; 0: never.')
+@description('Days after which payloads, reports and messages that were put aside are deleted; 0: never.')
 @minValue(0)
 param deleteAfterDays int
 
@@ -26,14 +28,30 @@ resource account 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
 }
 
 var cool = { tierToCool: { daysAfterModificationGreaterThan: coolAfterDays } }
-var gone = deleteAfterDays > 0 ? { delete: { daysAfterModificationGreaterThan: deleteAfterDays } } : {}
+var gone = { delete: { daysAfterModificationGreaterThan: deleteAfterDays } }
+var goneVersions = { delete: { daysAfterCreationGreaterThan: deleteAfterDays } }
+var deletes = deleteAfterDays > 0
+
+// What people read, so it is never cool: a rule of its own, which without days to delete after does nothing.
+var aside = {
+  name: 'aside'
+  enabled: true
+  type: 'Lifecycle'
+  definition: {
+    filters: {
+      blobTypes: ['blockBlob']
+      prefixMatch: ['${archive}/reports/', '${archive}/poison/']
+    }
+    actions: { baseBlob: gone, version: goneVersions }
+  }
+}
 
 resource policy 'Microsoft.Storage/storageAccounts/managementPolicies@2025-01-01' = {
   parent: account
   name: 'default'
   properties: {
     policy: {
-      rules: [
+      rules: concat([
         {
           name: 'claims'
           enabled: true
@@ -58,10 +76,22 @@ resource policy 'Microsoft.Storage/storageAccounts/managementPolicies@2025-01-01
               blobTypes: ['blockBlob']
               prefixMatch: ['${archive}/raw/', '${archive}/invoices/']
             }
-            actions: { baseBlob: union(cool, gone) }
+            actions: union({ baseBlob: deletes ? union(cool, gone) : cool }, deletes ? { version: goneVersions } : {})
           }
         }
-      ]
+        {
+          name: 'looks'
+          enabled: true
+          type: 'Lifecycle'
+          definition: {
+            filters: {
+              blobTypes: ['blockBlob']
+              prefixMatch: ['${archive}/requests/', '${archive}/feedback/']
+            }
+            actions: { version: { delete: { daysAfterCreationGreaterThan: claimDays } } }
+          }
+        }
+      ], deletes ? [aside] : [])
     }
   }
 }

@@ -11,7 +11,9 @@ from app.settings import Settings
 from infra.checks import house, language
 from infra.checks.deployment import deploy, main, misfits
 from infra.checks.values import UNKNOWN, Later
+from sync import health
 from tests.infra.conftest import INFRA, ROOT
+from transport import claims
 from transport.queues import KINDS
 
 FILES = language.read_all(INFRA)
@@ -281,15 +283,62 @@ def test_each_question_is_asked_by_a_rule_that_fires_for_each_row(path):
     assert said["scopes"] == [f"/{component.type}/{component.name}"]
 
 
-def test_payloads_are_deleted_where_a_parameter_says_so():
-    def actions(environment):
-        (policy,) = of(made(environment), "Microsoft.Storage/storageAccounts/managementPolicies")
-        rules = policy.body["properties"]["policy"]["rules"]
-        return {one["name"]: one["definition"]["actions"]["baseBlob"] for one in rules}
+def rules(environment, **more):
+    (policy,) = of(
+        made(environment, **more), "Microsoft.Storage/storageAccounts/managementPolicies"
+    )
+    found = {one["name"]: one["definition"] for one in policy.body["properties"]["policy"]["rules"]}
+    for one in found.values():  # Azure refuses a rule without an action
+        assert one["actions"]
+        assert all(one["actions"].values())
+    return found
 
-    assert "delete" not in actions("prod")["raw"]
-    assert actions("dev")["raw"]["delete"] == {"daysAfterModificationGreaterThan": 90}
-    assert actions("prod")["claims"]["delete"] == {"daysAfterModificationGreaterThan": 30}
+
+OLD = {"delete": {"daysAfterCreationGreaterThan": 90}}
+
+
+def test_of_the_archive_only_claims_are_deleted_unless_a_parameter_says_so():
+    found = rules("prod")
+    deleting = {
+        name for name, one in found.items() if "delete" in one["actions"].get("baseBlob", {})
+    }
+    assert deleting == {"claims"}
+    assert found["claims"]["filters"]["prefixMatch"] == [f"archive/{claims.FOLDER}/"]
+    assert found["claims"]["actions"] == {
+        "baseBlob": {"delete": {"daysAfterModificationGreaterThan": 30}},
+        "version": {"delete": {"daysAfterCreationGreaterThan": 30}},
+    }
+    assert "version" not in found["raw"]["actions"]
+    # Reports and what was put aside are read when they are wanted, and so are never cool.
+    assert found["raw"]["filters"]["prefixMatch"] == ["archive/raw/", "archive/invoices/"]
+
+
+def test_what_a_parameter_deletes_goes_for_good_and_does_not_stay_as_a_version():
+    """Under versioning, deleting a blob alone makes a version of it that nothing removes."""
+    found = rules("dev")
+    stores = of(made("dev"), "Microsoft.Storage/storageAccounts/blobServices")
+    assert any(one.body["properties"]["isVersioningEnabled"] for one in stores)
+    gone = set()
+    for one in found.values():
+        actions = one["actions"]
+        if "delete" in actions.get("baseBlob", {}):
+            assert "delete" in actions["version"]
+            gone |= {prefix.split("/")[1] for prefix in one["filters"]["prefixMatch"]}
+    assert gone == {claims.FOLDER, health.FOLDER, "raw", "invoices", "poison"}
+    for name in ("raw", "aside"):
+        actions = found[name]["actions"]
+        assert actions["baseBlob"]["delete"] == {"daysAfterModificationGreaterThan": 90}
+        assert actions["version"] == OLD
+
+
+def test_a_place_that_is_written_each_minute_keeps_its_versions_for_a_month_only():
+    assert rules("prod")["looks"] == {
+        "filters": {
+            "blobTypes": ["blockBlob"],
+            "prefixMatch": ["archive/requests/", "archive/feedback/"],
+        },
+        "actions": {"version": {"delete": {"daysAfterCreationGreaterThan": 30}}},
+    }
 
 
 def test_azd_makes_the_resource_group_and_the_same_worker_in_it():

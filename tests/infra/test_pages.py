@@ -13,7 +13,6 @@ from infra.checks import language
 from infra.checks.bicep import properties, walk
 from infra.checks.values import compute
 from tests.infra.conftest import INFRA, ROOT, schedules
-from transport import claims
 
 PAGE = (ROOT / "docs/deploy.md").read_text()
 FILES = language.read_all(INFRA)
@@ -65,24 +64,6 @@ def test_the_hours_that_the_page_keeps_free_are_those_of_the_daily_runs():
     first, last = re.search(r"between (\d\d):00\s+and (\d\d):00 UTC", PAGE).groups()
     assert int(first) == min(hours)
     assert int(last) == max(hours) + 1
-
-
-def test_only_claims_are_deleted_from_the_archive_unless_a_parameter_says_so():
-    rules = {}
-    for node in walk(FILES["modules/archive.bicep"].root):
-        if node.type == "object" and {"definition", "enabled"} <= properties(node).keys():
-            rule = compute(node, {"archive": "archive"})
-            rules[rule["name"]] = rule["definition"]
-    assert set(rules) == {"claims", "raw"}
-    assert rules["claims"]["filters"]["prefixMatch"] == [f"archive/{claims.FOLDER}/"]
-    assert "delete" in rules["claims"]["actions"]["baseBlob"]
-    assert FILES["modules/archive.bicep"].variables["gone"].type == "ternary_expression"
-    for prefix in rules["raw"]["filters"]["prefixMatch"]:
-        assert not f"archive/{claims.FOLDER}/".startswith(prefix)
-    # Only where payloads are raw: reports, claims and what was given up are read when they are wanted.
-    assert rules["raw"]["filters"]["prefixMatch"] == ["archive/raw/", "archive/invoices/"]
-    assert MAIN.parameters["archiveDeleteAfterDays"].optional
-    assert compute(MAIN.parameters["archiveDeleteAfterDays"].node.named_children[-1], {}) == 0
 
 
 def test_the_container_of_the_archive_is_the_one_that_the_worker_uses_by_default():

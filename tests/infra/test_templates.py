@@ -79,6 +79,7 @@ PLANTED = [
     (VAULT, "tenantId: tenant().tenantId", "hsmPoolResourceId: 'x'", "is set by Azure"),
     (MONITORING, "dailyQuotaGb:", "dailyQuotaGB:", "is dailyQuotaGb meant?"),
     (ARCHIVE, "tierToCool", "tierToCold2", "has no property tierToCold2"),
+    (ARCHIVE, "{ baseBlob: gone, version:", "{ baseBlob: gone, versions:", "is version meant?"),
     (APP, "instanceMemoryMB", "instanceMemoryMb", "is instanceMemoryMB meant?"),
     (APP, "app.properties.defaultHostName", "app.properties.hostName", "has no hostName to read"),
     (ROLES, "workAccount::blobs::archived\n", "workAccount::blobs::archive\n", "has no nested resource"),
