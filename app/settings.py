@@ -81,7 +81,7 @@ def _zone(value: str) -> str:
 
     try:
         return ZoneInfo(value).key
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):  # a KeyError where nothing has the name
         msg = "must be the IANA name of a time zone, such as Europe/Berlin"
         raise ValueError(msg) from None
 

@@ -149,6 +149,9 @@ class KeyVaultTokenStore:
                 if is_disabled(error):
                     return None
                 raise
+        value = (
+            value or ""
+        ).strip()  # a file ends with a newline, and so does what was put in from it
         return Secret(value) if value else None
 
     @property

@@ -74,7 +74,8 @@ class VaultSecret(Secret):
     def _read(self) -> str:
         with azure_errors(f"the Key Vault holds no secret {self._name}"):
             self._client = self._client or self._open()
-            return str(self._client.get_secret(self._name).value or "")
+            value = str(self._client.get_secret(self._name).value or "")
+        return value.strip()  # what was put in from a file ends as the file does, with a newline
 
     def __bool__(self) -> bool:
         return True

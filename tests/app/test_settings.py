@@ -52,6 +52,13 @@ def test_everything_that_is_missing_is_named_at_once():
     assert refused(CSP_MODE="emulator") == "settings: mode emulator needs CSP_EMULATOR_URL"
 
 
+@pytest.mark.parametrize("zone", ["Europa/Berlin", "../Berlin", "Europe", "MEZ"])
+def test_a_time_zone_that_nobody_knows_is_refused_in_a_sentence(zone):
+    said = refused(CSP_TIME_ZONE=zone)
+    assert "CSP_TIME_ZONE" in said
+    assert "must be the IANA name of a time zone, such as Europe/Berlin" in said
+
+
 @pytest.mark.parametrize("name", ON_AZURE)
 @pytest.mark.parametrize("mode", [None, "embedded", "emulator"])
 def test_on_azure_only_an_explicit_cloud_starts(name, mode):

@@ -20,7 +20,7 @@ from transport.auth import Registration, user_tokens
 from transport.mounts import mount_wsgi, new_session
 from transport.redaction import Secret
 from transport.session import Patience
-from transport.token_stores import FileTokenStore, KeyVaultTokenStore
+from transport.token_stores import PROVED, FileTokenStore, KeyVaultTokenStore
 from transport.vault import VaultSecret
 
 NAME = "partner-refresh-token"
@@ -362,6 +362,16 @@ def test_a_version_that_is_disabled_while_it_is_looked_at_is_passed_over(begun):
     assert left.reveal() == begun.vault.versions(NAME)[0].value
 
 
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_a_token_that_was_put_in_from_a_file_signs_in_without_the_files_last_newline(desk, ending):
+    token = desk.emulator.issue_refresh_token()
+    desk.vault.put(NAME, token + ending)
+    assert [one.reveal() for one in desk.store().load()] == [token]
+    desk.sign_in()
+    (version,) = desk.enabled
+    assert PROVED in version.tags
+
+
 def test_an_empty_vault_is_begun_with_the_first_token_and_a_disabled_one_says_so(desk):
     store = desk.store()
     assert list(store.load()) == []
@@ -454,6 +464,11 @@ def test_a_secret_by_name_is_read_when_it_is_needed_and_again_after_an_hour(desk
     assert secret.reveal() == "one"
     clock[0] = 3601
     assert secret.reveal() == "two"
+
+
+def test_a_secret_that_was_put_in_from_a_file_is_without_the_files_last_newline(desk):
+    desk.vault.put("app-secret", "one\n")
+    assert VaultSecret(desk.client, "app-secret").reveal() == "one"
 
 
 def test_a_secret_that_was_read_outlives_an_outage_and_no_withdrawal(desk, caplog):

@@ -9,7 +9,7 @@ import pytest
 from app import systems
 from app.callers import ROLES
 from app.settings import Settings
-from infra.checks import language
+from infra.checks import house, language
 from infra.checks.bicep import properties, walk
 from infra.checks.values import compute
 from tests.infra.conftest import INFRA, ROOT, schedules
@@ -46,6 +46,29 @@ def test_every_output_that_the_page_names_exists():
 
 def test_every_app_role_is_on_the_page():
     assert all(f"`{role}`" in PAGE for role in ROLES)
+
+
+def test_the_registration_of_the_page_gives_tokens_that_the_platform_takes():
+    """Its issuer is that of version 2; a registration that says nothing gives tokens of version 1."""
+    assert "${tenantId}/v2.0'" in (INFRA / "modules/auth.bicep").read_text()
+    door = PAGE.split("### The door `entra`")[1]
+    (update,) = [line for line in door.splitlines() if line.startswith("az ad app update")]
+    assert "--set api.requestedAccessTokenVersion=2" in update
+
+
+def test_the_right_that_the_page_on_identity_names_is_the_one_that_is_given():
+    page = (ROOT / "docs/identity.md").read_text()
+    for scope, names in house.GRANTS.items():
+        for name in names if scope == "vault" else ():
+            assert f"Role: *{name}* on the vault," in page
+
+
+def test_the_runbook_names_parameters_that_are_there():
+    page = (ROOT / "docs/operations.md").read_text()
+    named = re.findall(r"the parameter `(\w+)` of infra", page)
+    assert named
+    assert set(named) <= set(MAIN.parameters)
+    assert "maximumInstanceCount" not in page  # the property of Azure, not what one can set
 
 
 def test_the_secret_that_an_administrator_puts_in_is_the_one_that_the_worker_reads():
