@@ -4,6 +4,7 @@ using './main.bicep'
 param environmentName = 'test'
 param clientId = readEnvironmentVariable('CSP_CLIENT_ID')
 param dataverseUrl = readEnvironmentVariable('CSP_DATAVERSE_URL')
+param alertEmails = empty(readEnvironmentVariable('ALERT_EMAILS', '')) ? [] : split(readEnvironmentVariable('ALERT_EMAILS', ''), ',')
 param archiveRedundancy = 'Standard_LRS'
 param maximumInstances = 20
 param logRetentionDays = 30

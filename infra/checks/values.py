@@ -7,6 +7,7 @@ place, such as `<func-…properties.defaultHostName>`: a text, so that what is m
 from __future__ import annotations
 
 import json
+import os
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
@@ -194,6 +195,10 @@ def _subnet(space: str, size: int, index: int) -> str:
     return str(next(islice(ip_network(space).subnets(new_prefix=size), index, None)))
 
 
+def _environment(name: str, *default: str) -> str:
+    return os.environ.get(name) or (default[0] if default else Later(f"<{name}>"))
+
+
 def _concat(*parts: Any) -> Any:
     return [i for part in parts for i in part] if isinstance(parts[0], list) else "".join(parts)
 
@@ -214,13 +219,14 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "items": lambda value: [{"key": key, "value": value[key]} for key in sorted(value)],
     "length": len,
     "loadTextContent": lambda path: Later(f"<{Path(path).name}>"),
-    "readEnvironmentVariable": lambda name, *_: Later(f"<{name}>"),
+    "readEnvironmentVariable": _environment,
     "resourceGroup": lambda: {
         "id": "/subscriptions/s/resourceGroups/rg",
         "name": "rg",
         "location": "westeurope",
     },
     "resourceId": lambda kind, *names: f"/{kind}/{'/'.join(names)}",
+    "split": lambda text, mark: text.split(mark),
     "string": lambda value: value if isinstance(value, str) else json.dumps(value),
     "subscriptionResourceId": lambda kind, *names: f"/subscriptions/s/{kind}/{'/'.join(names)}",
     "take": _take,

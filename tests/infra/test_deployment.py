@@ -42,6 +42,12 @@ LEGAL = {
 STORES = ("Microsoft.Storage/storageAccounts", "Microsoft.KeyVault/vaults")
 
 
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch):
+    for name in ("ALERT_EMAILS", "ADMIN_ADDRESSES"):
+        monkeypatch.delenv(name, raising=False)
+
+
 def made(environment, **more):
     return deploy(FILES, f"{environment}.bicepparam", {**GIVEN, **more}).made
 
@@ -199,6 +205,31 @@ def test_administrators_get_into_a_closed_store_by_their_addresses():
         assert said["publicNetworkAccess"] == "Enabled"
         assert said["networkAcls"]["defaultAction"] == "Deny"
         assert said["networkAcls"]["ipRules"] == [{"value": "203.0.113.7", "action": "Allow"}]
+
+
+def test_prod_tells_somebody_and_lets_those_in_whom_the_environment_names(monkeypatch):
+    text = (INFRA / "prod.bicepparam").read_text()
+    assert "readEnvironmentVariable('ALERT_EMAILS')" in text  # without a default: it must be there
+    monkeypatch.setenv("ALERT_EMAILS", "a@example.com,b@example.com")
+    monkeypatch.setenv("ADMIN_ADDRESSES", "203.0.113.7,198.51.100.0/24")
+    resources = made("prod")
+    (group,) = of(resources, "Microsoft.Insights/actionGroups")
+    told = [one["emailAddress"] for one in group.body["properties"]["emailReceivers"]]
+    assert told == ["a@example.com", "b@example.com"]
+    for store in STORES:
+        for one in of(resources, store):
+            rules = one.body["properties"]["networkAcls"]["ipRules"]
+            assert [rule["value"] for rule in rules] == ["203.0.113.7", "198.51.100.0/24"]
+            assert one.body["properties"]["publicNetworkAccess"] == "Enabled"
+
+
+@pytest.mark.parametrize("environment", ["dev", "test"])
+def test_elsewhere_somebody_is_told_who_is_named_and_nobody_else(environment, monkeypatch):
+    for given, emails in (("", []), ("a@example.com", ["a@example.com"])):
+        monkeypatch.setenv("ALERT_EMAILS", given)
+        (group,) = of(made(environment), "Microsoft.Insights/actionGroups")
+        receivers = group.body["properties"]["emailReceivers"]
+        assert [one["emailAddress"] for one in receivers] == emails
 
 
 @pytest.mark.parametrize(

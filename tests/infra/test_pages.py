@@ -48,6 +48,22 @@ def test_every_app_role_is_on_the_page():
     assert all(f"`{role}`" in PAGE for role in ROLES)
 
 
+def test_every_provider_of_what_is_deployed_is_registered():
+    types = {one.type for file in FILES.values() for one in file.every_resource()}
+    told = set(
+        re.findall(r"Microsoft\.\w+", PAGE.split("az provider register")[1].split("\n- ")[0])
+    )
+    always = {"Microsoft.Authorization", "Microsoft.Resources"}
+    # Flex Consumption joins a network as the container apps that it runs on.
+    assert told == {one.partition("/")[0] for one in types} - always | {"Microsoft.App"}
+
+
+def test_every_variable_that_parameters_come_from_is_on_the_page():
+    for path in INFRA.glob("*.bicepparam"):
+        for name in re.findall(r"readEnvironmentVariable\('(\w+)'", path.read_text()):
+            assert name in PAGE or name.startswith("AZURE_"), name  # those azd sets by itself
+
+
 def test_the_registration_of_the_page_gives_tokens_that_the_platform_takes():
     """Its issuer is that of version 2; a registration that says nothing gives tokens of version 1."""
     assert "${tenantId}/v2.0'" in (INFRA / "modules/auth.bicep").read_text()

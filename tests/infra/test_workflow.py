@@ -90,6 +90,35 @@ def test_no_secret_is_used_and_the_login_takes_ids_only():
         assert set(login["with"]) == {"client-id", "tenant-id", "subscription-id"}
 
 
+def test_every_variable_that_parameters_come_from_is_handed_on():
+    offered = TRIGGERS["workflow_dispatch"]["inputs"]["environment"]["options"]
+    texts = [(INFRA / f"{name}.bicepparam").read_text() for name in offered]
+    read = {one for text in texts for one in re.findall(r"readEnvironmentVariable\('(\w+)'", text)}
+    assert {"ALERT_EMAILS", "ADMIN_ADDRESSES"} < read
+    for job in ("preview", "deploy"):
+        assert {name: JOBS[job]["env"].get(name) for name in read} == {
+            name: f"${{{{ vars.{name} }}}}" for name in read
+        }
+    needed = {one for text in texts for one in re.findall(r"Variable\('(\w+)'\)", text)}
+    (compiled,) = [one for one in steps("check") if one.get("name") == "Compile the parameters"]
+    assert needed <= compiled["env"].keys()
+
+
+@pytest.mark.parametrize(("emails", "may"), [("", False), ("ops@example.com", True)])
+def test_prod_is_not_deployed_where_nobody_would_be_told(emails, may):
+    step = steps("preview")[0]
+    assert step["if"] == "${{ inputs.environment == 'prod' }}"
+    done = subprocess.run(
+        ["sh", "-e", "-c", step["run"]],
+        env={"PATH": os.environ["PATH"], "ALERT_EMAILS": emails},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) is may
+    assert may or "ALERT_EMAILS" in done.stdout
+
+
 def test_every_action_has_a_version():
     used = [step["uses"] for job in JOBS for step in steps(job) if "uses" in step]
     assert used
