@@ -18,11 +18,12 @@ from decimal import Decimal
 from domain.contract import BillingContract
 from domain.period import Period, add_months
 from domain.problems import Finding, Incomplete, Severity
+from domain.run import UnitStatus
 from domain.subscription import CostInvoice, UsageSummary
 from domain.usage_alert import AlertKind, AlertState, UsageAlert, UsageBudget
 from sync import deliveries
 from sync.findings import replace_everywhere
-from sync.ledger import Outcome
+from sync.ledger import Later, Outcome
 from sync.messages import PullUnit
 from sync.ports import Ports
 from usage.alerts import TOLD_DAYS, CustomerUsage, by_customer, episode_alerts, judged_days
@@ -39,6 +40,10 @@ LATE_DAYS = 10
 """What was over before that when it is seen for the first time is not worth an alert."""
 SILENT_DAYS = 4
 """Days without any usage of anybody after which the feed itself is told."""
+
+PAUSE = timedelta(minutes=1)
+"""After this it is looked again whether an import is through."""
+_TO_COME = frozenset({UnitStatus.QUEUED, UnitStatus.RUNNING, UnitStatus.FAILED})
 
 FEED = "usage.feed"
 _CHECKS = ("wire.unbilled_usage", FEED, "budget.unreadable")
@@ -66,9 +71,11 @@ def work(ports: Ports, unit: PullUnit) -> Outcome:
     """Judge the unbilled usage of one currency and write what there is to tell.
 
     Without a line in the feed nothing is judged, and what stands stays: that says nothing of usage.
+    Later: what it is judged against is still being imported.
     """
     currency, today = unit.scope, unit.day
     heads = [one for one in ports.partner_center.invoices() if isinstance(one, CostInvoice)]
+    _await_imports(ports, unit, heads)
     feed = _feed(ports, currency, today)
     recent = [
         one
@@ -109,6 +116,17 @@ def work(ports: Ports, unit: PullUnit) -> Outcome:
             "written": saved.created + saved.updated,
         }
     )
+
+
+def _await_imports(ports: Ports, unit: PullUnit, heads: Iterable[CostInvoice]) -> None:
+    """Let the imports of the day go first: several instances work the units of a run in any order."""
+    for head in heads:
+        if head.currency != unit.scope:
+            continue
+        cost = unit.model_copy(update={"part": "costs", "scope": head.id})
+        found = ports.store.unit(cost.key)
+        if found and found[0].status in _TO_COME:
+            raise Later(f"invoice {head.id} is still being imported", ports.now() + PAUSE)
 
 
 def _customers(

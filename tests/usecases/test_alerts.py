@@ -12,10 +12,11 @@ from domain.charge import Charge
 from domain.contract import BillingContract
 from domain.period import Period
 from domain.problems import Incomplete, Severity
-from domain.run import RunStatus
+from domain.run import RunStatus, UnitOfWork, UnitStatus
 from domain.subscription import CostKind, CostLine, UsageSummary
 from domain.usage_alert import AlertState, UsageAlert, UsageBudget
 from sync import alerts
+from sync.ledger import Later
 from sync.messages import PullUnit, StartRun
 from tests.builders import a_contract, a_pass_on, day
 from tests.usecases.office import (
@@ -151,6 +152,20 @@ def test_running_again_writes_nothing(office):
     assert office.written(lambda: sync(office)) == []
     assert office.written(lambda: alerts.work(office.ports, unit)) == []
     assert len(office.store.table(UsageAlert)) == 3
+
+
+@pytest.mark.parametrize("status", [UnitStatus.QUEUED, UnitStatus.RUNNING, UnitStatus.FAILED])
+def test_what_is_judged_waits_for_the_imports_that_it_is_judged_against(office, status):
+    """Several instances take the units of a run in any order."""
+    unit = PullUnit(run_key=f"sync/{TODAY}", part="unbilled", scope="USD", day=TODAY)
+    cost = unit.model_copy(update={"part": "costs", "scope": "I1"})
+    entered = UnitOfWork(key=cost.key, kind="pull", run_key=unit.run_key, status=status)
+    version = office.store.put_unit(entered, None)
+    with pytest.raises(Later, match="invoice I1 is still being imported"):
+        alerts.work(office.ports, unit)
+    # One that was given up is not waited for.
+    office.store.put_unit(replace(entered, status=UnitStatus.PARKED), version)
+    assert alerts.work(office.ports, unit).counts["unbilled_lines"] == 8
 
 
 def test_a_restated_day_grows_the_alert_and_repeats_none(office):
