@@ -37,7 +37,7 @@ from dataverse.requests import RequestRows
 from dataverse.standard_invoice import SALES_INVOICE, SALES_ROLE
 from dataverse.store import DataverseStore
 from dataverse.tables import TABLES
-from domain.problems import ConfigurationError, ServiceError
+from domain.problems import ConfigurationError, InputError, ServiceError
 from domain.run import Run
 from domain.tax import TaxPolicy
 from partner_center.client import PartnerCenterClient
@@ -218,9 +218,11 @@ class Worker:
     def drain(self, on_progress: Callable[[Progress], None] = lambda _: None) -> None:
         """Work messages in this process until the queues are empty.
 
-        A fault of the plan of a run is raised at once, before anything is written. A unit that
-        fails is tried again and then parked, and the others go on. A unit that another worker holds
-        waits for the end of its lease; Busy is raised where that is beyond our patience.
+        A fault of the plan or of the end of a run is raised at once; the next call goes on with what
+        waits, with that message too unless it asks for what cannot be. A unit that fails is tried
+        again and then parked, and the others go on. A unit that another worker holds waits for the
+        end of its lease; Busy is raised where that is beyond our patience. What another thread of
+        this process works at is left to it.
         """
         queue = self.ports.queue
         assert isinstance(queue, MemoryQueue)
@@ -229,6 +231,8 @@ class Worker:
         while len(queue):
             message = next((m for kind in KINDS if (m := queue.receive(kind)) is not None), None)
             if message is None:
+                if busy is None:
+                    return
                 self._wait_for(busy)
                 continue
             try:
@@ -243,9 +247,11 @@ class Worker:
                 queue.release(message, after=error.until - self.ports.now())
                 continue
             except Exception as error:
-                if message.kind in {"start", "close"}:
-                    raise
                 queue.release(message)
+                if message.kind in {"start", "close"}:
+                    if isinstance(error, InputError):  # it is refused each time
+                        queue.delete(message)
+                    raise
                 if message.dequeue_count >= 2:
                     self.give_up(message.kind, message.body, f"{type(error).__name__}: {error}")
                     queue.delete(message)
@@ -254,9 +260,8 @@ class Worker:
             done += 1
             on_progress(Progress(message.kind, message.body, done, len(queue)))
 
-    def _wait_for(self, busy: Later | None) -> None:
+    def _wait_for(self, busy: Later) -> None:
         """Wait for the end of a lease or a pause; embedded, time passes without waiting."""
-        assert busy is not None, "only a busy unit's message is out of sight"
         seconds = (busy.until - self.ports.now()).total_seconds()
         if self.systems.sleep is None and seconds > self.settings.patience_seconds:
             raise busy

@@ -20,7 +20,7 @@ import requests
 from app import wiring
 from app.settings import Settings
 from app.wiring import opened
-from domain.problems import ConfigurationError, InputError
+from domain.problems import ConfigurationError, InputError, Unavailable
 from domain.run import RunStatus, UnitStatus
 from sync.ledger import LEASE, Busy
 from sync.messages import StartRun
@@ -89,6 +89,55 @@ def test_a_fault_of_the_plan_is_raised_at_once(worker):
     with pytest.raises(InputError, match="not reconcilable"):
         worker.drain()
     assert worker.run(key) is None
+
+
+def test_after_a_fault_of_the_plan_other_runs_are_worked(worker):
+    ask(worker, kind="bill", day=None, period="2026-10")
+    with pytest.raises(InputError, match="not reconcilable"):
+        worker.drain()
+    key = ask(worker)
+    worker.drain()
+    assert worker.run(key).status is RunStatus.DONE
+    assert len(worker.ports.queue) == 0
+
+
+@pytest.mark.parametrize("what", ["customers", "invoices"])
+def test_a_start_that_an_outage_stopped_goes_on_the_next_time(worker, monkeypatch, what):
+    def down(self, *_):
+        raise Unavailable("no answer", service="Partner Center", status=503)
+
+    key = ask(worker)
+    monkeypatch.setattr(type(worker.ports.partner_center), what, down)
+    with pytest.raises(Unavailable):
+        worker.drain()
+    monkeypatch.undo()
+    worker.drain()
+    assert worker.run(key).status is RunStatus.DONE
+    assert len(worker.ports.queue) == 0
+
+
+def test_an_end_that_an_outage_stopped_is_reached_the_next_time(worker, monkeypatch):
+    def down(*_):
+        raise Unavailable("no answer", service="Dataverse", status=503)
+
+    key = ask(worker)
+    monkeypatch.setattr(wiring.runs, "close", down)
+    with pytest.raises(Unavailable):
+        worker.drain()
+    assert worker.run(key).status is RunStatus.RUNNING
+    monkeypatch.undo()
+    worker.drain()
+    assert worker.run(key).status is RunStatus.DONE
+
+
+def test_what_another_thread_works_at_is_left_to_it(worker):
+    key = ask(worker)
+    leased = worker.ports.queue.receive("start")
+    worker.drain()
+    assert worker.run(key) is None
+    worker.ports.queue.release(leased)
+    worker.drain()
+    assert worker.run(key).status is RunStatus.DONE
 
 
 def hold(worker, lease: timedelta) -> None:
