@@ -248,6 +248,7 @@ def _release(options: argparse.Namespace) -> int:
             by=options.by,
             until=options.until,
             withdraw=options.withdraw,
+            seen=options.seen,
             as_json=options.json,
         )
 

@@ -183,7 +183,8 @@ OPERATIONS = (
         body=ReleaseAsked,
         answers=ReleaseAccepted,
         status=202,
-        refusals=(404, 409, 413, 415),
+        repeatable=True,
+        refusals=(404, 409, 413, 415, 422),
     ),
     Operation(
         id="GetInvoice",

@@ -46,7 +46,6 @@ from app.http_reading import (
     Refused,
     as_key,
     as_name,
-    idempotency_key,
     read_body,
     read_path,
     read_place,
@@ -63,7 +62,7 @@ if TYPE_CHECKING:
     from app.wiring import Worker
 
 APPROVER = "Invoices.Approve"
-LOOK_AGAIN = "10"
+ASK_AGAIN = "10"
 """Seconds after which it is worth to look again."""
 MAX_EVENT = 512 * 1024
 """Dataverse leaves out what makes an event larger than 256 KB; the rest is the envelope."""
@@ -81,12 +80,15 @@ def start(asked: Asked) -> Reply:
     wanted = read_body(asked.req, RunAsked)
     if wanted.kind == "approve" and APPROVER not in asked.caller.roles:
         raise Forbidden(APPROVER)
-    by = asked.by(wanted.by, needed=False)
-    return _ask(asked, wanted, lambda moment, _: _run_of(wanted, moment, by))
+    by = asked.by(wanted.by, needed=wanted.kind == "approve")
+    return _ask(asked, "runs", wanted, lambda moment, _: _run_of(wanted, moment, by))
 
 
 def approve(asked: Asked) -> Reply:
     """Ask for the drafts of a month, of a customer or one draft to be numbered and issued."""
+    from invoice.explain import fingerprint
+    from sync.releases import CHANGED, LOOK_AGAIN
+
     wanted = read_body(asked.req, ApprovalAsked)
     by = asked.by(wanted.by, needed=True)
 
@@ -102,27 +104,36 @@ def approve(asked: Asked) -> Reply:
                 f"{document.number or wanted.invoice} is {document.status} and no draft",
                 hint="what was issued is never issued again",
             )
+        if wanted.fingerprint != fingerprint(document) and not sent:
+            raise Refused(409, f"{wanted.invoice} {CHANGED}", hint=LOOK_AGAIN)
         return StartRun(
-            kind="approve", period=f"{document.period.start:%Y-%m}", document=document.key, by=by
+            kind="approve",
+            period=f"{document.period.start:%Y-%m}",
+            document=document.key,
+            fingerprint=wanted.fingerprint,
+            by=by,
         )
 
-    return _ask(asked, wanted, message)
+    return _ask(asked, "approvals", wanted, message)
 
 
-def _ask(asked: Asked, wanted: BaseModel, message: Callable[[datetime, bool], StartRun]) -> Reply:
+def _ask(
+    asked: Asked, address: str, wanted: BaseModel, message: Callable[[datetime, bool], StartRun]
+) -> Reply:
     from sync.runs import checked
 
-    key, caller = idempotency_key(asked.req), asked.caller.object_id
-    request = {type(wanted).__name__: wanted.model_dump(mode="json")}
-    with once(asked.worker.ports, key, caller, request) as first:
-        run = checked(message(first.moment, first.sent))
-        if not first.sent:
-            asked.worker.request(run)
+    run = once(
+        asked,
+        address,
+        wanted,
+        make=lambda moment, sent: checked(message(moment, sent)),
+        send=asked.worker.request,
+    )
     run_id = as_name(run.run_key)
     return Reply(
         content=RunAccepted(run_id=run_id),
         status=202,
-        headers={"Location": f"/api/runs/{run_id}", "Retry-After": LOOK_AGAIN},
+        headers={"Location": f"/api/runs/{run_id}", "Retry-After": ASK_AGAIN},
     )
 
 
@@ -196,31 +207,49 @@ def read_finding(asked: Asked) -> Reply:
 
 def release(asked: Asked) -> Reply:
     """Ask for a finding to be released, or for that to be taken back; the finding tells what came."""
-    from rules.checks import why_final
-
     wanted = read_body(asked.req, ReleaseAsked)
     by = asked.by(wanted.by, needed=True)
-    found = _one_finding(asked)
-    final = "" if wanted.withdraw else why_final(found)
+    name = read_path(asked.req, "finding_id", FINDING_ID)
+
+    def message(moment: datetime, sent: bool) -> TakeRelease:
+        if not sent:
+            _refuse_release(_one_finding(asked), wanted)
+        return TakeRelease(
+            finding=name,
+            asked_at=moment,
+            reason=wanted.reason or "",
+            until=wanted.until,
+            withdraw=wanted.withdraw,
+            version=wanted.version or "",
+            by=by,
+        )
+
+    def send(made: TakeRelease) -> None:
+        with asked.worker.telemetry.asking("release"):
+            asked.worker.ports.queue.send("start", [made.model_dump_json()])
+
+    once(asked, f"findings/{name}/release", wanted, make=message, send=send)
+    return Reply(
+        content=ReleaseAccepted(finding=name),
+        status=202,
+        headers={"Location": f"/api/findings/{name}", "Retry-After": ASK_AGAIN},
+    )
+
+
+def _refuse_release(found: Finding, wanted: ReleaseAsked) -> None:
+    """Refuse what plainly cannot be done as things stand."""
+    from rules.checks import why_final
+    from sync.releases import CHANGED, LOOK_AGAIN
+
+    if wanted.withdraw:
+        if not found.released_by:
+            raise Refused(409, f"{found.id} is not released", hint="there is nothing to take back")
+        return
+    final = why_final(found)
     if final:
         raise Refused(409, f"{found.id} cannot be released: {final}", hint=found.hint)
-    if wanted.withdraw and not found.released_by:
-        raise Refused(409, f"{found.id} is not released", hint="there is nothing to take back")
-    message = TakeRelease(
-        finding=found.id,
-        asked_at=asked.worker.ports.now(),
-        reason=wanted.reason or "",
-        until=wanted.until,
-        withdraw=wanted.withdraw,
-        by=by,
-    )
-    with asked.worker.telemetry.asking("release"):
-        asked.worker.ports.queue.send("start", [message.model_dump_json()])
-    return Reply(
-        content=ReleaseAccepted(finding=found.id),
-        status=202,
-        headers={"Location": f"/api/findings/{found.id}", "Retry-After": LOOK_AGAIN},
-    )
+    if wanted.version != found.version:
+        raise Refused(409, f"{found.id} {CHANGED}", hint=LOOK_AGAIN)
 
 
 def _one_finding(asked: Asked) -> Finding:
@@ -245,6 +274,7 @@ def _finding(one: Finding, names: dict[str, str]) -> FindingShown:
         )
     return FindingShown(
         finding=one.id,
+        version=one.version,
         check=one.check,
         severity=one.severity.value,
         state=one.state.value,
@@ -278,12 +308,16 @@ def _place(one: Finding) -> str:
 
 def read_invoice(asked: Asked) -> Reply:
     """Read a document with all its lines as data; its PDF is for people."""
-    from invoice.explain import explain_document
+    from invoice.explain import explain_document, fingerprint
 
     read_query(asked.req, Nothing)
     document = _named(asked)
-    dates = {"issued_on": document.issued_on, "due_on": document.due_on}
-    shown = InvoiceShown.model_validate({**explain_document(document), **dates})
+    more = {
+        "issued_on": document.issued_on,
+        "due_on": document.due_on,
+        "fingerprint": fingerprint(document),
+    }
+    shown = InvoiceShown.model_validate({**explain_document(document), **more})
     return Reply(content=shown)
 
 

@@ -28,6 +28,8 @@ RUN_ID = r"^[a-z]{1,20}(\.[0-9A-Za-z-]{1,64}){1,5}$"
 FINDING_ID = r"^[a-z0-9_]{1,40}(\.[a-z0-9_]{1,40}){0,3}-[0-9a-f]{6}([0-9a-f]{4})?$"
 DOCUMENT_NAME = r"^[0-9A-Za-z][0-9A-Za-z._-]{0,119}$"
 """A document's number, or its key with points for slashes: a draft has no number."""
+VERSION = r"^[0-9a-f]{16}$"
+FINGERPRINT = r"^[0-9a-f]{64}$"
 LINE = r"^[1-9][0-9]{0,4}$"
 PAGE, LARGEST_PAGE = 50, 200
 
@@ -45,6 +47,8 @@ Words = Annotated[
     ),
 ]
 Document = Annotated[str, StringConstraints(pattern=DOCUMENT_NAME)]
+Version = Annotated[str, StringConstraints(pattern=VERSION)]
+Fingerprint = Annotated[str, StringConstraints(pattern=FINGERPRINT)]
 Token = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z._-]{1,400}$")]
 ADVANCED: dict[str, JsonValue] = {"x-ms-visibility": "advanced"}
 
@@ -122,6 +126,13 @@ class ApprovalAsked(_Asked):
         description="The key of one draft with points for slashes, in place of a month.",
         examples=["invoice.0b6fe0d2-5a3f-4f57-8f0c-6d2b8f3f7f10.2026-10.USD.1"],
     )
+    fingerprint: Fingerprint | None = Field(
+        default=None,
+        title="Fingerprint",
+        description="Of the draft as it was read. Needed with a draft: one that was drafted anew "
+        "since is not issued.",
+        examples=["5f1c" * 16],
+    )
     by: Name | None = Field(
         default=None,
         title="Approved by",
@@ -136,6 +147,9 @@ class ApprovalAsked(_Asked):
             raise ValueError(msg)
         if self.invoice is not None and (self.period or self.customer_id):
             msg = "give either an invoice, or a period and perhaps a customer_id"
+            raise ValueError(msg)
+        if (self.invoice is None) != (self.fingerprint is None):
+            msg = "an invoice needs the fingerprint that it was read with, and nothing else has one"
             raise ValueError(msg)
         return self
 
@@ -155,6 +169,13 @@ class ReleaseAsked(_Asked):
         description="After it the finding holds again; left out: no such day.",
         examples=["2026-12-31"],
     )
+    version: Version | None = Field(
+        default=None,
+        title="Version",
+        description="Of the finding as it was read. Needed unless the release is taken back: a "
+        "finding that says something else by now is not released.",
+        examples=["5f1c88a2d07e4b39"],
+    )
     withdraw: bool = Field(
         default=False,
         title="Take back",
@@ -170,11 +191,14 @@ class ReleaseAsked(_Asked):
 
     @model_validator(mode="after")
     def _with_a_reason(self) -> ReleaseAsked:
-        if self.withdraw and (self.reason or self.until):
-            msg = "withdraw takes a release back and has no reason and no last day"
+        if self.withdraw and (self.reason or self.until or self.version):
+            msg = "withdraw takes a release back and has no reason, no last day and no version"
             raise ValueError(msg)
         if not self.withdraw and not self.reason:
             msg = "a release needs a reason"
+            raise ValueError(msg)
+        if not self.withdraw and not self.version:
+            msg = "a release needs the version that the finding was read with"
             raise ValueError(msg)
         return self
 
@@ -323,6 +347,9 @@ class FindingShown(_Told):
     """One fault of the data: what was seen, and what to do about it."""
 
     finding: str = Field(title="Finding", examples=["agreement.missing-58fcf3"])
+    version: str = Field(
+        title="Version", description="Of what it says; give it back to release what was seen."
+    )
     check: str = Field(title="Check")
     severity: Literal["warn", "hold", "block"] = Field(title="Severity")
     state: Literal["open", "released", "closed"] = Field(title="State")
@@ -463,6 +490,9 @@ class InvoiceShown(_Told):
 
     key: str = Field(title="Key")
     number: str = Field(title="Number", description="Empty: a draft.")
+    fingerprint: str = Field(
+        title="Fingerprint", description="Of what it says; give it back to approve this draft."
+    )
     kind: Literal["invoice", "credit_note"] = Field(title="Kind")
     status: str = Field(title="Status")
     customer: str = Field(title="Customer")

@@ -1,82 +1,95 @@
 """`Idempotency-Key`: the same key with the same request is one request, on however many instances.
 
 A row of the ledger keeps it, because its write under "must not exist" is what all instances share:
-`asked/<hash of caller and key>`, with the hash of the request in place of a run. It is queued until
-the message is sent and settled from then on. A crash between the two sends the message again, which
-the ledger of units makes harmless. Rows of kind `asked` may be deleted when nobody repeats any more.
+`asked/<hash of caller, address and key>`, with the hash of the request in place of a run. It is queued
+until the message is sent and settled from then on. A crash between the two sends the message again,
+which the ledger of units makes harmless. What is refused leaves no row, so its key is free. Rows of
+kind `asked` may be deleted when nobody repeats any more.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from app.http_reading import Refused
+from app.http_reading import Refused, idempotency_key
 from domain.problems import Conflict
 from domain.run import UnitOfWork, UnitStatus
 from sync.ports import Ports
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from app.http_door import Asked
+
+M = TypeVar("M")
+
 KIND = "asked"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class First:
-    """The first time that something was asked: when, and whether its message is sent."""
+def once(
+    asked: Asked,
+    address: str,
+    wanted: BaseModel,
+    *,
+    make: Callable[[datetime, bool], M],
+    send: Callable[[M], object],
+) -> M:
+    """Make the message of a request and send it, unless the same request has sent it; return it.
 
-    moment: datetime
-    sent: bool
-
-
-@contextmanager
-def once(ports: Ports, key: str, caller: str, request: dict[str, Any]) -> Iterator[First]:
-    """Give the first time of a request; what is done inside without a fault is not done again.
-
-    `key` empty: every time is the first. Refused (422) where the key stands for another request.
+    Without a key every time is the first. `make` is given when it was first asked, and whether it is
+    sent already; it may refuse. Refused (422) where the key stands for another request.
     """
+    ports, key = asked.worker.ports, idempotency_key(asked.req)
     if not key:
-        yield First(moment=ports.now(), sent=False)
-        return
-    unit, version = _row(ports, f"{KIND}/{_hash([caller, key])}", f"{KIND}/{_hash(request)}")
-    assert unit.started_at is not None
-    sent = unit.status is UnitStatus.SETTLED
-    yield First(moment=unit.started_at, sent=sent)
-    if not sent:
+        made = make(ports.now(), False)
+        send(made)
+        return made
+    row = f"{KIND}/{_hash([asked.caller.object_id, address, key])}"
+    unit, version, made = _noted(ports, row, _hash(wanted.model_dump(mode="json")), make)
+    if unit.status is not UnitStatus.SETTLED:
+        send(made)
         settled = replace(unit, status=UnitStatus.SETTLED, finished_at=ports.now())
-        try:
+        with suppress(Conflict):  # another instance has sent the same
             ports.store.put_unit(settled, version)
-        except Conflict:
-            return  # another instance has sent the same
+    return made
 
 
-def _row(ports: Ports, key: str, request: str) -> tuple[UnitOfWork, str]:
-    """Return the row of a key, made if it was not there."""
+def _noted(
+    ports: Ports, key: str, request: str, make: Callable[[datetime, bool], M]
+) -> tuple[UnitOfWork, str, M]:
+    """Return the row of a key and its message; the row is written when the message can be made."""
     found = ports.store.unit(key)
     if found is None:
-        made = UnitOfWork(
+        moment = ports.now().replace(microsecond=0)  # as it will be read
+        made = make(moment, False)
+        unit = UnitOfWork(
             key=key,
             kind=KIND,
-            run_key=request,
+            run_key=f"{KIND}/{request}",
             status=UnitStatus.QUEUED,
-            started_at=ports.now().replace(microsecond=0),  # as it will be read
+            started_at=moment,
         )
         try:
-            return made, ports.store.put_unit(made, None)
+            return unit, ports.store.put_unit(unit, None), made
         except Conflict:
             found = ports.store.unit(key)
             if found is None:
                 raise
-    if found[0].run_key != request:
+    unit, version = found
+    if unit.run_key != f"{KIND}/{request}":
         raise Refused(
             422,
             "this Idempotency-Key stands for another request",
             hint="send a new key with each new request",
         )
-    return found
+    assert unit.started_at is not None
+    return unit, version, make(unit.started_at, unit.status is UnitStatus.SETTLED)
 
 
 def _hash(what: Any) -> str:

@@ -139,6 +139,7 @@ def as_data(finding: Finding) -> dict[str, Any]:
     data: dict[str, Any] = {
         "finding": finding.id,
         "key": finding.key,
+        "version": finding.version,
         "check": finding.check,
         "severity": finding.severity.value,
         "state": finding.state.value,
@@ -171,6 +172,7 @@ def release(
     by: str | None,
     until: date | None,
     withdraw: bool,
+    seen: str | None,
     as_json: bool,
 ) -> int:
     """Release a finding, or take that back; InputError where it cannot be."""
@@ -178,14 +180,16 @@ def release(
 
     who = by if by is not None else getpass.getuser()
     if withdraw:
-        if reason is not None or until is not None:
+        if reason is not None or until is not None or seen is not None:
             raise InputError(
-                "--withdraw takes a release back and has no reason and no last day",
-                hint="leave --reason and --until out",
+                "--withdraw takes a release back and has no reason, no last day and no version",
+                hint="leave --reason, --until and --seen out",
             )
         found = releases.withdraw(worker.ports, name, by=who)
     else:
-        found = releases.release(worker.ports, name, reason=reason or "", by=who, until=until)
+        found = releases.release(
+            worker.ports, name, reason=reason or "", by=who, until=until, version=seen or ""
+        )
     if as_json:
         print_json(as_data(found))
         return DONE
@@ -198,7 +202,8 @@ def release(
         last = f" until {found.released_until}" if found.released_until else ""
         said = (
             f"{found.id} of {whom} is released{last} by {found.released_by}: "
-            f"{sentence(found.released_reason)} The next run bills what was held."
+            f"{sentence(found.released_reason)} It says: {found.sentence} "
+            "The next run bills what was held."
         )
         print(readable(said))
     return DONE

@@ -96,6 +96,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="YYYY-MM-DD",
         help="last day; after it the finding holds again",
     )
+    release.add_argument(
+        "--seen",
+        metavar="VERSION",
+        help="of the finding, as holds --json shows it: one that has changed since is not released",
+    )
     release.add_argument("--withdraw", action="store_true", help="take the release back")
 
     alerts = with_json(add("alerts", "list what is unusual in usage not billed yet"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from dataverse.client import etag, literal, one_of
 from dataverse.documents import slices
@@ -114,7 +114,7 @@ class Findings:
                 finding=finding,
                 state=state_of(row),
                 by=row.get("_modifiedby_value" + FORMATTED) or "",
-                on=datetime.fromisoformat(row["modifiedon"]).date(),
+                at=datetime.fromisoformat(row["modifiedon"]).astimezone(UTC),
                 version=etag(row),
             )
             for row, finding in _records(self._rows.read_findings(where))

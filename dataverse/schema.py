@@ -281,9 +281,9 @@ def day(name: str, label: str, field: str, **more: Any) -> Column:
     return Column(schema_name=PREFIX + name, label=label, kind=Kind.DAY, field=field, **more)
 
 
-def moment(name: str, label: str, field: str) -> Column:
+def moment(name: str, label: str, field: str, **more: Any) -> Column:
     """Declare a point in time: UserLocal, stored in UTC and shown in each reader's own zone."""
-    return Column(schema_name=PREFIX + name, label=label, kind=Kind.MOMENT, field=field)
+    return Column(schema_name=PREFIX + name, label=label, kind=Kind.MOMENT, field=field, **more)
 
 
 def flag(name: str, label: str, field: str) -> Column:

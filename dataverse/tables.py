@@ -348,6 +348,7 @@ FINDING = table(
     text("ReleasedBy", "Released by", "released_by"),
     day("ReleasedOn", "Released on", "released_on"),
     memo("ReleaseNote", "About the last release", "release_note"),
+    moment("DecidedAt", "Last decided", "decided_at", hashed=False),
     lookups=(CUSTOMER_LINK,),
     title="check",
     label="Billing finding",

@@ -17,7 +17,7 @@ WorkerError
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from hashlib import sha256
 
@@ -76,6 +76,8 @@ class Finding:
     """The last day of the release; None: it has no such day."""
     release_note: str = ""
     """What became of the last release, or why one was not accepted."""
+    decided_at: datetime | None = None
+    """When a person last asked to release it or to take that back (aware UTC, whole seconds)."""
 
     @property
     def holds(self) -> bool:
@@ -102,6 +104,12 @@ class Finding:
         return f"{self.check}-{sha256(self.key.encode()).hexdigest()[:10]}"
 
     @property
+    def version(self) -> str:
+        """A mark of what a person sees; it is another one as soon as a release would end."""
+        seen = "\n".join((self.key, self.severity.value, str(self.since), self.sentence))
+        return sha256(seen.encode()).hexdigest()[:16]
+
+    @property
     def state(self) -> FindingState:
         """Where it is in its life."""
         if self.closed_on is not None:
@@ -119,7 +127,12 @@ class Finding:
             known.hint,
             known.link,
         )
-        kept = replace(self, seen=known.seen if as_before else day, since=known.since)
+        kept = replace(
+            self,
+            seen=known.seen if as_before else day,
+            since=known.since,
+            decided_at=known.decided_at,
+        )
         if not known.released_by:
             return replace(kept, release_note=known.release_note)
         if self.severity is not Severity.HOLD:
@@ -178,8 +191,14 @@ class Decision:
     """What it was set to."""
     by: str
     """Name of who changed the row last."""
-    on: date
+    at: datetime
+    """When (aware UTC)."""
     version: str
+
+    @property
+    def on(self) -> date:
+        """The day of it (UTC)."""
+        return self.at.date()
 
 
 class WorkerError(Exception):

@@ -169,7 +169,12 @@ def approvable(ports: Ports, message: StartRun) -> list[Invoice]:
 
 
 def _is_asked(message: StartRun, document: Invoice) -> bool:
-    return message.document in {None, document.key}
+    return message.document in {None, document.key} and not _has_changed(message, document)
+
+
+def _has_changed(message: StartRun, document: Invoice) -> bool:
+    """Say whether a draft is another one than who approved it has seen."""
+    return message.fingerprint not in {None, fingerprint(document)}
 
 
 def _missed(ports: Ports, message: StartRun) -> str:
@@ -181,6 +186,11 @@ def _missed(ports: Ports, message: StartRun) -> str:
         return f"There is no document {message.document}."
     if found.number:
         return ""
+    if _has_changed(message, found):
+        return (
+            f"The draft of {found.customer_name} is not issued: it has changed since it was seen. "
+            "Read it anew, and approve it as it is."
+        )
     return f"The draft of {found.customer_name} is not issued: findings hold it (docs/holds.md)."
 
 

@@ -28,6 +28,8 @@ DocumentKey = Annotated[str, StringConstraints(pattern=r"^invoice/[0-9A-Za-z/-]{
 FindingName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9_.]{1,80}-[0-9a-f]{6}([0-9a-f]{4})?$")
 ]
+FindingVersion = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{16})?$")]
+Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Reason = Annotated[str, StringConstraints(max_length=1000)]
 
 RunKind = Literal[
@@ -68,6 +70,8 @@ class StartRun(_Message):
     customer_id: Guid | None = None
     document: DocumentKey | None = None
     """Of approve: one draft of the month alone."""
+    fingerprint: Fingerprint | None = None
+    """Of that draft as it was seen: one that was drafted anew since is not issued. None: as it is."""
     by: Name | None = None
     """Who asked, for the run's row; no part of its identity."""
 
@@ -108,11 +112,13 @@ class TakeRelease(_Message):
 
     finding: FindingName
     asked_at: AwareDatetime
-    """When: the same message again, later than another one, must not undo that."""
+    """When: what was decided later stands, in whichever order messages come."""
     by: Name
     reason: Reason = ""
     until: date | None = None
     withdraw: bool = False
+    version: FindingVersion = ""
+    """Of the finding as it was seen: one that has changed since is not released. Empty: as it is."""
 
     @property
     def key(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 
 from domain.problems import (
     Conflict,
@@ -29,6 +29,8 @@ from sync.ports import Ports
 
 LONGEST = 1000
 """Characters of a reason."""
+CHANGED = "has changed since it was seen"
+LOOK_AGAIN = "read it anew, and decide again"
 _LIST = "list them with: python -m app holds"
 
 
@@ -38,7 +40,8 @@ def settle(ports: Ports) -> None:
     for decision in ports.store.decisions():
         # Changed or deleted meanwhile: the next run looks again.
         with suppress(Conflict, NotFound):
-            ports.store.put_finding(_answered(ports, decision, today), decision.version)
+            answered = replace(_answered(ports, decision, today), decided_at=_second(decision.at))
+            ports.store.put_finding(answered, decision.version)
     for finding in ports.store.findings():
         counts = in_force(finding, ports.policy, today)
         if finding.released_by and not counts.released_by:
@@ -99,12 +102,25 @@ def _refusal(ports: Ports, finding: Finding, reason: str, until: date | None) ->
     return ""
 
 
-def release(ports: Ports, name: str, *, reason: str, by: str, until: date | None = None) -> Finding:
+def release(
+    ports: Ports,
+    name: str,
+    *,
+    reason: str,
+    by: str,
+    until: date | None = None,
+    version: str = "",
+    at: datetime | None = None,
+) -> Finding:
     """Release a finding by its short name; the same release again changes nothing.
 
-    InputError, in a sentence, for what is unknown, holds nobody, cannot be released or has no reason.
+    `version` is that of the finding that was seen (empty: as it stands), `at` when it was asked for
+    (None: now). InputError, in a sentence, for what is unknown, has changed since, holds nobody,
+    cannot be released or has no reason.
     """
     found = find(ports, name)
+    if version not in {"", found.version}:
+        raise InputError(f"{found.id} {CHANGED}", hint=LOOK_AGAIN)
     final = why_final(found)
     if final:
         raise InputError(f"{found.id} cannot be released: {final}", hint=found.hint)
@@ -118,9 +134,10 @@ def release(ports: Ports, name: str, *, reason: str, by: str, until: date | None
     refused = _refusal(ports, found, reason, until)
     if refused:
         raise InputError(f"{found.id} is not released: {refused}", hint="give a later day")
+    moment = _second(at or ports.now())
     told = (by.strip(), reason.strip(), until)
     if (found.released_by, found.released_reason, found.released_until) == told:
-        return found
+        return _decided(ports, found, moment)
     today = ports.now().date()
     ended = found.with_ended_release(found, today, f"{by.strip()} released it anew")
     released = replace(
@@ -129,48 +146,91 @@ def release(ports: Ports, name: str, *, reason: str, by: str, until: date | None
         released_on=today,
         released_reason=reason.strip(),
         released_until=until,
+        decided_at=moment,
     )
     ports.store.put_finding(released)
     return released
 
 
+def _decided(ports: Ports, found: Finding, moment: datetime) -> Finding:
+    """Keep that a person decided so again, or decided what was so already."""
+    if found.decided_at is not None and found.decided_at >= moment:
+        return found
+    decided = replace(found, decided_at=moment)
+    ports.store.put_finding(decided)
+    return decided
+
+
+def _second(moment: datetime) -> datetime:
+    """Return a moment as a row keeps it."""
+    return moment.astimezone(UTC).replace(microsecond=0)
+
+
 def take(ports: Ports, wanted: TakeRelease) -> None:
     """Do once what a message asks for; what cannot be done is noted on the finding.
 
-    A finding whose cause is gone needs neither: nothing holds any more.
+    Messages have no order: what a person decided later stands, also on the row in Dynamics. A
+    finding whose cause is gone needs neither: nothing holds any more.
     """
 
     def work() -> Outcome:
+        settle(ports)
         try:
+            found = find(ports, wanted.finding)
+            _refuse_overtaken(found, wanted)
             if not wanted.withdraw:
                 release(
-                    ports, wanted.finding, reason=wanted.reason, by=wanted.by, until=wanted.until
+                    ports,
+                    found.key,
+                    reason=wanted.reason,
+                    by=wanted.by,
+                    until=wanted.until,
+                    version=wanted.version,
+                    at=wanted.asked_at,
                 )
-            elif find(ports, wanted.finding).released_by:
-                withdraw(ports, wanted.finding, by=wanted.by)
+            elif found.released_by:
+                withdraw(ports, found.key, by=wanted.by, at=wanted.asked_at)
+            else:
+                _decided(ports, found, _second(wanted.asked_at))
         except InputError as fault:
-            note(ports, wanted.finding, str(fault))
+            note(ports, wanted, str(fault))
         return Outcome()
 
     Ledger(ports.store, ports.now).run_once(wanted.key, "release", wanted.run_key, work)
 
 
-def note(ports: Ports, name: str, problem: str) -> None:
-    """Say on an open finding why a release that was asked for is not there."""
+def _refuse_overtaken(found: Finding, wanted: TakeRelease) -> None:
+    """Refuse what was asked for before the last decision; of one second a withdrawal is the later."""
+    asked, decided = _second(wanted.asked_at), found.decided_at
+    if decided is None or decided < asked:
+        return
+    if decided == asked and (wanted.withdraw or found.released_by):
+        return
+    raise InputError(
+        f"{wanted.by} asked at {asked:%Y-%m-%d %H:%M:%S} UTC, "
+        f"and it was decided anew at {decided:%Y-%m-%d %H:%M:%S} UTC"
+    )
+
+
+def note(ports: Ports, wanted: TakeRelease, problem: str) -> None:
+    """Say on an open finding why what was asked for is not so, before what was said of it last."""
     with suppress(InputError, NotFound):
-        finding = find(ports, name)
-        said = f"Not released on {ports.now().date()}: {problem.rstrip('.')}."
-        if finding.release_note != said:
-            ports.store.put_finding(replace(finding, release_note=said[:LONGEST]))
+        finding = find(ports, wanted.finding)
+        what = "The release is not taken back" if wanted.withdraw else "Not released"
+        said = f"{what} on {ports.now().date()}: {problem.rstrip('.')}."
+        if not finding.release_note.startswith(said):
+            whole = f"{said} {finding.release_note}".strip()[:LONGEST]
+            ports.store.put_finding(replace(finding, release_note=whole))
 
 
-def withdraw(ports: Ports, name: str, *, by: str) -> Finding:
+def withdraw(ports: Ports, name: str, *, by: str, at: datetime | None = None) -> Finding:
     """Take a release back: the finding holds again."""
     found = find(ports, name)
     if not found.released_by:
         raise InputError(f"{found.id} is not released", hint=_LIST)
     today = ports.now().date()
     held = found.with_ended_release(found, today, f"{by.strip() or 'somebody'} withdrew it")
+    held = replace(held, decided_at=_second(at or ports.now()))
     ports.store.put_finding(held)
     return held
 

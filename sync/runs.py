@@ -147,6 +147,8 @@ def checked(message: StartRun) -> StartRun:
             raise InputError(f"{a_kind} is not for one document", hint="leave the document out")
         if f"/{message.period}/" not in message.document:
             raise InputError(f"{message.document} is not of {message.period}", hint="look again")
+    elif message.fingerprint is not None:
+        raise InputError("a fingerprint is that of one document", hint="leave the fingerprint out")
     if message.hour is not None and kind != "feedback":
         raise InputError(f"{a_kind} is not for an hour", hint="leave the hour out")
     if message.customer_id is not None and kind not in _OF_ONE:
@@ -356,7 +358,7 @@ def give_up(
         case TakeRequest(request_id=request_id):
             requests.give_up(ports, request_id, problem)
         case TakeRelease() as wanted:
-            releases.note(ports, wanted.finding, problem)
+            releases.note(ports, wanted, problem)
         case LookForRequests():
             return  # the next look finds all that this one would have found
         case ReportUnit(part="watch"):

@@ -123,7 +123,7 @@ FORMS: tuple[Form, ...] = (
             _section("What to do", "hint link", 1),
             _section("To bill in spite of it: state Released, and why", "state releaseduntil"),
             _section("Why", "releasedreason", 1),
-            _section("What the worker says", "releasedby releasedon releasenote"),
+            _section("What the worker says", "releasedby releasedon decidedat releasenote"),
             _section("Where", "customerid severity record check tenantid"),
             _section("Since when", "firstseen since lastseen closedon"),
         ),

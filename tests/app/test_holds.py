@@ -96,6 +96,7 @@ def test_a_released_customer_is_billed_by_the_next_run_and_taken_back_it_is_not(
     customer = "Grachten Groep BV"
     name = finding_of(copy, customer)
     held = hold_of(copy, customer)["worth"]
+    sentence = next(one["sentence"] for one in hold_of(copy, customer)["holding"])
     answer = command(
         "release", name, "--reason", WHY, "--by", "Anna", "--until", "2026-11-30", state=copy
     )
@@ -103,7 +104,7 @@ def test_a_released_customer_is_billed_by_the_next_run_and_taken_back_it_is_not(
         0,
         (
             f"{name} of {customer} is released until 2026-11-30 by Anna: {WHY}. "
-            "The next run bills what was held.\n"
+            f"It says: {sentence} The next run bills what was held.\n"
         ),
     )
     again = command(
@@ -146,6 +147,8 @@ def test_a_released_customer_is_billed_by_the_next_run_and_taken_back_it_is_not(
         (("--reason", WHY, "--until", "2026-11-08"), "its last day, 2026-11-08, is over"),
         (("--withdraw",), "is not released (list them with: python -m app holds)"),
         (("--withdraw", "--reason", WHY), "--withdraw takes a release back and has no reason"),
+        (("--withdraw", "--seen", "0" * 16), "--withdraw takes a release back and has no reason"),
+        (("--reason", WHY, "--seen", "0" * 16), "has changed since it was seen"),
     ],
 )
 def test_a_release_that_cannot_be_is_one_sentence(demo, arguments, said):
@@ -174,7 +177,9 @@ def test_what_cannot_be_released_says_why_and_what_to_do(demo):
 def test_who_releases_is_who_is_signed_in_unless_said(copy, monkeypatch):
     monkeypatch.setattr("getpass.getuser", lambda: "finance-pc")
     name = finding_of(copy, "Grachten Groep BV")
-    answer = command("release", name, "--reason", WHY, "--json", state=copy)
+    (finding,) = hold_of(copy, "Grachten Groep BV")["holding"]
+    seen = ("--seen", finding["version"])
+    answer = command("release", name, "--reason", WHY, *seen, "--json", state=copy)
     assert answer.data["release"]["by"] == "finance-pc"
 
 

@@ -171,9 +171,29 @@ def test_the_same_key_with_another_request_is_refused(own):
         response = ask("start", other, headers=key)
         assert response.status_code == 422
         assert "stands for another request" in fits(response, "StartRun")["error"]
-    # The same words at another address are another request, too.
-    assert ask("approve", {"period": MONTH, "by": MARIA}, headers=key).status_code == 422
     assert len(waiting(own)) == 1
+
+
+def test_a_key_counts_for_one_address_so_a_flow_may_give_one_to_each_of_its_actions(own):
+    key = {"Idempotency-Key": "flow-run-08585"}
+    one = held(own)
+    release = {"reason": "signed", "by": MARIA, "version": one.version}
+    ask("start", {"kind": "bill", "period": MONTH}, headers=key)
+    assert ask("approve", {"period": MONTH, "by": MARIA}, headers=key).status_code == 202
+    assert ask("release", release, finding_id=one.id, headers=key).status_code == 202
+    assert len(waiting(own)) == 3
+
+
+def test_a_request_that_was_refused_leaves_its_key_free(own):
+    key = {"Idempotency-Key": "flow-run-08585"}
+    one = held(own)
+    body = {"reason": "signed", "by": MARIA, "version": "0" * 16}
+    assert ask("release", body, finding_id=one.id, headers=key).status_code == 409
+    mended = {**body, "version": one.version}
+    assert ask("release", mended, finding_id=one.id, headers=key).status_code == 202
+    assert ask("start", {"kind": "bill"}, headers=key).status_code == 400
+    assert ask("start", {"kind": "bill", "period": MONTH}, headers=key).status_code == 202
+    assert len(waiting(own)) == 2
 
 
 def test_a_repeated_request_without_a_day_is_for_the_day_of_the_first(own):
@@ -283,6 +303,15 @@ def test_who_may_start_runs_may_not_approve_by_starting_one(worker, monkeypatch)
     assert waiting(worker) == []
 
 
+def test_an_approval_names_who_approves_whichever_way_it_is_asked_for(worker):
+    for name, body in (("start", {"kind": "approve"}), ("approve", {})):
+        refused = ask(name, {**body, "period": MONTH})
+        assert refused.status_code == 400
+        assert data(refused)["error"] == "body: it is not said who decides"
+    assert waiting(worker) == []
+    assert ask("start", {"kind": "approve", "period": MONTH, "by": MARIA}).status_code == 202
+
+
 def test_who_signed_in_is_named_and_whom_they_name_beside(worker, monkeypatch):
     from app import http_door
 
@@ -361,7 +390,8 @@ def test_findings_are_chosen_by_what_they_do(worker):
 
 def test_a_hold_is_released_by_a_message_and_the_finding_tells(own):
     one = held(own)
-    body = {"reason": "agreed by phone", "by": MARIA, "until": "2026-12-31"}
+    seen = fits(ask("read_finding", finding_id=one.id), "GetFinding")["version"]
+    body = {"reason": "agreed by phone", "by": MARIA, "until": "2026-12-31", "version": seen}
     response = ask("release", body, finding_id=one.id)
     assert response.status_code == 202
     assert fits(response, "ReleaseHold") == {"finding": one.id, "status": "accepted"}
@@ -392,7 +422,7 @@ def test_what_cannot_be_released_is_refused_at_once_or_says_so_on_the_finding(ow
     from sync.findings import current
 
     final = next(one for one in current(own.ports) if one.holds and why_final(one))
-    body = {"reason": "it is fine", "by": MARIA}
+    body = {"reason": "it is fine", "by": MARIA, "version": final.version}
     response = ask("release", body, finding_id=final.id)
     assert response.status_code == 409
     assert why_final(final) in fits(response, "ReleaseHold")["error"]
@@ -401,7 +431,8 @@ def test_what_cannot_be_released_is_refused_at_once_or_says_so_on_the_finding(ow
     refused = ask("release", {"withdraw": True, "by": MARIA}, finding_id=one.id)
     assert (refused.status_code, data(refused)["error"]) == (409, f"{one.id} is not released")
     # Between the answer and the work its last day may be over.
-    ask("release", {**body, "until": "2026-11-08"}, finding_id=one.id)
+    last_day = {"version": one.version, "until": "2026-11-08"}
+    ask("release", {**body, **last_day}, finding_id=one.id)
     own.drain()
     told = fits(ask("read_finding", finding_id=one.id), "GetFinding")
     assert told["holds"] is True
@@ -424,8 +455,11 @@ def test_a_release_of_what_is_gone_meanwhile_changes_nothing(own):
     [
         ({"by": MARIA}, "a release needs a reason"),
         ({"reason": "  ", "by": MARIA}, "a release needs a reason"),
-        ({"reason": "agreed"}, "it is not said who decides"),
-        ({"withdraw": True, "reason": "x", "by": MARIA}, "has no reason and no last day"),
+        ({"reason": "agreed", "by": MARIA}, "a release needs the version that the finding was"),
+        ({"reason": "agreed", "by": MARIA, "version": "1"}, "version: String should match pattern"),
+        ({"reason": "agreed", "version": "0" * 16}, "it is not said who decides"),
+        ({"withdraw": True, "version": "0" * 16, "by": MARIA}, "no last day and no version"),
+        ({"withdraw": True, "reason": "x", "by": MARIA}, "has no reason, no last day"),
         ({"reason": "x" * 1001, "by": MARIA}, "reason: String should have at most 1000 characters"),
         ({"reason": "x", "by": "Maria\r\nX-Admin: 1"}, "by: String should match pattern"),
         ({"reason": "x", "by": MARIA, "until": "tomorrow"}, "until: Input should be a valid date"),
@@ -437,6 +471,53 @@ def test_a_release_that_is_not_whole_is_refused_with_a_sentence(worker, body, se
     assert response.status_code == 400
     assert sentence in fits(response, "ReleaseHold")["error"]
     assert waiting(worker) == []
+
+
+def test_a_finding_that_says_something_else_than_was_read_is_not_released(own):
+    """A release counts for what the person saw: at the door, and when the message is worked."""
+    one = held(own)
+    body = {"reason": "one line, agreed", "by": MARIA, "version": one.version}
+    worse = replace(one, sentence=f"{one.sentence} And 400 more lines, 250,000.00 EUR.")
+    own.store.put_finding(worse)
+    refused = ask("release", body, finding_id=one.id)
+    assert refused.status_code == 409
+    assert fits(refused, "ReleaseHold") == {
+        "error": f"{one.id} has changed since it was seen",
+        "hint": "read it anew, and decide again",
+    }
+    own.store.put_finding(one)
+    assert ask("release", body, finding_id=one.id).status_code == 202
+    own.store.put_finding(worse)
+    own.drain()
+    told = fits(ask("read_finding", finding_id=one.id), "GetFinding")
+    assert told["holds"] is True
+    assert told["note"] == (f"Not released on 2026-11-09: {one.id} has changed since it was seen.")
+    assert ask("release", {**body, "version": told["version"]}, finding_id=one.id)
+    own.drain()
+    assert data(ask("read_finding", finding_id=one.id))["holds"] is False
+
+
+def test_a_release_that_is_repeated_with_its_key_undoes_no_withdrawal(own):
+    one, key = held(own), {"Idempotency-Key": "flow-run-1"}
+    body = {"reason": "signed", "by": MARIA, "version": one.version}
+    first = ask("release", body, finding_id=one.id, headers=key)
+    own.drain()
+    own.systems.emulator.clock.advance(timedelta(seconds=20))
+    ask(
+        "release",
+        {"withdraw": True, "by": "Eve"},
+        finding_id=one.id,
+        headers=key | {"Idempotency-Key": "2"},
+    )
+    own.drain()
+    own.systems.emulator.clock.advance(timedelta(seconds=20))
+    again = ask("release", body, finding_id=one.id, headers=key)
+    assert (again.status_code, again.get_body()) == (202, first.get_body())
+    assert waiting(own) == []
+    assert data(ask("read_finding", finding_id=one.id))["holds"] is True
+    other = ask("release", {**body, "reason": "other"}, finding_id=one.id, headers=key)
+    assert other.status_code == 422
+    assert "stands for another request" in fits(other, "ReleaseHold")["error"]
 
 
 # Approvals -----------------------------------------------------------------------------------------
@@ -473,10 +554,59 @@ def a_draft(worker):
     return draft
 
 
+def as_seen(name):
+    """An approval of a document as it is read now."""
+    seen = fits(ask("read_invoice", number=name), "GetInvoice")["fingerprint"]
+    return {"invoice": name, "fingerprint": seen, "by": MARIA}
+
+
+def dearer(draft):
+    """A draft that asks for a thousand times as much."""
+    lines = (
+        replace(
+            line,
+            charge=replace(
+                line.charge,
+                amount=replace(line.charge.amount, amount=line.charge.amount.amount * 1000),
+                exact=line.charge.exact * 1000,
+            ),
+        )
+        for line in draft.lines
+    )
+    return replace(draft, lines=tuple(lines))
+
+
+def test_a_draft_that_was_drafted_anew_since_it_was_read_is_not_issued(own):
+    draft = a_draft(own)
+    name = draft.key.replace("/", ".")
+    seen = as_seen(name)
+    own.store.save_document(dearer(draft))
+    refused = ask("approve", seen)
+    assert refused.status_code == 409
+    assert fits(refused, "ApproveInvoices")["error"] == f"{name} has changed since it was seen"
+    seen = as_seen(name)
+    run_id = data(ask("approve", seen))["run_id"]
+    own.store.save_document(draft)
+    own.drain()
+    run = fits(ask("read", run_id=run_id), "GetRun")
+    assert (run["counts"], run["problem"]) == (
+        {"issued": 0},
+        (
+            f"The draft of {draft.customer_name} is not issued: it has changed since it was seen. "
+            "Read it anew, and approve it as it is."
+        ),
+    )
+    assert own.store.document(draft.key).status is DocumentStatus.DRAFT
+    ask("approve", as_seen(name))
+    own.drain()
+    assert own.store.document(draft.key).total == draft.total
+    assert own.store.document(draft.key).number == "INV-202609-0001"
+
+
 def test_one_draft_is_approved_by_its_key_and_no_other(own):
     draft = a_draft(own)
     name = draft.key.replace("/", ".")
-    response = ask("approve", {"invoice": name, "by": MARIA})
+    response = ask("approve", as_seen(name))
     assert response.status_code == 202
     run_id = fits(response, "ApproveInvoices")["run_id"]
     assert run_id == f"approve.{name.removeprefix('invoice.')}"
@@ -485,7 +615,7 @@ def test_one_draft_is_approved_by_its_key_and_no_other(own):
     assert (run["status"], run["counts"], run["asked_by"]) == ("done", {"issued": 1}, MARIA)
     issued = fits(ask("read_invoice", number="INV-202609-0001"), "GetInvoice")
     assert (issued["key"], issued["issued_on"]) == (draft.key, "2026-11-09")
-    again = ask("approve", {"invoice": "INV-202609-0001", "by": MARIA})
+    again = ask("approve", as_seen("INV-202609-0001"))
     assert again.status_code == 409
     assert "INV-202609-0001 is issued and no draft" in fits(again, "ApproveInvoices")["error"]
 
@@ -493,9 +623,10 @@ def test_one_draft_is_approved_by_its_key_and_no_other(own):
 def test_a_repeated_approval_of_a_draft_is_answered_as_the_first(own):
     name = a_draft(own).key.replace("/", ".")
     key = {"Idempotency-Key": "once"}
-    first = ask("approve", {"invoice": name, "by": MARIA}, headers=key)
+    body = as_seen(name)
+    first = ask("approve", body, headers=key)
     own.drain()
-    again = ask("approve", {"invoice": name, "by": MARIA}, headers=key)
+    again = ask("approve", body, headers=key)
     assert (again.status_code, again.get_body()) == (202, first.get_body())
     assert waiting(own) == []
 
@@ -505,7 +636,7 @@ def test_a_draft_of_a_customer_on_hold_stays_one_and_the_run_says_why(own):
     hold = replace(held(own), customer_id=draft.customer_id, record="subscription of the test")
     own.store.save([hold])
     name = draft.key.replace("/", ".")
-    run_id = data(ask("approve", {"invoice": name, "by": MARIA}))["run_id"]
+    run_id = data(ask("approve", as_seen(name)))["run_id"]
     own.drain()
     run = fits(ask("read", run_id=run_id), "GetRun")
     assert run["counts"] == {"issued": 0}
@@ -522,7 +653,13 @@ def test_a_draft_of_a_customer_on_hold_stays_one_and_the_run_says_why(own):
         ({"period": MONTH}, 400, "it is not said who decides"),
         ({"period": MONTH, "invoice": "x", "by": MARIA}, 400, "give either an invoice"),
         ({"invoice": "../x", "by": MARIA}, 400, "invoice: String should match pattern"),
-        ({"invoice": "INV-209912-0001", "by": MARIA}, 404, "there is no such document"),
+        ({"invoice": "x", "by": MARIA}, 400, "an invoice needs the fingerprint"),
+        ({"period": MONTH, "fingerprint": "0" * 64, "by": MARIA}, 400, "nothing else has one"),
+        (
+            {"invoice": "INV-209912-0001", "fingerprint": "0" * 64, "by": MARIA},
+            404,
+            "there is no such document",
+        ),
     ],
 )
 def test_an_approval_that_cannot_be_is_refused(worker, body, status, sentence):

@@ -19,7 +19,7 @@ from tests.fakes import MOMENT
 POSTS = {
     "start": {"kind": "sync"},
     "approve": {"period": "2026-10", "by": "Maria"},
-    "release": {"reason": "agreed", "by": "Maria"},
+    "release": {"reason": "agreed", "by": "Maria", "version": "0" * 16},
 }
 FINDING = "agreement.missing-58fcf3"
 GETS = {

@@ -87,6 +87,16 @@ def test_found_again_a_released_finding_is_not_written(environment, store):
     assert the_one(store).is_released
 
 
+def test_when_it_was_decided_stays_whatever_is_found_later(environment, store):
+    at = datetime(2026, 11, 23, 14, 30, 5, tzinfo=UTC)
+    store.replace_findings(CHECKS, "c1", [a_finding()])
+    store.put_finding(replace(released(the_one(store)), decided_at=at))
+    assert row_of(environment)["csp_decidedat"] == "2026-11-23T14:30:05Z"
+    store.replace_findings(CHECKS, "c1", [a_finding(sentence="Only the old agreement.")])
+    found = the_one(environment.store())
+    assert (found.holds, found.decided_at) == (True, at)
+
+
 def test_saying_something_else_it_is_open_again_and_the_row_tells_of_the_release(
     environment, store
 ):

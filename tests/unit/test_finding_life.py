@@ -179,3 +179,19 @@ def test_computed_stored_and_read_agree_on_whether_it_holds(day, until, same, se
     in_time = until is None or day <= until
     told_only = severity is Severity.WARN and check == "agreement.missing"
     assert computed.holds is not (told_only or (releasable and same and in_time))
+
+
+def test_its_version_is_another_one_exactly_when_a_release_of_it_would_end():
+    found = a_finding().after(None, MONDAY)
+    for same in (
+        a_finding().after(found, TUESDAY),
+        a_finding(hint="Another way to do it.").after(found, TUESDAY),
+        released(found),
+    ):
+        assert same.version == found.version
+    for other in (
+        a_finding(sentence="Only the old agreement.").after(found, TUESDAY),
+        a_finding(severity=Severity.BLOCK).after(found, TUESDAY),
+        a_finding().after(None, TUESDAY),
+    ):
+        assert other.version != found.version

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -338,7 +338,7 @@ class TwoMonths:
                 finding=found,
                 state=FindingState.CLOSED,
                 by="Carla",
-                on=day("2026-12-10"),
+                at=datetime(2026, 12, 10, tzinfo=UTC),
                 version="1",
             )
 

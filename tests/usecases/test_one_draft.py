@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from domain.problems import InputError
 from domain.run import RunStatus
 from invoice.document import DocumentStatus
+from invoice.explain import fingerprint
 from sync import runs
 from sync.messages import StartRun
 from tests.builders import CUSTOMER
@@ -64,6 +67,20 @@ def test_a_draft_on_hold_is_not_issued_and_its_run_says_so_until_it_is(office):
     assert office.store.run(one(draft).run_key).problem == ""
 
 
+def test_a_draft_that_was_drafted_anew_since_it_was_seen_is_not_issued(office):
+    draft = draft_of(office, CUSTOMER)
+    seen = one(draft, fingerprint=fingerprint(draft))
+    office.store.save_document(replace(draft, account_name="Fabrikam Holding"))
+    work(office, seen)
+    assert draft_of(office, CUSTOMER).status is DocumentStatus.DRAFT
+    assert "it has changed since it was seen" in office.store.run(seen.run_key).problem
+    now = draft_of(office, CUSTOMER)
+    work(office, one(now, fingerprint=fingerprint(now)))
+    assert draft_of(office, CUSTOMER).number == "INV-202610-0001"
+    run = office.store.run(seen.run_key)
+    assert (run.problem, run.counts) == ("", {"issued": 1})
+
+
 def test_a_document_that_is_not_there_is_told(office):
     gone = StartRun(kind="approve", period="2026-10", document="invoice/nobody/2026-10/USD/1")
     work(office, gone)
@@ -81,11 +98,15 @@ def test_a_document_that_is_not_there_is_told(office):
             "a run of kind approve is not for one document",
         ),
         ({"kind": "approve", "period": "2026-09"}, "is not of 2026-09"),
+        (
+            {"kind": "approve", "period": "2026-10", "document": None, "fingerprint": "0" * 64},
+            "a fingerprint is that of one document",
+        ),
     ],
 )
 def test_only_an_approval_of_its_month_is_for_one_document(fields, why):
     with pytest.raises(InputError, match=why):
-        runs.checked(StartRun(document=OTHER, **fields))
+        runs.checked(StartRun(**{"document": OTHER} | fields))
 
 
 def test_a_key_is_that_of_a_document():

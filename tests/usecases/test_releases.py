@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -119,6 +119,91 @@ def test_a_message_about_what_is_gone_needs_nothing(office):
     taken(office, message)
     runs.give_up(office.ports, "start", message.model_dump_json(), "too late")
     assert current(office.ports) == []
+
+
+def test_an_older_wish_that_comes_late_does_not_undo_what_was_decided_since(office):
+    """Queues have no order."""
+    taken(office, asked(office, by="Bob"))
+    late = asked(office, by="Maria", reason="also agreed")
+    office.clock.advance(timedelta(minutes=5))
+    taken(office, asked(office, by="Eve", reason="", withdraw=True))
+    taken(office, late)
+    found = the_hold(office)
+    assert found.holds
+    assert found.release_note == (
+        "Not released on 2026-11-09: Maria asked at 2026-11-09 06:00:00 UTC, and it was decided "
+        "anew at 2026-11-09 06:05:00 UTC. Bob released it on 2026-11-09 (signed on paper, scan in "
+        "the file). The release ended on 2026-11-09: Eve withdrew it."
+    )
+
+
+def test_an_older_withdrawal_that_comes_late_leaves_the_newer_release(office):
+    taken(office, asked(office, by="Bob"))
+    late = asked(office, by="Eve", reason="", withdraw=True)
+    office.clock.advance(timedelta(minutes=5))
+    taken(office, asked(office, by="Bob"))
+    taken(office, late)
+    found = the_hold(office)
+    assert not found.holds
+    assert found.release_note.startswith("The release is not taken back on 2026-11-09: Eve asked")
+
+
+@pytest.mark.parametrize("overtaken", [0, 1])
+def test_a_withdrawal_counts_although_the_release_that_it_answers_comes_after_it(office, overtaken):
+    """Also of the same second, which is all that a row keeps."""
+    late = asked(office, by="Maria")
+    office.clock.advance(timedelta(seconds=overtaken))
+    taken(office, asked(office, by="Eve", reason="", withdraw=True))
+    taken(office, late)
+    assert the_hold(office).holds
+
+
+@pytest.mark.parametrize("how", ["a command", "the row"])
+def test_what_was_decided_in_another_way_since_stands_as_well(office, how):
+    release(office)
+    late = asked(office, by="Maria", reason="also agreed")
+    office.clock.advance(timedelta(minutes=5))
+    if how == "a command":
+        releases.withdraw(office.ports, the_hold(office).id, by="Eve")
+    else:
+        set_on_row(office, FindingState.OPEN, at=office.ports.now())
+    taken(office, late)
+    assert the_hold(office).holds
+
+
+def test_the_moment_of_a_decision_outlives_what_is_found_anew(office):
+    late = asked(office)
+    office.clock.advance(timedelta(minutes=5))
+    release(office)
+    releases.withdraw(office.ports, the_hold(office).id, by="Eve")
+    work(office, BILL)
+    taken(office, late)
+    assert the_hold(office).holds
+
+
+def test_a_message_releases_what_was_seen_and_nothing_else(office):
+    seen = the_hold(office)
+    message = asked(office, version=seen.version)
+    office.store.put_finding(replace(seen, sentence="It is worse by now."))
+    taken(office, message)
+    found = the_hold(office)
+    assert found.holds
+    assert found.release_note == (
+        f"Not released on 2026-11-09: {found.id} has changed since it was seen."
+    )
+    taken(office, asked(office, version=found.version, reason="agreed all the same"))
+    assert not the_hold(office).holds
+
+
+def test_a_withdrawal_that_is_given_up_says_that_the_release_stands(office):
+    release(office)
+    message = asked(office, reason="", withdraw=True)
+    runs.give_up(office.ports, "start", message.model_dump_json(), "no answer from Dataverse")
+    found = the_hold(office)
+    assert not found.holds
+    assert found.release_note == (
+        "The release is not taken back on 2026-11-09: no answer from Dataverse."
+    )
 
 
 # --- by a command ----------------------------------------------------------------------------------
@@ -323,13 +408,13 @@ def test_a_name_must_be_that_of_an_open_finding(office):
 # --- on the finding's row in Dynamics --------------------------------------------------------------
 
 
-def set_on_row(office, state, **typed):
+def set_on_row(office, state, at=datetime(2026, 11, 8, tzinfo=UTC), **typed):
     finding = the_hold(office)
     office.store.decided[finding.key] = Decision(
         finding=replace(finding, **typed),
         state=state,
         by="Carla Manager",
-        on=day("2026-11-08"),
+        at=at,
         version="1",
     )
 
