@@ -212,10 +212,13 @@ def release(asked: Asked) -> Reply:
     name = read_path(asked.req, "finding_id", FINDING_ID)
 
     def message(moment: datetime, sent: bool) -> TakeRelease:
+        full = name
         if not sent:
-            _refuse_release(_one_finding(asked), wanted)
+            found = _one_finding(asked)
+            _refuse_release(found, wanted)
+            full = found.id
         return TakeRelease(
-            finding=name,
+            finding=full,
             asked_at=moment,
             reason=wanted.reason or "",
             until=wanted.until,
