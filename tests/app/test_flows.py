@@ -10,6 +10,7 @@ import pytest
 
 from app import flow_pictures
 from app.connector import definition
+from app.http_models import ReleaseAsked
 from dataverse.tables import BILLING_RUN
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -208,6 +209,18 @@ def test_expressions_are_whole_and_name_what_is_there_by_then(path):
                 if target in schemas:
                     assert field in schemas[target], (name, target, field)
     assert seen > 5
+
+
+@pytest.mark.parametrize("path", FLOWS, ids=lambda path: path.stem)
+def test_what_is_released_is_what_the_card_said_and_a_repetition_is_no_second_request(path):
+    for name, action, _, inside in every_action(flow(path)["definition"]["actions"]):
+        if action["type"] != "OpenApiConnection":
+            continue
+        given = action["inputs"]["parameters"]
+        if action["inputs"]["host"]["operationId"] == "ReleaseHold":
+            assert given["body/version"] == f"@items('{inside[0]}')?['version']", name
+            assert given["Idempotency-Key"] == "@workflow()['run']['name']", name
+            ReleaseAsked(**{k.removeprefix("body/"): "0" * 16 for k in given if "body/" in k})
 
 
 def before(name, actions):
