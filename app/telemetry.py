@@ -306,7 +306,8 @@ class Telemetry:
             work.outcome = "looked"
         told = self._metrics
         told["csp.watch"].add(1)
-        for late in report.late:
+        # Two months may be late at once: a gauge of a kind holds one number, the worst.
+        for late in sorted(report.late, key=lambda one: one.since, reverse=True):
             by = (report.at - late.since).total_seconds()
             told["csp.run.late"].set(by, {"csp.kind": late.kind})
         for failed in report.failed:

@@ -55,7 +55,7 @@ from dataverse.usage_tables import USAGE_ALERT, USAGE_BUDGET, USAGE_SUMMARY
 from domain.contract import BillingContract, TaxProfile
 from domain.customer import Account, Address, Agreement, Customer, DelegatedAdminRelationship
 from domain.problems import Conflict, InputError, NotFound, ServiceError
-from domain.run import Run, UnitOfWork, UnitStatus
+from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
 from domain.subscription import CostLine, Subscription, UsageSummary
 from domain.tax import TaxNumberCheck
 from domain.usage_alert import AlertState, UsageAlert, UsageBudget
@@ -65,6 +65,8 @@ ENTERED_AT_ONCE = 100
 """Units in one transaction: Dataverse takes 1 000, and holds their locks meanwhile."""
 TOO_MANY_TO_COUNT = "0x8004e023"
 """An aggregate of more than 50 000 rows [UNCONFIRMED]; any other refusal is raised."""
+_OWN_RUNS = "csp_key ne null and not startswith(csp_key,'request/')"
+"""Rows that ask for a run stand in the same table; they have no key before they are taken up."""
 _BILLED = "csp_withdrawnon eq null"
 """Lines that the newest version of Microsoft's invoice has."""
 
@@ -368,13 +370,25 @@ class DataverseStore(Documents, Findings):
         return from_row(BILLING_RUN, rows[0]) if rows else None
 
     def runs(
-        self, limit: int = 50, *, kind: str = "", after: tuple[datetime, str] | None = None
+        self,
+        limit: int = 50,
+        *,
+        kind: str = "",
+        after: tuple[datetime, str] | None = None,
+        among: Collection[RunStatus] = (),
+        scope: str | None = None,
     ) -> Sequence[Run]:
-        """Read the latest runs, newest first; `after` a run's start and key: those that follow it."""
-        # Rows that ask for a run stand in the same table; they have no key before they are taken up.
-        own = "csp_key ne null and not startswith(csp_key,'request/')"
+        """Read the latest runs, newest first; `after` a run's start and key: those that follow it.
+
+        `among` leaves those that stand there, `scope` those of one customer, or of all (empty).
+        """
+        own = _OWN_RUNS
         if kind:
             own += f" and csp_runkind eq {literal(kind)}"
+        if among:
+            own += f" and ({_standing(BILLING_RUN, among)})"
+        if scope is not None:
+            own += f" and csp_scope eq {literal(scope or None)}"
         if after is not None:
             begun = after[0].astimezone(UTC).isoformat().replace("+00:00", "Z")
             key = literal(after[1])
@@ -383,6 +397,11 @@ class DataverseStore(Documents, Findings):
             )
         query = replace(query_of(BILLING_RUN, own), order="csp_startedat desc,csp_key", top=limit)
         return [from_row(BILLING_RUN, row) for row in self._client.read(query)]
+
+    def first_run(self) -> Run | None:
+        """Read the run that began before all others."""
+        query = replace(query_of(BILLING_RUN, _OWN_RUNS), order="csp_startedat,csp_key", top=1)
+        return next((from_row(BILLING_RUN, row) for row in self._client.read(query)), None)
 
     def units(self, run_key: str) -> Sequence[UnitOfWork]:
         """Read the units of work of a run, by key."""
@@ -400,7 +419,7 @@ class DataverseStore(Documents, Findings):
         options = {status.option(one.value): one for one in among}
         where = f"csp_runkey eq {literal(run_key)}"
         if len(options) < len(UnitStatus):
-            where += f" and ({' or '.join(f'csp_status eq {one}' for one in options)})"
+            where += f" and ({_standing(UNIT_OF_WORK, among)})"
         apply = f"filter({where})/groupby((csp_status),aggregate($count as units))"
         try:
             rows = self._client.aggregate(UNIT_OF_WORK.name, apply)
@@ -483,6 +502,12 @@ class DataverseStore(Documents, Findings):
 
     def _read(self, table: Table, where: str = "") -> list[Any]:
         return [from_row(table, row) for row in self._client.read(query_of(table, where))]
+
+
+def _standing(table: Table, among: Collection[UnitStatus] | Collection[RunStatus]) -> str:
+    """Write the filter that runs or units stand in one of some ways."""
+    status = table.column("csp_status")
+    return " or ".join(f"csp_status eq {status.option(one.value)}" for one in among)
 
 
 def _readable(table: Table, rows: Iterable[Row]) -> Iterator[tuple[Row, Any]]:

@@ -28,7 +28,7 @@ from domain.period import Period
 from domain.problems import Decision, Finding, Severity
 from domain.reconciliation import FourWay
 from domain.renewal import Renewal
-from domain.run import Run, RunRequest, UnitOfWork, UnitStatus
+from domain.run import Run, RunRequest, RunStatus, UnitOfWork, UnitStatus
 from domain.subscription import (
     CostInvoice,
     CostLine,
@@ -306,9 +306,22 @@ class Store(Protocol):
         ...
 
     def runs(
-        self, limit: int = 50, *, kind: str = "", after: tuple[datetime, str] | None = None
+        self,
+        limit: int = 50,
+        *,
+        kind: str = "",
+        after: tuple[datetime, str] | None = None,
+        among: Collection[RunStatus] = (),
+        scope: str | None = None,
     ) -> Sequence[Run]:
-        """Read the latest runs, newest first; `after` a run's start and key: those that follow it."""
+        """Read the latest runs, newest first; `after` a run's start and key: those that follow it.
+
+        `among` leaves those that stand there, `scope` those of one customer, or of all (empty).
+        """
+        ...
+
+    def first_run(self) -> Run | None:
+        """Read the run that began before all others."""
         ...
 
     def units(self, run_key: str) -> Sequence[UnitOfWork]:

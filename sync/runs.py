@@ -93,7 +93,7 @@ def handle(ports: Ports, queue: str, body: str | bytes) -> Told:
         case FeedbackUnit() as system:
             return _once(ports, "feedback", system, lambda: feedback.work(ports, system))
         case ReportUnit(part="watch"):
-            return watch.look(ports)
+            return watch.look(ports, on=queue)
         case ReportUnit() as report:
             write = renewals.work if report.part == "renewals" else health.work
             return _once(ports, "report", report, lambda: write(ports, report))

@@ -4,6 +4,10 @@ It looks every quarter of an hour and tells; it repairs one thing alone. A run t
 no progress for a while and no message on their queue has lost messages: the run is asked for again,
 and the ledger lets what is settled be. All else is for people: what is late, what failed, what was
 given up, how old the data and the sign-in are, what does not add up.
+
+Runs are read by kind and by how they stand: what nobody mended is told again by each look, however
+many other runs there were since. A bill or an approval that could not begin, say because a month was
+mistyped, was an answer to who asked; it leaves nothing undone and is not told for ever.
 """
 
 from __future__ import annotations
@@ -13,11 +17,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
+from domain.contract import counting
 from domain.period import Period
 from domain.problems import WorkerError
 from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
+from invoice.document import DocumentStatus
 from sync import due
-from sync.messages import OF_A_MONTH, StartRun
+from sync.messages import StartRun
 from sync.ports import Ports
 
 EVERY: Mapping[str, timedelta] = {
@@ -31,22 +37,22 @@ EVERY: Mapping[str, timedelta] = {
     "health": timedelta(days=7),
 }
 """How often a run of a kind is begun; it is late after that time and half of it."""
+INVOICES_COME = 8
+"""By this day of the next month Microsoft's invoices are there."""
 BILL_WAITS = timedelta(days=5)
-"""How long after the first billing day a month may wait for Microsoft before it is told."""
+"""How long a month that is due may wait for them before it is told."""
 STALLED = timedelta(minutes=45)
 """A run without progress for so long has lost its messages, if none of its queue is left."""
-LATELY = timedelta(days=2)
-"""For so long after its end a bill run is looked at: customers may have come due since."""
-LOOKED_AT = 400
-"""Runs that are read: about two weeks of them."""
-RESIDUALS_OF = 3
-"""Bill runs whose residual is looked at, the latest ones."""
+READ = 200
+"""So many runs are read of a kind's failed ones, and of all that go on: the latest."""
 
 _GOOD = {RunStatus.DONE, RunStatus.DONE_WITH_HOLDS}
 _OPEN = {UnitStatus.QUEUED, UnitStatus.RUNNING, UnitStatus.FAILED}
 _QUEUE_OF = {"sync": "pull", "usage": "pull", "access": "pull", "prices": "pull", "bill": "bill"}
 _QUEUE_OF |= {"renewals": "report", "health": "report", "handoff": "handoff"}
 _QUEUE_OF |= {"feedback": "feedback"}
+_BY_TIME = (*EVERY, "event")
+"""Kinds of which a good run makes up for what failed before it; of a month only its own does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +81,7 @@ class WatchReport:
     at: datetime
     late: tuple[LateRun, ...]
     failed: tuple[Run, ...]
-    """The latest run of a kind and scope, where it failed."""
+    """What failed and was not made good since: by itself, or by a later run that did the same."""
     asked_again: tuple[str, ...]
     """Keys of the runs that had lost messages and were asked for again."""
     parked: tuple[UnitOfWork, ...]
@@ -94,29 +100,38 @@ class WatchReport:
         return sum(count for name, count in self.lengths.items() if name.endswith("-poison"))
 
 
-def look(ports: Ports) -> WatchReport:
-    """Look at runs, units, queues, data and sign-in; ask again for runs that lost their messages."""
+def look(ports: Ports, *, on: str = "") -> WatchReport:
+    """Look at runs, units, queues, data and sign-in; ask again for runs that lost their messages.
+
+    `on` is the queue that brought the look: the message is still counted there, and no work.
+    """
     now = ports.now()
-    runs = ports.store.runs(LOOKED_AT)
     lengths = ports.queue.lengths()
-    ages = _ages(runs, now)
-    failed = tuple(run for run in _latest(runs) if run.status is RunStatus.FAILED)
+    waiting = {**lengths, on: lengths.get(on, 1) - 1} if on else lengths
+    good = {kind: run for kind in (*_BY_TIME, "bill") if (run := _last_good(ports, kind, ""))}
+    bills = _bills(ports)
+    failed = (
+        *_failed_by_time(ports, good),
+        *_failed_bills(ports, bills),
+        *_failed_approvals(ports),
+    )
     saved_at = _saved_at(ports)
     return WatchReport(
         at=now,
-        late=(*_late(ports, runs, now), *_late_bills(ports)),
+        late=(*_late(ports, good, now), *_late_bills(ports, bills)),
         failed=failed,
-        asked_again=tuple(_asked_again(ports, runs, lengths, now)),
+        asked_again=tuple(_asked_again(ports, bills, waiting, now)),
         parked=tuple(
             unit
             for run in failed
+            if _has(ports, run, {UnitStatus.PARKED})
             for unit in ports.store.units(run.key)
             if unit.status is UnitStatus.PARKED
         ),
         lengths=lengths,
-        ages=ages,
+        ages=_ages(ports, good, now),
         token_age=now - saved_at if saved_at else None,
-        residuals=tuple(_residuals(runs)),
+        residuals=tuple(_residuals(bills)),
     )
 
 
@@ -128,95 +143,173 @@ def _saved_at(ports: Ports) -> datetime | None:
         return None
 
 
-def _latest(runs: Iterable[Run]) -> list[Run]:
-    """Return the run that counts of each kind and scope; of months, each month's own."""
-    found: dict[tuple[str, str, str], Run] = {}
-    for run in runs:  # the newest first
-        window = run.window if run.kind in OF_A_MONTH else ""
-        found.setdefault((run.kind, run.scope, window), run)
-    return list(found.values())
+def _last_good(ports: Ports, kind: str, scope: str) -> Run | None:
+    return next(iter(ports.store.runs(1, kind=kind, among=_GOOD, scope=scope)), None)
 
 
-def _ages(runs: Iterable[Run], now: datetime) -> dict[str, timedelta]:
-    ages: dict[str, timedelta] = {}
+def _bills(ports: Ports) -> list[Run]:
+    """Return the bills of whole months, the newest month first, as far back as months are billed."""
+    now = f"{ports.today():%Y-%m}"
+    runs = ports.store.runs(READ, kind="bill", scope="")
+    months = sorted((run for run in runs if run.window <= now), key=_window, reverse=True)
+    return months[: due.MONTHS_BACK]
+
+
+def _window(run: Run) -> str:
+    return run.window
+
+
+def _has(ports: Ports, run: Run, among: Iterable[UnitStatus] = tuple(UnitStatus)) -> bool:
+    """Say whether a run has units that stand there; where they cannot be counted there are many."""
+    counts = ports.store.unit_counts(run.key, tuple(among))
+    return counts is None or any(counts.values())
+
+
+def _failed_by_time(ports: Ports, good: Mapping[str, Run]) -> Iterable[Run]:
+    """Yield the latest failed run of each kind and customer that no good one followed."""
+    for kind in _BY_TIME:
+        told: set[str] = set()
+        for run in ports.store.runs(READ, kind=kind, among={RunStatus.FAILED}):
+            if _followed(run, good.get(kind)):
+                break  # a run for everybody makes good what failed for one, too
+            if run.scope not in told:
+                told.add(run.scope)
+                if not run.scope or not _followed(run, _last_good(ports, kind, run.scope)):
+                    yield run
+
+
+def _followed(run: Run, good: Run | None) -> bool:
+    return good is not None and good.started_at > run.started_at
+
+
+def _failed_bills(ports: Ports, bills: Sequence[Run]) -> Iterable[Run]:
+    """Yield the failed bills that left work behind; a unit that another run took over is not."""
+    for run in bills:
+        if run.status is RunStatus.FAILED and _began(ports, run):
+            yield run
+    whole = {run.window: run for run in bills}
+    for run in ports.store.runs(READ, kind="bill", among={RunStatus.FAILED}):
+        if run.scope and not _made_good(run, whole.get(run.window)) and _has(ports, run):
+            yield run
+
+
+def _began(ports: Ports, run: Run) -> bool:
+    return bool(run.totals or run.counts) or _has(ports, run)
+
+
+def _made_good(run: Run, by: Run | None) -> bool:
+    """Say whether the run of the whole month ended well after one of a part of it."""
+    return by is not None and by.status in _GOOD and _ended(by) >= _ended(run)
+
+
+def _ended(run: Run) -> datetime:
+    return run.finished_at or run.started_at
+
+
+def _failed_approvals(ports: Ports) -> Iterable[Run]:
+    """Yield the failed approvals of which something is not approved yet, or has no file."""
+    runs = ports.store.runs(READ, kind="approve", among={RunStatus.FAILED})
+    drafts = ports.store.document_keys(DocumentStatus.DRAFT) if runs else ()
     for run in runs:
-        if run.status in _GOOD and not run.scope and run.finished_at is not None:
-            age = max(now - run.finished_at, timedelta(0))
-            ages[run.kind] = min(age, ages.get(run.kind, age))
-    return dict(sorted(ages.items()))
+        month = ports.store.run(f"approve/{run.window}")
+        left = any(_is_of(run, key) for key in drafts) or ports.store.unattached(run.window)
+        if left and not _made_good(run, month):
+            yield run
 
 
-def _late(ports: Ports, runs: Sequence[Run], now: datetime) -> Iterable[LateRun]:
+def _is_of(approval: Run, document_key: str) -> bool:
+    """Say whether an approval was for a document: of its month, of a customer's, or it alone."""
+    if approval.key == f"approve/{approval.window}":
+        return f"/{approval.window}/" in document_key
+    if approval.scope:
+        return document_key.startswith(f"invoice/{approval.scope}/{approval.window}/")
+    return document_key.removeprefix("invoice") == approval.key.removeprefix("approve")
+
+
+def _ages(ports: Ports, good: Mapping[str, Run], now: datetime) -> dict[str, timedelta]:
+    return {
+        kind: max(now - _ended(run), timedelta(0))
+        for kind, run in sorted(good.items())
+        if kind in ports.watched
+    }
+
+
+def _late(ports: Ports, good: Mapping[str, Run], now: datetime) -> Iterable[LateRun]:
     """Yield the kinds of which no good run began lately.
 
     Before anything ever ran nothing is late; then a kind that never ran is, after its own time.
     """
-    first = min((run.started_at for run in runs), default=None)
-    if first is None:
-        return
-    for kind, every in EVERY.items():
-        if kind not in ports.watched:
-            continue
-        own = [r for r in runs if r.kind == kind and not r.scope]
-        good = max((r.started_at for r in own if r.status in _GOOD), default=None)
-        in_time = (good or first) + every * 3 / 2
+    for kind in sorted(ports.watched & EVERY.keys()):
+        run = good.get(kind) or ports.store.first_run()
+        if run is None:
+            return
+        in_time = run.started_at + EVERY[kind] * 3 / 2
         if now <= in_time:
             continue
-        if good is None:
-            said = f"No run of kind {kind} ended well since {first:%Y-%m-%d %H:%M} UTC."
+        if kind in good:
+            said = f"The last good run of kind {kind} began {run.started_at:%Y-%m-%d %H:%M} UTC."
         else:
-            said = f"The last good run of kind {kind} began {good:%Y-%m-%d %H:%M} UTC."
+            said = f"No run of kind {kind} ended well since {run.started_at:%Y-%m-%d %H:%M} UTC."
         yield LateRun(kind=kind, since=in_time, sentence=said)
 
 
-def _late_bills(ports: Ports) -> Iterable[LateRun]:
+def _late_bills(ports: Ports, bills: Sequence[Run]) -> Iterable[LateRun]:
     """Yield the months whose bill should have begun by now: Microsoft's invoice is not there, say."""
-    today = ports.today()
     if "bill" not in ports.watched:
         return
+    today, known = ports.today(), {run.window: run for run in bills}
     for month in due.months_open(ports, today):
-        period = Period.month(month)
-        asked_by = today - BILL_WAITS
-        run = ports.store.run(f"bill/{month}")
-        if run is not None and run.status is not RunStatus.RUNNING:
+        run = known.get(month)
+        if run is None:
+            state = "has not begun: Microsoft's invoices are not complete"
+        elif run.status is RunStatus.RUNNING:
+            state = "is not through"
+        elif run.status is RunStatus.FAILED and not _began(ports, run):
+            state = f"could not begin: {run.problem.rstrip('.')}"
+        else:
             continue
-        if not due.due_customers(ports, period, asked_by):
-            continue
-        since = datetime.combine(due.due_on(None, period, ports.bill_day), time(), tzinfo=UTC)
-        state = "is not through" if run else "has not begun: Microsoft's invoices are not complete"
-        yield LateRun(
-            kind="bill", since=since + BILL_WAITS, sentence=f"The bill of {month} {state}."
-        )
+        told_on = _told_on(ports, Period.month(month))
+        if told_on is not None and told_on <= today:
+            since = datetime.combine(told_on, time(), tzinfo=ports.zone).astimezone(UTC)
+            yield LateRun(kind="bill", since=since, sentence=f"The bill of {month} {state}.")
+
+
+def _told_on(ports: Ports, month: Period) -> date | None:
+    """Return from which day on a month is late: some after its first customer's, and Microsoft's."""
+    contracts = counting(ports.store.contracts(), month.last_day)
+    first = min(
+        (due.due_on(contracts.get(c.id), month, ports.bill_day) for c in ports.store.customers()),
+        default=None,
+    )
+    usual = month.end.replace(day=INVOICES_COME)
+    return None if first is None else max(first, usual) + BILL_WAITS
 
 
 def _asked_again(
-    ports: Ports, runs: Iterable[Run], lengths: Mapping[str, int], now: datetime
+    ports: Ports, bills: Iterable[Run], waiting: Mapping[str, int], now: datetime
 ) -> Iterable[str]:
-    """Ask once more for each run whose messages are lost, and yield its key."""
-    if lengths.get("start") or lengths.get("close"):
+    """Ask once more for each run whose messages are lost, and yield its key.
+
+    Of those that ended only a bill may have open units: of customers who came due since.
+    """
+    # One message on `start` is the look for requests of each minute as like as not. Where it is a
+    # run's, asking besides does no harm.
+    if waiting.get("start", 0) > 1 or waiting.get("close"):
         return  # what is to begin or to end is on its way
-    for run in runs:
+    ended = [run for run in bills if run.status in _GOOD and _has(ports, run, _OPEN)]
+    for run in [*ports.store.runs(READ, among={RunStatus.RUNNING}), *ended]:
         queue = _QUEUE_OF.get(run.kind)
-        if queue is None or lengths.get(queue) or not _may_be_stuck(run, now):
+        if queue is None or waiting.get(queue) or now - run.started_at < STALLED:
             continue
         units = ports.store.units(run.key)
         moments = [m for u in units for m in (u.started_at, u.finished_at) if m is not None]
-        if now - max([run.started_at, *moments]) < STALLED:
+        if moments and now - max(moments) < STALLED:
             continue
         if any(unit.lease_until is not None and unit.lease_until > now for unit in units):
             continue  # somebody works, for long
-        if run.status is RunStatus.RUNNING or any(unit.status in _OPEN for unit in units):
-            message = _start_of(run, ports.today())
-            ports.queue.send("start", [message.model_dump_json()])
-            yield run.key
-
-
-def _may_be_stuck(run: Run, now: datetime) -> bool:
-    """Say whether a run may have open units; of those that ended only a bill is opened again."""
-    if run.status is RunStatus.RUNNING:
-        return now - run.started_at >= STALLED
-    ended = run.finished_at or run.started_at
-    return run.kind == "bill" and run.status in _GOOD and now - ended <= LATELY
+        message = _start_of(run, ports.today())
+        ports.queue.send("start", [message.model_dump_json()])
+        yield run.key
 
 
 def _start_of(run: Run, today: date) -> StartRun:
@@ -236,9 +329,8 @@ def _start_of(run: Run, today: date) -> StartRun:
     )
 
 
-def _residuals(runs: Iterable[Run]) -> Iterable[Residual]:
-    bills = [run for run in _latest(runs) if run.kind == "bill" and not run.scope]
-    for run in bills[:RESIDUALS_OF]:
+def _residuals(bills: Iterable[Run]) -> Iterable[Residual]:
+    for run in bills:
         for total in run.totals:
             if total.residual:
                 yield Residual(run_key=run.key, currency=total.currency, amount=total.residual)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -33,7 +33,7 @@ from domain.problems import (
     Severity,
     Unavailable,
 )
-from domain.run import RequestStatus, Run, RunRequest, UnitOfWork, UnitStatus
+from domain.run import RequestStatus, Run, RunRequest, RunStatus, UnitOfWork, UnitStatus
 from domain.subscription import (
     CostInvoice,
     CostLine,
@@ -349,9 +349,21 @@ class MemoryStore:
         return found
 
     def runs(
-        self, limit: int = 50, *, kind: str = "", after: tuple[datetime, str] | None = None
+        self,
+        limit: int = 50,
+        *,
+        kind: str = "",
+        after: tuple[datetime, str] | None = None,
+        among: Collection[RunStatus] = (),
+        scope: str | None = None,
     ) -> Sequence[Run]:
-        known = [run for run in self.table(Run).values() if kind in {"", run.kind}]
+        known = [
+            run
+            for run in self.table(Run).values()
+            if kind in {"", run.kind}
+            and (not among or run.status in among)
+            and scope in {None, run.scope}
+        ]
         newest = sorted(sorted(known, key=lambda run: run.key), key=_started, reverse=True)
         if after is not None:
             began, key = after
@@ -361,6 +373,9 @@ class MemoryStore:
                 if run.started_at < began or (run.started_at == began and run.key > key)
             ]
         return newest[:limit]
+
+    def first_run(self) -> Run | None:
+        return min(self.table(Run).values(), key=_started, default=None)
 
     def units(self, run_key: str) -> Sequence[UnitOfWork]:
         return [unit for _, (unit, _) in sorted(self.ledger.items()) if unit.run_key == run_key]
@@ -520,9 +535,11 @@ class MemoryDirectory:
 
 @dataclass
 class ListQueue:
-    """Messages in the order of sending; nothing is leased, a test delivers what it likes."""
+    """Messages in the order of sending; a test delivers what it likes."""
 
     waiting: deque[tuple[str, str]] = field(default_factory=deque)
+    leased: list[str] = field(default_factory=list)
+    """The queues of messages that are being worked: they are counted until that is over."""
     sent: list[tuple[str, str]] = field(default_factory=list)
     poisoned: dict[str, int] = field(default_factory=dict)
     """By poison queue, what lies on it."""
@@ -534,7 +551,7 @@ class ListQueue:
         return len(bodies)
 
     def lengths(self) -> dict[str, int]:
-        found = Counter(kind for kind, _ in self.waiting)
+        found = Counter([*(kind for kind, _ in self.waiting), *self.leased])
         return {kind: found[kind] for kind in KINDS} | dict(self.poisoned)
 
 

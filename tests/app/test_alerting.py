@@ -241,6 +241,13 @@ def test_what_is_older_than_the_window_fires_no_more(name, all_wrong):
     assert past.query(asked(name), window=window(name)) == []
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_late_months_the_worst_is_told(sent, order):
+    both = (late("bill", timedelta(days=12)), late("bill", timedelta(hours=1)))
+    sent.telemetry.watched(a_look(late=both[::order]))
+    assert sent.ask("run-late") == [{"run_kind": "bill", "minutes_late": 12 * 24 * 60}]
+
+
 def test_messages_on_a_poison_queue_that_nobody_took_fire_too(sent):
     sent.telemetry.watched(a_look(lengths={"bill": 7, "bill-poison": 0, "pull-poison": 3}))
     assert sent.ask("poison") == [{"queue": "pull", "given_up": 0.0, "waiting": 3.0}]

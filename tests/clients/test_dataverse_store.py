@@ -1308,6 +1308,28 @@ def test_runs_are_read_page_by_page_also_where_several_began_at_once(store):
     assert store.runs(kind="it's") == []
 
 
+def test_runs_are_read_by_how_they_stand_and_whom_they_were_for(store):
+    assert store.first_run() is None
+    a_run = replace(EVERYTHING[-1], scope="", status=RunStatus.DONE)
+    runs = [
+        replace(a_run, key="bill/2026-01", started_at=NOW),
+        replace(
+            a_run, key="bill/2026-02", status=RunStatus.FAILED, started_at=NOW + timedelta(hours=1)
+        ),
+        replace(a_run, key="bill/2026-03/c1", scope="c1", started_at=NOW + timedelta(hours=2)),
+        replace(a_run, key="bill/2026-04/c2", scope="c2", started_at=NOW + timedelta(hours=3)),
+    ]
+    store.save(runs)
+    assert store.first_run() == runs[0]
+    assert store.runs(among={RunStatus.FAILED}) == [runs[1]]
+    good = {RunStatus.DONE, RunStatus.DONE_WITH_HOLDS}
+    assert store.runs(among=good) == [runs[3], runs[2], runs[0]]
+    assert store.runs(scope="") == [runs[1], runs[0]]
+    assert store.runs(scope="c1") == [runs[2]]
+    assert store.runs(1, kind="bill", among=good, scope="") == [runs[0]]
+    assert store.runs(kind="sync", among=good, scope="") == []
+
+
 def test_one_document_is_read_by_its_number_or_its_key(store):
     other = "invoice/c1/2026-10/USD/2"
     draft = an_invoice()

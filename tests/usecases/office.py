@@ -151,7 +151,12 @@ def work(office: Office, *messages: StartRun, deliver: Deliver = in_order) -> No
     for message in messages:
         office.queue.send("start", [message.model_dump_json()])
         while office.queue.waiting:
-            runs.handle(office.ports, *deliver(office))
+            queue, body = deliver(office)
+            office.queue.leased.append(queue)
+            try:
+                runs.handle(office.ports, queue, body)
+            finally:
+                office.queue.leased.remove(queue)
 
 
 def totals(office: Office) -> dict[str, str]:
