@@ -16,6 +16,7 @@ from domain.period import Period
 from domain.problems import Finding, Severity
 from domain.subscription import CostInvoice, CostKind, SubscriptionKind
 from sync import runs
+from sync.ledger import Later
 from sync.messages import StartRun
 from tests.builders import (
     CUSTOMER,
@@ -155,6 +156,9 @@ def work(office: Office, *messages: StartRun, deliver: Deliver = in_order) -> No
             office.queue.leased.append(queue)
             try:
                 runs.handle(office.ports, queue, body)
+            except Later:  # it is sent anew, as the functions do
+                if (queue, body) not in office.queue.waiting:
+                    office.queue.waiting.append((queue, body))
             finally:
                 office.queue.leased.remove(queue)
 
