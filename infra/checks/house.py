@@ -41,11 +41,17 @@ HARDENED: Mapping[str, Mapping[str, Any]] = {
         "properties.enableRbacAuthorization": True,
         "properties.enablePurgeProtection": True,
         "properties.enableSoftDelete": True,
+        "properties.softDeleteRetentionInDays": 90,
     },
     "Microsoft.Insights/components": {"properties.DisableLocalAuth": True},
+    "Microsoft.Insights/actionGroups": {"properties.enabled": True},
+    "Microsoft.Network/privateDnsZones/virtualNetworkLinks": {
+        "properties.registrationEnabled": False
+    },
     "Microsoft.Web/serverfarms": {"sku.name": "FC1", "properties.reserved": True},
     "Microsoft.Web/sites": {
         "properties.httpsOnly": True,
+        "properties.publicNetworkAccess": "Enabled",
         "properties.siteConfig.ftpsState": "Disabled",
         "properties.siteConfig.minTlsVersion": "1.2",
     },
@@ -76,6 +82,9 @@ GRANTS: Mapping[str, frozenset[str]] = {
     "component": frozenset({"Monitoring Metrics Publisher"}),
 }
 """Which rights there are on what, in the names of roles.bicep: no more, and no fewer."""
+
+STARTS_AFTER = frozenset({"roles", "endpoints"})
+"""Modules that must be there when the app first starts, and of which it reads nothing."""
 
 FORBIDDEN = frozenset(
     "FUNCTIONS_WORKER_RUNTIME FUNCTIONS_WORKER_RUNTIME_VERSION FUNCTIONS_WORKER_PROCESS_COUNT "
@@ -123,6 +132,7 @@ def check(files: Mapping[str, File], wanted: Wanted) -> Iterator[Fault]:
     yield from _modules_in_use(files)
     yield from _queues(files, wanted)
     yield from _settings(files, wanted)
+    yield from _order(files["main.bicep"])
     yield from _roles(files["modules/roles.bicep"])
     yield from _alerts(files["modules/alerts.bicep"], wanted)
 
@@ -268,6 +278,17 @@ def _settings(files: Mapping[str, File], wanted: Wanted) -> Iterator[Fault]:
         for node in walk(file.root):
             if node.type == "object_property" and said(node.named_children[0]) == "linuxFxVersion":
                 yield file.fault(node, "linuxFxVersion is not for Flex Consumption")
+
+
+# --- order -----------------------------------------------------------------------------------------
+
+
+def _order(main: File) -> Iterator[Fault]:
+    worker = main.modules["worker"]
+    after = _at(worker.body, ["dependsOn"])
+    said_of = {said(one) for one in after.named_children} if after is not None else set()
+    for name in sorted(STARTS_AFTER - said_of):
+        yield main.fault(worker.node, f"the app starts before {name}: it is not let in by then")
 
 
 # --- roles -----------------------------------------------------------------------------------------

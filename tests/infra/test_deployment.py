@@ -112,6 +112,60 @@ class TestEach:
         address = config(resources, "appsettings")["WORKER_QUEUE__queueServiceUri"]
         assert address == f"<{account}.properties.primaryEndpoints.queue>"
 
+    def test_rights_are_given_to_the_object_and_sign_ins_name_the_client(self, environment):
+        resources = made(environment)
+        (identity,) = of(resources, "Microsoft.ManagedIdentity/userAssignedIdentities")
+        assignments = of(resources, "Microsoft.Authorization/roleAssignments")
+        assert {one.body["properties"]["principalId"] for one in assignments} == {
+            f"<{identity.name}.properties.principalId>"
+        }
+        assert {one.body["properties"]["principalType"] for one in assignments} == {
+            "ServicePrincipal"
+        }
+        settings = config(resources, "appsettings")
+        client = f"<{identity.name}.properties.clientId>"
+        names = {name for name in settings if name.endswith(("__clientId", "AZURE_CLIENT_ID"))}
+        assert len(names) == 3
+        for name in {*names, "CSP_MANAGED_IDENTITY_CLIENT_ID"}:
+            assert settings[name] == client, name
+        credentials = [value for name, value in settings.items() if name.endswith("__credential")]
+        assert credentials == ["managedidentity", "managedidentity"]
+        said = settings["APPLICATIONINSIGHTS_AUTHENTICATION_STRING"]
+        assert said == f"ClientId={client};Authorization=AAD"
+
+    def test_the_package_is_in_a_container_that_is_there(self, environment):
+        resources = made(environment)
+        (site,) = of(resources, "Microsoft.Web/sites")
+        storage = site.body["properties"]["functionAppConfig"]["deployment"]["storage"]
+        account, container = re.fullmatch(
+            r"<(\w+)\.properties\.primaryEndpoints\.blob>([\w-]+)", storage["value"]
+        ).groups()
+        containers = of(resources, "Microsoft.Storage/storageAccounts/blobServices/containers")
+        assert f"{account}/default/{container}" in {one.name for one in containers}
+        host = config(resources, "appsettings")["AzureWebJobsStorage__blobServiceUri"]
+        assert host == f"<{account}.properties.primaryEndpoints.blob>"
+        identity = storage["authentication"]["userAssignedIdentityResourceId"]
+        assert site.body["properties"]["keyVaultReferenceIdentity"] == identity
+        assert list(site.body["identity"]["userAssignedIdentities"]) == [identity]
+
+    def test_the_archive_is_the_container_that_is_there_and_that_life_cycle_and_right_are_for(
+        self, environment
+    ):
+        resources = made(environment)
+        settings = config(resources, "appsettings")
+        account = settings["CSP_STORAGE_ACCOUNT_URL_BLOB"][1:].split(".")[0]
+        container = settings["CSP_ARCHIVE_CONTAINER"]
+        containers = of(resources, "Microsoft.Storage/storageAccounts/blobServices/containers")
+        assert f"{account}/default/{container}" in {one.name for one in containers}
+        assignments = of(resources, "Microsoft.Authorization/roleAssignments")
+        assert any(
+            one.name.startswith(f"/{containers[0].type}/{account}/default/{container}/")
+            for one in assignments
+        )
+        for one in rules(environment).values():
+            for prefix in one["filters"]["prefixMatch"]:
+                assert prefix.startswith(f"{container}/")
+
     def test_the_settings_are_ones_that_the_worker_starts_with(self, environment):
         settings = config(made(environment), "appsettings")
         assert [name for name, value in settings.items() if not isinstance(value, str)] == []
@@ -197,6 +251,27 @@ def test_every_store_that_the_worker_calls_has_an_endpoint_and_each_endpoint_a_n
     for group in groups:
         (entry,) = group.body["properties"]["privateDnsZoneConfigs"]
         assert entry["properties"]["privateDnsZoneId"] in zones
+
+
+def test_the_network_has_the_names_and_the_delegation_that_azure_looks_for():
+    resources = made("prod")
+    (network,) = of(resources, "Microsoft.Network/virtualNetworks")
+    subnets = {one["name"]: one["properties"] for one in network.body["properties"]["subnets"]}
+    delegated = [one["properties"]["serviceName"] for one in subnets["app"]["delegations"]]
+    assert delegated == ["Microsoft.App/environments"]  # that of other plans is Microsoft.Web's
+    assert {one.name for one in of(resources, "Microsoft.Network/privateDnsZones")} == {
+        "privatelink.blob.core.windows.net",
+        "privatelink.queue.core.windows.net",
+        "privatelink.table.core.windows.net",
+        "privatelink.vaultcore.azure.net",
+    }
+    groups = {
+        one.name.split("/")[0].rpartition("-")[2]: one.body["properties"]["privateDnsZoneConfigs"]
+        for one in of(resources, "Microsoft.Network/privateEndpoints/privateDnsZoneGroups")
+    }
+    for service, (entry,) in groups.items():  # blob, queue, table or vault
+        zone = entry["properties"]["privateDnsZoneId"].rpartition("/")[2]
+        assert zone.startswith(f"privatelink.{service}")
 
 
 def test_administrators_get_into_a_closed_store_by_their_addresses():
