@@ -415,7 +415,7 @@ def test_a_run_can_be_read_while_it_runs_and_when_it_is_done(worker):
 
 
 def test_an_approval_can_be_read_like_any_run(worker):
-    post({"kind": "approve", "period": "2026-10"})
+    post({"kind": "approve", "period": "2026-10", "by": "Maria"})
     worker.drain()
     told = data(get("approve.2026-10"))
     assert (told["status"], told["counts"]) == ("done", {"issued": 0})

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,27 @@ def test_a_withdrawal_counts_although_the_release_that_it_answers_comes_after_it
     taken(office, asked(office, by="Eve", reason="", withdraw=True))
     taken(office, late)
     assert the_hold(office).holds
+
+
+def test_in_whichever_order_messages_come_the_last_to_decide_counts(office):
+    """Four people, every order, each message twice."""
+    open_one = the_hold(office)
+    for order in permutations(range(4)):
+        wishes = []
+        for n in range(4):
+            office.clock.advance(timedelta(seconds=1))
+            reason = "" if n % 2 else f"agreed {n}"
+            wishes.append(asked(office, by=f"{n}", reason=reason, withdraw=bool(n % 2)))
+        for last in (3, 4):  # the first three alone end with a release, all four with none
+            office.store.put_finding(open_one)
+            for n in order:
+                if n < last:
+                    again = wishes[n].model_copy(update={"by": f"{n}, {last}"})
+                    taken(office, again)
+                    taken(office, again)
+            found = the_hold(office)
+            assert found.holds is (last == 4), order
+            assert found.released_by == ("" if last == 4 else "2, 3"), order
 
 
 @pytest.mark.parametrize("how", ["a command", "the row"])
