@@ -1225,6 +1225,28 @@ def test_units_whose_entering_was_answered_with_silence_are_entered_once(environ
     assert list(store.units(a_unit().run_key)) == units(0, 1)
 
 
+def test_starters_that_enter_the_same_units_at_once_enter_each_once(environment):
+    start, found = threading.Barrier(3), []
+    queued = [
+        a_unit(key=f"bill/c{n:02}/2026-10", status=UnitStatus.QUEUED, lease_until=None)
+        for n in range(30)
+    ]
+
+    def enter():
+        store = environment.store()
+        start.wait()
+        found.append(len(store.enter_units(queued)))
+
+    threads = [threading.Thread(target=enter) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 3
+    assert sum(found) == 2 * len(queued)
+    assert list(environment.store().units("bill/2026-10")) == queued
+
+
 def test_units_are_counted_by_status_and_too_many_are_said_to_be(environment, store):
     open_ones = (UnitStatus.QUEUED, UnitStatus.RUNNING, UnitStatus.FAILED)
     assert store.unit_counts("bill/2026-10") == {}
