@@ -32,6 +32,8 @@ VERSION = r"^[0-9a-f]{16}$"
 FINGERPRINT = r"^[0-9a-f]{64}$"
 LINE = r"^[1-9][0-9]{0,4}$"
 PAGE, LARGEST_PAGE = 50, 200
+FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2100, 12, 31)
+"""Days outside are typing errors, and not every system can hold them."""
 
 Money = Annotated[str, StringConstraints(pattern=r"^-?\d+(\.\d+)?$")]
 # Neither what ends a line nor what turns the order of letters around.
@@ -84,6 +86,8 @@ class RunAsked(_Asked):
     )
     day: date | None = Field(
         default=None,
+        ge=FIRST_DAY,
+        le=LAST_DAY,
         title="Day",
         description="Of the other kinds, as 2026-11-09; left out: today (UTC).",
         examples=["2026-11-09"],

@@ -10,11 +10,12 @@ import base64
 import binascii
 import json
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from app.http_models import FIRST_DAY, LAST_DAY
 from domain.problems import WorkerError
 
 if TYPE_CHECKING:
@@ -94,9 +95,14 @@ def read_run_token(token: str) -> tuple[datetime, str]:
         text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         started, key = json.loads(text)
         moment = datetime.fromisoformat(started)
-    except (ValueError, TypeError, RecursionError, binascii.Error):
+        if moment.tzinfo is None:
+            raise _no_token()
+        moment = moment.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error):
         raise _no_token() from None
-    if moment.tzinfo is None or not isinstance(key, str) or not _RUN_KEY.fullmatch(key):
+    if not FIRST_DAY <= moment.date() <= LAST_DAY:
+        raise _no_token()
+    if not isinstance(key, str) or not _RUN_KEY.fullmatch(key):
         raise _no_token()
     return moment, key
 

@@ -89,6 +89,7 @@ def _zone(value: str) -> str:
 Zone = Annotated[str, AfterValidator(_zone)]
 SecretName = Annotated[str, Field(pattern=r"^[0-9A-Za-z-]{1,127}$")]
 Id = Annotated[str, Field(pattern=r"^[0-9A-Za-z.-]{1,80}$")]
+_GUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
 class Settings(BaseModel):
@@ -306,6 +307,9 @@ class Settings(BaseModel):
         self._one_credential()
         if self.http_door == "entra" and self.http_audience is None:
             msg = "door entra needs CSP_HTTP_AUDIENCE: the client id of the registration"
+            raise ValueError(msg)
+        if self.http_door == "entra" and self.tenant_id and not _GUID.fullmatch(self.tenant_id):
+            msg = "door entra needs the tenant's own id in CSP_TENANT_ID: tokens name no domain"
             raise ValueError(msg)
         if self.tax_engine_url is not None and self.mode == "embedded":
             msg = (

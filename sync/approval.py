@@ -73,6 +73,12 @@ def _issue(ports: Ports, message: StartRun) -> list[Invoice]:
         drafts = approvable(ports, message)
         for document in drafts:
             _refuse_unfit(ports, document, terms)
+        if found is not None and found.finished_at is not None:
+            # Nobody is to take the end of the approval before for the end of this one.
+            again = replace(
+                found, status=RunStatus.RUNNING, started_at=started, finished_at=None, problem=""
+            )
+            ports.store.save([again])
         taken = list(ports.store.numbers(period))
         for document in drafts:
             taken.append(_number(document, taken))

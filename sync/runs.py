@@ -203,11 +203,24 @@ def _begin(ports: Ports, message: StartRun) -> tuple[Run | None, bool]:
     settled = [one for one in units if isinstance(one, HandoffUnit) and one.key not in needed]
     needed.update(one.key for one in handoff.set_back(ports, settled))
     waiting = [unit.model_dump_json() for unit in units if unit.key in needed]
+    if waiting or run.status is RunStatus.FAILED:
+        run = _begun_again(ports, run)
     if waiting:
         ports.queue.send(queue, waiting)
     else:
         ports.queue.send("close", [CloseRun(run_key=message.run_key).model_dump_json()])
     return run, False
+
+
+def _begun_again(ports: Ports, run: Run) -> Run:
+    """Let nobody take the end of before for this one's; what is sent next brings a new end."""
+    if run.finished_at is None:
+        return run
+    again = replace(
+        run, status=RunStatus.RUNNING, started_at=ports.now(), finished_at=None, problem=""
+    )
+    ports.store.save([again])
+    return again
 
 
 def _bill_what_is_due(ports: Ports, message: StartRun, day: date) -> None:

@@ -59,22 +59,23 @@ class SigningKeys:
 
     def find(self, key_id: str) -> Any | None:
         """Return a key, None where Entra publishes none of that id; Unavailable without any keys."""
+        # Before the lock: somebody else's invented id makes nobody with a known key wait.
+        keys, fresh = self._keys, not self._old(self._now())
+        if fresh and key_id in keys:
+            return keys[key_id]
         with self._lock:
             now = self._now()
-            old = self._read_at is None or now - self._read_at >= _KEYS_LIVE
-            pause = _AFTER_FAILURE if self._failed else _KEYS_PAUSE
+            # Soon again only where there is no key at all: else anybody could make us ask.
+            pause = _KEYS_PAUSE if self._keys else _AFTER_FAILURE
             due = self._asked_at is None or now - self._asked_at >= pause
-            if due and (old or key_id not in self._keys):
+            if due and (self._old(now) or key_id not in self._keys):
                 self._read(now)
             if not self._keys:
                 raise Unavailable("the signing keys could not be read", service="Microsoft Entra")
             return self._keys.get(key_id)
 
-    @property
-    def _failed(self) -> bool:
-        return self._read_at is None or (
-            self._asked_at is not None and self._asked_at > self._read_at
-        )
+    def _old(self, now: datetime) -> bool:
+        return self._read_at is None or now - self._read_at >= _KEYS_LIVE
 
     def _read(self, now: datetime) -> None:
         """Read the keys anew; where that fails those of before go on to count."""
@@ -184,6 +185,7 @@ def entra_tokens(
     Which of the two a token names, and which issuer, depends on the version of tokens that the
     registration asks for. `login` is Entra's host; an explicit issuer is the only one.
     """
+    tenant_id = tenant_id.lower()  # as tokens name it
     bare = audience.removeprefix("api://")
     issuers = {f"{login.base_url}/{tenant_id}/v2.0", f"https://sts.windows.net/{tenant_id}/"}
     if issuer:

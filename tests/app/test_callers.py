@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from app.settings import Settings
 from domain.problems import Unavailable
 from emulator import published
 from tests.app.conftest import functions
+from transport.bearer import BadToken, entra_tokens
 
 OPEN = {"alive"}
 BY_KEY = {"dataverse-events", "partner-center-events"}
@@ -339,6 +342,63 @@ def test_invented_key_ids_make_nobody_ask_entra_more_than_every_few_minutes(fres
                 caller_of(asked(token), "Runs.Read", fresh.worker)
         fresh.emulator.clock.advance(timedelta(minutes=1))
     assert len(fresh.key_requests()) == 4
+
+
+def test_while_entra_fails_invented_key_ids_make_nobody_ask_it_more_often(fresh):
+    caller_of(asked(fresh.signed()), "Runs.Read", fresh.worker)
+    fresh.emulator.clock.advance(timedelta(minutes=5))
+    fresh.emulator.control.clear_log()
+    fresh.emulator.control.fail_next("login", path=".*keys", status=503, count=99)
+    for number in range(40):
+        invented = with_header(fresh, STRANGER, kid=f"invented-{number}")
+        with pytest.raises(Unauthenticated):
+            caller_of(asked(invented), "Runs.Read", fresh.worker)
+        assert caller_of(asked(fresh.signed()), "Runs.Read", fresh.worker)
+        fresh.emulator.clock.advance(timedelta(seconds=15))
+    assert len(fresh.key_requests()) == 2 * 2  # each time one repetition
+
+
+def test_who_has_a_known_key_waits_for_nobody_s_invented_one(fresh):
+    bearers = fresh.worker.bearers()
+    bearers.read(f"Bearer {fresh.signed()}")
+    fresh.emulator.clock.advance(timedelta(minutes=5))
+    asking, answer = threading.Event(), threading.Event()
+    real = bearers._keys._http
+
+    class Slow:
+        def request(self, *args, **named):
+            asking.set()
+            assert answer.wait(20)
+            return real.request(*args, **named)
+
+    bearers._keys._http = Slow()
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            invented = with_header(fresh, STRANGER, kid="invented")
+            stranger = threads.submit(bearers.read, f"Bearer {invented}")
+            assert asking.wait(20)
+            honest = threads.submit(bearers.read, f"Bearer {fresh.signed()}")
+            try:
+                assert honest.result(5).object_id
+            finally:
+                answer.set()
+            with pytest.raises(BadToken):
+                stranger.result(20)
+    finally:
+        bearers._keys._http = real
+
+
+def test_the_tenant_may_stand_in_capitals_in_the_settings(office):
+    login = office.worker.bearers()._keys._http
+    own = entra_tokens(
+        login,
+        tenant_id=office.tenant.upper(),
+        audience=office.api.app_id,
+        issuer="",
+        now=office.emulator.clock.now,
+    )
+    issuer = f"{login.base_url}/{office.tenant}/v2.0"
+    assert own.read(f"Bearer {office.signed(iss=issuer)}").roles == set(ROLES)
 
 
 def test_a_key_that_entra_begins_to_use_is_found(fresh, monkeypatch):

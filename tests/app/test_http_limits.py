@@ -168,6 +168,8 @@ def test_json_may_name_its_letters(office, monkeypatch):
         ({"kind": "bill", "period": "2026-10\n"}, "period: String should match pattern"),
         ({"kind": "sync", "day": "today"}, "day: Input should be a valid date"),
         ({"kind": "sync", "day": "10000-01-01"}, "day: Input should be a valid date"),
+        ({"kind": "sync", "day": "0001-01-01"}, "day: Input should be greater than or equal to"),
+        ({"kind": "sync", "day": "2101-01-01"}, "day: Input should be less than or equal to"),
         ({"kind": "sync", "period": "2026-10"}, "is for a day, not for a month"),
         ({"kind": "sync", "amount": "1"}, "amount: Extra inputs are not permitted"),
         ({"kind": "sync", "trace": "00-" + "a" * 32 + "-" + "b" * 16 + "-01"}, "trace: Extra"),
@@ -298,6 +300,11 @@ def test_a_token_of_a_page_holds_a_place_and_nothing_more():
         (MOMENT.replace(tzinfo=None).isoformat(), "bill/2026-10"),
         ("yesterday", "bill/2026-10"),
         (7, "bill/2026-10"),
+        # Days that some zone or system cannot hold.
+        ("0001-01-01T00:00:00+14:00", "bill/2026-10"),
+        ("9999-12-31T23:59:59-14:00", "bill/2026-10"),
+        ("1600-01-01T00:00:00+00:00", "bill/2026-10"),
+        ("2100-12-31T23:59:59-14:00", "bill/2026-10"),
         (MOMENT.isoformat(), None),
     ):
         import base64

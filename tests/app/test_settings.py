@@ -321,6 +321,14 @@ def test_the_cloud_needs_no_secret_in_the_settings(how):
         ),
         ({"CSP_FEDERATED": "true"}, "not mode embedded"),
         ({"CSP_HTTP_DOOR": "entra"}, "door entra needs CSP_HTTP_AUDIENCE"),
+        (
+            {
+                "CSP_HTTP_DOOR": "entra",
+                "CSP_HTTP_AUDIENCE": "api",
+                "CSP_TENANT_ID": "contoso.onmicrosoft.com",
+            },
+            "door entra needs the tenant's own id in CSP_TENANT_ID",
+        ),
         ({"CSP_HTTP_DOOR": "Entra"}, "CSP_HTTP_DOOR: Input should be 'key' or 'entra'"),
     ],
 )

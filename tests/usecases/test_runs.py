@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,9 +13,9 @@ from domain.run import RunStatus, UnitStatus
 from sync import runs
 from sync.ledger import LEASE, Busy
 from sync.messages import BillUnit, CloseRun, PullUnit, StartRun
-from tests.builders import day
+from tests.builders import an_agreement, day
 from tests.fakes import Crash
-from tests.usecases.office import APPROVE, BILL, SYNC, an_office, at_random, totals, work
+from tests.usecases.office import APPROVE, BILL, NORTHWIND, SYNC, an_office, at_random, totals, work
 
 MONTH = (SYNC, BILL, APPROVE)
 TOMORROW = StartRun(kind="sync", day=day("2026-11-10"))
@@ -131,6 +133,62 @@ def test_an_outage_at_any_write_converges(tmp_path_factory, undisturbed):
         office.clock.advance(LEASE)
         work(office, *MONTH)
         assert result(office) == expected, f"after an outage before write {k}"
+
+
+# --- asked for again -------------------------------------------------------------------------------
+
+
+def test_a_run_that_is_asked_for_again_runs_until_its_new_end(office):
+    """Whoever looks meanwhile must not take the end of before for the answer."""
+    office.partner_center.signed = [an_agreement(customer_id=NORTHWIND)]
+    work(office, SYNC, BILL)
+    before = office.store.run(BILL.run_key)
+    assert before.status is RunStatus.DONE_WITH_HOLDS
+    office.clock.advance(timedelta(minutes=5))
+    office.queue.send("start", [BILL.model_dump_json()])
+    while (message := office.queue.waiting.popleft())[0] != "close":
+        runs.handle(office.ports, *message)
+        now = office.store.run(BILL.run_key)
+        assert (now.status, now.finished_at) == (RunStatus.RUNNING, None)
+    runs.handle(office.ports, *message)
+    now = office.store.run(BILL.run_key)
+    assert (now.status, now.totals) == (RunStatus.DONE_WITH_HOLDS, before.totals)
+    assert now.started_at > before.finished_at
+
+
+def test_a_failed_run_without_open_units_is_closed_anew(office):
+    work(office, SYNC, BILL)
+    runs.give_up(office.ports, "close", CloseRun(run_key=SYNC.run_key).model_dump_json(), "no time")
+    office.queue.send("start", [SYNC.model_dump_json()])
+    runs.handle(office.ports, *office.queue.waiting.popleft())
+    run = office.store.run(SYNC.run_key)
+    assert (run.status, run.finished_at, run.problem) == (RunStatus.RUNNING, None, "")
+    runs.handle(office.ports, *office.queue.waiting.popleft())
+    assert office.store.run(SYNC.run_key).status is RunStatus.DONE
+
+
+def test_a_run_that_has_nothing_left_to_do_stays_as_it_ended(office):
+    """A day is read once."""
+    work(office, SYNC)
+    assert office.written(lambda: work(office, SYNC)) == []
+
+
+def test_an_approval_that_is_asked_for_again_runs_while_it_issues(office, monkeypatch):
+    work(office, SYNC, BILL)
+    runs.give_up(office.ports, "start", APPROVE.model_dump_json(), "a draft is stale")
+    seen = []
+    settle = office.store.settle_document
+
+    def looked_at(document):
+        seen.append(office.store.run(APPROVE.run_key))
+        settle(document)
+
+    monkeypatch.setattr(office.store, "settle_document", looked_at)
+    work(office, APPROVE)
+    assert [(run.status, run.finished_at, run.problem) for run in seen] == [
+        (RunStatus.RUNNING, None, "")
+    ] * 2
+    assert office.store.run(APPROVE.run_key).status is RunStatus.DONE
 
 
 # --- giving up -------------------------------------------------------------------------------------
