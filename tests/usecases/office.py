@@ -151,16 +151,21 @@ def work(office: Office, *messages: StartRun, deliver: Deliver = in_order) -> No
     """Ask for runs, one after the other, and work all that they cause."""
     for message in messages:
         office.queue.send("start", [message.model_dump_json()])
-        while office.queue.waiting:
-            queue, body = deliver(office)
-            office.queue.leased.append(queue)
-            try:
-                runs.handle(office.ports, queue, body)
-            except Later:  # it is sent anew, as the functions do
-                if (queue, body) not in office.queue.waiting:
-                    office.queue.waiting.append((queue, body))
-            finally:
-                office.queue.leased.remove(queue)
+        work_all(office, deliver)
+
+
+def work_all(office: Office, deliver: Deliver = in_order) -> None:
+    """Work all that waits."""
+    while office.queue.waiting:
+        queue, body = deliver(office)
+        office.queue.leased.append(queue)
+        try:
+            runs.handle(office.ports, queue, body)
+        except Later:  # it is sent anew, as the functions do
+            if (queue, body) not in office.queue.waiting:
+                office.queue.waiting.append((queue, body))
+        finally:
+            office.queue.leased.remove(queue)
 
 
 def totals(office: Office) -> dict[str, str]:
