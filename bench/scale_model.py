@@ -8,6 +8,7 @@ our own; `docs/scale.md` says which are not confirmed.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ COSTS = Path(__file__).with_name("scaleout.json")
 PHASES = ("first sync", "bill", "approve", "usage", "sync")
 A_MONTH = {"first sync": 1, "usage": 29, "sync": 29, "bill": 1, "approve": 1}
 """How often each is done: the first sync stands for the day on which Microsoft's invoice comes."""
+PEAKS = {"usage": "usage not billed yet", "close": "the end of a bill run"}
+"""What holds more in memory the more customers there are."""
 CUSTOMERS = (1_000, 10_000, 100_000)
 SYSTEMS = {
     "Partner Center": ("partner_center",),
@@ -42,7 +45,10 @@ class Assumed:
     """Units of one instance: batchSize + newBatchThreshold of host.json."""
     instances: int = 40
     """At most: maximumInstances of infra/main.bicep."""
-    memory_gigabytes: float = 2.0
+    memory_gigabytes: float = 4.0
+    """Of an instance: memoryMegabytes of infra/prod.bicepparam."""
+    worker_gigabytes: float = 0.25
+    """What a worker process holds before it works at anything large."""
     entered_at_once: int = 100
     """Units in one request when a run begins."""
     entered_seconds: float = 1.0
@@ -198,6 +204,16 @@ def begin_seconds(given: Assumed) -> float:
     return given.entered_seconds / given.entered_at_once + given.storage_seconds
 
 
+def in_one_function(phase: Reckoned) -> bool:
+    """Say whether a run has no unit for each customer: one function then looks at all of them."""
+    return phase.units()[1] < 1 / 2
+
+
+def alone_seconds(phase: Reckoned, customers: float, given: Assumed) -> float:
+    """Seconds of a function that looks at all customers, one after the other."""
+    return _waited(phase, 0, given) + phase.cpu()[0] + unit_seconds(phase, given) * customers
+
+
 def minutes(phase: Reckoned, customers: float, given: Assumed, limits: Limits) -> dict[str, float]:
     """Return how long a run takes by each of what bounds it."""
     alone = phase.cpu()[1] + _waited(phase, 1, given)
@@ -213,26 +229,37 @@ def minutes(phase: Reckoned, customers: float, given: Assumed, limits: Limits) -
     }
 
 
+def _bounds(phase: Reckoned, customers: float, given: Assumed, limits: Limits) -> dict[str, float]:
+    """Return the minutes of a run by what bounds it; what one function does, it does alone."""
+    found = minutes(phase, customers, given, limits)
+    if in_one_function(phase):
+        del found[f"{given.instances} instances"]
+        found["one after the other"] = alone_seconds(phase, customers, given) / 60
+    return found
+
+
+def _bounded(
+    phase: Reckoned, customers: float, given: Assumed, limits: Limits
+) -> tuple[int, float]:
+    """Return how many instances help, and the minutes that a run takes with them."""
+    found = _bounds(phase, customers, given, limits)
+    alone = found.pop("one instance")
+    took = max(found.values())
+    if in_one_function(phase):
+        return 1, took
+    shared = max(found["Partner Center"], found["Dataverse"], 1)
+    return min(given.instances, max(1, math.ceil(alone / shared))), took
+
+
 def of_runs(costs: Mapping[str, Any], given: Assumed, limits: Limits) -> str:
     """Return the table of minutes by what bounds a run."""
     rows = []
     for name, phase in phases(costs).items():
         for customers in CUSTOMERS:
-            found = minutes(phase, customers, given, limits)
+            found = _bounds(phase, customers, given, limits)
             alone = found.pop("one instance")
-            if name == "approve":  # one function does it, a document after the other
-                found = {name: value for name, value in found.items() if "instances" not in name}
-                found["one after the other"] = unit_seconds(phase, given) * customers / 60
+            useful, slowest = _bounded(phase, customers, given, limits)
             bound = max(found, key=found.__getitem__)
-            slowest = found[bound]
-            useful = (
-                1
-                if name == "approve"
-                else min(
-                    given.instances,
-                    max(1, -(-alone // max(found["Partner Center"], found["Dataverse"], 1))),
-                )
-            )
             rows.append(
                 [
                     name if customers == CUSTOMERS[0] else "",
@@ -256,10 +283,14 @@ def of_single_functions(costs: Mapping[str, Any], given: Assumed) -> str:
     """Return the table of what one function does alone, beside its time-out."""
     rows = []
     begin = begin_seconds(given)
-    approve = unit_seconds(phases(costs)["approve"], given)
+    found = phases(costs)
     for customers in CUSTOMERS:
-        for name, seconds in (("begin a run", begin), ("approve a month", approve)):
-            took = customers * seconds / 60
+        for name, seconds in (
+            ("begin a run", begin * customers),
+            ("approve a month", alone_seconds(found["approve"], customers, given)),
+            ("look at usage not billed yet", alone_seconds(found["usage"], customers, given)),
+        ):
+            took = seconds / 60
             rows.append(
                 [
                     name,
@@ -285,12 +316,19 @@ def of_limits(costs: Mapping[str, Any], given: Assumed, limits: Limits) -> str:
 
     usual, import_day = ("usage", "sync"), ("first sync", "bill", "approve")
     begin = (0.0, begin_seconds(given) / 60)
-    approve = (0.0, unit_seconds(found["approve"], given) / 60)
+    approve, usage = (
+        (alone_seconds(found[name], 0, given) / 60, unit_seconds(found[name], given) / 60)
+        for name in ("approve", "usage")
+    )
+    free = (given.memory_gigabytes - given.worker_gigabytes) * 1e9
+    peaks = {name: line(costs["memory"]["sizes"], costs["memory"][name]) for name in PEAKS}
     items = limits.dataverse_items_a_day
     a_day = limits.dataverse_in_five_minutes * day / 5
     several = [
         ("approval of a month in one function", approve, given.function_minutes),
         ("beginning of a run in one function", begin, given.function_minutes),
+        ("usage not billed yet in one function", usage, given.function_minutes),
+        *((f"memory of one instance, {words}", peaks[name], free) for name, words in PEAKS.items()),
         (
             "Partner Center, a sync within a day",
             summed(["sync"], "Partner Center"),
@@ -307,14 +345,17 @@ def of_limits(costs: Mapping[str, Any], given: Assumed, limits: Limits) -> str:
     ]
     rows = [
         (
-            (limit - cost[0]) / cost[1],
+            (limit - cost[0]) / cost[1] if cost[1] else math.inf,
             [name, *(f"{at(cost, customers) / limit:,.2f}" for customers in CUSTOMERS)],
         )
         for name, cost, limit in several
     ]
     return _table(
         ["share of the limit", *(f"{n:,}" for n in CUSTOMERS), "met at customers"],
-        [[*cells, f"{round(met, -2):,.0f}"] for met, cells in sorted(rows)],
+        [
+            [*cells, "never" if met == math.inf else f"{round(met, -2):,.0f}"]
+            for met, cells in sorted(rows)
+        ],
     )
 
 
@@ -336,7 +377,7 @@ def money(costs: Mapping[str, Any], prices: Mapping[str, float]) -> str:
             )
 
     used = {
-        "gb_second": list(_gb_seconds(found, given)),
+        "gb_second": list(_gb_seconds(costs, given, Limits(), all_up=False)),
         "million_executions": [one / 1e6 for one in month("units")],
         "million_queue_operations": [one / 1e6 for one in month("requests", "queue")],
         "million_archive_operations": [one / 1e6 for one in month("requests", "archive")],
@@ -359,13 +400,20 @@ PRICED = {
 """Prices that `--price` takes. None is built in: they differ by region and agreement."""
 
 
-def _gb_seconds(found: Mapping[str, Reckoned], given: Assumed) -> Iterator[float]:
-    """Yield what the instances use in a month where each works as many units as it may."""
+def _gb_seconds(
+    costs: Mapping[str, Any], given: Assumed, limits: Limits, *, all_up: bool
+) -> Iterator[float]:
+    """Yield what instances count in a month: those that help, or all, for as long as a run takes.
+
+    An instance that waits for a limit goes on counting.
+    """
     for customers in CUSTOMERS:
-        threads = sum(
-            times * unit_seconds(found[name], given) * customers for name, times in A_MONTH.items()
-        )
-        yield threads / given.at_once * given.memory_gigabytes
+        seconds = 0.0
+        for name, phase in phases(costs).items():
+            instances, took = _bounded(phase, customers, given, limits)
+            up = given.instances if all_up and not in_one_function(phase) else instances
+            seconds += A_MONTH[name] * up * took * 60
+        yield seconds * given.memory_gigabytes
 
 
 def of_a_month(costs: Mapping[str, Any], given: Assumed, limits: Limits) -> str:
@@ -399,8 +447,13 @@ def of_a_month(costs: Mapping[str, Any], given: Assumed, limits: Limits) -> str:
     lines: list[tuple[str, list[float], int]] = [
         ("processor hours of workers", [value / 3600 for value in month("cpu")], 1),
         (
-            "GB-seconds of instances, each fully used",
-            list(_gb_seconds(found, given)),
+            "GB-seconds, where as many instances are up as help",
+            list(_gb_seconds(costs, given, limits, all_up=False)),
+            0,
+        ),
+        (
+            f"GB-seconds, where all {given.instances} are up all the while",
+            list(_gb_seconds(costs, given, limits, all_up=True)),
             0,
         ),
         ("Partner Center requests", list(month("requests", "Partner Center")), 0),

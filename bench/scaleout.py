@@ -207,7 +207,7 @@ def month(at: Site) -> Iterator[tuple[str, scale_model.Cost]]:
     """Work a month and the next day; yields what each phase took."""
     today = at.worker.today()
     yield "first sync", at.work(StartRun(kind="sync", day=today))
-    _key_in(at.worker)
+    key_in(at.worker)
     for kind in ("bill", "approve"):
         yield kind, at.work(StartRun.model_validate({"kind": kind, "period": PERIOD}))
     tomorrow = today + timedelta(days=1)
@@ -217,7 +217,7 @@ def month(at: Site) -> Iterator[tuple[str, scale_model.Cost]]:
         yield kind, at.work(StartRun.model_validate({"kind": kind, "day": tomorrow}))
 
 
-def _key_in(worker: Worker) -> None:
+def key_in(worker: Worker) -> None:
     """Enter an account, a contract and a tax profile for each customer, and rules for all."""
     records: list[object] = [
         *demo_data.SELLERS,
@@ -268,7 +268,7 @@ def scaled(customers: int, milliseconds: float) -> Iterator[str]:
     for processes in PROCESSES:
         with site(customers, milliseconds, processes) as at:
             at.work(StartRun(kind="sync", day=at.worker.today()))
-            _key_in(at.worker)
+            key_in(at.worker)
             cost = at.work(StartRun(kind="bill", period=PERIOD), slowly=True)
         took = cost.units_seconds
         alone = alone or took
@@ -310,6 +310,7 @@ def main() -> None:
     parser.add_argument("--model", action="store_true", help="only reckon with the saved costs")
     parser.add_argument("--save", action="store_true", help="save the unit costs")
     parser.add_argument("--costs", action="store_true", help="measure the unit costs alone")
+    parser.add_argument("--memory", action="store_true", help="measure and save memory alone")
     parser.add_argument("--customers", type=int, default=SCALED)
     parser.add_argument("--milliseconds", type=float, default=MILLISECONDS)
     parser.add_argument(
@@ -329,9 +330,14 @@ def main() -> None:
         if prices:
             print(f"\n**Money**\n\n{scale_model.money(costs, prices)}", end="")
         return
+    if options.memory:
+        from bench import scaleout_memory
+
+        scale_model.save({**scale_model.saved(), "memory": scaleout_memory.peaks()})
+        return
     for line in () if options.costs else scaled(options.customers, options.milliseconds):
         print(line, flush=True)
-    costs = unit_costs()
+    costs = {**scale_model.saved(), **unit_costs()}
     print(scale_model.unit_costs(costs))
     if options.save:
         scale_model.save(costs)

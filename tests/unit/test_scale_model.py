@@ -52,6 +52,7 @@ def costs(each):
         "customers": [10, 20],
         "phases": {name: [one(10), one(20)] for name in scale_model.PHASES},
         "rows": [{"all": 30, "units": 10}, {"all": 60, "units": 20}],
+        "memory": {"sizes": [10, 20], "usage": [10**6, 2 * 10**6], "close": [10**6, 10**6 + 10]},
     }
 
 
@@ -85,6 +86,38 @@ def test_the_limit_that_the_fewest_customers_meet_stands_first():
         .splitlines()[2]
         .startswith("| Partner Center")
     )
+
+
+def test_what_one_function_does_is_helped_by_no_other_instance():
+    """Three units, however many customers there are."""
+    small, large = (Cost(cpu=0.5 * n, units=3, requests={"dataverse": 10.0 * n}) for n in (10, 20))
+    phase = Reckoned((10, 20), small, large)
+    assert scale_model.in_one_function(phase)
+    assert not scale_model.in_one_function(reckoned(12.0))
+    # 10 x 0.08 s + 0.5 s of processor for each, one after the other
+    assert scale_model.alone_seconds(phase, 600, Assumed()) == pytest.approx(1.3 * 600)
+
+
+def test_memory_is_a_limit_of_what_looks_at_all_customers():
+    table = scale_model.of_limits(costs(12.0), Assumed(), Limits())
+    (row,) = [one for one in table.splitlines() if "memory" in one and "usage" in one]
+    # 0.1 MB a customer in the 3.75 GB that an instance leaves
+    assert row.endswith("| 0.03 | 0.27 | 2.67 | 37,500 |")
+
+
+def test_an_instance_has_the_memory_that_production_is_given():
+    given = re.search(r"memoryMegabytes = (\d+)", (ROOT / "infra/prod.bicepparam").read_text())
+    assert Assumed().memory_gigabytes * 1024 == int(given[1])
+
+
+def test_an_instance_that_waits_goes_on_counting():
+    rows = scale_model.of_a_month(costs(12.0), Assumed(), Limits()).splitlines()
+    helping, all_up = (
+        [float(cell.replace(",", "")) for cell in row.split("|")[2:-1]]
+        for row in rows
+        if "GB-seconds" in row
+    )
+    assert all(one < most for one, most in zip(helping, all_up, strict=True))
 
 
 def test_money_is_reckoned_by_prices_that_are_given_and_no_others():
