@@ -268,6 +268,8 @@ class Telemetry:
             self._tell_run(stored)
 
     def _tell_unit(self, unit: UnitOfWork) -> None:
+        if not unit.run_key:
+            return  # a lock: it is the work under it that is told
         outcome = unit.status.value
         told = {"csp.unit": unit.key, "csp.kind": unit.kind, "csp.run": unit.run_key}
         work = _work.get()

@@ -5,6 +5,7 @@ From here on a document never changes: what was wrong in it is answered by a lat
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -12,7 +13,7 @@ from datetime import timedelta
 from domain.contract import BillingContract
 from domain.period import Period
 from domain.problems import Finding, InputError, NotFound, ServiceError, Severity
-from domain.run import Run, RunStatus
+from domain.run import Run, RunStatus, UnitOfWork
 from invoice.document import DocumentKind, DocumentStatus, Invoice
 from invoice.explain import fingerprint
 from invoice.pdf import to_pdf
@@ -38,6 +39,7 @@ STANDS = {
 """Documents that the customer has been told of, or is about to be."""
 FILE = "document.file"
 """The check that every numbered document has its file."""
+_ENDED = {RunStatus.DONE, RunStatus.DONE_WITH_HOLDS}
 _FILE_REFUSED = frozenset({400, 403, 404, 413})
 """What stands against one file; anything else is an outage."""
 
@@ -45,9 +47,9 @@ _FILE_REFUSED = frozenset({400, 403, 404, 413})
 def approve(ports: Ports, message: StartRun) -> list[Invoice]:
     """Number, freeze and issue the drafts of a month; returns the documents that were issued.
 
-    One approval of a month at a time: numbers are consecutive per kind. A draft of a customer that
-    is on hold by now stays a draft. Raises InputError, with nothing issued, where a draft must not
-    be. A second approval finds no draft and writes nothing. What is issued is then projected where
+    One approval at a time, of whatever month: a charge may stand on drafts of two, and numbers are
+    consecutive per kind. A draft of a customer that is on hold by now stays a draft. Raises
+    InputError, with nothing issued, where a draft must not be. A second approval finds no draft and writes nothing. What is issued is then projected where
     that is switched on, and gets its PDF as a file. An outage there is raised with the documents
     issued already: the next approval of the month catches up.
     """
@@ -63,16 +65,18 @@ def _issue(ports: Ports, message: StartRun) -> list[Invoice]:
         raise InputError("an approval needs a period", hint="give it as --period 2026-10")
     period = message.period
     found = ports.store.run(message.run_key)
-    if found and found.status is RunStatus.DONE and not approvable(ports, message):
-        return []
+    if found and found.status in _ENDED and not approvable(ports, message):
+        missed = _missed(ports, message)
+        if (found.status, found.problem) == (_status(missed), missed):
+            return []
     issued: list[Invoice] = []
+    ledger = Ledger(ports.store, ports.now)
 
-    def settle() -> Outcome:
+    def settle(claim: UnitOfWork) -> Outcome:
         today = ports.today()
         terms = {contract.key: contract for contract in ports.store.contracts()}
         drafts = approvable(ports, message)
-        for document in drafts:
-            _refuse_unfit(ports, document, terms)
+        _refuse_unfit(ports, drafts, terms)
         if found is not None and found.finished_at is not None:
             # Nobody is to take the end of the approval before for the end of this one.
             again = replace(
@@ -90,22 +94,28 @@ def _issue(ports: Ports, message: StartRun) -> list[Invoice]:
                 due_on=today + timedelta(days=terms[document.contract_key].payment_days),
                 fingerprint=fingerprint(document),
             )
+            ledger.check(claim)  # another approval may not see what is only about to be issued
             ports.store.settle_document(final)
             issued.append(final)
         return Outcome(counts={"issued": len(taken)})
 
     started = ports.now()
+    with ledger.alone("approve") as claim:
+        ledger.run_once(
+            f"approve/{period}",
+            "approve",
+            message.run_key,
+            lambda: settle(claim),
+            repeatable=True,
+        )
     missed = _missed(ports, message)
-    Ledger(ports.store, ports.now).run_once(
-        f"approve/{period}", "approve", message.run_key, settle, repeatable=True
-    )
     documents, _ = readable(ports.store, period=period, customer_id=message.customer_id or "")
     run = Run(
         key=message.run_key,
         kind="approve",
         scope=message.customer_id or "",
         window=period,
-        status=RunStatus.DONE,
+        status=_status(missed),
         started_at=started,
         finished_at=ports.now(),
         counts={"issued": sum(1 for d in documents if d.number and _is_asked(message, d))},
@@ -185,7 +195,7 @@ def _has_changed(message: StartRun, document: Invoice) -> bool:
 
 def _missed(ports: Ports, message: StartRun) -> str:
     """Say why the one draft that was asked for is not issued; empty: it is, or none was named."""
-    if message.document is None or approvable(ports, message):
+    if message.document is None:
         return ""
     found = ports.store.document(message.document)
     if found is None:
@@ -200,23 +210,33 @@ def _missed(ports: Ports, message: StartRun) -> str:
     return f"The draft of {found.customer_name} is not issued: findings hold it (docs/holds.md)."
 
 
-def _refuse_unfit(ports: Ports, document: Invoice, terms: Mapping[str, BillingContract]) -> None:
+def _status(missed: str) -> RunStatus:
+    return RunStatus.DONE_WITH_HOLDS if missed else RunStatus.DONE
+
+
+def _refuse_unfit(
+    ports: Ports, drafts: Iterable[Invoice], terms: Mapping[str, BillingContract]
+) -> None:
     """A charge stands on one document; a draft that repeats one was overtaken and is stale."""
-    if document.contract_key not in terms:
-        raise InputError(
-            f"the contract {document.contract_key} of the draft {document.key} is gone",
-            hint="restore the contract, or delete the draft in Dataverse",
-        )
-    keys = {line.key for line in document.lines}
-    for other in ports.store.documents(customer_id=document.customer_id):
-        if other.status not in STANDS:
-            continue
-        double = keys & {line.key for line in other.lines}
-        if double:
+    before: dict[str, list[Invoice]] = defaultdict(list)
+    for document in drafts:
+        if document.contract_key not in terms:
             raise InputError(
-                f"the draft {document.key} repeats {len(double)} charges of {other.number}",
-                hint="bill the month again: the draft is older than that document",
+                f"the contract {document.contract_key} of the draft {document.key} is gone",
+                hint="restore the contract, or delete the draft in Dataverse",
             )
+        keys = {line.key for line in document.lines}
+        own = ports.store.documents(customer_id=document.customer_id)
+        standing = [one for one in own if one.status in STANDS]
+        for other in (*standing, *before[document.customer_id]):
+            double = keys & {line.key for line in other.lines}
+            if double:
+                raise InputError(
+                    f"the draft {document.key} repeats {len(double)} charges of "
+                    f"{other.number or other.key}",
+                    hint="bill the month again: the draft is older than that document",
+                )
+        before[document.customer_id].append(document)
 
 
 def _number(document: Invoice, taken: Iterable[str]) -> str:

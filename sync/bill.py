@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 
@@ -18,12 +19,13 @@ from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
 from domain.subscription import CostInvoice, CostLine
 from invoice.document import DocumentKind, DocumentStatus, Invoice
 from invoice.explain import fingerprint
+from invoice.file import CustomerFile, Saved
 from invoice.sold import sold_lines
 from rules import reconcile
 from rules.four_way import findings_of, four_way
 from sync import tax_numbers
 from sync.documents import readable
-from sync.drafts import DRAFT_CHECKS, RECONCILE_CHECKS, propose
+from sync.drafts import DRAFT_CHECKS, RECONCILE_CHECKS, Draft, propose
 from sync.due import NOT_DUE, due_customers, still_to_come
 from sync.findings import (
     concerning,
@@ -105,26 +107,21 @@ def work(ports: Ports, unit: BillUnit) -> UnitOfWork | None:
 
     A settled month is worked again only while its document is a draft: a rule that was mended
     mends the draft. What comes out as it was, held or drafted, is left alone: nothing is written.
+    One month of a customer at a time: of two that are reckoned with the same documents in view, both
+    would ask for the same charge.
     """
-    ledger = Ledger(ports.store, ports.now)
-    settled = ledger.settled(unit.key)
-    period = unit.month
+    found = ports.store.unit(unit.key)
+    status = found[0].status if found else UnitStatus.QUEUED
+    settled = status is UnitStatus.SETTLED
     if settled and not drafted(ports, unit.period, unit.customer_id):
         return None
-    file, result = propose(ports, unit.customer_id, period)
-    kept = (*result.findings, *result.elsewhere)
-    saved = ports.store.replace_findings(DRAFT_CHECKS, unit.customer_id, kept)
-    found = ports.store.unit(unit.key)
-    stale = _drafts(file.documents, period)
-    told = [fingerprint(document) for document in stale]
-    wanted = [fingerprint(result.document)] if result.document else []
-    held_before = found is not None and found[0].status is UnitStatus.HELD
-    as_before = held_before if result.held else settled
-    if as_before and told == wanted and not (saved.created or saved.updated):
+    if status in {UnitStatus.SETTLED, UnitStatus.HELD} and _is_as_before(ports, unit, status):
         return None
+    period = unit.month
 
     def settle() -> Outcome:
-        for document in stale:
+        file, result, _ = _proposed(ports, unit)
+        for document in _drafts(file.documents, period):
             if result.document is None or document.key != result.document.key:
                 ports.store.discard_draft(document.key)
         lines = 0
@@ -140,7 +137,27 @@ def work(ports: Ports, unit: BillUnit) -> UnitOfWork | None:
             },
         )
 
-    return ledger.run_once(unit.key, "bill", unit.run_key, settle, repeatable=settled)
+    ledger = Ledger(ports.store, ports.now)
+    with ledger.alone(f"bill/{unit.customer_id}"):
+        return ledger.run_once(unit.key, "bill", unit.run_key, settle, repeatable=settled)
+
+
+def _proposed(ports: Ports, unit: BillUnit) -> tuple[CustomerFile, Draft, Saved]:
+    """Compute a customer's month and keep what was found."""
+    file, result = propose(ports, unit.customer_id, unit.month)
+    kept = (*result.findings, *result.elsewhere)
+    return file, result, ports.store.replace_findings(DRAFT_CHECKS, unit.customer_id, kept)
+
+
+def _is_as_before(ports: Ports, unit: BillUnit, status: UnitStatus) -> bool:
+    """Say whether a month that was worked comes to the same again, its findings included."""
+    with suppress(Exception):  # it fails again where it is noted on the unit
+        file, result, saved = _proposed(ports, unit)
+        told = [fingerprint(document) for document in _drafts(file.documents, unit.month)]
+        wanted = [fingerprint(result.document)] if result.document else []
+        same = told == wanted and not (saved.created or saved.updated)
+        return same and result.held is (status is UnitStatus.HELD)
+    return False
 
 
 def drafted(ports: Ports, period: str, customer_id: str = "") -> set[str]:

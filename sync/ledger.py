@@ -7,8 +7,8 @@ died loses it, and the next delivery takes over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from threading import Event, Thread
@@ -24,6 +24,10 @@ It is renewed while the work goes on, as the host renews the message's own lock.
 lost (the store is down, the process is frozen) a second message may take the unit over; both write
 the same, and the first to settle wins.
 """
+
+
+LOCK = "lock"
+"""Kind of the units that are no work, but the right to do it alone."""
 
 
 class Later(WorkerError):  # noqa: N818 - it is a state, not a fault
@@ -105,32 +109,10 @@ class Ledger:
             if found
             else UnitOfWork(key=key, kind=kind, run_key=run_key, status=UnitStatus.QUEUED)
         )
-        version = found[1] if found else None
-        now = self.now()
         if unit.status is UnitStatus.SETTLED and not repeatable:
             return unit
-        if (
-            unit.status is UnitStatus.RUNNING
-            and unit.lease_until is not None
-            and unit.lease_until > now
-        ):
-            raise Busy(
-                f"{key} is being worked until {unit.lease_until:%H:%M} UTC", unit.lease_until
-            )
-        claimed = replace(
-            unit,
-            run_key=run_key,
-            status=UnitStatus.RUNNING,
-            attempt=unit.attempt + 1,
-            started_at=now,
-            finished_at=None,
-            lease_until=now + lease,
-            problem="",
-        )
-        try:
-            version = self.store.put_unit(claimed, version)
-        except Conflict as error:
-            raise Busy(f"{key} was claimed by another worker", now) from error
+        version = found[1] if found else None
+        claimed, version = self._claim(replace(unit, run_key=run_key), version, lease)
         renewal = _Renewal(self, claimed, version, lease)
         try:
             with renewal:
@@ -156,6 +138,75 @@ class Ledger:
         )
         self.store.put_unit(ended, renewal.version)
         return ended
+
+    @contextmanager
+    def alone(self, key: str, *, lease: timedelta = LEASE) -> Iterator[UnitOfWork]:
+        """Hold a lock of that name while the block runs; yields the claim, for `check`.
+
+        It is a row of no run. Raises Busy while another worker holds it; a worker that died loses it
+        with its lease.
+        """
+        found = self.store.unit(key)
+        unit = (
+            found[0]
+            if found
+            else UnitOfWork(key=key, kind=LOCK, run_key="", status=UnitStatus.QUEUED)
+        )
+        claimed, version = self._claim(unit, found[1] if found else None, lease)
+        renewal = _Renewal(self, claimed, version, lease)
+
+        def free() -> None:
+            ended = replace(
+                claimed,
+                status=UnitStatus.SETTLED,
+                finished_at=self.now(),
+                lease_until=None,
+            )
+            # What was done stands, also where this cannot be said: the lease ends by itself.
+            with suppress(WorkerError):
+                self.store.put_unit(ended, renewal.version)
+
+        try:
+            with renewal:
+                yield claimed
+        except Exception:
+            free()
+            raise
+        free()
+
+    def check(self, claim: UnitOfWork) -> None:
+        """Raise Busy where a claim was lost: its lease ran out, and another worker took over."""
+        found = self.store.unit(claim.key)
+        now = found[0] if found else None
+        if now is None or (now.status, now.attempt) != (UnitStatus.RUNNING, claim.attempt):
+            raise Busy(f"{claim.key} was taken over by another worker", self.now())
+
+    def _claim(
+        self, unit: UnitOfWork, version: str | None, lease: timedelta
+    ) -> tuple[UnitOfWork, str]:
+        """Write that a unit is ours; returns it and the version of its row."""
+        now = self.now()
+        if (
+            unit.status is UnitStatus.RUNNING
+            and unit.lease_until is not None
+            and unit.lease_until > now
+        ):
+            raise Busy(
+                f"{unit.key} is being worked until {unit.lease_until:%H:%M} UTC", unit.lease_until
+            )
+        claimed = replace(
+            unit,
+            status=UnitStatus.RUNNING,
+            attempt=unit.attempt + 1,
+            started_at=now,
+            finished_at=None,
+            lease_until=now + lease,
+            problem="",
+        )
+        try:
+            return claimed, self.store.put_unit(claimed, version)
+        except Conflict as error:
+            raise Busy(f"{unit.key} was claimed by another worker", now) from error
 
     def park(self, key: str, problem: str) -> None:
         """Give a unit up after its last delivery: a person must look."""

@@ -179,7 +179,8 @@ def _begin(ports: Ports, message: StartRun) -> tuple[Run | None, bool]:
     if message.kind == "approve":
         approval.approve(ports, message)
         run = ports.store.run(message.run_key)
-        return run, run is not None and run.status is RunStatus.DONE
+        ended = {RunStatus.DONE, RunStatus.DONE_WITH_HOLDS}
+        return run, run is not None and run.status in ended
     found = ports.store.run(message.run_key)
     drafted = bill.drafted(ports, message.period or "") if message.kind == "bill" else set()
     done = found is not None and found.status is RunStatus.DONE

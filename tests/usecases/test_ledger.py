@@ -10,7 +10,7 @@ import pytest
 
 from domain.problems import Conflict, Unavailable
 from domain.run import UnitStatus
-from sync.ledger import LEASE, Busy, Ledger, Outcome
+from sync.ledger import LEASE, LOCK, Busy, Ledger, Outcome
 from tests.fakes import Clock, Crash, MemoryStore
 
 SHORT = timedelta(milliseconds=40)
@@ -247,3 +247,46 @@ def test_nobody_renews_once_the_work_has_failed_or_died(desk):
             desk.run(lambda fault=fault: (_ for _ in ()).throw(fault), lease=SHORT)
         assert not any(thread.name.startswith("lease") for thread in enumerate_threads())
         desk.clock.advance(LEASE)
+
+
+# --- the right to do something alone -----------------------------------------------------------------
+
+
+def test_a_lock_is_held_by_one_and_free_again_however_its_work_ends(desk):
+    with desk.ledger.alone("approve") as claim:
+        with pytest.raises(Busy, match="is being worked until"), desk.ledger.alone("approve"):
+            pass
+        assert (claim.kind, claim.run_key) == (LOCK, "")  # no run counts it
+    with pytest.raises(ValueError, match="broken"), desk.ledger.alone("approve"):
+        raise ValueError("broken")
+    with desk.ledger.alone("approve") as claim:
+        desk.ledger.check(claim)
+    assert desk.store.ledger["approve"][0].attempt == 3
+
+
+def test_a_lock_of_one_that_died_is_free_after_its_lease(desk):
+    with pytest.raises(Crash), desk.ledger.alone("approve"):
+        raise Crash
+    with pytest.raises(Busy), desk.ledger.alone("approve"):
+        pass
+    desk.clock.advance(LEASE)
+    with desk.ledger.alone("approve") as claim:
+        assert claim.attempt == 2
+
+
+def test_who_lost_a_lock_is_told_and_takes_it_from_nobody(desk):
+    with desk.ledger.alone("approve") as lost:
+        desk.clock.advance(LEASE)
+        with desk.ledger.alone("approve") as claim:
+            with pytest.raises(Busy, match="approve was taken over by another worker"):
+                desk.ledger.check(lost)
+            desk.ledger.check(claim)
+        with pytest.raises(Busy, match="taken over"):
+            desk.ledger.check(lost)
+
+
+def test_what_was_done_alone_stands_also_where_the_lock_cannot_be_freed(desk):
+    with desk.ledger.alone("approve"):
+        desk.store.fault = Unavailable("down", service="Dataverse")
+        desk.store.fault_at = 0
+    assert desk.store.ledger["approve"][0].status is UnitStatus.RUNNING

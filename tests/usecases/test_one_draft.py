@@ -13,7 +13,7 @@ from invoice.explain import fingerprint
 from sync import runs
 from sync.messages import StartRun
 from tests.builders import CUSTOMER
-from tests.usecases.office import BILL, NORTHWIND, SYNC, a_fault, an_office, totals, work
+from tests.usecases.office import APPROVE, BILL, NORTHWIND, SYNC, a_fault, an_office, totals, work
 
 OTHER = f"invoice/{NORTHWIND}/2026-10/USD/1"
 
@@ -60,11 +60,24 @@ def test_a_draft_on_hold_is_not_issued_and_its_run_says_so_until_it_is(office):
     assert draft_of(office, CUSTOMER).status is DocumentStatus.DRAFT
     run = office.store.run(one(draft).run_key)
     assert "findings hold it" in run.problem
-    assert run.counts == {"issued": 0}
+    assert (run.status, run.counts) == (RunStatus.DONE_WITH_HOLDS, {"issued": 0})
+    assert office.written(lambda: work(office, one(draft))) == []
     office.store.put_finding(fault.closed(office.ports.now().date()))
     work(office, one(draft))
     assert draft_of(office, CUSTOMER).number == "INV-202610-0001"
-    assert office.store.run(one(draft).run_key).problem == ""
+    run = office.store.run(one(draft).run_key)
+    assert (run.status, run.problem) == (RunStatus.DONE, "")
+
+
+def test_a_draft_that_was_on_hold_and_went_with_its_month_is_held_no_more(office):
+    draft = draft_of(office, CUSTOMER)
+    fault = a_fault("agreement.missing")
+    office.store.save([fault])
+    work(office, one(draft))
+    office.store.put_finding(fault.closed(office.ports.now().date()))
+    work(office, APPROVE, one(draft))
+    run = office.store.run(one(draft).run_key)
+    assert (run.status, run.problem, run.counts) == (RunStatus.DONE, "", {"issued": 1})
 
 
 def test_a_draft_that_was_drafted_anew_since_it_was_seen_is_not_issued(office):

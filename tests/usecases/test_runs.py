@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from domain.problems import InputError, Unavailable
 from domain.run import RunStatus, UnitStatus
 from sync import runs
-from sync.ledger import LEASE, Busy
+from sync.ledger import LEASE, LOCK, Busy
 from sync.messages import BillUnit, CloseRun, PullUnit, StartRun
 from tests.builders import an_agreement, day
 from tests.fakes import Crash
@@ -39,6 +39,7 @@ def result(office):
         "units": {
             key: (unit.status, {**unit.counts, "written": 0})  # a second try writes the rest only
             for key, (unit, _) in store.ledger.items()
+            if unit.kind != LOCK  # what died leaves it to its lease
         },
         "runs": {
             run.key: (run.status, run.totals, run.problem, {**run.counts, "written": 0})
@@ -213,7 +214,11 @@ def test_a_parked_unit_fails_its_run_and_the_next_run_heals_it(office):
             runs.give_up(office.ports, kind, body)
     run = office.store.run(BILL.run_key)
     assert run.status is RunStatus.FAILED
-    assert run.problem == ("1 units failed, first bill/c1/2026-10: its message failed too often")
+    assert run.problem == (
+        "1 units failed, first bill/c1/2026-10: Unavailable: Dataverse 503: no answer"
+    )
+    unit = office.store.ledger[UNIT.key][0]
+    assert (unit.status, unit.attempt) == (UnitStatus.PARKED, 1)
     assert totals(office) == {"Northwind Traders draft": "65.45"}
     del office.store.customer_file
     work(office, BILL)
@@ -339,7 +344,7 @@ def test_a_dead_units_message_waits_for_the_lease(office):
     work(office, SYNC)
     office.queue.send("start", [BILL.model_dump_json()])
     runs.handle(office.ports, *office.queue.waiting.popleft())
-    office.store.fault, office.store.fault_at = Crash(), len(office.store.writes) + 2
+    office.store.fault, office.store.fault_at = Crash(), len(office.store.writes) + 3
     with pytest.raises(Crash):
         runs.handle(office.ports, *office.queue.waiting[0])
     office.store.fault = None
