@@ -49,9 +49,10 @@ def approve(ports: Ports, message: StartRun) -> list[Invoice]:
 
     One approval at a time, of whatever month: a charge may stand on drafts of two, and numbers are
     consecutive per kind. A draft of a customer that is on hold by now stays a draft. Raises
-    InputError, with nothing issued, where a draft must not be. A second approval finds no draft and writes nothing. What is issued is then projected where
-    that is switched on, and gets its PDF as a file. An outage there is raised with the documents
-    issued already: the next approval of the month catches up.
+    InputError, with nothing issued, where a draft must not be. A second approval finds no draft and
+    writes nothing. What is issued is then projected where that is switched on, and gets its PDF as a
+    file. An outage there is raised with the documents issued already: the next approval of the month
+    catches up.
     """
     issued = _issue(ports, message)
     projection.catch_up(ports)

@@ -175,7 +175,7 @@ def test_a_run_that_fails_fails_its_request_with_the_same_words(office):
     row, run = answered(office), office.store.run("bill/2026-10")
     assert run.status is RunStatus.FAILED
     assert (row.status, row.problem) == (RequestStatus.FAILED, run.problem)
-    assert "its message failed too often" in row.problem
+    assert "Dataverse 503: no answer" in row.problem
     office.store.customer_file = customer_file
 
 
