@@ -122,16 +122,16 @@ def _ask(
 ) -> Reply:
     from sync.runs import checked
 
-    run = once(
+    asked_at, run = once(
         asked,
         address,
         wanted,
-        make=lambda moment, sent: checked(message(moment, sent)),
-        send=asked.worker.request,
+        make=lambda moment, sent: (moment, checked(message(moment, sent))),
+        send=lambda made: asked.worker.request(made[1]),
     )
     run_id = as_name(run.run_key)
     return Reply(
-        content=RunAccepted(run_id=run_id),
+        content=RunAccepted(run_id=run_id, asked_at=asked_at.replace(microsecond=0)),
         status=202,
         headers={"Location": f"/api/runs/{run_id}", "Retry-After": ASK_AGAIN},
     )
@@ -267,6 +267,8 @@ def _one_finding(asked: Asked) -> Finding:
 
 
 def _finding(one: Finding, names: dict[str, str]) -> FindingShown:
+    from rules.checks import why_final
+
     release = None
     if one.released_by:
         release = ReleaseShown(
@@ -282,6 +284,7 @@ def _finding(one: Finding, names: dict[str, str]) -> FindingShown:
         severity=one.severity.value,
         state=one.state.value,
         holds=one.holds,
+        can_release=one.holds and not why_final(one),
         customer_id=one.customer_id,
         customer=names.get(one.customer_id, ""),
         record=one.record,

@@ -74,7 +74,7 @@ class RunAsked(_Asked):
 
     kind: RunKind = Field(
         title="What to do",
-        description="sync reads Microsoft's side of a day, bill drafts the invoices of a month, "
+        description="sync reads Microsoft's side of a day, once, bill drafts the invoices of a month, "
         "approve numbers and issues its drafts; docs/http.md tells the others.",
         examples=["bill"],
     )
@@ -288,6 +288,9 @@ class RunAccepted(_Told):
 
     run_id: str = Field(title="Run", examples=["bill.2026-10"])
     status: Literal["accepted"] = Field(default="accepted", title="Status")
+    asked_at: datetime = Field(
+        title="Asked", description="An end of the run before this moment is one of before."
+    )
 
 
 class ReleaseAccepted(_Told):
@@ -358,6 +361,9 @@ class FindingShown(_Told):
     severity: Literal["warn", "hold", "block"] = Field(title="Severity")
     state: Literal["open", "released", "closed"] = Field(title="State")
     holds: bool = Field(title="Holds", description="Whether it keeps the customer out of billing.")
+    can_release: bool = Field(
+        title="Can be released", description="Whether it holds and a person may release it."
+    )
     customer_id: str = Field(title="Customer id", description="Empty: the partner as a whole.")
     customer: str = Field(title="Customer")
     record: str = Field(title="Record")

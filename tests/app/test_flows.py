@@ -24,13 +24,19 @@ FUNCTIONS = {
     "contains",
     "createArray",
     "empty",
+    "equals",
+    "greaterOrEquals",
+    "if",
     "item",
     "items",
     "join",
+    "less",
+    "or",
     "outputs",
     "parameters",
     "replace",
     "string",
+    "ticks",
     "triggerBody",
     "triggerOutputs",
     "trim",
@@ -166,6 +172,43 @@ def test_a_flow_calls_what_the_connector_has_with_what_it_takes(path):
 
 
 @pytest.mark.parametrize("path", FLOWS, ids=lambda path: path.stem)
+def test_what_the_worker_refuses_is_told_and_not_passed_by_in_silence(path):
+    """After each call something runs also where it failed, and a message is sent on that way."""
+    told = flow(path)["definition"]["actions"]
+    everything = {name: one for name, one, _, _ in every_action(told)}
+    asked = 0
+    for name, action, siblings, inside in every_action(told):
+        if action.get("inputs", {}).get("host", {}).get("connectionName") != API:
+            continue
+        asked += 1
+        ways = [one for one in siblings.values() if "Failed" in one["runAfter"].get(name, ())]
+        assert ways, name
+        if inside and everything[inside[-1]]["type"] == "Until":  # asked again, told at the end
+            ways = [one for one in told.values() if "Failed" in one["runAfter"].get(inside[-1], ())]
+        assert "PostMessageToConversation" in texts(ways), name
+    assert asked
+
+
+def test_a_card_says_nothing_that_may_not_come_true():
+    (path,) = [path for path in FLOWS if path.stem == "act-on-a-hold"]
+    actions = {name: one for name, one, _, _ in every_action(flow(path)["definition"]["actions"])}
+    card = actions["Card"]["inputs"]
+    (reason,) = [one for one in card["body"] if one["type"] == "Input.Text"]
+    assert reason["isRequired"] is True
+    assert reason["errorMessage"]
+    release, leave = card["actions"]
+    assert "associatedInputs" not in release
+    assert leave["associatedInputs"] == "none"  # who leaves it gives no reason
+    asks = actions["Ask_the_channel"]["inputs"]["parameters"]
+    assert "passed on" not in asks["body/body/updateMessage"]
+    assert actions["Was_it_released"]["else"]["actions"]
+    given = actions["Release_the_hold"]["inputs"]["parameters"]
+    assert given["body/version"] == "@items('For_each_finding')?['version']"
+    only = actions["May_it_be_released"]["expression"]["and"]
+    assert only == [{"equals": ["@items('For_each_finding')?['can_release']", True]}]
+
+
+@pytest.mark.parametrize("path", FLOWS, ids=lambda path: path.stem)
 def test_expressions_are_whole_and_name_what_is_there_by_then(path):
     told = flow(path)["definition"]
     actions = {name: (action, inside) for name, action, _, inside in every_action(told["actions"])}
@@ -176,7 +219,7 @@ def test_expressions_are_whole_and_name_what_is_there_by_then(path):
         for one in action["inputs"]["variables"]
     }
     schemas = {
-        name: resolved(answer["schema"])["properties"].keys() | {"error"}
+        name: resolved(answer["schema"])["properties"].keys() | {"error", "hint"}
         for name, (action, _) in actions.items()
         if action["type"] == "OpenApiConnection"
         and action["inputs"]["host"]["connectionName"] == API

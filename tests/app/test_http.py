@@ -103,7 +103,11 @@ def test_a_run_that_is_asked_for_is_accepted_and_only_a_message_is_left(worker, 
     worker.systems.emulator.control.clear_log()
     response = ask("start", body)
     assert response.status_code == 202
-    assert fits(response, "StartRun") == {"run_id": run_id, "status": "accepted"}
+    assert fits(response, "StartRun") == {
+        "run_id": run_id,
+        "status": "accepted",
+        "asked_at": f"{worker.ports.now():%Y-%m-%dT%H:%M:%SZ}",
+    }
     assert response.headers["Location"] == f"/api/runs/{run_id}"
     assert int(response.headers["Retry-After"]) > 0
     assert worker.systems.emulator.control.requests() == []
@@ -149,6 +153,18 @@ def test_a_run_says_who_asked_for_it(own):
     ask("approve", {"period": MONTH, "by": MARIA})
     own.drain()
     assert fits(ask("read", run_id="approve.2026-10"), "GetRun")["asked_by"] == MARIA
+
+
+def test_an_end_of_before_is_told_apart_from_the_one_that_was_asked_for(own):
+    def ended():
+        run = fits(ask("read", run_id="bill.2026-10"), "GetRun")
+        return run["finished_at"] is not None and run["finished_at"] >= accepted["asked_at"]
+
+    own.systems.emulator.clock.advance(timedelta(minutes=1))
+    accepted = data(ask("start", {"kind": "bill", "period": MONTH}))
+    assert not ended()
+    own.drain()
+    assert ended()
 
 
 # The same request twice ----------------------------------------------------------------------------
@@ -360,6 +376,11 @@ def held(worker):
 def test_findings_are_listed_page_by_page_with_the_customer_s_name(worker):
     every = fits(ask("list_findings", query={"top": "200"}), "ListFindings")["findings"]
     assert sorted(f["finding"] for f in every) == sorted(f.id for f in worker.store.findings())
+    from rules.checks import why_final
+
+    final = {one.id for one in worker.store.findings() if not one.holds or why_final(one)}
+    assert {one["finding"] for one in every if not one["can_release"]} == final
+    assert {True, False} == {one["can_release"] for one in every if one["holds"]}
     names = {one.id: one.name for one in worker.store.customers()}
     assert all(one["customer"] == names.get(one["customer_id"], "") for one in every)
     read, after = [], {}
