@@ -41,6 +41,8 @@ INVOICES_COME = 8
 """By this day of the next month Microsoft's invoices are there."""
 BILL_WAITS = timedelta(days=5)
 """How long a month that is due may wait for them before it is told."""
+GOES_ON = timedelta(hours=12)
+"""So long a month's bill may take; who comes due later, or was held, makes it begin again."""
 STALLED = timedelta(minutes=45)
 """A run without progress for so long has lost its messages, if none of its queue is left."""
 READ = 200
@@ -110,6 +112,7 @@ def look(ports: Ports, *, on: str = "") -> WatchReport:
     waiting = {**lengths, on: lengths.get(on, 1) - 1} if on else lengths
     good = {kind: run for kind in (*_BY_TIME, "bill") if (run := _last_good(ports, kind, ""))}
     bills = _bills(ports)
+    going = ports.store.runs(READ, among={RunStatus.RUNNING})
     failed = (
         *_failed_by_time(ports, good),
         *_failed_bills(ports, bills),
@@ -118,9 +121,9 @@ def look(ports: Ports, *, on: str = "") -> WatchReport:
     saved_at = _saved_at(ports)
     return WatchReport(
         at=now,
-        late=(*_late(ports, good, now), *_late_bills(ports, bills)),
+        late=(*_late(ports, good, going, now), *_late_bills(ports, bills)),
         failed=failed,
-        asked_again=tuple(_asked_again(ports, bills, waiting, now)),
+        asked_again=tuple(_asked_again(ports, (*going, *bills), waiting, now)),
         parked=tuple(
             unit
             for run in failed
@@ -234,8 +237,10 @@ def _ages(ports: Ports, good: Mapping[str, Run], now: datetime) -> dict[str, tim
     }
 
 
-def _late(ports: Ports, good: Mapping[str, Run], now: datetime) -> Iterable[LateRun]:
-    """Yield the kinds of which no good run began lately.
+def _late(
+    ports: Ports, good: Mapping[str, Run], going: Iterable[Run], now: datetime
+) -> Iterable[LateRun]:
+    """Yield the kinds of which no good run began lately, and none goes on that did.
 
     Before anything ever ran nothing is late; then a kind that never ran is, after its own time.
     """
@@ -244,7 +249,10 @@ def _late(ports: Ports, good: Mapping[str, Run], now: datetime) -> Iterable[Late
         if run is None:
             return
         in_time = run.started_at + EVERY[kind] * 3 / 2
-        if now <= in_time:
+        if now <= in_time or any(
+            one.kind == kind and not one.scope and now - one.started_at < EVERY[kind] / 2
+            for one in going
+        ):
             continue
         if kind in good:
             said = f"The last good run of kind {kind} began {run.started_at:%Y-%m-%d %H:%M} UTC."
@@ -262,7 +270,7 @@ def _late_bills(ports: Ports, bills: Sequence[Run]) -> Iterable[LateRun]:
         run = known.get(month)
         if run is None:
             state = "has not begun: Microsoft's invoices are not complete"
-        elif run.status is RunStatus.RUNNING:
+        elif run.status is RunStatus.RUNNING and ports.now() - run.started_at >= GOES_ON:
             state = "is not through"
         elif run.status is RunStatus.FAILED and not _began(ports, run):
             state = f"could not begin: {run.problem.rstrip('.')}"
@@ -286,7 +294,7 @@ def _told_on(ports: Ports, month: Period) -> date | None:
 
 
 def _asked_again(
-    ports: Ports, bills: Iterable[Run], waiting: Mapping[str, int], now: datetime
+    ports: Ports, runs: Iterable[Run], waiting: Mapping[str, int], now: datetime
 ) -> Iterable[str]:
     """Ask once more for each run whose messages are lost, and yield its key.
 
@@ -296,9 +304,11 @@ def _asked_again(
     # run's, asking besides does no harm.
     if waiting.get("start", 0) > 1 or waiting.get("close"):
         return  # what is to begin or to end is on its way
-    ended = [run for run in bills if run.status in _GOOD and _has(ports, run, _OPEN)]
-    for run in [*ports.store.runs(READ, among={RunStatus.RUNNING}), *ended]:
+    for run in {run.key: run for run in runs}.values():
         queue = _QUEUE_OF.get(run.kind)
+        ended = run.status is not RunStatus.RUNNING
+        if ended and not (run.status in _GOOD and _has(ports, run, _OPEN)):
+            continue
         if queue is None or waiting.get(queue) or now - run.started_at < STALLED:
             continue
         units = ports.store.units(run.key)

@@ -161,6 +161,20 @@ def test_each_month_that_waits_is_late_from_its_own_day(office):
     ]
 
 
+def test_a_run_that_is_asked_for_again_is_not_late_while_it_goes_on(office):
+    office.watched = frozenset({"sync", "bill"})
+    work(office, SYNC)
+    office.clock.moment = datetime(2026, 11, 18, 6, tzinfo=UTC)
+    office.queue.send("pull", ["{}"])
+    office.queue.send("bill", ["{}"])
+    a_run(office, "sync/2026-11-18")
+    office.clock.moment = datetime(2026, 11, 20, 6, tzinfo=UTC)
+    a_run(office, "sync/2026-11-19", RunStatus.RUNNING)
+    a_run(office, "bill/2026-10", RunStatus.RUNNING)
+    assert look(office, hours=11).late == ()
+    assert [late.kind for late in look(office, hours=1).late] == ["sync", "bill"]
+
+
 def test_a_month_that_could_not_begin_is_late_by_its_own_time_and_not_before(office):
     office.watched = frozenset({"bill"})
     work(office, SYNC)
