@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 
 from domain.contract import BillingContract, counting
-from domain.period import Period
+from domain.period import Period, add_months
 from domain.problems import Finding, InputError, Severity
 from domain.run import Run, RunStatus, UnitOfWork, UnitStatus
 from domain.subscription import CostInvoice, CostLine
@@ -23,10 +24,10 @@ from invoice.file import CustomerFile, Saved
 from invoice.sold import sold_lines
 from rules import reconcile
 from rules.four_way import findings_of, four_way
-from sync import tax_numbers
+from sync import deliveries, tax_numbers
 from sync.documents import readable
 from sync.drafts import DRAFT_CHECKS, RECONCILE_CHECKS, Draft, propose
-from sync.due import NOT_DUE, due_customers, still_to_come
+from sync.due import MONTHS_BACK, NOT_DUE, due_customers, still_to_come
 from sync.findings import (
     concerning,
     current,
@@ -52,6 +53,89 @@ def period_invoices(ports: Ports, period: Period) -> list[CostInvoice]:
         elif head.severity is not Severity.WARN:
             raise InputError(head.sentence, hint=head.hint)
     return heads
+
+
+IMPORTS = "imports"
+"""What a run counts of imports of its month's invoices: its totals rest on these."""
+
+
+def outdated(ports: Ports, run: Run) -> bool:
+    """Say whether a month's run no longer tells all that Microsoft invoiced, or left a residual."""
+    heads = _known_heads(ports).get(run.window, [])
+    return any(total.residual for total in run.totals) or _changed(ports, run, heads)
+
+
+def months_changed(ports: Ports, day: date) -> list[str]:
+    """Return the months (YYYY-MM) that Microsoft invoiced anew since they were billed, late ones too."""
+    since = f"{add_months(day.replace(day=1), -MONTHS_BACK):%Y-%m}"
+    found = []
+    for month, heads in _known_heads(ports).items():
+        run = ports.store.run(f"bill/{month}") if month >= since else None
+        if run is not None and _changed(ports, run, heads):
+            found.append(month)
+    return found
+
+
+def _known_heads(ports: Ports) -> Mapping[str, list[CostInvoice]]:
+    """Return Microsoft's invoices by month; one that cannot be read is told where it is imported."""
+    heads: dict[str, list[CostInvoice]] = defaultdict(list)
+    for head in ports.partner_center.invoices():
+        if isinstance(head, CostInvoice):
+            heads[f"{head.billed.start:%Y-%m}"].append(head)
+    return heads
+
+
+def _changed(ports: Ports, run: Run, heads: Iterable[CostInvoice]) -> bool:
+    heads = list(heads)
+    if run.counts.get(IMPORTS, imported := _imports(ports, heads)) != imported:
+        return True
+    if run.scope:
+        return False
+    sums: dict[str, Decimal] = defaultdict(Decimal)
+    for head in heads:
+        sums[head.currency] += Decimal(0) if head.voided_on else head.total
+    told = {total.currency: total.microsoft for total in run.totals}
+    return any(sums.get(one, 0) != told.get(one, 0) for one in {*sums, *told})
+
+
+def _imports(ports: Ports, heads: Iterable[CostInvoice]) -> int:
+    return sum(len(deliveries.imports(ports.archive, head.id)) for head in heads)
+
+
+def unanswered(ports: Ports, run: Run | None, period: Period) -> set[str]:
+    """Return the customers with lines of a month that no document asks for, though they were billed.
+
+    Microsoft's second invoice of a month comes after the first one was billed. Where the run tells
+    all that is invoiced nobody is looked for.
+    """
+    if run is not None and not outdated(ports, run):
+        return set()
+    heads = period_invoices(ports, period)
+    lines = ports.store.cost_lines([head.id for head in heads])
+    documents, _ = readable(ports.store)
+    left = _left_over(lines, documents, ports.store.contracts(), period)
+    return {line.customer_id for line in left}
+
+
+def _left_over(
+    lines: Iterable[CostLine],
+    documents: Iterable[Invoice],
+    contracts: Sequence[BillingContract],
+    period: Period,
+) -> list[CostLine]:
+    """Return the lines that no document asks for and no contract excludes or puts off."""
+    lines = list(lines)
+    standing = [one for one in documents if one.status is not DocumentStatus.VOID]
+    outcomes = reconcile.reconcile(
+        lines=lines,
+        charges=[line.charge for document in standing for line in document.lines],
+        contracts=counting(contracts, period.last_day),
+        held=frozenset(),
+        sold={},
+        period=period,
+        began=_began(contracts),
+    ).outcomes
+    return [one for one in lines if outcomes[one.key] is reconcile.Outcome.UNEXPLAINED]
 
 
 class NotYet(InputError):  # noqa: N818 - a state of the month, no fault
@@ -105,15 +189,17 @@ def plan(ports: Ports, message: StartRun) -> list[BillUnit]:
 def work(ports: Ports, unit: BillUnit) -> UnitOfWork | None:
     """Draft one customer's month and save the difference, once; None where nothing is to be done.
 
-    A settled month is worked again only while its document is a draft: a rule that was mended
-    mends the draft. What comes out as it was, held or drafted, is left alone: nothing is written.
-    One month of a customer at a time: of two that are reckoned with the same documents in view, both
-    would ask for the same charge.
+    A settled month is worked again only while its document is a draft (a rule that was mended mends
+    the draft), or where Microsoft billed more since then. What comes out as it was, held or drafted,
+    is left alone: nothing is written. One month of a customer at a time: of two that are reckoned with
+    the same documents in view, both would ask for the same charge.
     """
     found = ports.store.unit(unit.key)
     status = found[0].status if found else UnitStatus.QUEUED
     settled = status is UnitStatus.SETTLED
-    if settled and not drafted(ports, unit.period, unit.customer_id):
+    if settled and not (
+        drafted(ports, unit.period, unit.customer_id) or _was_billed_more(ports, unit)
+    ):
         return None
     if status in {UnitStatus.SETTLED, UnitStatus.HELD} and _is_as_before(ports, unit, status):
         return None
@@ -140,6 +226,17 @@ def work(ports: Ports, unit: BillUnit) -> UnitOfWork | None:
     ledger = Ledger(ports.store, ports.now)
     with ledger.alone(f"bill/{unit.customer_id}"):
         return ledger.run_once(unit.key, "bill", unit.run_key, settle, repeatable=settled)
+
+
+def _was_billed_more(ports: Ports, unit: BillUnit) -> bool:
+    """Say whether Microsoft has lines of the month or before that no document asks for."""
+    month = unit.month
+    try:
+        file = ports.store.customer_file(unit.customer_id, month.last_day)
+    except InputError:
+        return False  # the lines stay in the residual, which names them
+    lines = [one for one in file.cost_lines if not (one.falls_on and one.falls_on >= month.end)]
+    return bool(_left_over(lines, file.documents, file.contracts, month))
 
 
 def _proposed(ports: Ports, unit: BillUnit) -> tuple[CustomerFile, Draft, Saved]:
@@ -209,7 +306,7 @@ def close(ports: Ports, run: Run) -> Run:
         held=held | waiting,
         sold=sold,
         period=period,
-        began={one.customer_id: one.starts for one in sorted(known, key=_latest_first)},
+        began=_began(known),
     )
     residual = [*result.findings, *compared(lines, answering, contracts, held | waiting, period)]
     if run.scope:
@@ -228,6 +325,7 @@ def close(ports: Ports, run: Run) -> Run:
             "charges": sum(len(d.lines) for d in standing),
             "cost_lines": len(lines),
             "residual_findings": len(residual),
+            IMPORTS: _imports(ports, heads),
             **({NOT_DUE: len(waiting)} if waiting else {}),
         },
     )
@@ -242,8 +340,10 @@ def held_units(ports: Ports, run_key: str) -> set[str]:
     }
 
 
-def _latest_first(contract: BillingContract) -> int:
-    return -contract.starts.toordinal()
+def _began(contracts: Iterable[BillingContract]) -> Mapping[str, date]:
+    """Return by customer the first day of its first contract."""
+    latest_first = sorted(contracts, key=lambda one: one.starts, reverse=True)
+    return {one.customer_id: one.starts for one in latest_first}
 
 
 def compared(

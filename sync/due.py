@@ -14,7 +14,7 @@ from domain.contract import BillingContract, counting
 from domain.customer import Customer
 from domain.period import Period, add_months, month_before
 from domain.problems import Finding, Severity
-from domain.run import Run, RunStatus
+from domain.run import Run, RunStatus, UnitStatus
 from sync.messages import BillUnit
 from sync.ports import Ports
 
@@ -22,6 +22,8 @@ DAYS = range(1, 29)
 """Days that every month has."""
 MONTHS_BACK = 12
 """How far back a month is looked for that was left open."""
+BILLS = 5000
+"""Bill runs that are read to find those of one customer."""
 NOT_DUE = "not_due"
 """What a run counts of customers whose day is still to come; their lines stand as held meanwhile."""
 
@@ -89,18 +91,32 @@ def due_customers(ports: Ports, month: Period, day: date) -> list[Customer]:
 
 
 def not_begun(ports: Ports, run_key: str, month: Period, day: date | None) -> list[Customer]:
-    """Return the customers that a month's run has no unit of: those due by a day, or all."""
+    """Return the customers that a month's run has no unit of: those due by a day, or all.
+
+    Who was billed for the month by a run of its own is through.
+    """
     begun = {unit.key for unit in ports.store.units(run_key)}
     customers = ports.store.customers() if day is None else due_customers(ports, month, day)
     name = f"{month.start:%Y-%m}"
-    return [
-        one
-        for one in customers
-        if BillUnit(run_key=run_key, customer_id=one.id, period=name).key not in begun
-    ]
+    keys = {
+        one.id: BillUnit(run_key=run_key, customer_id=one.id, period=name).key for one in customers
+    }
+    missing = [one for one in customers if keys[one.id] not in begun]
+    if not missing:
+        return []
+    bills = ports.store.runs(BILLS, kind="bill")
+    alone = {run.scope for run in bills if run.scope and run.window == name}
+
+    def through(customer_id: str) -> bool:
+        found = ports.store.unit(keys[customer_id])
+        return found is not None and found[0].status is UnitStatus.SETTLED
+
+    return [one for one in missing if one.id not in alone or not through(one.id)]
 
 
 def still_to_come(ports: Ports, run_key: str, month: Period) -> set[str]:
-    """Return the customers of a month's run whose day is still to come, and who were not billed."""
-    due = {one.id for one in due_customers(ports, month, ports.today())}
-    return {one.id for one in not_begun(ports, run_key, month, None)} - due
+    """Return the customers that a month's run did not take in.
+
+    Whatever day it is by now: who became due since the run was planned is taken in by the next one.
+    """
+    return {one.id for one in not_begun(ports, run_key, month, None)}

@@ -7,7 +7,7 @@ no other one open.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
@@ -53,6 +53,8 @@ from sync.messages import (
 from sync.ports import Ports
 
 _OPEN = {UnitStatus.QUEUED, UnitStatus.RUNNING, UnitStatus.FAILED}
+_LOST = {UnitStatus.FAILED, UnitStatus.PARKED}
+_GOOD = {RunStatus.DONE, RunStatus.DONE_WITH_HOLDS}
 
 Unit = PullUnit | BillUnit | HandoffUnit | FeedbackUnit | ReportUnit
 Message = Unit | StartRun | TakeRequest | TakeRelease | LookForRequests | CloseRun | TakeNotice
@@ -200,9 +202,11 @@ def _begin(ports: Ports, message: StartRun) -> tuple[Run | None, bool]:
     needed = set(
         Ledger(ports.store, ports.now).queue(queue, message.run_key, [unit.key for unit in units])
     )
-    needed.update(u.key for u in units if isinstance(u, BillUnit) and u.customer_id in drafted)
     settled = [one for one in units if isinstance(one, HandoffUnit) and one.key not in needed]
     needed.update(one.key for one in handoff.set_back(ports, settled))
+    if message.kind == "bill" and len(needed) < len(units):
+        again = drafted | bill.unanswered(ports, found, Period.month(message.period or ""))
+        needed.update(u.key for u in units if isinstance(u, BillUnit) and u.customer_id in again)
     waiting = [unit.model_dump_json() for unit in units if unit.key in needed]
     if waiting or run.status is RunStatus.FAILED:
         run = _begun_again(ports, run)
@@ -228,24 +232,31 @@ def _bill_what_is_due(ports: Ports, message: StartRun, day: date) -> None:
     """Ask for the bill of each month that may have somebody due by a day."""
     asked = [
         message.model_copy(update={"period": month})
-        for month in due.months_open(ports, day)
+        for month in sorted({*due.months_open(ports, day), *bill.months_changed(ports, day)})
         if due.due_customers(ports, Period.month(month), day)
     ]
     ports.queue.send("start", [one.model_dump_json() for one in asked])
 
 
 def _left(ports: Ports, message: StartRun) -> bool:
-    """Say whether a run that is done left somebody out who can be worked by now."""
+    """Say whether a run that is done left something out that can be worked by now."""
     if message.kind == "handoff":
         return True  # what was issued since the day's first hand-off goes by the next
     run = ports.store.run(message.run_key)
     if message.kind != "bill" or run is None:
         return False
-    if bill.held_units(ports, message.run_key):
+    if bill.held_units(ports, message.run_key) or _has_open(ports, message.run_key):
         return True
     month = Period.month(message.period or "")
-    waits = run.counts.get(due.NOT_DUE)
-    return bool(waits and due.not_begun(ports, message.run_key, month, message.day))
+    if not run.scope and due.not_begun(ports, message.run_key, month, message.day):
+        return True
+    return bill.outdated(ports, run)
+
+
+def _has_open(ports: Ports, run_key: str) -> bool:
+    """Say whether units are open: somebody works them, or they were entered and never sent."""
+    counts = ports.store.unit_counts(run_key, _OPEN)
+    return counts is None or bool(sum(counts.values()))
 
 
 def _plan(ports: Ports, message: StartRun) -> tuple[str, Sequence[Unit]]:
@@ -342,7 +353,7 @@ def _close(ports: Ports, run_key: str) -> Run:
         notices.sum_up_days(ports)
     projection.catch_up(ports)
     ended = replace(ended, problem="")
-    lost = [unit for unit in units if unit.status in {UnitStatus.FAILED, UnitStatus.PARKED}]
+    lost = [unit for unit in (*units, *_shared(ports, run)) if unit.status in _LOST]
     if lost:
         ended = replace(
             ended,
@@ -354,6 +365,31 @@ def _close(ports: Ports, run_key: str) -> Run:
     ended = replace(ended, finished_at=ports.now())
     ports.store.save([ended])
     return ended
+
+
+_SHARED = {
+    "sync": {"customer", "relationships", "costs", "unbilled"},
+    "usage": {"costs", "unbilled"},
+    "access": {"relationships"},
+}
+"""Kinds of a day that may share units, and the parts that each reads."""
+
+
+def _shared(ports: Ports, run: Run) -> Iterator[UnitOfWork]:
+    """Yield the units lost by other runs of the day that this run reads as well.
+
+    A unit stands under the run that worked it last, and the message of this one has gone by.
+    """
+    mine = _SHARED.get(run.kind, set())
+    for kind in _SHARED if mine else ():
+        other = f"{kind}/{run.window}"
+        counts = ports.store.unit_counts(other, _LOST) if other != run.key else {}
+        if counts is not None and not any(counts.values()):
+            continue
+        for unit in ports.store.units(other):
+            _, part, *scope = unit.key.split("/")
+            if part in mine and run.scope in {"", *scope}:
+                yield unit
 
 
 def _sums(units: Sequence[UnitOfWork]) -> dict[str, int]:
@@ -383,7 +419,9 @@ def give_up(
         case StartRun(kind="bill", period=None):
             return  # it asks for months, and the next one asks for the same
         case StartRun() as message:
-            _fail(ports, ports.store.run(message.run_key) or _new_run(ports, message), problem)
+            found = ports.store.run(message.run_key)
+            if found is None or found.status not in _GOOD:  # what ended well stands as it ended
+                _fail(ports, found or _new_run(ports, message), problem)
         case CloseRun() as message:
             found = ports.store.run(message.run_key)
             if found is not None:
