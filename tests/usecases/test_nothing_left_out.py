@@ -324,7 +324,7 @@ def unruly(office: Office, dice: random.Random, trouble: float, *messages: Start
         office.queue.send, office.store._write = send, write
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 def test_all_that_microsoft_invoiced_is_billed_or_told_in_the_end(office, seed):
     dice = random.Random(seed)  # noqa: S311 - a repeatable story
     coming, issue, apart = a_story(office, dice)
