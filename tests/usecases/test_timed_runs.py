@@ -11,10 +11,11 @@ import pytest
 from domain.contract import SheetPrice
 from domain.customer import Address, Customer
 from domain.period import TermDuration
-from domain.problems import InputError
+from domain.problems import InputError, Unavailable
 from domain.run import RunStatus
 from domain.subscription import Subscription
 from sync import health, renewals, runs
+from sync.ledger import Later
 from sync.messages import StartRun
 from sync.renewals import SHEETS
 from tests.builders import ALWAYS, CUSTOMER, PRODUCT, SKU, a_customer, day
@@ -311,3 +312,44 @@ def test_what_a_day_makes_due_is_asked_for_by_the_timer_alone():
 def test_a_week_begins_on_monday_and_belongs_to_the_year_of_its_thursday():
     assert of("health", "2027-01-03").run_key == "health/2026-W53"
     assert of("health", "2027-01-04").run_key == "health/2027-W01"
+
+
+# --- what is given up --------------------------------------------------------------------------------
+
+
+def test_a_request_that_is_given_up_leaves_a_run_that_ended_well_as_it_is(office):
+    work(office, SYNC, BILL)
+    before = office.store.run("bill/2026-10")
+    runs.give_up(office.ports, "start", BILL.model_dump_json())
+    assert office.store.run("bill/2026-10") == before
+
+
+def test_a_request_that_is_given_up_before_anything_began_is_a_failed_run(office):
+    runs.give_up(office.ports, "start", BILL.model_dump_json())
+    assert office.store.run("bill/2026-10").status is RunStatus.FAILED
+
+
+@pytest.mark.parametrize("last", ["sync", "usage"])
+def test_both_runs_of_a_day_fail_where_a_unit_that_they_share_is_given_up(office, last):
+    office.queue.send("start", [one.model_dump_json() for one in (SYNC, of("usage"))])
+    down = Unavailable("no export", service="Partner Center", status=503)
+
+    def export(report, invoice_id):
+        raise down
+
+    office.partner_center.export = export
+    given_up = []
+    while office.queue.waiting:
+        queue, body = office.queue.waiting.popleft()
+        try:
+            runs.handle(office.ports, queue, body)
+        except Later:
+            office.queue.waiting.append((queue, body))
+        except Unavailable:
+            given_up.append((queue, body))
+            if len(given_up) == 2:
+                for one in sorted(given_up, key=lambda message: f'"{last}/' in message[1]):
+                    runs.give_up(office.ports, *one)
+    assert len(given_up) == 2
+    ended = {run.key: run.status for run in office.store.runs()}
+    assert ended == {one.run_key: RunStatus.FAILED for one in (SYNC, of("usage"))}
