@@ -54,7 +54,7 @@ def assert_says(content, document):
     for line in document.lines:
         expected += [
             plain(line.charge.quantity),
-            plain(line.charge.unit_price, 6),
+            plain(line.charge.unit_price),
             f"{line.amount.amount:,f}",
             f"{line.tax.amount:,f}",
         ]
