@@ -134,7 +134,9 @@ def _run(app: App, invoker: Invokes, options: argparse.Namespace) -> int:
             timers=not options.queues_only,
         )
     except OSError as error:
-        raise NotRunnable(f"--port {options.port}: {error.strerror or error}") from None
+        raise NotRunnable(
+            f"--port {options.port}: {os.strerror(error.errno or 0)}; choose another"
+        ) from None
     with host:
         where = "" if options.queues_only else f" at {host.url}/{app.route_prefix}"
         print(f"host: {len(app.functions)} functions run{where}", file=sys.stderr, flush=True)

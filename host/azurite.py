@@ -50,7 +50,7 @@ class Azurite(NamedTuple):
 def why_missing() -> str | None:
     """Say what is to be installed before Azurite can run here; None when nothing is."""
     if shutil.which("node") is None:
-        return "Azurite needs Node (22 LTS; 20 works): install it, then run python3 dev.py test"
+        return "Azurite needs Node (22 LTS; 20 works): install it, then try again"
     if not SCRIPT.is_file():
         return "Azurite is not installed: python3 dev.py test does it (npm ci in host/azurite)"
     return None
@@ -94,6 +94,8 @@ def azurite(
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
+            # Ctrl-C goes to whoever is in the terminal: storage is to outlive those who end in order.
+            start_new_session=True,
         ) as process,
     ):
         try:

@@ -62,6 +62,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(held: contextlib.ExitStack, options: argparse.Namespace, ending: threading.Event) -> int:
+    _check_port(options.port)
+    parent = os.getppid()
+
+    def goes_on(process: subprocess.Popen[str]) -> bool:
+        # Who started it may be killed without a word, and nothing of it must be left then.
+        return process.poll() is None and not ending.wait(0.2) and os.getppid() == parent
+
     storage = held.enter_context(azurite(options.location))
     # Of this run only: the emulated Microsoft forgets whom it gave a token, too.
     state = held.enter_context(tempfile.TemporaryDirectory(prefix="csp-billing-"))
@@ -85,15 +92,15 @@ def _run(held: contextlib.ExitStack, options: argparse.Namespace, ending: thread
         browser = f"\n  Dataverse  {places['dataverse']}/ (in a browser)"
         today = _today(places["control"])
         _say("Making tables, entering accounts, contracts and prices ...")
-        prepare = [sys.executable, "-m", "app", "demo", "--prepare"]
-        done = subprocess.run(prepare, cwd=ROOT, env=settings, check=False)
-        if done.returncode or ending.is_set():
-            return done.returncode
+        with _process([sys.executable, "-m", "app", "demo", "--prepare"], settings) as prepare:
+            while goes_on(prepare):
+                pass
+            if prepare.returncode != 0:  # it failed, or is not to be waited for
+                return prepare.returncode or 0
     command, what = host_command(options.port, runner_only=options.runner)
     with _process(command, settings) as host:
-        told, parent = False, os.getppid()
-        # Who started it may be killed without a word, and nothing of it must be left then.
-        while host.poll() is None and not ending.wait(0.2) and os.getppid() == parent:
+        told = False
+        while goes_on(host):
             if not told and _answers(options.port):
                 told = True
                 _say(
@@ -144,6 +151,14 @@ def examples(port: int, today: str) -> str:
         + "A timer by hand:\n"
         + post("/admin/functions/daily_sync", {"input": ""})
     )
+
+
+def _check_port(port: int) -> None:
+    """Raise Missing where a port is taken, before anything is prepared for it."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise Missing(f"--port {port}: {os.strerror(error.errno or 0)}; choose another") from None
 
 
 def _answers(port: int) -> bool:

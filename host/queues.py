@@ -137,7 +137,8 @@ class Listener:
             self._changed.notify_all()
         for future, leased in waiting:
             if future.cancel():
-                leased.release(timedelta(0))
+                with contextlib.suppress(AzureError):  # else it comes again when its lease ends
+                    leased.release(timedelta(0))
 
     def close(self) -> None:
         """Give the connections back, when it was stopped and nothing runs any more."""
@@ -183,7 +184,10 @@ class Listener:
                 log.warning("queue %s cannot be read: %s", self.queue, type(error).__name__)
                 found = []
             for message in found:
-                self._begin(message)
+                try:
+                    self._begin(message)
+                except AzureError as error:  # it comes again when its lease ends
+                    log.warning("queue %s cannot be written: %s", self.queue, type(error).__name__)
             empty = 0 if found else empty + 1
             if not found:
                 self._pause(empty)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import socket
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -153,5 +154,14 @@ class _Quiet(WSGIRequestHandler):
 
 
 def serve(door: Door, port: int) -> BaseWSGIServer:
-    """Bind a server on loopback; port 0 leaves the choice to the system."""
-    return make_server("127.0.0.1", port, door, threaded=True, request_handler=_Quiet)
+    """Bind a server on loopback; port 0 leaves the choice to the system, a taken one is an OSError."""
+    # Where werkzeug itself finds a port taken, it ends the process.
+    with socket.create_server(("127.0.0.1", port), backlog=128) as bound:
+        return make_server(
+            "127.0.0.1",
+            port,
+            door,
+            threaded=True,
+            request_handler=_Quiet,
+            fd=bound.fileno(),
+        )

@@ -56,7 +56,7 @@ class Host:
     def url(self) -> str:
         """Where HTTP functions answer."""
         assert self._server is not None
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"http://127.0.0.1:{self._server.port}"
 
     def start(self) -> None:
         """Begin to listen, to wait for times and to answer."""

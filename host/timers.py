@@ -2,8 +2,9 @@
 
 `{second} {minute} {hour} {day} {month} {day of week, Sunday is 0}`. A day and a day of the week that
 are both given must both fit, as with the platform and unlike cron. A time that passes while the
-function still runs is left out. What the platform keeps in storage is not kept here: one process
-fires (others listen to queues only), and what was missed while it was down is not made up for.
+function still runs is left out. Times that passed while the machine slept are one firing of each
+timer, past due. What the platform keeps in storage is not kept here: one process fires (others listen
+to queues only), and what was missed while it was down is not made up for.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from host.declared import App, Function, NotRunnable
 from host.invocation import Invokes
 
 log = logging.getLogger("host")
+LOOK_SECONDS = 30.0
+"""How often the clock is looked at; what is found later than this is past due."""
 
 
 def occurrence(schedule: str, after: datetime) -> datetime:
@@ -44,14 +47,16 @@ def checked(schedule: str, *, where: str) -> str:
     return schedule
 
 
-def request(schedule: str, *, last: datetime | None = None, now: datetime) -> TimerRequest:
+def request(
+    schedule: str, *, last: datetime | None = None, now: datetime, past_due: bool = False
+) -> TimerRequest:
     """What a timer function is given."""
     told = {
         "Last": (last or now).isoformat(),
         "LastUpdated": now.isoformat(),
         "Next": occurrence(schedule, now).isoformat(),
     }
-    return TimerRequest(past_due=False, schedule_status=told, schedule={"AdjustForDST": True})
+    return TimerRequest(past_due=past_due, schedule_status=told, schedule={"AdjustForDST": True})
 
 
 class Clock:
@@ -89,13 +94,13 @@ class Clock:
         if self._thread.is_alive():
             self._thread.join()
 
-    def fire(self, name: str, now: datetime) -> None:
+    def fire(self, name: str, now: datetime, *, past_due: bool = False) -> None:
         """Fire one timer, unless it still runs."""
         running = self._running.get(name)
         if running is not None and not running.done():
             log.warning("Timer %s still runs: this time is left out", name)
             return
-        given = request(self.schedules[name], last=self._last.get(name), now=now)
+        given = request(self.schedules[name], last=self._last.get(name), now=now, past_due=past_due)
         self._last[name] = now
         self._running[name] = self._invoker.submit(
             self._functions[name], given, f"Timer fired at {now.isoformat()}"
@@ -108,9 +113,10 @@ class Clock:
             first = min(due.values())
             # A laptop sleeps and its clock is set: look again now and then.
             while (left := (first - self._now()).total_seconds()) > 0:
-                if self._stopping.wait(min(left, 30.0)):
+                if self._stopping.wait(min(left, LOOK_SECONDS)):
                     return
-            seen = first
+            seen = self._now()
             for name, at in due.items():
-                if at == first:
-                    self.fire(name, at)
+                if at <= seen:
+                    late = (seen - at).total_seconds() > LOOK_SECONDS
+                    self.fire(name, seen if late else at, past_due=late)

@@ -1,5 +1,6 @@
 """`python3 dev.py host` and `python -m host`: the whole worker on a laptop, with one command."""
 
+import contextlib
 import json
 import os
 import re
@@ -33,33 +34,67 @@ def answer(command):
         return told.status, json.loads(told.read() or b"null")
 
 
-@pytest.mark.usefixtures("azurite_is_there")
-def test_a_newcomer_without_a_tenant_starts_a_run_with_the_calls_that_are_printed(tmp_path):
-    port, said = free_port(), tmp_path / "said.txt"
-    options = ("--runner", "--port", str(port), "--scenario", "small")
+@contextlib.contextmanager
+def in_a_terminal(said, *options):
+    """Run the command as a terminal does: in a group of its own, to which Ctrl-C goes as a whole."""
     kept = {n: v for n, v in os.environ.items() if not n.startswith(("CSP_", "WORKER_", "Azure"))}
-    with said.open("w") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "host.laptop", *options],
+    with (
+        said.open("w") as errors,
+        subprocess.Popen(
+            [sys.executable, "-m", "host.laptop", "--runner", *options],
             cwd=ROOT,
             env=kept,
-            stdout=subprocess.DEVNULL,
+            stdout=errors,
             stderr=errors,
-        )
-    try:
-        until(lambda: "Ctrl-C ends it" in said.read_text(), 90, "it did not come up")
-        calls = [line for line in said.read_text().splitlines() if line.startswith("  curl")]
-        start, read, *_ = calls
-        status, told = answer(start)
-        assert (status, told["status"]) == (202, "accepted")
-        run = until(lambda: found(read), 60, "the run did not begin")
-        assert (run["run_id"], run["status"] != "failed") == (told["run_id"], True)
-        assert answer(calls[-1])[0] == 202
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            os.killpg(process.pid, signal.SIGINT)
+            code = process.wait(60)
+    assert (code, "Traceback" in said.read_text()) == (0, False)
     addresses = re.findall(r"127\.0\.0\.1:(\d+)", said.read_text())
     assert [each for each in addresses if not closed(int(each))] == []
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.usefixtures("azurite_is_there")
+def test_a_newcomer_without_a_tenant_bills_a_month_with_the_calls_that_are_printed(tmp_path):
+    port, said = free_port(), tmp_path / "said.txt"
+    with in_a_terminal(said, "--port", str(port), "--scenario", "small"):
+        until(lambda: "Ctrl-C ends it" in said.read_text(), 90, "it did not come up")
+        calls = [line for line in said.read_text().splitlines() if line.startswith("  curl")]
+        for start, read in (calls[:2], calls[2:4]):
+            status, told = answer(start)
+            assert (status, told["status"]) == (202, "accepted")
+            run = until(lambda read=read: ended(read), 150, "the run did not end")
+            assert (run["run_id"], run["status"]) == (told["run_id"], "done")
+        assert run["counts"]["invoices"] > 0
+        assert answer(calls[4])[0] == 202  # and is worked while it is interrupted
+
+
+@pytest.mark.usefixtures("azurite_is_there")
+def test_an_interrupt_while_it_is_prepared_ends_it_without_a_trace(tmp_path):
+    said = tmp_path / "said.txt"
+    with in_a_terminal(said, "--port", str(free_port()), "--scenario", "small"):
+        until(lambda: "Making tables" in said.read_text(), 90, "it did not come so far")
+
+
+def test_a_port_that_is_taken_is_said_before_anything_is_prepared():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "host.laptop", "--port", port],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"dev.py host: --port {port}: Address already in use; choose another\n"
 
 
 def test_an_interrupt_of_the_command_leaves_nothing_running(tmp_path):
@@ -85,12 +120,14 @@ def test_an_interrupt_of_the_command_leaves_nothing_running(tmp_path):
         assert process.wait(10) == 0
 
 
-def found(read):
+def ended(read):
+    """What a run came to; None while it is not there or goes on."""
     try:
-        return answer(read)[1]
+        run = answer(read)[1]
     except urllib.error.HTTPError as error:
         error.close()
         return None
+    return run if run["status"] not in {"open", "running"} else None
 
 
 def closed(port):
@@ -170,6 +207,15 @@ def test_one_function_by_hand(folder, arguments, body, code, said):
     assert said in done.stderr
     if code == 2:
         assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_taken_is_said_by_the_host_too(folder, azurite, monkeypatch):
+    monkeypatch.setenv("WORKER_QUEUE", azurite)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = host(folder, "--port", port)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"host: --port {port}: Address already in use; choose another\n")
 
 
 def test_a_further_worker_process_ends_when_nothing_is_left_to_do(folder, azurite, monkeypatch):

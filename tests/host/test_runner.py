@@ -161,6 +161,18 @@ def test_what_is_not_base64_is_given_up_without_a_try(queues, tmp_path):
     assert tries == []
 
 
+def test_a_queue_is_listened_to_although_a_message_could_not_be_given_up(queues, tmp_path, caplog):
+    worked = []
+    app = queue_app(queues, lambda m: worked.append(m.get_body()))
+    with Host(app, Invoker(tmp_path), port=None):
+        queues.client(f"{queues.name}-poison").delete_queue()
+        queues.send("not Base64 !")
+        until(lambda: "cannot be written" in caplog.text)
+        queues.send(b"good")
+        until(lambda: worked == [b"good"])
+    assert queues.length() == 1  # leased, and seen again when that ends
+
+
 def test_what_fails_on_a_poison_queue_stays_there_out_of_sight(queues, tmp_path):
     tries = []
 
@@ -307,6 +319,44 @@ def test_a_timer_that_still_runs_is_not_fired_again(tmp_path):
     clock.fire("daily", at + timedelta(days=2))
     until(lambda: len(fired) == 2)
     invoker.close()
+
+
+class Slept(Clock):
+    """A clock of a machine that falls asleep while it waits, and is shut down after it woke."""
+
+    def __init__(self, app, invoker, *, at, hours):
+        self.times = [at, at + timedelta(hours=hours)]
+        super().__init__(app, invoker, now=lambda: self.times[0])
+        self._stopping.wait = self._sleep
+
+    def _sleep(self, _):
+        if len(self.times) == 1:
+            return True
+        self.times.pop(0)
+        return False
+
+
+@pytest.mark.parametrize(
+    ("hours", "fired"),
+    [
+        (8, [("daily", "06:00", True)]),
+        (7, [("daily", "05:00", False)]),
+        (6, []),
+        (80, [("daily", "06:00", True)]),
+    ],
+)
+def test_times_that_passed_while_the_machine_slept_are_one_firing_past_due(tmp_path, hours, fired):
+    seen = []
+
+    def work(timer, context):
+        at = datetime.fromisoformat(timer.schedule_status["LastUpdated"])
+        seen.append((context.function_name, f"{at:%H:%M}", timer.past_due))
+
+    invoker = Invoker(tmp_path)
+    app = timer_app(work, WHEN="0 0 5 * * *")
+    Slept(app, invoker, at=datetime(2026, 11, 9, 22, tzinfo=UTC), hours=hours)._run()
+    invoker.close()
+    assert seen == fired
 
 
 def test_a_setting_that_is_missing_is_named():
