@@ -438,6 +438,22 @@ def test_each_queue_function_works_its_kind(worker):
     assert worker.run("sync/2026-11-09").status is RunStatus.DONE
 
 
+@pytest.mark.parametrize(("name", "queue"), QUEUES.items())
+def test_what_comes_on_a_queue_is_worked_or_given_up_as_of_that_queue(name, queue, monkeypatch):
+    told = []
+
+    class Spy:
+        def handle(self, kind, body, **_):
+            told.append((kind, body))
+
+        def give_up(self, kind, body, _):
+            told.append((f"{kind}-poison", body))
+
+    monkeypatch.setattr(wiring, "worker", Spy)
+    body_of(name)(message(UNIT))
+    assert told == [(queue, UNIT.encode())]
+
+
 def test_bad_input_is_given_up_at_once_and_the_run_says_why(worker, caplog):
     """Billing before the sync: trying five times would not make it complete."""
     with caplog.at_level(logging.ERROR):

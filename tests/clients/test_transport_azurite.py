@@ -2,31 +2,41 @@
 
 import json
 import time
+from base64 import b64encode
 from datetime import timedelta
 
 import pytest
+from azure.storage.queue import QueueClient
 
 from transport.blobs import BlobArchive
 from transport.claims import Claims
 from transport.queues import KINDS, MAX_BYTES, MAX_TRIES, AzureQueue
 
 
+def raw(connection, name):
+    """What stands on a queue, as the Functions host reads it."""
+    with QueueClient.from_connection_string(connection, name) as client:
+        return [one.content.encode() for one in client.peek_messages(32)]
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # the SDK keeps its connections open
 def test_messages_are_leased_released_deleted_and_poisoned(azurite):
     queue = AzureQueue(connection_string=azurite, create=True)
-    assert queue.send("bill", ['{"customer": "ä"}']) == 1
-    assert queue.receive("pull") is None
-
-    message = queue.receive("bill")
-    assert (message.body, message.dequeue_count) == ('{"customer": "ä"}', 1)
+    assert queue.send("pull", ['{"customer": "ä"}']) == 1
     assert queue.receive("bill") is None
+
+    message = queue.receive("pull")
+    assert (message.body, message.dequeue_count) == ('{"customer": "ä"}', 1)
+    assert queue.receive("pull") is None
     for tries in range(2, MAX_TRIES + 1):
         queue.release(message)
-        message = queue.receive("bill", lease=timedelta(minutes=1))
+        message = queue.receive("pull", lease=timedelta(minutes=1))
         assert message.dequeue_count == tries
     queue.release(message)
-    assert queue.receive("bill") is None
-    assert [one.body for one in queue.poisoned("bill")] == ['{"customer": "ä"}']
+    assert queue.receive("pull") is None
+    assert [one.body for one in queue.poisoned("pull")] == ['{"customer": "ä"}']
+    assert queue.lengths()["pull"] == 0
+    assert raw(azurite, "pull-poison") == [b64encode('{"customer": "ä"}'.encode())]
 
     queue.send("close", ["{}"])
     done = queue.receive("close")
@@ -34,6 +44,18 @@ def test_messages_are_leased_released_deleted_and_poisoned(azurite):
     queue.delete(done)
     queue.release(done)
     assert queue.receive("close") is None
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_message_is_sent_in_base64_and_not_seen_before_its_time(azurite):
+    queue = AzureQueue(connection_string=azurite, create=True)
+    queue.send("start", ['{"kind": "é"}'])
+    assert raw(azurite, "start") == [b64encode('{"kind": "é"}'.encode())]
+    queue.delete(queue.receive("start"))
+    queue.send("start", ["{}"], after=timedelta(seconds=1))
+    assert queue.receive("start") is None
+    time.sleep(1.2)
+    queue.delete(queue.receive("start"))
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
