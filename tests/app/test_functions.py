@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -185,14 +186,24 @@ def leaves(data, path=""):
 # --- what they do ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def worker(tmp_path, monkeypatch):
-    """The worker of this process, embedded, with tables, in place of that of the host."""
-    settings = Settings.from_env({"CSP_STATE_DIR": str(tmp_path), "CSP_SCENARIO": "small"})
-    with wiring.opened(settings) as made:
-        from dataverse.provision.provisioner import Provisioner
+def opened(state):
+    """A worker, embedded, whose partner is kept in a folder."""
+    return wiring.opened(Settings.from_env({"CSP_STATE_DIR": str(state), "CSP_SCENARIO": "small"}))
 
-        Provisioner(made.dataverse, sleep=made.dataverse.http.sleep).apply()
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """A partner with tables and nothing else, to be copied: to make them takes longer than a test."""
+    state = tmp_path_factory.mktemp("tables")
+    with opened(state) as made:
+        made.provisioner().apply()
+    return state
+
+
+@pytest.fixture
+def worker(tables, tmp_path, monkeypatch):
+    """The worker of this process, in place of that of the host."""
+    with opened(shutil.copytree(tables, tmp_path / "state")) as made:
         monkeypatch.setattr(wiring, "worker", lambda: made)
         yield made
 
