@@ -200,8 +200,9 @@ def test_the_month_of_processes_that_die_is_to_the_byte_the_month_of_one(by_one,
     assert deaths["sync"] == DEATHS
     assert deaths["bill"] >= 2
     assert deaths["approve"] >= 1
-    assert left
-    assert [key for key in left if many.tries[key] < 2] == []
+    taken_over = [many.tries[key] for key in left if key in many.tries]  # a lock is of no run
+    assert taken_over
+    assert min(taken_over) >= 2
     assert given_up == []
     # Documents are the same to the byte and numbered the same.
     assert many.documents
