@@ -45,7 +45,7 @@ def begin(worker: Worker) -> None:
     worker.provisioner().apply()
     work(worker, kind="sync", day=worker.today())
     with contextlib.redirect_stderr(io.StringIO()):
-        demo_command._key_in(worker)
+        demo_command._key_in(worker, list(worker.store.customers()))
 
 
 def reissue(worker: Worker) -> None:

@@ -48,7 +48,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
         one.provisioner().apply()
         sync(one)
         with contextlib.redirect_stderr(io.StringIO()):
-            demo_command._key_in(one)
+            demo_command._key_in(one, list(one.store.customers()))
         work(one, kind="bill", period=PERIOD)
         yield one
 

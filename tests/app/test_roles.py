@@ -56,7 +56,7 @@ def month(tmp_path_factory):
         for account in demo_data.accounts(list(worker.store.customers())).values():
             worker.dataverse.create("account", account.columns)
         worker.systems.emulator.change_dataverse(enforce_roles=True)
-        _key_in(worker)
+        _key_in(worker, list(worker.store.customers()))
         _work(worker, StartRun(kind="bill", period=PERIOD))
         approval.approve(worker.ports, StartRun(kind="approve", period=PERIOD))
         yield worker
