@@ -308,11 +308,13 @@ def close(ports: Ports, run: Run) -> Run:
         period=period,
         began=_began(known),
     )
-    residual = [*result.findings, *compared(lines, answering, contracts, held | waiting, period)]
+    told = [*result.findings, *compared(lines, answering, contracts, held | waiting, period)]
+    residual = [replace(one, record=f"{one.record}{_OF_BILL}{run.window}") for one in told]
+    others = _of_other_months(ports, run)
     if run.scope:
-        ports.store.replace_findings(RECONCILE_CHECKS, run.scope, residual)
+        ports.store.replace_findings(RECONCILE_CHECKS, run.scope, [*residual, *others])
     else:
-        replace_everywhere(ports.store, RECONCILE_CHECKS, residual)
+        replace_everywhere(ports.store, RECONCILE_CHECKS, [*residual, *others])
     return replace(
         run,
         status=RunStatus.DONE_WITH_HOLDS if held else RunStatus.DONE,
@@ -329,6 +331,21 @@ def close(ports: Ports, run: Run) -> Run:
             **({NOT_DUE: len(waiting)} if waiting else {}),
         },
     )
+
+
+_OF_BILL = ", bill of "
+"""What the record of a reconciled month ends with, before the month."""
+
+
+def _of_other_months(ports: Ports, run: Run) -> list[Finding]:
+    """Return what other months were left with: it stands until these are reconciled again."""
+    return [
+        one
+        for one in ports.store.findings(customer_id=run.scope)
+        if one.check in RECONCILE_CHECKS
+        and _OF_BILL in one.record
+        and not one.record.endswith(f"{_OF_BILL}{run.window}")
+    ]
 
 
 def held_units(ports: Ports, run_key: str) -> set[str]:

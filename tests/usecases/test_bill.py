@@ -23,7 +23,7 @@ from domain.subscription import (
 from domain.tax import TaxRounding
 from invoice.document import DocumentKind, DocumentStatus
 from invoice.pdf import to_pdf
-from sync import approval, bill, drafts
+from sync import approval, bill, drafts, runs
 from sync.ledger import LEASE
 from sync.messages import BillUnit, StartRun
 from tests.builders import (
@@ -626,6 +626,31 @@ def test_the_totals_conserve_and_what_is_not_billed_is_named(office):
     assert parts == total.microsoft
     (finding,) = office.store.findings()
     assert finding.sentence.startswith("Microsoft billed 7.50 USD for Azure plan")
+
+
+def test_what_a_month_was_left_with_stands_until_that_month_is_reconciled_again(office):
+    stray = a_pass_on(CostKind.ONE_TIME, "7.50", customer_id="c9", customer_name="Nobody")
+    center = office.partner_center
+    center.lines.append(stray)
+    center.heads = [an_invoice_head("157.50")]
+    work(office, SYNC, BILL)
+
+    def left():
+        return [
+            one.record for one in office.store.findings() if one.check in drafts.RECONCILE_CHECKS
+        ]
+
+    assert left() == [f"cost line {stray.key}, bill of 2026-10"]
+    september = Period.month("2026-09")
+    center.heads.append(an_invoice_head("0.00", id="I0", billed=september))
+    work(office, StartRun(kind="bill", period="2026-09"))
+    assert office.store.run("bill/2026-09").status is RunStatus.DONE
+    assert left() == [f"cost line {stray.key}, bill of 2026-10"]
+    center.lines.remove(stray)
+    center.heads = [an_invoice_head()]
+    work(office, StartRun(kind="sync", day=day("2026-11-10")))
+    runs.close(office.ports, BILL.run_key)
+    assert left() == []
 
 
 def test_a_credit_is_told_apart(office):
