@@ -208,8 +208,8 @@ def _begin(ports: Ports, message: StartRun) -> tuple[Run | None, bool]:
         again = drafted | bill.unanswered(ports, found, Period.month(message.period or ""))
         needed.update(u.key for u in units if isinstance(u, BillUnit) and u.customer_id in again)
     waiting = [unit.model_dump_json() for unit in units if unit.key in needed]
-    if waiting or run.status is RunStatus.FAILED:
-        run = _begun_again(ports, run)
+    if (waiting and message.by) or run.status is RunStatus.FAILED:
+        run = _begun_again(ports, run)  # by a timer an end that is the same is not written
     if waiting:
         ports.queue.send(queue, waiting)
     else:

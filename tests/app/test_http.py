@@ -161,7 +161,7 @@ def test_an_end_of_before_is_told_apart_from_the_one_that_was_asked_for(own):
         return run["finished_at"] is not None and run["finished_at"] >= accepted["asked_at"]
 
     own.systems.emulator.clock.advance(timedelta(minutes=1))
-    accepted = data(ask("start", {"kind": "bill", "period": MONTH}))
+    accepted = data(ask("start", {"kind": "bill", "period": MONTH, "by": MARIA}))
     assert not ended()
     own.drain()
     assert ended()

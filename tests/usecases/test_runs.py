@@ -146,7 +146,7 @@ def test_a_run_that_is_asked_for_again_runs_until_its_new_end(office):
     before = office.store.run(BILL.run_key)
     assert before.status is RunStatus.DONE_WITH_HOLDS
     office.clock.advance(timedelta(minutes=5))
-    office.queue.send("start", [BILL.model_dump_json()])
+    office.queue.send("start", [BILL.model_copy(update={"by": "Anna"}).model_dump_json()])
     while (message := office.queue.waiting.popleft())[0] != "close":
         runs.handle(office.ports, *message)
         now = office.store.run(BILL.run_key)
