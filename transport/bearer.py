@@ -125,7 +125,7 @@ class BearerTokens:
         roles = claims.get("roles", [])
         named = (claims.get(one) for one in ("preferred_username", "upn", "unique_name"))
         object_id = _text(claims.get("oid"))
-        is_app = claims.get("idtyp") == "app" or not any(named)
+        is_app = claims.get("idtyp") == "app" or not (any(named) or claims.get("scp"))
         return Bearer(
             name=_name(claims, object_id),
             object_id=object_id,
@@ -220,10 +220,15 @@ def _rsa_keys(found: Any) -> dict[str, Any]:
 
 
 def _name(claims: Mapping[str, Any], object_id: str) -> str:
-    """Name a holder: a user by address, an application by its id; control characters are dropped."""
+    """Name a holder: a user by address or id, an application by its id; control characters are dropped.
+
+    A user's token has scopes; their address may be left out of it, so its absence makes no application.
+    """
     for claim in ("preferred_username", "upn", "unique_name"):
         if text := _text(claims.get(claim)):
             return text
+    if claims.get("scp") and object_id:
+        return f"user {object_id}"
     client = _text(claims.get("azp")) or _text(claims.get("appid"))
     return f"application {client}" if client else object_id
 

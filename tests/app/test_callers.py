@@ -310,6 +310,13 @@ def test_a_name_is_one_line_without_control_characters(office):
     assert len(name) <= 200
 
 
+def test_a_person_whose_address_the_token_leaves_out_is_not_taken_for_the_application(office):
+    """The address is an optional claim of tokens for people; their scopes are not."""
+    left_out = {"preferred_username": None, "scp": "user_impersonation", "azp": "connector"}
+    caller = caller_of(asked(office.signed(**left_out)), "Runs.Read", office.worker)
+    assert caller.name == f"user {caller.object_id}"
+
+
 # --- the keys ------------------------------------------------------------------------------------------
 
 
