@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from datetime import UTC, date
 from hashlib import sha256
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -55,6 +55,13 @@ class _Message(BaseModel):
 
     v: Literal[1] = 1
     trace: Trace | None = None
+
+    def model_dump_json(self, **how: Any) -> str:
+        """Write it as it is sent: what it does not say is left out.
+
+        So instances of the version before, which refuse names that they do not know, read it too.
+        """
+        return super().model_dump_json(**{"exclude_none": True, **how})
 
 
 class StartRun(_Message):
@@ -123,7 +130,7 @@ class TakeRelease(_Message):
     @property
     def key(self) -> str:
         """Identity: one wish of one moment about one finding."""
-        wish = self.model_dump_json(exclude={"trace"})
+        wish = self.model_dump_json(exclude={"trace"}, exclude_none=False)
         mark = sha256(wish.encode()).hexdigest()[:8]
         return f"release/{self.finding}/{self.asked_at.astimezone(UTC):%Y%m%dT%H%M%S%f}-{mark}"
 

@@ -317,7 +317,7 @@ def test_the_timer_takes_up_what_was_asked_for_once(worker):
     row_id = add_row(worker, csp_kind=727000000)
     look_for_requests()
     look_for_requests()
-    assert waiting(worker) == [("start", {"v": 1, "trace": None, "request_id": row_id})]
+    assert waiting(worker) == [("start", {"v": 1, "request_id": row_id})]
 
 
 def test_what_the_timer_took_up_is_worked_and_answered_on_the_row(worker):
@@ -354,7 +354,7 @@ def test_a_webhook_only_leaves_a_message_with_the_id(worker, name):
     row_id = "0c5cbc2f-3a36-5b2e-9a75-1d90f8d7f6aa"
     response = body_of("hear")(event(row_id.upper(), MessageName=name))
     assert (response.status_code, data(response)) == (202, {"status": "accepted"})
-    assert waiting(worker) == [("start", {"v": 1, "trace": None, "request_id": row_id})]
+    assert waiting(worker) == [("start", {"v": 1, "request_id": row_id})]
     assert worker.systems.emulator.control.requests() == []
 
 

@@ -353,3 +353,7 @@ def test_both_runs_of_a_day_fail_where_a_unit_that_they_share_is_given_up(office
     assert len(given_up) == 2
     ended = {run.key: run.status for run in office.store.runs()}
     assert ended == {one.run_key: RunStatus.FAILED for one in (SYNC, of("usage"))}
+
+
+def test_what_a_message_does_not_say_is_left_out_so_that_the_version_before_reads_it():
+    assert SYNC.model_dump_json() == '{"v":1,"kind":"sync","day":"2026-11-09"}'
