@@ -54,11 +54,13 @@ def let_die(chance):
     send, lock = requests.adapters.HTTPAdapter.send, threading.Lock()
     left, after = [0], chance.random() < 0.5
 
-    def die():
-        """Tell which units are left behind, by the threads that renew their leases."""
+    def units():
+        """The units that are worked, by the threads that renew their leases."""
         names = [thread.name for thread in threading.enumerate()]
-        units = [name.removeprefix("lease ") for name in names if name.startswith("lease ")]
-        os.write(sys.stdout.fileno(), f"left {' '.join(units)}\n".encode())
+        return [name.removeprefix("lease ") for name in names if name.startswith("lease ")]
+
+    def die():
+        os.write(sys.stdout.fileno(), f"left {' '.join(units())}\n".encode())
         os.kill(os.getpid(), signal.SIGKILL)
 
     def doom(*_):
@@ -69,8 +71,9 @@ def let_die(chance):
         # Only where a function works: the host's own threads make queues and delete messages.
         if request.method != "GET" and threading.current_thread().name.startswith("function"):
             with lock:
-                dies = left[0] == 1
-                left[0] -= left[0] > 0
+                # From the drawn one on, the first at which a unit would be left behind.
+                dies = left[0] == 1 and bool(units())
+                left[0] -= left[0] > 1 or dies
         if dies and not after:
             die()
         answer = send(self, request, **options)
