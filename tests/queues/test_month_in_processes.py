@@ -33,8 +33,8 @@ from tests.host.conftest import ROOT, a_partner, until
 from transport.queues import KINDS, AzureQueue
 
 SCENARIO = os.environ.get("CSP_TEST_SCENARIO", "small")
-PROCESSES, SEED = 3, 7
-DEATHS = 3 if SCENARIO == "small" else 12
+PROCESSES, SEED = 4, 7
+DEATHS = 4 if SCENARIO == "small" else 12
 """In each run, if so many come to work."""
 PATIENCE = 240.0 if SCENARIO == "small" else 600.0
 """Seconds for each run, on a machine that does much else: alone it takes a fifth of that."""
