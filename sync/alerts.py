@@ -41,7 +41,7 @@ LATE_DAYS = 10
 SILENT_DAYS = 4
 """Days without any usage of anybody after which the feed itself is told."""
 
-PAUSE = timedelta(minutes=1)
+PAUSE = timedelta(seconds=10)
 """After this it is looked again whether an import is through."""
 _TO_COME = frozenset({UnitStatus.QUEUED, UnitStatus.RUNNING, UnitStatus.FAILED})
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from itertools import groupby
 
 from domain.contract import BillingContract, counting
 from domain.period import Period, add_months
@@ -99,7 +100,9 @@ def _changed(ports: Ports, run: Run, heads: Iterable[CostInvoice]) -> bool:
 
 
 def _imports(ports: Ports, heads: Iterable[CostInvoice]) -> int:
-    return sum(len(deliveries.imports(ports.archive, head.id)) for head in heads)
+    """Count the changes of what was imported: who dies after noting one lets it be noted again."""
+    made = (deliveries.imports(ports.archive, head.id) for head in heads)
+    return sum(len(list(groupby(one, lambda it: (it.lines, it.usage, it.reader)))) for one in made)
 
 
 def unanswered(ports: Ports, run: Run | None, period: Period) -> set[str]:

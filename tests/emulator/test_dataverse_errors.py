@@ -44,6 +44,16 @@ def demanded(kind: str) -> Callable[[Dataverse], Answer]:
     return ask
 
 
+def used_up(**switches: int) -> Callable[[Dataverse], Answer]:
+    """The request after the one that the limit lets through."""
+
+    def ask(dv: Dataverse) -> Answer:
+        limited(**switches)(dv)
+        return dv.get("WhoAmI")
+
+    return ask
+
+
 def duplicate(dv: Dataverse) -> Answer:
     dv.settings.duplicate_rules.add(("nce_subscription", "nce_name"))
     assert dv.post(SET, {"nce_name": "KNOWN"}).status == 204  # off unless the request asks
@@ -185,8 +195,8 @@ CASES: dict[str, tuple[Callable[[Dataverse], Answer], int, str]] = {
     ),
     "SQL time-out": (demanded("sql_timeout"), 500, "0x80044151"),
     "request too large": (too_large, 413, ""),
-    "too many requests": (limited(request_limit=1), 429, "0x80072322"),
-    "too much execution time": (limited(execution_limit_ms=1), 429, "0x80072321"),
+    "too many requests": (used_up(request_limit=1), 429, "0x80072322"),
+    "too much execution time": (used_up(execution_limit_ms=1), 429, "0x80072321"),
     "too many requests at once": (limited(concurrency_limit=0), 429, "0x80072326"),
     "PATCH of metadata": (
         lambda dv: dv.patch("EntityDefinitions(LogicalName='nce_subscription')", {}),
