@@ -80,6 +80,8 @@ def test_an_interrupt_while_it_is_prepared_ends_it_without_a_trace(tmp_path):
     said = tmp_path / "said.txt"
     with in_a_terminal(said, "--port", str(free_port()), "--scenario", "small"):
         until(lambda: "Making tables" in said.read_text(), 90, "it did not come so far")
+    assert "Ctrl-C ends it" not in said.read_text()  # it was still prepared
+    assert "Traceback" not in said.read_text()
 
 
 def test_a_port_that_is_taken_is_said_before_anything_is_prepared():

@@ -277,6 +277,9 @@ def test_the_end_of_a_unit_reads_no_other_unit(office, monkeypatch):
     runs.handle(office.ports, *office.queue.waiting.popleft())
     monkeypatch.delattr(type(office.store), "units")
     runs.handle(office.ports, *office.queue.waiting.popleft())
+    assert [kind for kind, _ in office.queue.waiting] == ["bill"]
+    runs.handle(office.ports, *office.queue.waiting.popleft())
+    assert [kind for kind, _ in office.queue.waiting] == ["close"]
 
 
 def test_closing_a_run_that_is_not_there_is_refused(office):
